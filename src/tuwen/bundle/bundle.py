@@ -1,0 +1,151 @@
+"""A bundle on disk: read and checked, or written aside and renamed into place.
+
+Knows folders and hashes. Does not know how to run a graph, nor where models are kept on a machine.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tuwen.bundle import layout
+from tuwen.bundle.digest import cached_sha256, sha256
+from tuwen.bundle.manifest import PRECISIONS, File, Manifest, Precision
+from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model on disk.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it is.
+        graphs: the ONNX file of each tower at each precision it has.
+        tokenizer: its `tokenizer.json`.
+    """
+
+    folder: Path
+    manifest: Manifest
+    graphs: dict[tuple[layout.Tower, Precision], Path]
+    tokenizer: Path
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that both towers have, best first."""
+        return tuple(p for p in PRECISIONS if ("vision", p) in self.graphs and ("text", p) in self.graphs)
+
+
+def read_bundle(folder: Path, cache: Path | None = None) -> Bundle:
+    """Read a bundle that tuwen wrote, and check every file it names against size and sha256.
+
+    Args:
+        folder: the bundle.
+        cache: where digests of unchanged files are remembered (see `cached_sha256`).
+
+    Raises:
+        BundleNotFound: there is no `tuwen.json`.
+        BundleInvalid: the manifest has a missing, unknown or impossible field, or names no graphs.
+        BundleChanged: a file is absent or not the one that was written.
+    """
+    manifest = read_manifest(folder)
+    for name, file in manifest.files.items():
+        _check(folder / name, file, cache)
+    graphs = {
+        (tower, precision): folder / layout.graph(tower, precision)
+        for tower in layout.TOWERS
+        for precision in PRECISIONS
+        if layout.graph(tower, precision) in manifest.files
+    }
+    bundle = Bundle(folder, manifest, graphs, folder / layout.TOKENIZER)
+    if not bundle.precisions:
+        raise BundleInvalid(f"{folder / layout.MANIFEST} names no precision that both towers have; export it again")
+    if layout.TOKENIZER not in manifest.files:
+        raise BundleInvalid(f"{folder / layout.MANIFEST} names no {layout.TOKENIZER}; export it again")
+    return bundle
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `tuwen.json` alone, without looking at the files that it names."""
+    path = folder / layout.MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BundleNotFound(f"there is no bundle at {folder}: {layout.MANIFEST} is missing") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleInvalid(
+            f"{path}: {field}: {first['msg']} (export the model again, or mend that field)"
+        ) from error
+
+
+def _check(path: Path, expected: File, cache: Path | None) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise BundleChanged(
+            f"{path} is missing, but its bundle's manifest names it; export or pull it again"
+        ) from error
+    if size != expected.bytes:
+        raise BundleChanged(f"{path} has {size} bytes, its manifest says {expected.bytes}; export or pull it again")
+    digest = cached_sha256(path, cache)
+    if digest != expected.sha256:
+        raise BundleChanged(f"{path} has sha256 {digest[:12]}…, its manifest says {expected.sha256[:12]}…")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write a bundle into; renamed into place when the block ends well.
+
+    Put the files there, `seal` them, and leave the block. A block that raises, or a process that is killed,
+    leaves `folder` as it was. An older bundle at `folder` is replaced as a whole; a folder that is no bundle is
+    refused.
+
+    Raises:
+        BundleInvalid: `folder` exists and is not a bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / layout.MANIFEST).exists():
+        raise BundleInvalid(f"{folder} exists and is not a bundle: choose another folder, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield aside
+        _replace(folder, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file in `folder`, write `tuwen.json` with them, and return the manifest as written."""
+    files = {
+        path.relative_to(folder).as_posix(): File(sha256=sha256(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / layout.MANIFEST
+    }
+    sealed = manifest.model_copy(update={"files": files})
+    text = json.dumps(sealed.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    (folder / layout.MANIFEST).write_text(text, encoding="utf-8")
+    return sealed
+
+
+def _replace(folder: Path, aside: Path) -> None:
+    """Rename `aside` to `folder`. POSIX renames no folder over a full one, so an older bundle steps aside first."""
+    aside.chmod(0o755)
+    for path in aside.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    folder.rename(old / folder.name)
+    aside.rename(folder)
+    shutil.rmtree(old)

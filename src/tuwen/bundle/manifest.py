@@ -1,0 +1,158 @@
+"""`tuwen.json`: every fact about a model that a later stage needs, and nothing that it may guess.
+
+Knows what the fields mean and what identifies a model. Does not know folders: see `bundle.py`.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""The precisions a bundle's files come in, best first."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Facts(BaseModel):
+    """What all parts of the manifest share: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ImageSpec(Facts):
+    """How a picture becomes pixels."""
+
+    size: tuple[int, int]
+    """height and width of the tower's input, in pixels."""
+    resize: Literal["shortest", "squash", "pad"]
+    """`shortest`: the shorter side to size, then a centre crop; `squash`: both sides to size, whatever the
+    ratio; `pad`: the longer side to size, then a border of `fill`."""
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
+    """the resampling filter, always antialiased, as Pillow computes it."""
+    crop_rounding: Literal["round", "floor"] = "round"
+    """where a centre crop of odd margin starts: `round` as torchvision and open_clip, `floor` as transformers."""
+    resize_rounding: Literal["floor", "round"] = "floor"
+    """how the longer side of `shortest` is rounded: `floor` as torchvision and transformers."""
+    fill: int = 0
+    """the grey value (0-255) of the border that `pad` adds."""
+    mean: tuple[float, float, float]
+    """subtracted from each channel after scaling to 0..1, in RGB order."""
+    std: tuple[float, float, float]
+    """each channel is divided by this."""
+
+
+class TextSpec(Facts):
+    """How a text becomes tokens. `tokenizer.json` has the vocabulary; this has what it cannot say."""
+
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes of the languages that the model was trained on; empty where that is not known."""
+    cleaning: Literal["ftfy_html", "canonicalize", "none"]
+    """before the tokenizer: `ftfy_html` as OpenAI CLIP and open_clip (ftfy, HTML entities twice, white space,
+    lower case); `canonicalize` as SigLIP in big_vision (no punctuation, lower case, white space)."""
+    context_length: int
+    """the most tokens a text may have, start and end token included."""
+    pad_id: int
+    """the id that fills a row up to the length of its batch."""
+    pad_to: Literal["longest", "context"]
+    """`longest`: to the batch's longest text; `context`: always to `context_length`."""
+    end_id: int | None
+    """the end token, kept when a text is truncated; None where the tokenizer adds none."""
+    mask: bool
+    """whether the text tower takes an attention mask."""
+    cut_exact: bool
+    """whether a text cut after its last token gives the same vector as one padded to `context_length`: proved
+    at export, never assumed."""
+
+
+class Scoring(Facts):
+    """How cosines become probabilities, with the checkpoint's own numbers."""
+
+    kind: Literal["softmax", "sigmoid"]
+    scale: float
+    """cosines are multiplied by this."""
+    bias: float = 0.0
+    """and this is added (sigmoid models)."""
+
+
+class File(Facts):
+    """One file of the bundle."""
+
+    sha256: Sha256
+    bytes: int
+
+
+class Check(Facts):
+    """One line of a verify report: one stage, on one runtime, at one precision."""
+
+    stage: Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
+    runtime: str
+    precision: str
+    worst_cosine: float | None
+    mean_cosine: float | None
+    max_abs: float
+    top1: float | None
+    top10: float | None
+    passed: bool
+
+
+class Report(Facts):
+    """The outcome of verifying a bundle against its source."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+
+class Manifest(Facts):
+    """The whole of `tuwen.json`."""
+
+    format: Literal[1] = 1
+    """the version of this file's own shape."""
+    name: str
+    """what people call the model, e.g. `xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k`."""
+    family: str
+    """the family that exported it, or `foreign` for a layout read in place."""
+    source: str
+    """the checkpoint it was made from."""
+    licence: str = ""
+    """SPDX identifier or name of the weights' licence, if known."""
+    dim: int
+    """the length of a vector."""
+    weights_sha256: Sha256
+    """over names and tensors of the source weights: the same for every precision and exporter version."""
+    tokenizer_sha256: Sha256
+    """over the bytes of `tokenizer.json`."""
+    image: ImageSpec
+    text: TextSpec
+    scoring: Scoring
+    files: dict[str, File]
+    """every file beside the manifest, by its path within the bundle."""
+    facts: dict[str, str | int | float | bool] = {}
+    """measured or recorded at export, for people: quality figures, seeds, recipes."""
+    verify: dict[Precision, Report] = {}
+    """what verification found, per precision."""
+
+    @model_validator(mode="after")
+    def _dim_is_positive(self) -> Self:
+        if self.dim < 1 or self.text.context_length < 2 or min(self.image.size) < 1:
+            raise ValueError("dim, context_length and size must be positive")
+        return self
+
+    def fingerprint(self) -> str:
+        """16 hex digits over what the vectors mean: weights, tokenizer with its cleaning, image and text spec.
+
+        ONNX bytes, precision, runtime and `cut_exact` are left out: they change how a vector is computed, not
+        which vector it is. Languages and the name are for people and are left out too.
+        """
+        text = self.text.model_dump(exclude={"languages", "cut_exact", "pad_to"})
+        facts = {
+            "weights": self.weights_sha256,
+            "tokenizer": self.tokenizer_sha256,
+            "image": self.image.model_dump(),
+            "text": text,
+        }
+        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+        return hashlib.sha256(canonical).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""TERMINAL: one file per group of commands."""

@@ -1,0 +1,1 @@
+"""The packaged demo bundle and its gallery of pictograms."""

@@ -1,0 +1,101 @@
+"""Every error that tuwen raises on purpose.
+
+    TuwenError                       exit code 1
+    ├── InvalidInput (ValueError)    exit code 2: a value that was given cannot be used
+    ├── RejectedImages (ValueError)  pictures that cannot be read, each with its reason
+    ├── BundleError
+    │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
+    │   ├── BundleInvalid            a field is missing, unknown or contradicts the files
+    │   └── BundleChanged            a file is not the one the manifest names (size or sha256)
+    ├── RuntimeUnavailable           a runtime, device or precision that was asked for is not here
+    ├── IndexFault
+    │   ├── IndexNotFound            no index in that folder
+    │   ├── IndexInvalid             the folder's content is not an index that this version reads
+    │   ├── IndexLocked              another process holds the index
+    │   ├── WrongModel               the index holds another model's vectors
+    │   └── InvalidVectors           vectors of wrong shape, not finite or not of unit length
+    └── MissingExtra (ImportError)   an optional package is needed; the message has the pip line
+
+A message says what value, where it stood, and how to mend it, in one line. The command line prints it as it
+is, without a traceback; anything else that escapes is a bug of ours.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuwen.types import Rejected
+
+
+class TuwenError(Exception):
+    """The root of the tree: catch this to catch all of ours."""
+
+    exit_code = 1
+
+
+class InvalidInput(TuwenError, ValueError):
+    """A value that was given cannot be used."""
+
+    exit_code = 2
+
+
+class RejectedImages(TuwenError, ValueError):
+    """Pictures that cannot be read. `.rejected` lists each with its reason."""
+
+    def __init__(self, rejected: "Sequence[Rejected]") -> None:
+        self.rejected = tuple(rejected)
+        shown = "; ".join(f"{item.path}: {item.reason}" for item in self.rejected[:3])
+        more = f"; and {len(self.rejected) - 3} more" if len(self.rejected) > 3 else ""
+        super().__init__(f"{len(self.rejected)} of the pictures cannot be read: {shown}{more}")
+
+
+class BundleError(TuwenError):
+    """Something is wrong with a bundle."""
+
+
+class BundleNotFound(BundleError):
+    """There is no bundle in that folder, or no model of that name on this machine."""
+
+
+class BundleInvalid(BundleError):
+    """A field of a bundle is missing, unknown, or contradicts its files."""
+
+
+class BundleChanged(BundleError):
+    """A file of a bundle is not the one that its manifest names."""
+
+
+class RuntimeUnavailable(TuwenError):
+    """A runtime, device or precision that was asked for is not on this machine."""
+
+
+class IndexFault(TuwenError):
+    """Something is wrong with an index."""
+
+
+class IndexNotFound(IndexFault):
+    """There is no index in that folder."""
+
+
+class IndexInvalid(IndexFault):
+    """The folder's content is not an index that this version reads."""
+
+
+class IndexLocked(IndexFault):
+    """Another process holds the index."""
+
+
+class WrongModel(IndexFault):
+    """The index holds vectors of another model than the one given."""
+
+
+class InvalidVectors(IndexFault):
+    """Vectors of wrong shape, not finite, or not of unit length."""
+
+
+class MissingExtra(TuwenError, ImportError):
+    """An optional package is needed. `.extra` names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"this needs the package {package}, which is not installed: pip install 'tuwen[{extra}]'")

@@ -1,0 +1,1 @@
+"""CHECKPOINT -> BUNDLE: graphs, precisions, proof."""

@@ -1,0 +1,1 @@
+"""VECTORS -> HITS: what is stored, found, removed. Never touches a model."""

@@ -1,0 +1,1 @@
+"""TORCH: the checkpoints of each family as their authors define them."""

@@ -1,0 +1,1 @@
+"""ARRAYS -> VECTORS: one seam, several runtimes behind it, one encoder on top."""

@@ -1,0 +1,97 @@
+"""One tree of settings, read once at the edge from environment and file, and passed down as values.
+
+Below this room nothing reads the environment. `TUWEN_<FIELD>` sets a field; so does a line of
+`~/.config/tuwen/settings.toml` (`TUWEN_SETTINGS` names another file).
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+if TYPE_CHECKING:
+    from tuwen.runtime.encoder import Encoder
+
+DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
+
+
+def _home(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "tuwen"
+
+
+class Settings(BaseSettings):
+    """What a person may set once for all commands."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUWEN_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    models: Path = Field(default_factory=partial(_home, "XDG_DATA_HOME", ".local/share"))
+    """where pulled models are kept"""
+    cache: Path = Field(default_factory=partial(_home, "XDG_CACHE_HOME", ".cache"))
+    """where compiled models and digests are kept; may be deleted at any time"""
+    default_model: str = DEFAULT_MODEL
+    """the model of a new index of photos"""
+    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    """threads for computing; all cores this process may use where it is not set"""
+    max_pixels: int = Field(default=178_956_970, ge=1)
+    """a picture of more pixels is rejected as a decompression bomb"""
+    lock_timeout: float = Field(default=10.0, ge=0)
+    """seconds to wait for another process that holds an index"""
+    quantize_above: int = Field(default=50_000, ge=0)
+    """an index of more rows searches int8 vectors and rescores with the exact ones"""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given in code win over the environment, the environment wins over the file."""
+        file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def load(
+    model: str,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> "Encoder":
+    """Load a model: a bundle's folder, the name of a model on this machine, or `demo`.
+
+    Args:
+        model: what to load. Foreign ONNX layouts (Hugging Face's, immich's) are read in place.
+        runtime: `auto`, `onnxruntime` or `openvino`.
+        device: `auto`, or e.g. `cpu`, `cuda:1`, `tensorrt`, `openvino:GPU`.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
+        threads: threads for computing; all cores that this process may use where it is None.
+
+    Returns:
+        The encoder: pictures and texts to unit vectors.
+
+    Raises:
+        BundleError: there is no such model here, or its files are not right.
+        RuntimeUnavailable: what was asked for is not on this machine; the message lists what is.
+    """
+    from tuwen.tasks.load import Choice, load_encoder
+
+    settings = Settings()
+    choice = Choice(runtime=runtime, device=device, precision=precision, threads=threads or settings.threads)
+    return load_encoder(model, choice, models=settings.models, cache=settings.cache)
