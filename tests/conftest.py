@@ -1,0 +1,22 @@
+"""What every test may use. Imports nothing heavy: a room's own fixtures stand in the room's own conftest."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real pictures, captions and vectors that are not part of the project; skips where they are absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the optional folder ../shared/data (real pictures and vectors) is not here")
+    return SHARED_DATA
