@@ -1,0 +1,53 @@
+# `make demo` shows it work, `make test` runs all that must hold; `make help` lists the rest.
+# Needs Python 3.11 or newer with venv, and a package registry for the first run.
+SHELL  := bash
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --constraint requirements.lock
+
+.PHONY: help demo test test-long lint docs lock bench demo-model clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' Makefile | column -t -s @
+
+demo: $(VENV)/base  ## install without torch, index the packaged gallery, search it in several languages
+	@$(BIN)/tuwen demo
+
+test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
+	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
+	@$(BIN)/pytest -m "not long and not hub"
+
+test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
+	@$(BIN)/pytest -m long --timeout 3600
+
+lint: $(VENV)/dev  ## format, lint, types, directions between rooms, generated documentation
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 40; exit $${PIPESTATUS[0]}
+	@$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/dev  ## write the command reference anew from --help
+	@$(BIN)/python docs/generate.py
+
+lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and write requirements.lock
+	@$(PIP) uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-header --annotation-style line pyproject.toml -o requirements.lock
+
+clean:  ## remove the virtual environment and all that tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+
+# A stamp says what $(VENV) holds: the base package alone, or everything that the tests need.
+$(VENV)/base: pyproject.toml requirements.lock | $(BIN)/python
+	@start=$$SECONDS; $(PIP) --editable . && echo "installation: $$((SECONDS - start)) s"
+	@touch $@
+
+$(VENV)/dev: pyproject.toml requirements.lock | $(BIN)/python
+	@start=$$SECONDS; $(PIP) --editable '.[dev]' && echo "installation: $$((SECONDS - start)) s"
+	@touch $@ $(VENV)/base
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.x takes another" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
