@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --constraint requirements.lock
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' Makefile | column -t -s @
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/base  ## install without torch, index the packaged gallery, search it in several languages
 	@$(BIN)/tuwen demo

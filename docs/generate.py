@@ -1,0 +1,187 @@
+"""Write what the code itself can tell: reference of commands, settings, names, errors, and the READMEs' file map.
+
+    python docs/generate.py            write the pages
+    python docs/generate.py --check    change nothing; name the pages that are no longer true and exit with 1
+
+Knows no command, setting or file by name: it walks what is there.
+"""
+
+import ast
+import difflib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+import tuwen
+from tuwen import errors
+from tuwen.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "tuwen"
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- written by docs/generate.py; change the code, then run `make docs` -->\n"
+MAP_START, MAP_END = "<!-- map: written by docs/generate.py -->", "<!-- end of map -->"
+MAPPED = ("src/tuwen", "recipes", "benchmarks", "docs")
+
+
+def commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """A context for `command` and for every visible command below it, in the order of the help."""
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
+    yield context
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            found = command.get_command(context, below)
+            if found is not None and not found.hidden:
+                yield from commands(found, below, context)
+
+
+def command_pages() -> dict[Path, str]:
+    """One page for each command of the first level; the commands of a group share its page."""
+    from tuwen.cli.main import tuwen as command
+
+    pages: dict[Path, str] = {}
+    for context in commands(command, "tuwen"):
+        words = context.command_path.split()
+        page = REFERENCE / f"{words[1] if len(words) > 1 else 'tuwen'}.md"
+        heading = "#" if page not in pages else "##"
+        text = f"{heading} {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
+        pages[page] = pages[page] + "\n" + text if page in pages else f"{NOTE}\n{text}"
+    return pages
+
+
+def settings_page() -> str:
+    """Every setting with the variable that sets it, its default and what it is."""
+    rows = ["| variable | field | default | what it is |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = (
+            "see below" if field.default_factory else "not set" if field.default is None else f"`{field.default}`"
+        )
+        rows.append(f"| `TUWEN_{name.upper()}` | `{name}` | {default} | {field.description or ''} |")
+    head = "".join(f"{line}\n" for line in (Settings.__doc__ or "").splitlines())
+    return f"""{NOTE}
+# Settings
+
+{head}
+A variable of the environment sets a field; so does a line of `~/.config/tuwen/settings.toml`
+(`TUWEN_SETTINGS` names another file). The environment wins over the file, an option of a command over both.
+`models` stands below `XDG_DATA_HOME` (`~/.local/share/tuwen`), `cache` below `XDG_CACHE_HOME` (`~/.cache/tuwen`).
+
+{chr(10).join(rows)}
+"""
+
+
+def errors_page() -> str:
+    """The error tree, as its module draws it."""
+    return f"{NOTE}\n# Errors\n\n```text\n{(errors.__doc__ or '').strip()}\n```\n"
+
+
+def stub(node: ast.stmt) -> ast.stmt | None:
+    """The outside of a definition: names, types, docstring; None for what is private or no definition."""
+    if isinstance(node, ast.AnnAssign):
+        return node
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+        return None
+    docstring = ast.get_docstring(node)
+    kept: list[ast.stmt] = [ast.Expr(ast.Constant(docstring))] if docstring else []
+    if isinstance(node, ast.ClassDef):
+        kept += [inner for statement in node.body if (inner := stub(statement))]
+    node.body = kept if kept else [ast.Expr(ast.Constant(...))]
+    return node
+
+
+def python_page() -> str:
+    """The published names, as stubs."""
+    parts = [f"{NOTE}\n# Python\n"]
+    for name in tuwen.__all__:
+        if name.startswith("_"):
+            continue
+        source = PACKAGE.parent / Path(*getattr(tuwen, name).__module__.split(".")).with_suffix(".py")
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        found = next(node for node in tree.body if getattr(node, "name", "") == name)
+        parts.append(f"## tuwen.{name}\n\n```python\n{formatted(ast.unparse(stub(found) or found))}```\n")
+    return "\n".join(parts)
+
+
+def formatted(code: str) -> str:
+    """`code` with the line breaks of the house."""
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "stub.pyi", "-"]
+    return subprocess.run(command, input=code, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def summary(file: Path) -> str:
+    """The first sentence of a module's docstring, without its stop."""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n", maxsplit=1)[0].split(". ")[0].removesuffix(".")
+
+
+def map_lines(folder: Path, depth: int = 0) -> Iterator[str]:
+    """One line for every module in `folder` and below; a room's own line is its `__init__`."""
+    init = folder / "__init__.py"
+    label = f"{'  ' * depth}{folder.name if depth else folder.relative_to(ROOT).as_posix()}/"
+    yield f"{label:<26}  {summary(init) if init.exists() else ''}".rstrip()
+    for entry in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+        if entry.is_dir() and any(entry.rglob("*.py")):
+            yield from map_lines(entry, depth + 1)
+        elif entry.suffix == ".py" and entry != init:
+            yield f"{'  ' * (depth + 1) + entry.name:<26}  {summary(entry)}"
+
+
+def with_map(text: str) -> str:
+    """A README with the file map between its two markers written anew."""
+    before, rest = text.split(MAP_START)
+    after = rest.split(MAP_END)[1]
+    folders = [ROOT / name for name in MAPPED if (ROOT / name).is_dir()]
+    body = "\n".join(line for folder in folders for line in map_lines(folder))
+    return f"{before}{MAP_START}\n\n```text\n{body}\n```\n\n{MAP_END}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that this script writes."""
+    made = command_pages()
+    made |= {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "python.md": python_page(),
+        REFERENCE / "errors.md": errors_page(),
+    }
+    for name in ("README.md", "README.zh.md"):
+        made[ROOT / name] = with_map((ROOT / name).read_text(encoding="utf-8"))
+    return made
+
+
+def stale(made: dict[Path, str]) -> Iterator[str]:
+    """What differs between the pages as they are and as they should be, in words."""
+    for page, text in made.items():
+        name = page.relative_to(ROOT).as_posix()
+        now = page.read_text(encoding="utf-8") if page.exists() else ""
+        if now != text:
+            changed = difflib.unified_diff(now.splitlines(), text.splitlines(), name, name, lineterm="", n=0)
+            yield "\n".join(list(changed)[:12])
+    for page in REFERENCE.glob("*.md"):
+        if page not in made:
+            yield f"{page.relative_to(ROOT)}: there is no such command any more"
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    made = pages()
+    if "--check" in sys.argv[1:]:
+        problems = list(stale(made))
+        for problem in problems:
+            print(problem)
+        if problems:
+            print(f"{len(problems)} pages are not what the code says; `make docs` writes them anew")
+        return 1 if problems else 0
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for page in REFERENCE.glob("*.md"):
+        if page not in made:
+            page.unlink()
+    for page, text in made.items():
+        page.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

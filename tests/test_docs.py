@@ -1,0 +1,143 @@
+"""The documentation is true: every command and option is named, links lead somewhere, both languages agree."""
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+
+import click
+import pytest
+
+import tuwen
+from tuwen.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+PAIRS = [(ROOT / "README.md", ROOT / "README.zh.md")]
+PAIRS += [(page, DOCS / "zh" / page.name) for page in sorted((DOCS / "en").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def short(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every visible command with the words that call it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for name in command.list_commands(context):
+                below = command.get_command(context, name)
+                if not below.hidden:
+                    yield from walk(below, f"{path} {name}")
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    from tuwen.cli.main import tuwen as command
+
+    return list(walk(command, "tuwen"))
+
+
+def sections() -> dict[str, str]:
+    """The reference: the words that call a command, and what is written about it."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+    parts = re.split(r"^#+ (tuwen[a-z \-]*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    written = sections()
+    for path, command in commands():
+        assert path in written
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                for name in [*parameter.opts, *parameter.secondary_opts]:
+                    assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", written[path]), f"{path} {name}"
+
+
+def test_the_reference_has_no_other_command() -> None:
+    assert set(sections()) == {path for path, _ in commands()}
+
+
+def test_every_command_has_an_example_and_json() -> None:
+    for path, command in commands():
+        if not isinstance(command, click.Group):
+            assert re.search(rf"^ +{path} ", command.get_help(click.Context(command)), re.MULTILINE), path
+            assert any("--json" in parameter.opts for parameter in command.params), path
+
+
+def test_guides_name_only_what_there_is() -> None:
+    known = {
+        path: {name for item in command.params for name in (*item.opts, *item.secondary_opts)} | {"--help"}
+        for path, command in commands()
+    }
+    for page in PAGES:
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            lines = block.replace("\\\n", " ").splitlines() if language in {"sh", "console"} else []
+            for line in (line for line in lines if line.startswith("tuwen ")):
+                words = line.split("#")[0].split()
+                path = max((path for path in known if words[: len(path.split())] == path.split()), key=len)
+                used = set(re.findall(r"(?<=\s)--[a-z][\w-]*", line.split("#")[0]))
+                assert used <= known[path], f"{short(page)}: {line}"
+                assert path != "tuwen" or words[1].startswith("-"), f"{short(page)}: {line}"
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        assert f"`TUWEN_{name.upper()}`" in text
+        assert field.description, f"settings.py: {name} does not say what it is"
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == tuwen.__version__
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_the_readme_names_every_file_at_the_top(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    ignored = {line.strip("/\n") for line in (ROOT / ".gitignore").open(encoding="utf-8")} | {".git"}
+    for entry in ROOT.iterdir():
+        if entry.name not in ignored:
+            assert re.search(rf"^`?{re.escape(entry.name)}/?\b", text, re.MULTILINE), entry.name
+
+
+def anchor(heading: str) -> str:
+    """What a heading is called in an address."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def outside_of_code(page: Path) -> str:
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", outside_of_code(page)):
+        if "://" in target:
+            continue
+        name, _, part = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.*)$", outside_of_code(file), re.MULTILINE) if part else []
+        assert not part or part in map(anchor, headings), target
+
+
+def skeleton(page: Path) -> list[str]:
+    """The levels of a page's headings and its blocks of code without their comments, in order."""
+    text = page.read_text(encoding="utf-8")
+    blocks = [re.sub(r"[ \t]*# .*", "", "".join(block)) for block in FENCE.findall(text)]
+    return [*re.findall(r"^#+(?= )", FENCE.sub("", text), re.MULTILINE), *blocks]
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=short)
+def test_both_languages_say_the_same(english: Path, chinese: Path) -> None:
+    for ours, theirs in zip_longest(skeleton(english), skeleton(chinese)):
+        assert ours == theirs
+
+
+def test_no_guide_is_in_one_language_only() -> None:
+    assert {page.name for page in (DOCS / "en").glob("*.md")} == {page.name for page in (DOCS / "zh").glob("*.md")}
