@@ -105,6 +105,34 @@ def python_page() -> str:
     return "\n".join(parts)
 
 
+def manifest_page() -> str:
+    """Every field of `tuwen.json`: the whole, which the module defines last, then its parts."""
+    tree = ast.parse((PACKAGE / "bundle" / "manifest.py").read_text(encoding="utf-8"))
+    *parts, whole = [
+        node for node in tree.body if isinstance(node, ast.ClassDef) and any(map(described, node.body))
+    ]
+    text = [f"{NOTE}\n# tuwen.json\n"]
+    for node in (whole, *parts):
+        rows = [described(*pair) for pair in zip(node.body, [*node.body[1:], None], strict=True)]
+        table = "\n".join(["| field | type | default | what it is |", "|---|---|---|---|", *filter(None, rows)])
+        text.append(f"## {node.name}\n\n{ast.get_docstring(node)}\n\n{table}\n")
+    return "\n".join(text)
+
+
+def described(node: ast.stmt, below: ast.stmt | None = None) -> str | None:
+    """A field's row of the table, with the docstring `below` it; None for what is no field."""
+    if (
+        not isinstance(node, ast.AnnAssign)
+        or not isinstance(node.target, ast.Name)
+        or node.target.id == "model_config"
+    ):
+        return None
+    what = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+    kind = ast.unparse(node.annotation).replace("|", "\\|")
+    default = f"`{ast.unparse(node.value)}`" if node.value else "required"
+    return f"| `{node.target.id}` | `{kind}` | {default} | {' '.join(str(what).split())} |"
+
+
 def formatted(code: str) -> str:
     """`code` with the line breaks of the house."""
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "stub.pyi", "-"]
@@ -145,6 +173,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "python.md": python_page(),
         REFERENCE / "errors.md": errors_page(),
+        REFERENCE / "manifest.md": manifest_page(),
     }
     for name in ("README.md", "README.zh.md"):
         made[ROOT / name] = with_map((ROOT / name).read_text(encoding="utf-8"))

@@ -1,0 +1,58 @@
+"""Every example in the guides runs, as it is printed: the blocks marked `sh` and `python`, page by page, in order.
+
+The guides speak of a person's own photos and model; here the packaged gallery and model stand in for them. Only the
+English pages are run: `test_docs.py` sees to it that the examples of both languages are the same.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+GUIDES = Path(__file__).parents[1] / "docs" / "en"
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the guides have it: `photos/` with two folders below it, `more/`, `cat.jpg`, `labels.txt`."""
+    from tuwen.demo import demo_gallery
+
+    folder = tmp_path_factory.mktemp("guide")
+    pictures = sorted(path for path in demo_gallery().rglob("*") if path.suffix in {".png", ".webp", ".jpg"})
+    for place, chosen in {
+        "photos/2023": pictures[:40],
+        "photos/2024": pictures[40:80],
+        "more": pictures[80:90],
+    }.items():
+        (folder / place).mkdir(parents=True)
+        for picture in chosen:
+            shutil.copy(picture, folder / place)
+    cat = next((picture for picture in pictures if "cat" in picture.name), pictures[0])
+    Image.open(cat).convert("RGB").save(folder / "cat.jpg")
+    (folder / "labels.txt").write_text("cat\ndog\ntree\nheart\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The packaged model is the default model, and nobody's own settings, models or caches are seen."""
+    home = str(tmp_path_factory.mktemp("home"))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {"PATH": path, "HOME": home, "TUWEN_DEFAULT_MODEL": "demo", "LANG": "C.UTF-8"}
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda path: path.stem)
+def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
+    for language, block in BLOCK.findall(guide.read_text(encoding="utf-8")):
+        command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
