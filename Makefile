@@ -17,10 +17,10 @@ demo: $(VENV)/base  ## install without torch, index the packaged gallery, search
 
 test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
-	@$(BIN)/pytest -m "not long and not hub"
+	@$(BIN)/pytest
 
 test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
-	@$(BIN)/pytest -m long --timeout 3600
+	@$(BIN)/pytest -m "long and not hub" --timeout 3600
 
 lint: $(VENV)/dev  ## format, lint, types, directions between rooms, generated documentation
 	@$(BIN)/ruff format --check --quiet .
