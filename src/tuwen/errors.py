@@ -6,7 +6,8 @@
     ├── BundleError
     │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
     │   ├── BundleInvalid            a field is missing, unknown or contradicts the files
-    │   └── BundleChanged            a file is not the one the manifest names (size or sha256)
+    │   ├── BundleChanged            a file is not the one the manifest names (size or sha256)
+    │   └── NotVerified              a bundle does not reproduce its checkpoint, and was not published
     ├── RuntimeUnavailable           a runtime, device or precision that was asked for is not here
     ├── IndexFault
     │   ├── IndexNotFound            no index in that folder
@@ -20,10 +21,11 @@ A message says what value, where it stood, and how to mend it, in one line. The 
 is, without a traceback; anything else that escapes is a bug of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tuwen.bundle.manifest import Precision, Report
     from tuwen.types import Rejected
 
 
@@ -63,6 +65,14 @@ class BundleInvalid(BundleError):
 
 class BundleChanged(BundleError):
     """A file of a bundle is not the one that its manifest names."""
+
+
+class NotVerified(BundleError):
+    """A bundle does not reproduce its checkpoint, and was not published. `.reports` has every check."""
+
+    def __init__(self, message: str, reports: "Mapping[Precision, Report]") -> None:
+        self.reports = reports
+        super().__init__(message)
 
 
 class RuntimeUnavailable(TuwenError):

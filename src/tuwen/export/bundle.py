@@ -1,0 +1,148 @@
+"""The whole way from a checkpoint to a bundle in place: export, prove, write, verify, publish.
+
+Knows the order of these steps. Each of them is known by its own file.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuwen.bundle import layout
+from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
+from tuwen.bundle.manifest import Check, Manifest, Precision, Report
+from tuwen.errors import InvalidInput, NotVerified
+from tuwen.export.companions import write_companions
+from tuwen.export.cut import cut_is_exact
+from tuwen.export.graph import Graph, save, text_graph, vision_graph
+from tuwen.export.precision import half_weights, kept_in_fp32
+from tuwen.export.runs import runs
+from tuwen.export.samples import Samples, built_in
+from tuwen.export.verify import Reference, check_inputs, check_outputs, reference
+from tuwen.models.towers import Towers
+from tuwen.prepare.texts import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+def export(
+    towers: Towers,
+    folder: Path,
+    precisions: Sequence[Precision] = ("fp32",),
+    samples: Samples | None = None,
+) -> Bundle:
+    """Export a checkpoint to a bundle at `folder`, verified on every runtime of this machine.
+
+    Nothing appears at `folder` before all is written and verified; an older bundle there is replaced as a whole.
+    How far it has come is logged.
+
+    Args:
+        towers: the checkpoint; its modules must be fp32 on the CPU, and are put into eval mode.
+        folder: where the bundle is to stand.
+        precisions: which files to write: `fp32`, `fp16` (weights of half the size, computed in fp32 on CPUs).
+        samples: what to verify on; a built-in set of odd pictures and multilingual texts where it is None.
+
+    Raises:
+        InvalidInput: a precision that cannot be exported.
+        NotVerified: the bundle does not reproduce its checkpoint; the message names stage and numbers.
+        BundleInvalid: `folder` exists and is not a bundle.
+    """
+    unknown = [precision for precision in precisions if precision not in ("fp32", "fp16")]
+    if unknown or not precisions:
+        raise InvalidInput(f"cannot export at precision {', '.join(unknown) or 'none'}; there are fp32 and fp16")
+    known = reference(towers, samples or built_in())
+    with writing(folder) as aside:
+        manifest = _write(towers, known, aside, precisions)
+        manifest = _verified(manifest, known, aside)
+    log.info("%s: %s", folder, manifest.fingerprint())
+    return read_bundle(folder)
+
+
+def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[Precision]) -> Manifest:
+    (folder / layout.TOKENIZER).write_bytes(towers.tokenizer)
+    exact = cut_is_exact(towers.text, known.tokens, mask=towers.text_spec.mask)
+    text_spec = towers.text_spec.model_copy(
+        update={"cut_exact": exact, "pad_to": "longest" if exact else "context"}
+    )
+    facts: dict[str, Any] = dict(towers.facts)
+    facts |= _write_graph("vision", _vision(towers), folder, precisions)
+    facts |= _write_graph("text", _text(towers, known), folder, precisions)
+    dim = known.images.shape[1]
+    write_companions(folder, dim, towers.image_spec, text_spec, towers.scoring)
+    manifest = Manifest(
+        name=towers.name,
+        family=towers.family,
+        source=towers.source,
+        licence=towers.licence,
+        dim=dim,
+        weights_sha256=towers.weights_sha256(),
+        tokenizer_sha256=hashlib.sha256(towers.tokenizer).hexdigest(),
+        image=towers.image_spec,
+        text=text_spec,
+        scoring=towers.scoring,
+        files={},
+        facts=facts,
+    )
+    return seal(folder, manifest)
+
+
+def _vision(towers: Towers) -> Graph:
+    return vision_graph(towers.vision, towers.image_spec.size)
+
+
+def _text(towers: Towers, known: Reference) -> Graph:
+    """Traced on real rows, cut short where they may be: 2 rows of 7, so that the two axes are told apart."""
+    ids = torch.from_numpy(known.tokens.ids[:2, :7])
+    return text_graph(towers.text, ids, mask=towers.text_spec.mask)
+
+
+def _write_graph(
+    tower: layout.Tower, graph: Graph, folder: Path, precisions: Sequence[Precision]
+) -> dict[str, str | int]:
+    """Write one tower at each precision; the facts say how far it was simplified and what stayed fp32."""
+    log.info("%s tower: %d nodes, %d after simplification", tower, graph.nodes_before, graph.nodes_after)
+    facts: dict[str, str | int] = {
+        f"{tower}_nodes_before": graph.nodes_before,
+        f"{tower}_nodes_after": graph.nodes_after,
+    }
+    if "fp32" in precisions:
+        save(graph, folder / layout.graph(tower, "fp32"))
+    if "fp16" in precisions:
+        save(half_weights(graph), folder / layout.graph(tower, "fp16"))
+        facts[f"{tower}_fp16_kept_fp32"] = len(kept_in_fp32(graph))
+    return facts
+
+
+def _verified(manifest: Manifest, known: Reference, folder: Path) -> Manifest:
+    """The manifest with a report a precision, written again.
+
+    Raises:
+        NotVerified: a check failed.
+    """
+    bundle = read_bundle(folder)
+    tokenizer = Tokenizer(bundle.tokenizer, manifest.text)
+    inputs = check_inputs(known, manifest.image, tokenizer)
+    reports: dict[Precision, Report] = {}
+    for precision in bundle.precisions:
+        checks = [*inputs]
+        for run in runs(bundle, precision):
+            checks += check_outputs(known, run)
+        reports[precision] = Report(passed=all(check.passed for check in checks), checks=tuple(checks))
+        log.info("%s: %d checks %s", precision, len(checks), "passed" if reports[precision].passed else "failed")
+    failed = [
+        (precision, check) for precision, report in reports.items() for check in report.checks if not check.passed
+    ]
+    if failed:
+        raise NotVerified(f"{manifest.name} was not published: {_described(*failed[0])}", reports)
+    return seal(folder, manifest.model_copy(update={"verify": reports}))
+
+
+def _described(precision: Precision, check: Check) -> str:
+    cosine = "" if check.worst_cosine is None else f", worst cosine {check.worst_cosine:.6f}"
+    return (
+        f"stage {check.stage} of the {precision} files on {check.runtime} ({check.precision}) differs from its "
+        f"checkpoint by {check.max_abs:.2g}{cosine}"
+    )

@@ -1,0 +1,81 @@
+"""A graph at another precision than the checkpoint's. Knows graphs alone, no towers and no folders."""
+
+import numpy as np
+import onnx_ir
+
+from tuwen.export.graph import Graph
+
+SMALLEST = 4096
+"""Tensors of fewer values (biases, norms, scales) stay fp32: halving them saves nothing."""
+TOLERANCE = 1e-3
+"""The most that a tensor may lose, relative to its length: twice what rounding to fp16's 11 bits costs at worst.
+What overflows or vanishes in fp16 loses more, and stays fp32."""
+
+
+def half_weights(graph: Graph) -> Graph:
+    """The same graph with its weights stored as fp16: half the size, and fp32 where it computes.
+
+    Each weight is followed by a cast to fp32, which runtimes fold when they load the graph, or keep where the
+    device computes in fp16 anyway. A table that is only looked up in (token embeddings) is cast after the look-up.
+    """
+    model = graph.model.clone()
+    for weight in list(model.graph.initializers.values()):
+        halved = _halved(weight)
+        if halved is not None:
+            _replace(model.graph, weight, halved)
+    return Graph(model, graph.nodes_before, model.graph.num_nodes())
+
+
+def kept_in_fp32(graph: Graph) -> list[str]:
+    """The large weights that `half_weights` leaves as they are, because fp16 cannot hold them."""
+    large = (weight for weight in graph.model.graph.initializers.values() if _is_large(weight))
+    return [str(weight.name) for weight in large if _halved(weight) is None]
+
+
+def _is_large(weight: onnx_ir.Value) -> bool:
+    tensor = weight.const_value
+    return tensor is not None and tensor.dtype == onnx_ir.DataType.FLOAT and tensor.size >= SMALLEST
+
+
+def _halved(weight: onnx_ir.Value) -> onnx_ir.Value | None:
+    """The weight as fp16, or None where it is small or would lose more than `TOLERANCE`."""
+    if not _is_large(weight) or weight.const_value is None:
+        return None
+    full = weight.const_value.numpy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = full.astype(np.float16)
+        error = np.linalg.norm(half.astype(np.float32) - full)
+    if not error <= TOLERANCE * np.linalg.norm(full):  # also true of NaN, where infinities meet
+        return None
+    name = f"{weight.name}_fp16"
+    tensor = onnx_ir.tensor(half, name=name)
+    return onnx_ir.Value(name=name, const_value=tensor, shape=weight.shape, type=onnx_ir.TensorType(tensor.dtype))
+
+
+def _replace(graph: onnx_ir.Graph, weight: onnx_ir.Value, halved: onnx_ir.Value) -> None:
+    graph.register_initializer(halved)
+    uses = list(weight.uses())
+    if all(use.node.op_type == "Gather" and use.idx == 0 for use in uses):
+        for use in uses:
+            _cast_result(graph, use.node, halved)
+    else:
+        cast = _cast(halved, f"{weight.name}_fp32", weight.shape)
+        graph.insert_before(graph[0], cast)
+        weight.replace_all_uses_with(cast.outputs[0])
+    del graph.initializers[str(weight.name)]
+
+
+def _cast_result(graph: onnx_ir.Graph, gather: onnx_ir.Node, halved: onnx_ir.Value) -> None:
+    """Let a look-up read the fp16 table, and cast what it found."""
+    found = gather.outputs[0]
+    cast = _cast(found, f"{found.name}_fp32", found.shape)
+    found.replace_all_uses_with(cast.outputs[0])
+    cast.replace_input_with(0, found)
+    found.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT16)
+    gather.replace_input_with(0, halved)
+    graph.insert_after(gather, cast)
+
+
+def _cast(value: onnx_ir.Value, name: str, shape: onnx_ir.Shape | None) -> onnx_ir.Node:
+    output = onnx_ir.Value(name=name, shape=shape, type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT))
+    return onnx_ir.node("Cast", inputs=[value], attributes={"to": onnx_ir.DataType.FLOAT}, outputs=[output])

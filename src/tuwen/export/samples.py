@@ -1,0 +1,85 @@
+"""The pictures and texts that a bundle is proved on when none are given: made here, the same on every machine.
+
+They are no benchmark of quality. They reach the corners where two implementations part: odd sizes, extreme ratios,
+texts in many scripts, of every length, with what cleaners and tokenizers treat differently.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+_SIZES = ((640, 480), (480, 640), (512, 512), (37, 51), (333, 221), (1024, 300), (260, 901), (224, 224), (225, 224))
+
+TEXTS = (
+    "a photo of a cat",
+    "two dogs playing in the snow near a wooden fence at night",
+    "A red bicycle leaning against the wall of a small café, early in the morning.",
+    "It's the dog's owner who'll say they've seen 1,234 birds at 5:30pm!",
+    "Fish &amp; chips &lt;b&gt;bold&lt;/b&gt;   with\ttabs\nand lines ",
+    "“curly quotes” ‘single’ – dashes — and … ellipsis, ﬁne ligatures",
+    "ＦＵＬＬ　ｗｉｄｔｈ　１２３",
+    "naïve façade, Straße, İstanbul, ΣΊΣΥΦΟΣ, œuvre",
+    "cafÃ© au lait — mojibake",
+    "😀 emoji 👩‍👩‍👧‍👦 family 🇨🇳 flag ❤️",
+    "<|endoftext|> typed end token <end_of_text>",
+    "control\x07 characters\u200b and zero\u200dwidth",
+    "一只狗在草地上",
+    "两个孩子在海边玩耍，天空很蓝。",
+    "夜景，城市，霓虹灯2024年",
+    "一隻貓坐在窗台上",
+    "公園で犬が走っている",
+    "カタカナとひらがなと漢字",
+    "공원에서 노는 강아지",
+    "собака бежит по зелёной траве",
+    "ένας σκύλος τρέχει στο πάρκο",
+    "كلب يركض في الحديقة",
+    "כלב רץ בפארק",
+    "कुत्ता पार्क में दौड़ रहा है",
+    "สุนัขวิ่งในสวนสาธารณะ",
+    "một con chó đang chạy trong công viên",
+    "ein Hund läuft über eine grüne Wiese",
+    "un chien court dans l'herbe haute",
+    "un perro corre por el césped, ¿lo ves?",
+    "um cão corre na relva ao pôr do sol",
+    "un cane corre sull'erba",
+    "pes běží po trávě",
+    "köpek çimlerin üzerinde koşuyor",
+    "собака біжить по траві",
+    "seekor anjing berlari di taman",
+    "x",
+    "",
+    "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20",
+    "a very long caption " * 60,
+    "狗" * 300,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What to verify on: upright RGB pictures and texts, at least two of each."""
+
+    images: Sequence[Image.Image]
+    texts: Sequence[str]
+
+
+def built_in() -> Samples:
+    """Nine pictures of different shapes and the texts above."""
+    return Samples([_picture(size, seed) for seed, size in enumerate(_SIZES)], TEXTS)
+
+
+def _picture(size: tuple[int, int], seed: int) -> Image.Image:
+    """Soft colours, sharp shapes and a little noise: smooth, edged and fine parts, as photographs have."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    picture = coarse.resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for _ in range(6):
+        x, y = (int(rng.integers(0, length)) for length in size)
+        reach = int(rng.integers(4, max(6, min(size) // 3)))
+        colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        shape((x - reach, y - reach, x + reach, y + reach), fill=colour)
+    noisy = np.asarray(picture, dtype=np.int16) + rng.integers(-12, 13, (size[1], size[0], 3), dtype=np.int16)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,206 @@
+"""The proof beside a bundle: stage by stage, what it computes against what its checkpoint computes in torch.
+
+Knows the towers and an encoder that runs the bundle. Does not know how either was made.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuwen.bundle.manifest import Check, ImageSpec, Scoring
+from tuwen.export.cut import vectors
+from tuwen.export.graph import UnitLength
+from tuwen.export.runs import Run
+from tuwen.export.samples import Samples
+from tuwen.models.towers import Towers
+from tuwen.prepare.pixels import to_pixels
+from tuwen.prepare.texts import Tokenizer
+from tuwen.runtime.encoder import Encoder
+from tuwen.types import Pixels, Tokens, Vectors
+
+Stage = Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
+
+PIXELS_MAX = 1e-6
+"""Of values of about -2 to 2: a rounding of fp32, far under one grey level (0.015)."""
+FP32_MAX = 1e-5
+"""The largest difference of any number in a vector of length 1, where the bundle computes in fp32."""
+WORST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.99}
+"""The worst vector's cosine to torch's, where it computes in less."""
+LABELS_COSINE = 0.99
+"""The worst picture's distribution over the texts as labels, at any precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the checkpoint itself makes of the samples, in torch at fp32.
+
+    Attributes:
+        samples: the pictures and texts.
+        pixels: (n, 3, h, w), the authors' own preprocessing of the pictures.
+        tokens: the authors' own tokens of the texts, padded to the context length.
+        images: (n, dim), a unit vector a picture.
+        texts: (m, dim), a unit vector a text.
+        scoring: how their cosines become probabilities.
+    """
+
+    samples: Samples
+    pixels: Pixels
+    tokens: Tokens
+    images: Vectors
+    texts: Vectors
+    scoring: Scoring
+
+
+def reference(towers: Towers, samples: Samples) -> Reference:
+    """Run the checkpoint's own preprocessing, tokenizer and towers on the samples."""
+    pixels = towers.to_pixels(samples.images)
+    tokens = towers.to_tokens(samples.texts)
+    tower = UnitLength(towers.vision).eval()
+    with torch.inference_mode():
+        images = [tower(torch.from_numpy(pixels[start : start + 8])).numpy() for start in range(0, len(pixels), 8)]
+    texts = vectors(towers.text, tokens, mask=towers.text_spec.mask)
+    return Reference(samples, pixels, tokens, np.concatenate(images), texts, towers.scoring)
+
+
+def check_inputs(known: Reference, image_spec: ImageSpec, tokenizer: Tokenizer) -> list[Check]:
+    """The stages before any runtime: pixels within `PIXELS_MAX`, token ids equal one by one."""
+    pixels = to_pixels(image_spec, known.samples.images)
+    tokens = tokenizer.to_tokens(known.samples.texts)
+    return [_check_pixels(pixels, known.pixels), _check_tokens(tokens, known.tokens)]
+
+
+def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
+    """The stages that a runtime computes: each tower on the checkpoint's own inputs, then the whole way.
+
+    Each tower runs once with everything in one batch and once alone, and must be right both times.
+
+    Args:
+        known: the checkpoint's outcome.
+        run: the bundle on one runtime at one precision.
+    """
+    runtime, precision, encoder = run.runtime, run.precision, run.encoder
+    for images in (encoder.encode_pixels(known.pixels), _one_by_one_images(encoder, known.pixels)):
+        yield _check_vectors("image", runtime, precision, images, known.images)
+    for texts in (encoder.encode_tokens(known.tokens), _one_by_one_texts(encoder, known.tokens)):
+        yield _check_vectors("text", runtime, precision, texts, known.texts)
+    scores = encoder.encode_images(known.samples.images) @ encoder.encode_texts(known.samples.texts).T
+    yield from _check_scores(known, runtime, precision, scores)
+
+
+def _one_by_one_images(encoder: Encoder, pixels: Pixels) -> Vectors:
+    return np.concatenate([encoder.encode_pixels(pixels[row : row + 1]) for row in range(len(pixels))])
+
+
+def _one_by_one_texts(encoder: Encoder, tokens: Tokens) -> Vectors:
+    rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
+    return np.concatenate([encoder.encode_tokens(row) for row in rows])
+
+
+def _check_pixels(found: Pixels, expected: Pixels) -> Check:
+    if found.shape != expected.shape:
+        return _failed("pixels", "prepare", "fp32")
+    worst = float(np.abs(found - expected).max())
+    cosines = _cosines(found.reshape(len(found), -1), expected.reshape(len(found), -1))
+    return _check("pixels", "prepare", "fp32", cosines=cosines, max_abs=worst, passed=worst <= PIXELS_MAX)
+
+
+def _check_tokens(found: Tokens, expected: Tokens) -> Check:
+    """Compared up to each text's length: what pads a row beyond it is the text spec's affair."""
+    differing = sum(
+        not np.array_equal(ours[:length], theirs[:reference_length])
+        for ours, length, theirs, reference_length in zip(
+            found.ids, found.lengths, expected.ids, expected.lengths, strict=True
+        )
+    )
+    return _check("tokens", "prepare", "int64", cosines=None, max_abs=float(differing), passed=differing == 0)
+
+
+def _check_vectors(stage: Stage, runtime: str, precision: str, found: Vectors, expected: Vectors) -> Check:
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return _failed(stage, runtime, precision)
+    worst = float(np.abs(found - expected).max())
+    cosines = _cosines(found, expected)
+    passed = worst <= FP32_MAX if precision == "fp32" else float(cosines.min()) >= WORST_COSINE[precision]
+    return _check(stage, runtime, precision, cosines=cosines, max_abs=worst, passed=passed)
+
+
+def _check_scores(known: Reference, runtime: str, precision: str, found: NDArray[np.float32]) -> Iterator[Check]:
+    """Pictures against texts: the cosines and their order, then the distribution over the texts as labels."""
+    expected = known.images @ known.texts.T
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        yield _failed("similarity", runtime, precision)
+        return
+    worst = float(np.abs(found - expected).max())
+    # Two unit vectors, each at cosine c to its original: their product moves by at most 2 sqrt(2 - 2c).
+    bound = FP32_MAX if precision == "fp32" else 2 * float(np.sqrt(2 - 2 * WORST_COSINE[precision]))
+    top1, top10 = _agreement(found, expected, 1), _agreement(found, expected, 10)
+    yield _check(
+        "similarity", runtime, precision, cosines=_cosines(found, expected), max_abs=worst, passed=worst <= bound
+    ).model_copy(update={"top1": top1, "top10": top10})
+    ours, theirs = probabilities(known.scoring, found), probabilities(known.scoring, expected)
+    cosines = _cosines(ours, theirs)
+    yield _check(
+        "labels",
+        runtime,
+        precision,
+        cosines=cosines,
+        max_abs=float(np.abs(ours - theirs).max()),
+        passed=float(cosines.min()) > LABELS_COSINE,
+    )
+
+
+def probabilities(scoring: Scoring, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosines (images, texts) to probabilities: with softmax a row sums to 1, with sigmoid each stands alone."""
+    logits = cosines.astype(np.float64) * scoring.scale + scoring.bias
+    if scoring.kind == "sigmoid":
+        alone: NDArray[np.float64] = 1 / (1 + np.exp(-logits))
+        return alone
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _agreement(found: NDArray[np.float32], expected: NDArray[np.float32], k: int) -> float:
+    """The share of each row's k best columns that both have, on average."""
+    k = min(k, found.shape[1])
+    ours = np.argsort(-found, axis=1)[:, :k]
+    theirs = np.argsort(-expected, axis=1)[:, :k]
+    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(ours, theirs, strict=True)]))
+
+
+def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
+    cosines: NDArray[np.float64] = (a64 * b64).sum(axis=1) / norms
+    return cosines
+
+
+def _check(
+    stage: Stage,
+    runtime: str,
+    precision: str,
+    *,
+    cosines: NDArray[np.float64] | None,
+    max_abs: float,
+    passed: bool,
+) -> Check:
+    return Check(
+        stage=stage,
+        runtime=runtime,
+        precision=precision,
+        worst_cosine=None if cosines is None else float(cosines.min()),
+        mean_cosine=None if cosines is None else float(cosines.mean()),
+        max_abs=max_abs,
+        top1=None,
+        top10=None,
+        passed=passed,
+    )
+
+
+def _failed(stage: Stage, runtime: str, precision: str) -> Check:
+    """A stage whose outcome has the wrong shape, or numbers that are none."""
+    return _check(stage, runtime, precision, cosines=None, max_abs=float("inf"), passed=False)

@@ -1,0 +1,84 @@
+"""What export needs to know of any checkpoint: two torch modules, how their inputs are made, and whose they are.
+
+A family's file builds `Towers`; export reads them. Neither knows anything else of the other. Knows nothing of
+ONNX, bundles on disk or runtimes.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.types import Pixels, Tokens
+
+ToPixels: TypeAlias = Callable[[Sequence[Image.Image]], Pixels]
+"""RGB pictures to (n, 3, h, w) float32."""
+
+ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
+"""Texts to tokens, every row padded to the context length with the text spec's `pad_id`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Towers:
+    """A checkpoint as its authors define it, ready to be exported.
+
+    To export modules of your own, fill in every field; `export` puts them into eval mode, proves what can be
+    proved, and normalises the outputs itself.
+
+    Attributes:
+        name: what people call the model; it becomes the bundle's name.
+        family: who defines the modules, e.g. `openclip`.
+        source: the checkpoint they were made from.
+        licence: SPDX identifier or name of the weights' licence; "" where it is not known.
+        vision: called with pixel_values (n, 3, h, w) float32, returns (n, dim) float32 of any length.
+        text: called with input_ids (n, l) int64, and with attention_mask (n, l) int64 (1 = real, 0 = padding)
+            after it where `text_spec.mask` is set; returns (n, dim) float32 of any length. It must take any l
+            from 2 to the context length, and be written so that `torch.export` can follow it: no branch on a
+            tensor's values, no Python number made from a shape. A tower that returns the same for a text whether
+            padded or not is found out at export (`cut_exact`) and then runs on short inputs.
+        image_spec: how a picture becomes pixels.
+        text_spec: how a text becomes tokens. `cut_exact` and `pad_to` are set by export from what it proves.
+        scoring: how cosines become probabilities.
+        tokenizer: the bytes of a `tokenizer.json` that gives the model's ids, special tokens included.
+        weights: every tensor that decides a vector, by name; they identify the model (see `weights_sha256`).
+        to_pixels: the authors' own preprocessing, the reference that ours is verified against. A model trained
+            on `tuwen.prepare`'s pixels has that as its reference.
+        to_tokens: the authors' own tokenizer, likewise.
+        facts: what is worth recording for people, e.g. quality figures.
+    """
+
+    name: str
+    family: str
+    source: str
+    licence: str = ""
+    vision: torch.nn.Module
+    text: torch.nn.Module
+    image_spec: ImageSpec
+    text_spec: TextSpec
+    scoring: Scoring
+    tokenizer: bytes
+    weights: Mapping[str, torch.Tensor]
+    to_pixels: ToPixels
+    to_tokens: ToTokens
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def weights_sha256(self) -> str:
+        """64 hex digits over the sorted names, types, shapes and values of `weights`."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            tensor = self.weights[name].detach().cpu().contiguous()
+            digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+            digest.update(_bytes_of(tensor).data)
+        return digest.hexdigest()
+
+
+def _bytes_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """The tensor's values as they lie in memory; numpy has no bfloat16, hence the view as bytes."""
+    flat: NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return flat
