@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """where pulled models are kept"""
     cache: Path = Field(default_factory=partial(_home, "XDG_CACHE_HOME", ".cache"))
     """where compiled models and digests are kept; may be deleted at any time"""
+    index: Path | None = None
+    """the index of a command that is not told which"""
     default_model: str = DEFAULT_MODEL
     """the model of a new index of photos"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"

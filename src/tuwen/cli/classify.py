@@ -1,0 +1,156 @@
+"""`tuwen classify`: which of some labels fits a picture."""
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import REJECTED, say
+from tuwen.cli.options import Computing
+from tuwen.cli.output import count, emit, list_rejected, table
+from tuwen.cli.progress import Progress
+from tuwen.types import Rejected
+
+if TYPE_CHECKING:
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.classify import Classified
+    from tuwen.tasks.labels import LabelVectors
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        'tuwen classify cat.jpg --labels "cat,dog,rat,man,woman" --template "a photo of a _"',
+        'tuwen classify PHOTOS/ --label-file labels.txt --template "一张_的照片" -o res.json',
+    ),
+)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--labels", metavar="A,B,…", help="Labels, with commas between them (, ， 、 ،).")
+@click.option("--label-file", type=options.FILE, help="Labels, one a line, in UTF-8.")
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    metavar="TEXT",
+    help="A sentence with exactly one _ or {} for the label; repeatable, then averaged. Else the label alone.",
+)
+@click.option("--multi-label", is_flag=True, help="Judge each label by itself, not against the others.")
+@click.option("-o", "--output", type=options.ANY_PATH, metavar="FILE", help='Write {"path": "best label"} as JSON.')
+@click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Run this picture first, outside the timing.")
+@options.computing
+@options.progress
+@options.as_json
+def classify(
+    *,
+    computing: Computing,
+    path: Path,
+    labels: str | None,
+    label_file: Path | None,
+    templates: Sequence[str],
+    multi_label: bool,
+    output: Path | None,
+    warmup: Path | None,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Say which of some labels fits a picture, or every picture below a folder.
+
+    Probabilities use the model's own scale: softmax over the labels, or sigmoid of each where the model was trained
+    so. With --multi-label, a softmax model's probability is sigmoid(scale * (cosine - neutral)); neutral is the
+    cosine to the template without any label. Paths are relative to the folder.
+    """
+    chosen = _labels(labels, label_file)
+    encoder = computing.load(computing.model or computing.settings.default_model)
+    known = _encode_labels(chosen, templates, encoder, multi_label=multi_label)
+    if warmup is not None:
+        encoder.encode_images([warmup])
+    done, rejected = _classify(path, known, encoder, computing, progress, multi_label=multi_label)
+    list_rejected(rejected)
+    if output is not None:
+        _write(done, output)
+    if as_json:
+        images = [asdict(item) for item in done]
+        emit({"model": encoder.name, "images": images, "rejected": [asdict(item) for item in rejected]})
+    elif output is None:
+        _show(done)
+    return REJECTED if rejected else 0
+
+
+def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
+    from tuwen.tasks.labels import read_labels, split_labels
+
+    if labels is not None and label_file is None:
+        return split_labels(labels)
+    if label_file is not None and labels is None:
+        return read_labels(label_file)
+    raise click.UsageError('give the labels, either as --labels "cat,dog" or as --label-file FILE')
+
+
+def _encode_labels(
+    labels: Sequence[str], templates: Sequence[str], encoder: "Encoder", *, multi_label: bool
+) -> "LabelVectors":
+    from tuwen.tasks.labels import PLAIN, fill, label_vectors
+    from tuwen.tasks.notes import text_notes
+
+    templates = templates or (PLAIN,)
+    for note in text_notes([fill(template, label) for label in labels for template in templates], encoder):
+        say(note)
+    if len(labels) == 1 and encoder.scoring.kind == "softmax" and not multi_label:
+        say("one label alone always has probability 1; --multi-label judges it by itself")
+    return label_vectors(labels, templates, encoder)
+
+
+def _classify(
+    path: Path,
+    labels: "LabelVectors",
+    encoder: "Encoder",
+    computing: Computing,
+    progress: str,
+    *,
+    multi_label: bool,
+) -> "tuple[list[Classified], list[Rejected]]":
+    from tuwen.prepare.sources import find_sources
+    from tuwen.tasks.classify import classify as label_pictures
+
+    start = monotonic()
+    done: list[Classified] = []
+    rejected: list[Rejected] = []
+    batches = label_pictures(
+        path, labels, encoder, reading=computing.reading(encoder), decoders=computing.cores, multi_label=multi_label
+    )
+    with Progress(progress) as shown, closing(batches):
+        shown.begin(sum(1 for _ in find_sources([path], path)) if shown.draws and path.is_dir() else None)
+        for batch in batches:
+            rejected += [item for item in batch if isinstance(item, Rejected)]
+            done += [item for item in batch if not isinstance(item, Rejected)]
+            shown.show(len(done) + len(rejected))
+    seconds = monotonic() - start
+    say(f"{count(len(done), 'picture')} in {seconds:.2f} s ({len(done) / seconds:.1f} pictures/s)")
+    return done, rejected
+
+
+def _show(done: "Sequence[Classified]") -> None:
+    """All labels of one picture; the best label of each of several."""
+    if len(done) == 1:
+        rows = [(f"{x.probability:.4f}", f"{x.cosine:.3f}", x.label) for x in done[0].labels]
+        table(("probability", "cosine", "label"), rows, numbers=(0, 1))
+        return
+    best = [(item.labels[0], item.path) for item in done]
+    rows = [(f"{x.probability:.4f}", f"{x.cosine:.3f}", x.label, path) for x, path in best]
+    table(("probability", "cosine", "label", "path"), rows, numbers=(0, 1))
+
+
+def _write(done: "Sequence[Classified]", file: Path) -> None:
+    """Aside, then renamed: whoever reads the file finds it whole."""
+    best = {item.path: item.labels[0].label for item in done}
+    aside = file.with_name(f".{file.name}.part")
+    aside.write_text(json.dumps(best, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    aside.replace(file)
+    say(f"labels: {file}")

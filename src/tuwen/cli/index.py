@@ -1,0 +1,137 @@
+"""`tuwen index …`: what is in an index, and how it gets there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import REJECTED
+from tuwen.cli.filling import Shown, fill, show_report
+from tuwen.cli.options import Computing
+from tuwen.cli.output import emit, printable, table
+
+
+@click.group()
+def index() -> None:
+    """Build and look after an index of pictures."""
+
+
+@index.command(
+    cls=Command,
+    examples=(
+        "tuwen index build PHOTOS/ --index photos.tuwen",
+        "tuwen index build PHOTOS/ --index photos.tuwen --model demo --json --progress json",
+    ),
+)
+@click.argument("photos", type=options.FOLDER)
+@options.index
+@options.computing
+@options.progress
+@options.as_json
+def build(computing: Computing, photos: Path, folder: Path | None, progress: str, as_json: bool) -> int:
+    """Index every picture below PHOTOS.
+
+    Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
+    that have vanished keep their rows.
+    """
+    from tuwen.cli.opening import opened_or_new
+
+    target = options.index_folder(folder)
+    with opened_or_new(target, photos, computing) as (encoder, store):
+        return fill([photos], encoder, store, computing, Shown(target, progress, as_json))
+
+
+@index.command(cls=Command, examples=("tuwen index add MORE/ cat.jpg --index photos.tuwen",))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@options.index
+@options.computing
+@options.progress
+@options.as_json
+def add(computing: Computing, paths: Sequence[Path], folder: Path | None, progress: str, as_json: bool) -> int:
+    """Add pictures, or folders of pictures, to an index.
+
+    A path below the index's root is stored relative to it, any other as an absolute path.
+    """
+    from tuwen.cli.opening import opened
+
+    target = options.index_folder(folder)
+    with opened(target, computing) as (encoder, store):
+        return fill(paths, encoder, store, computing, Shown(target, progress, as_json))
+
+
+@index.command(
+    cls=Command,
+    examples=(
+        "tuwen index remove 2023/cat.jpg --index photos.tuwen",
+        "tuwen index remove PHOTOS/2023/ --index photos.tuwen",
+    ),
+)
+@click.argument("paths", nargs=-1, required=True)
+@options.index
+@options.as_json
+def remove(paths: Sequence[str], folder: Path | None, as_json: bool) -> int:
+    """Take pictures out of an index; the files stay where they are.
+
+    A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
+    """
+    from tuwen.cli.opening import opened_alone
+    from tuwen.tasks.remove import remove as take_out
+
+    target = options.index_folder(folder)
+    with opened_alone(target) as store:
+        report = take_out(paths, store)
+    show_report(report, Shown(target, "none", as_json))
+    return REJECTED if report.rejected else 0
+
+
+@index.command(cls=Command, examples=("tuwen index info --index photos.tuwen",))
+@options.index
+@options.as_json
+def info(folder: Path | None, as_json: bool) -> None:
+    """Show what an index holds, and of which model."""
+    from tuwen.cli.opening import opened_alone
+
+    target = options.index_folder(folder)
+    with opened_alone(target) as store:
+        facts = store.info()
+    document = {
+        "index": str(target),
+        "rows": facts.rows,
+        "dim": facts.dim,
+        "metric": facts.metric,
+        "kind": facts.kind,
+        "model": facts.model,
+        "fingerprint": facts.fingerprint,
+        "bytes": facts.bytes,
+    }
+    if as_json:
+        emit(document)
+    else:
+        table(("fact", "value"), document.items())
+
+
+@index.command(
+    "list",
+    cls=Command,
+    examples=(
+        "tuwen index list --index photos.tuwen",
+        """tuwen index list --index photos.tuwen --where 'format == "PNG"' --json""",
+    ),
+)
+@options.index
+@click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
+@options.as_json
+def list_(folder: Path | None, where: str | None, as_json: bool) -> None:
+    """List the pictures of an index: one path a line, or whole rows with --json."""
+    from tuwen.cli.opening import opened_alone
+
+    target = options.index_folder(folder)
+    with opened_alone(target) as store:
+        if as_json:
+            rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]
+            emit({"index": str(target), "rows": rows})
+            return
+        for row in store.list(where=where):
+            click.echo(printable(str(row.payload["path"])))

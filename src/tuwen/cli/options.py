@@ -1,0 +1,136 @@
+"""The options that commands share, read once into one value.
+
+Knows settings and their options. Does not know any command.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tuwen.cli.progress import KINDS
+from tuwen.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tuwen.prepare.images import Reading
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+ANY_PATH = click.Path(path_type=Path)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+progress = click.option(
+    "--progress",
+    type=click.Choice(KINDS),
+    default="auto",
+    show_default=True,
+    help='What standard error shows meanwhile; json: one line {"committed": n} a batch.',
+)
+index = click.option(
+    "--index", "folder", type=ANY_PATH, metavar="FOLDER", help="The index; else the setting TUWEN_INDEX."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """Which model, and how it computes: the options of `computing`, over the settings.
+
+    Attributes:
+        settings: all of them.
+        model: what `--model` says, None where it says nothing.
+        exact_decode: whether JPEGs are decoded at full scale.
+    """
+
+    settings: "Settings"
+    model: str | None
+    runtime: str
+    device: str
+    precision: str
+    threads: int | None
+    exact_decode: bool
+
+    @property
+    def cores(self) -> int:
+        """Threads that read and decode: as many as compute."""
+        return (
+            self.threads or len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+
+    def load(self, model: str) -> "Encoder":
+        """The encoder of that model, as the options want it to compute."""
+        from tuwen.tasks.load import Choice, load_encoder
+
+        choice = Choice(runtime=self.runtime, device=self.device, precision=self.precision, threads=self.threads)
+        return load_encoder(model, choice, models=self.settings.models, cache=self.settings.cache)
+
+    def reading(self, encoder: "Encoder") -> "Reading":
+        """How pictures are decoded for that encoder."""
+        from tuwen.prepare.images import reading_for
+
+        return reading_for(encoder.image_spec, exact=self.exact_decode, max_pixels=self.settings.max_pixels)
+
+
+def computing(command: F) -> F:
+    """Add `--model --runtime --device --precision --threads --exact-decode`; `command` gets one `Computing`."""
+
+    @wraps(command)
+    def with_computing(**options: Any) -> object:  # noqa: ANN401
+        given = {name: options.pop(name) for name in ("runtime", "device", "precision", "threads")}
+        settings = read_settings()
+        chosen = {name: getattr(settings, name) if value is None else value for name, value in given.items()}
+        model, exact = options.pop("model"), options.pop("exact_decode")
+        return command(computing=Computing(settings, model, exact_decode=exact, **chosen), **options)
+
+    for option in reversed(_COMPUTING):
+        with_computing = option(with_computing)
+    return with_computing  # type: ignore[return-value]
+
+
+def read_settings() -> "Settings":
+    """The settings, from environment and file.
+
+    Raises:
+        InvalidInput: a setting has an impossible value.
+    """
+    from pydantic import ValidationError
+
+    from tuwen.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"the setting TUWEN_{name.upper()} cannot be used: {first['msg']}") from error
+
+
+def index_folder(folder: Path | None) -> Path:
+    """What `--index` says, or the setting.
+
+    Raises:
+        click.UsageError: neither says anything.
+    """
+    chosen = folder or read_settings().index
+    if chosen is None:
+        raise click.UsageError("no index is given: add --index FOLDER, or set TUWEN_INDEX")
+    return chosen
+
+
+_COMPUTING = (
+    click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo."),
+    click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="What computes."),
+    click.option("--device", metavar="DEVICE", help="E.g. cpu, cuda:1, openvino:GPU; see tuwen doctor."),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), help="What in."),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads for computing; all cores by default."),
+    click.option("--exact-decode", is_flag=True, help="Decode JPEGs at full scale: slower, bit-exact resizing."),
+)

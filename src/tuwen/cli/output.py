@@ -1,0 +1,60 @@
+"""What a command prints on standard output: a JSON document, or a table and lines for people.
+
+Knows widths and encodings. Does not know what it prints.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from io import StringIO
+
+import click
+
+from tuwen.cli.ending import say
+from tuwen.types import Rejected
+
+
+def emit(document: object) -> None:
+    """One JSON document, for `--json`. Letters beyond ASCII stay as they are where the stream can take them."""
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    click.echo(json.dumps(document, ensure_ascii=plain, indent=2))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> None:
+    """Rows in columns, as wide as the terminal (80 in a pipe); what is too long goes on in the next line.
+
+    Args:
+        head: the columns' names.
+        rows: the cells.
+        numbers: which columns are set to the right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    text = StringIO()
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+    drawn = Table(box=None, pad_edge=False, header_style="", show_edge=False)
+    for place, name in enumerate(head):
+        drawn.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(printable(str(cell))) for cell in row))
+    Console(file=text, width=width, color_system=None, legacy_windows=False).print(drawn)
+    click.echo("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()), nl=False)
+
+
+def printable(text: str) -> str:
+    """The text with control characters as escapes: a file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
+
+
+def list_rejected(rejected: Iterable[Rejected]) -> None:
+    """One line of standard error for each input that was rejected."""
+    for item in rejected:
+        say(f"rejected: {printable(item.path)}: {printable(item.reason)}")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`, `20,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

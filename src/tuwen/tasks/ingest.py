@@ -1,0 +1,281 @@
+"""Pictures into an index: found, read, decoded, encoded, written, all at once and in order.
+
+    files --changed--> files --prepare (threads)--> pixels --encode (a thread)--> vectors --write--> index
+
+Each arrow runs ahead of the next by a bounded number of pictures, so memory does not grow with the collection.
+The caller's thread alone writes, batch by batch: when a report is yielded, the rows it counts are flushed.
+Knows the order of the stages. Does not know formats, models or stores, and draws no progress: it yields it.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.index.index import Index
+from tuwen.prepare.images import Reading, read_image
+from tuwen.prepare.pixels import to_pixels
+from tuwen.prepare.sources import Skipped, find_sources, key_of, open_file
+from tuwen.runtime.encoder import Encoder
+from tuwen.tasks.ahead import ahead, grouped, threads
+from tuwen.types import Payload, Pixels, Rejected, Row, Source
+
+BATCH = 32
+"""pictures encoded at a time"""
+LOOKUP = 256
+"""files whose rows are looked up at a time, and the most rows written at a time"""
+LARGE = 256 * 2**20
+"""bytes above which a file is hashed and decoded from disk instead of from memory"""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of the files so far. The last report of a run is that of the whole run.
+
+    Attributes:
+        rows: rows in the index by now, all flushed.
+        indexed: files that are new rows.
+        unchanged: files whose row stays: same size and time of change, or touched and of the same content.
+        replaced: files whose content changed, and their rows with it.
+        removed: rows taken out.
+        skipped: files that are no pictures by content and by ending.
+        rejected: files that claim to be pictures and cannot be read. A row they may have from before stays.
+        seconds: since the start.
+    """
+
+    rows: int
+    indexed: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    removed: int = 0
+    skipped: int = 0
+    rejected: tuple[Rejected, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def seen(self) -> int:
+        """Files dealt with so far."""
+        return self.indexed + self.unchanged + self.replaced + self.skipped + len(self.rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A file that the index does not have as it is now. `before`: what is stored of it, None if it is new."""
+
+    source: Source
+    before: Payload | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """The end of a group of files: how many of them need not be read."""
+
+    skipped: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A file that has been read.
+
+    Attributes:
+        key: the source's key.
+        content: sha256 of its bytes.
+        payload: what will be stored.
+        before: what is stored now, None if it is new.
+        pixels: (1, 3, h, w), None if they need not be encoded.
+        vector: (dim,), where the index has the same content already.
+    """
+
+    key: str
+    content: str
+    payload: Payload
+    before: Payload | None
+    pixels: Pixels | None = None
+    vector: NDArray[np.float32] | None = None
+
+    @property
+    def touched(self) -> bool:
+        """Whether the content is what it was, and only size or time are news."""
+        return self.before is not None and self.before["content"] == self.content
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is encoded and written together, in the order of the files.
+
+    Attributes:
+        ready: the files.
+        rejected: those that cannot be read.
+        passed: those that need not be read.
+        pixels: of the contents that nobody has encoded yet; emptied when they are.
+        vectors: by content, once encoded.
+    """
+
+    ready: list[_Ready] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    passed: _Passed = _Passed(0, 0)
+    pixels: dict[str, Pixels] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def ingest(
+    paths: Sequence[Path], encoder: Encoder, index: Index, *, reading: Reading, decoders: int
+) -> Iterator[IngestReport]:
+    """Bring an index up to date with files and folders. Files that have vanished keep their rows.
+
+    Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
+
+    Args:
+        paths: pictures, or folders to search for pictures.
+        encoder: the index's model.
+        index: opened for writing.
+        reading: how pictures are decoded.
+        decoders: threads that read and decode.
+
+    Yields:
+        A report after every batch that is flushed, and the report of the whole run last.
+
+    Raises:
+        TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
+    """
+    run = _Run(encoder, index, reading)
+    with threads(decoders) as decoding, threads(1) as encoding:
+        prepared = ahead(decoding, run.prepare, run.changed(paths), early=2 * BATCH)
+        encoded = ahead(encoding, run.encode, run.batches(prepared), early=1)
+        for batch in encoded:
+            yield run.write(batch)
+    index.optimize()
+    yield run.finish()
+
+
+class _Run:
+    """One run of `ingest`: its stages, and what it has counted."""
+
+    def __init__(self, encoder: Encoder, index: Index, reading: Reading) -> None:
+        self._encoder = encoder
+        self._index = index
+        self._reading = reading
+        self._start = monotonic()
+        self._report = IngestReport(rows=index.info().rows)
+        self._in_flight: set[str] = set()
+
+    def changed(self, paths: Sequence[Path]) -> Iterator[_Changed | Rejected | _Passed]:
+        """Files -> those whose size or time is not the stored one. The others are not even opened."""
+        own = Path(os.path.abspath(self._index.folder))
+        found = (item for item in find_sources(paths, self._index.root) if own not in item.path.parents)
+        for group in grouped(found, LOOKUP):
+            files = [item for item in group if isinstance(item, Source)]
+            closed = [item for item in group if isinstance(item, Skipped) and item.reason]
+            stored = self._index.payloads([source.key for source in files])
+            news = [source for source in files if not _is_same(source, stored.get(source.key))]
+            yield from (Rejected(key_of(item.path, self._index.root), item.reason) for item in closed)
+            yield from (_Changed(source, stored.get(source.key)) for source in news)
+            yield _Passed(skipped=len(group) - len(files) - len(closed), unchanged=len(files) - len(news))
+
+    def prepare(self, item: _Changed | Rejected | _Passed) -> _Ready | Rejected | _Passed:
+        """A file -> its content's hash, and its pixels unless that content has a vector already."""
+        if not isinstance(item, _Changed):
+            return item
+        source = item.source
+        try:
+            content, data = _read(source)
+        except OSError as error:
+            return Rejected(source.key, f"cannot be read: {error.strerror or error}")
+        if item.before is not None and item.before["content"] == content:
+            return _Ready(source.key, content, {**item.before, **_stamp(source)}, item.before)
+        known = self._index.known(content)
+        if known is not None:
+            facts = {name: known.payload[name] for name in ("width", "height", "format")}
+            return _Ready(source.key, content, _payload(source, content, facts), item.before, vector=known.vector)
+        picture = read_image(data, source.key, self._reading)
+        if isinstance(picture, Rejected):
+            return picture
+        facts = {"width": picture.width, "height": picture.height, "format": picture.format}
+        pixels = to_pixels(self._encoder.image_spec, [picture.image])
+        return _Ready(source.key, content, _payload(source, content, facts), item.before, pixels=pixels)
+
+    def batches(self, prepared: Iterable[_Ready | Rejected | _Passed]) -> Iterator[_Batch]:
+        """Files -> batches. A content that is in this batch or an earlier one is not encoded again."""
+        batch = _Batch()
+        for item in prepared:
+            if isinstance(item, Rejected):
+                batch.rejected.append(item)
+            elif isinstance(item, _Passed):
+                batch.passed = item
+            else:
+                batch.ready.append(replace(item, pixels=None))
+                if item.pixels is not None and item.content not in self._in_flight:
+                    self._in_flight.add(item.content)
+                    batch.pixels[item.content] = item.pixels
+            if isinstance(item, _Passed) or len(batch.pixels) == BATCH:
+                yield batch
+                batch = _Batch()
+
+    def encode(self, batch: _Batch) -> _Batch:
+        """Pixels -> vectors; the pixels are let go."""
+        if batch.pixels:
+            vectors = self._encoder.encode_pixels(np.concatenate(list(batch.pixels.values())))
+            batch.vectors = dict(zip(batch.pixels, vectors, strict=True))
+            batch.pixels.clear()
+        return batch
+
+    def write(self, batch: _Batch) -> IngestReport:
+        """Vectors -> rows, flushed; and the count so far."""
+        touched = [ready for ready in batch.ready if ready.touched]
+        fresh = [ready for ready in batch.ready if not ready.touched]
+        self._index.upsert([Row(ready.key, self._vector(ready, batch), ready.payload) for ready in fresh])
+        for ready in touched:
+            self._index.update_payload(ready.key, ready.payload)
+        self._in_flight.difference_update(batch.vectors)
+        new = sum(ready.before is None for ready in fresh)
+        self._report = replace(
+            self._report,
+            rows=self._report.rows + new,
+            indexed=self._report.indexed + new,
+            unchanged=self._report.unchanged + batch.passed.unchanged + len(touched),
+            replaced=self._report.replaced + len(fresh) - new,
+            skipped=self._report.skipped + batch.passed.skipped,
+            rejected=(*self._report.rejected, *batch.rejected),
+        )
+        return self.finish()
+
+    def finish(self) -> IngestReport:
+        """The report, with the time it took."""
+        return replace(self._report, seconds=monotonic() - self._start)
+
+    def _vector(self, ready: _Ready, batch: _Batch) -> NDArray[np.float32]:
+        """The content's vector: known before, of this batch, or of an earlier batch that is in the index by now."""
+        if ready.vector is not None:
+            return ready.vector
+        if ready.content in batch.vectors:
+            return batch.vectors[ready.content]
+        return self._index.vectors_of([ready.content])[ready.content]
+
+
+def _is_same(source: Source, stored: Payload | None) -> bool:
+    return stored is not None and (stored["bytes"], stored["modified"]) == (source.size, source.modified)
+
+
+def _read(source: Source) -> tuple[str, bytes | Path]:
+    """The sha256 of a file, and what to decode: its bytes, or the file itself where they are too many to hold."""
+    with open_file(source.path) as file:
+        if source.size > LARGE:
+            return hashlib.file_digest(file, "sha256").hexdigest(), source.path
+        data = file.read()
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def _stamp(source: Source) -> dict[str, str | int | float]:
+    return {"bytes": source.size, "modified": source.modified}
+
+
+def _payload(source: Source, content: str, facts: Payload) -> Payload:
+    """What is stored of a picture, in the index's words."""
+    folder, _, name = source.key.rpartition("/")
+    return {"path": source.key, "folder": folder, "name": name, "content": content, **facts, **_stamp(source)}

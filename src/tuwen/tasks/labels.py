@@ -1,0 +1,109 @@
+"""Labels and templates -> one vector per label.
+
+Knows how labels are written down and how several templates are averaged. Does not know pictures.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import InvalidInput
+from tuwen.types import Vectors
+
+if TYPE_CHECKING:
+    from tuwen.runtime.encoder import Encoder
+
+PLAIN = "_"
+"""The template that is the label itself."""
+
+_COMMAS = re.compile("[,，、،]")
+_SLOT = re.compile(r"_|\{\}")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelVectors:
+    """Labels as the model sees them.
+
+    Attributes:
+        labels: n of them, all different.
+        vectors: (n, dim) unit rows.
+        neutral: (dim,) unit vector of the templates without any label.
+    """
+
+    labels: tuple[str, ...]
+    vectors: Vectors
+    neutral: NDArray[np.float32]
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """`cat, dog` -> `("cat", "dog")`; split at `,` and at the commas `，`, `、` and `،`. Others: use a file.
+
+    Raises:
+        InvalidInput: no label, or one twice.
+    """
+    return _checked([label.strip() for label in _COMMAS.split(text)], "--labels")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Labels from a UTF-8 file (with or without byte order mark), one per line; blank lines are ignored.
+
+    Raises:
+        InvalidInput: not a readable UTF-8 file, no label, or one twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    return _checked([line.strip() for line in lines], str(path))
+
+
+def fill(template: str, label: str) -> str:
+    """The template with `label` in its slot: `a photo of a _` or `a photo of a {}`.
+
+    Raises:
+        InvalidInput: the template has no slot, or more than one.
+    """
+    parts = _SLOT.split(template)
+    if len(parts) != 2:
+        raise InvalidInput(
+            f"the template {template!r} has {len(parts) - 1} places for a label; it needs exactly one _ or {{}}"
+        )
+    return label.join(parts)
+
+
+def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: "Encoder") -> LabelVectors:
+    """Encode every label in every template; a label's vector is the mean over the templates, brought to length 1.
+
+    Args:
+        labels: n labels.
+        templates: at least one; see `fill`.
+        encoder: the model.
+
+    Raises:
+        InvalidInput: a template has not exactly one slot.
+    """
+    filled = [[fill(template, label) for template in templates] for label in labels]
+    empty = [" ".join(fill(template, "").split()) for template in templates]
+    texts = [text for row in (*filled, empty) for text in row]
+    vectors = encoder.encode_texts(texts).reshape(len(labels) + 1, len(templates), encoder.dim)
+    means = vectors.astype(np.float64).mean(axis=1)
+    units = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+    return LabelVectors(tuple(labels), units[:-1], units[-1])
+
+
+def _checked(labels: Sequence[str], where: str) -> tuple[str, ...]:
+    kept = tuple(label for label in labels if label)
+    if not kept:
+        raise InvalidInput(f"{where} has no label")
+    twice = [label for label, count in Counter(kept).items() if count > 1]
+    if twice:
+        raise InvalidInput(f"{where} has the label {twice[0]!r} more than once")
+    return kept
