@@ -1,0 +1,61 @@
+"""Where the recipe's raw material comes from, under which licence, and how it is fetched.
+
+Knows packages and folders. Does not know what is inside a font or a word list.
+"""
+
+import json
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+NOTO = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+CLDR = Path("/usr/share/unicode/cldr/common")
+EMOJI_TEST = Path("/usr/share/unicode/emoji/emoji-test.txt")
+
+DEBIAN = {
+    NOTO: "fonts-noto-color-emoji",
+    CLDR: "unicode-cldr-core",
+    EMOJI_TEST: "unicode-data",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArtSet:
+    """A set of emoji drawings in an npm package, at a fixed version."""
+
+    name: str
+    package: str
+    version: str
+    licence: str
+    by: str
+
+
+TRAINED = (
+    ArtSet("fluent-flat", "@iconify-json/fluent-emoji-flat", "1.2.6", "MIT", "Microsoft Corporation"),
+    ArtSet("fluent", "@iconify-json/fluent-emoji", "1.2.7", "MIT", "Microsoft Corporation"),
+    ArtSet("noto-v1", "@iconify-json/noto-v1", "1.2.5", "Apache-2.0", "Google Inc."),
+    ArtSet("fxemoji", "@iconify-json/fxemoji", "1.2.2", "Apache-2.0", "Mozilla"),
+)
+HELD_OUT = ArtSet("twemoji", "@twemoji/svg", "15.0.0", "CC-BY-4.0", "Twitter, Inc. and other contributors")
+
+
+def require_debian() -> None:
+    """Stop with the way out if a Debian package that the recipe reads is not installed."""
+    missing = sorted(package for path, package in DEBIAN.items() if not path.exists())
+    if missing:
+        raise SystemExit(f"missing Debian packages: apt-get install {' '.join(missing)}")
+
+
+def fetch(art: ArtSet, work: Path) -> Path:
+    """The unpacked folder of an npm package, fetched by `npm pack` unless it is already there."""
+    folder = work / "npm" / f"{art.name}-{art.version}"
+    if (folder / "package" / "package.json").exists():
+        return folder / "package"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "pack", "--silent", "--json", f"{art.package}@{art.version}"]
+    answer = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    archive = folder / json.loads(answer.stdout)[0]["filename"]
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "package"

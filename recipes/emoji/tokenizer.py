@@ -1,0 +1,37 @@
+"""The tokenizer: byte-pair merges over everything that the captions can say, as one `tokenizer.json`.
+
+Knows texts. Does not know what they mean. (A Unigram vocabulary came out different at every run.)
+"""
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+PAD, UNK, START, END = "<pad>", "<unk>", "<s>", "</s>"
+PAD_ID, UNK_ID, START_ID, END_ID = range(4)
+VOCABULARY = 11_000
+CONTEXT = 40
+"""the most tokens of a text: the longest names have about 30."""
+
+
+def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    """Train on the texts. NFKC and lower case are part of `tokenizer.json`, so that no other cleaning is needed."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation("isolated")]
+    )
+    tokenizer.decoder = decoders.Fuse()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, UNK, START, END],
+        show_progress=False,
+        max_token_length=12,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
+    )
+    return tokenizer

@@ -1,0 +1,209 @@
+"""Trains tuwen-emoji: `python -m recipes.emoji.train WORK`. Resumes by itself from its last checkpoint.
+
+Each emoji has an anchor, a learned vector that is thrown away at the end. Pictures and captions are both pulled
+to the anchors of what they show and mean (softmax over all emoji, not only those in the batch), and to each other
+(softmax within the batch). In neither is another picture or caption of the same emoji a negative.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import resource
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from recipes.emoji.captions import Captions
+from recipes.emoji.data import Art, Batch, Batches, pad
+from recipes.emoji.model import DualEncoder, Shape
+from recipes.emoji.tokenizer import CONTEXT, train_tokenizer
+from recipes.emoji.words import read_emoji
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax, normalize
+
+OUT = -1e4
+"""a logit that takes no part."""
+
+
+FOLLOW_EVERY = 4
+"""steps between two updates of the moving average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that fixes a run."""
+
+    seed: int = 7
+    steps: int = 4000
+    decay: float = 0.4
+    """the last share of the steps, over which the rate falls to nothing."""
+    warm_up: int = 150
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    pictures: int = 128
+    texts: int = 448
+    scenes: float = 0.15
+    average: float = 0.998
+    """of the moving average of the weights, which is what is kept."""
+    save_every: int = 200
+    threads: int = 2
+
+
+class Run:
+    """A training run in a folder."""
+
+    def __init__(self, config: Config, work: Path) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config, self.work, self.step, self.seconds = config, work, 0, 0.0
+        self.captions = Captions(read_emoji())
+        self.tokenizer = _tokenizer(work / "tokenizer.json", self.captions)
+        self.shape = Shape(self.tokenizer.get_vocab_size(), CONTEXT)
+        self.rng = np.random.default_rng(config.seed)
+        art = Art(self.captions.emoji, work)
+        self.batches = Batches(art, self.captions, self.tokenizer, self.shape.image_size, self.rng)
+        self.model = DualEncoder(self.shape).to(memory_format=torch.channels_last)
+        self.anchors = nn.Parameter(torch.randn(len(self.captions.emoji), self.shape.dim) * 0.1)
+        self.average = deepcopy(self.model)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.98), fused=True)
+
+    def train(self) -> None:
+        """Run all steps that are left."""
+        self._resume()
+        self.model.train()
+        while self.step < self.config.steps:
+            began = time.perf_counter()
+            batch = self.batches.next(self.config.pictures, self.config.texts, self.config.scenes)
+            losses = self._advance(batch)
+            self.seconds += time.perf_counter() - began
+            if self.step % 20 == 0:
+                self._log(losses)
+            if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                self._save()
+
+    def _advance(self, batch: Batch) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate * rate_at(self.step, self.config)
+        losses = self._losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        nn.utils.clip_grad_norm_([*self.model.parameters(), self.anchors], 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        images = normalize(self.model.vision(pixels), dim=-1)
+        texts = normalize(encode(self.model.text, batch.texts, 128), dim=-1)
+        anchors = normalize(self.anchors, dim=-1)
+        scale = self.model.log_scale.clamp(max=math.log(60)).exp()
+        hidden = batch.unseen.float() * OUT
+        image_logits = scale * images @ anchors.T
+        text_logits = scale * texts @ anchors.T + hidden
+        pairs = scale * texts @ images.T
+        positive = (batch.meant > 0).float() @ (batch.shown > 0).float().T > 0
+        pairs = pairs + ((hidden @ batch.shown.T) < 0) * ~positive * OUT
+        return {
+            "image": cross_entropy(image_logits, batch.shown),
+            "text": cross_entropy(text_logits, batch.meant),
+            "pairs": 0.25 * (any_of(pairs, positive) + any_of(pairs.T, positive.T)),
+        }
+
+    def _groups(self) -> list[dict[str, object]]:
+        named = list(self.model.named_parameters())
+        plain = [p for name, p in named if p.ndim < 2 or "tokens" in name or "positions" in name]
+        decayed = [p for name, p in named if not (p.ndim < 2 or "tokens" in name or "positions" in name)]
+        return [
+            {"params": decayed, "weight_decay": self.config.weight_decay},
+            {"params": [*plain, self.anchors], "weight_decay": 0.0},
+        ]
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        if self.step % FOLLOW_EVERY:
+            return
+        keep = min(self.config.average, (1 + self.step) / (10 + self.step)) ** FOLLOW_EVERY
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+        for mine, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def _log(self, losses: dict[str, float]) -> None:
+        line = {"step": self.step, **{k: round(v, 4) for k, v in losses.items()}}
+        line |= {"scale": round(self.model.log_scale.exp().item(), 2), "seconds": round(self.seconds, 1)}
+        line["cpu"] = round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 1)
+        print(json.dumps(line), flush=True)
+
+    def _save(self) -> None:
+        state = {
+            "config": dataclasses.asdict(self.config), "shape": dataclasses.asdict(self.shape),
+            "model": self.model.state_dict(), "anchors": self.anchors.data, "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
+            "order": self.batches.order, "step": self.step, "seconds": self.seconds,
+        }  # fmt: skip
+        aside = self.work / "saving.pt"
+        torch.save(state, aside)
+        aside.replace(self.work / "last.pt")
+        kept = {key: state[key] for key in ("shape", "average", "step", "seconds", "config")}
+        torch.save(kept, self.work / f"step-{self.step:05d}.pt")
+
+    def _resume(self) -> None:
+        path = self.work / "last.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=False)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.anchors.data.copy_(state["anchors"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.batches.order, self.step, self.seconds = state["order"], state["step"], state["seconds"]
+
+
+def rate_at(step: int, config: Config) -> float:
+    """The share of the learning rate: a linear rise, a plateau, a linear fall to nothing."""
+    fall = (config.steps - step) / (config.decay * config.steps)
+    return min((step + 1) / config.warm_up, 1.0, fall)
+
+
+def any_of(logits: Tensor, positive: Tensor) -> Tensor:
+    """Minus the logarithm of the share that all positives have together; rows without a positive don't count."""
+    rows = positive.any(-1)
+    chosen = log_softmax(logits[rows], -1).masked_fill(~positive[rows], OUT)
+    return -chosen.logsumexp(-1).mean()
+
+
+def encode(tower: nn.Module, texts: Sequence[list[int]], at_once: int) -> Tensor:
+    """Texts to vectors in the given order, computed in chunks of like length."""
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    chunks = [tower(*pad([texts[row] for row in order[i : i + at_once]])) for i in range(0, len(order), at_once)]
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[order] = torch.arange(len(order))
+    return torch.cat(chunks)[back]
+
+
+def _tokenizer(path: Path, captions: Captions) -> Tokenizer:
+    if not path.exists():
+        train_tokenizer(captions.texts()).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    work = parser.parse_args().work
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "pid").write_text(str(os.getpid()))
+    Run(Config(), work).train()
+
+
+if __name__ == "__main__":
+    main()
