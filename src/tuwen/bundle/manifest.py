@@ -17,6 +17,10 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Cleaning = Literal["ftfy_html", "ftfy_html_cased", "canonicalize", "ftfy_canonicalize", "none"]
+"""What is done to a text before the tokenizer."""
+
+
 class Facts(BaseModel):
     """What all parts of the manifest share: frozen, and an unknown field is an error."""
 
@@ -36,7 +40,11 @@ class ImageSpec(Facts):
     crop_rounding: Literal["round", "floor"] = "round"
     """where a centre crop of odd margin starts: `round` as torchvision and open_clip, `floor` as transformers."""
     resize_rounding: Literal["floor", "round"] = "floor"
-    """how the longer side of `shortest` is rounded: `floor` as torchvision and transformers."""
+    """how the longer side of `shortest` is rounded: `floor` as torchvision and transformers, `round` as open_clip
+    does it where size is not square."""
+    edge: int | None = None
+    """what `shortest` makes of the shorter side, where a model names it apart from size (transformers'
+    `shortest_edge`); None: size."""
     fill: int = 0
     """the grey value (0-255) of the border that `pad` adds."""
     mean: tuple[float, float, float]
@@ -44,15 +52,26 @@ class ImageSpec(Facts):
     std: tuple[float, float, float]
     """each channel is divided by this."""
 
+    @model_validator(mode="after")
+    def _shorter_side_is_known(self) -> Self:
+        floored = self.resize == "shortest" and self.resize_rounding == "floor"
+        if floored and self.edge is None and self.size[0] != self.size[1]:
+            raise ValueError("a size that is not square needs edge, or resize_rounding round")
+        if self.edge is not None and (not floored or self.edge < max(self.size)):
+            raise ValueError("edge belongs to resize shortest with resize_rounding floor, and is at least size")
+        return self
+
 
 class TextSpec(Facts):
     """How a text becomes tokens. `tokenizer.json` has the vocabulary; this has what it cannot say."""
 
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes of the languages that the model was trained on; empty where that is not known."""
-    cleaning: Literal["ftfy_html", "canonicalize", "none"]
-    """before the tokenizer: `ftfy_html` as OpenAI CLIP and open_clip (ftfy, HTML entities twice, white space,
-    lower case); `canonicalize` as SigLIP in big_vision (no punctuation, lower case, white space)."""
+    cleaning: Cleaning
+    """before the tokenizer: `ftfy_html` as OpenAI CLIP and open_clip's own tokenizer (ftfy, HTML entities twice,
+    white space, lower case); `ftfy_html_cased` the same without lower case, as open_clip does for tokenizers of
+    Hugging Face (XLM-R); `canonicalize` as SigLIP in big_vision (no punctuation, lower case, white space);
+    `ftfy_canonicalize` ftfy and HTML entities before that, as open_clip does for SigLIP."""
     context_length: int
     """the most tokens a text may have, start and end token included."""
     pad_id: int
