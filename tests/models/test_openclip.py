@@ -1,0 +1,188 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tuwen.errors import InvalidInput
+from tuwen.models.openclip import import_open_clip, load
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"layers": 1, "width": 32, "heads": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load("ViT-B-32", overrides=TINY)
+
+
+def vectors(towers, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    ids = torch.from_numpy(towers.to_tokens(["a dog", "two cats on a mat"]).ids)
+    with torch.no_grad():
+        return towers.vision(pixels), towers.text(ids)
+
+
+def test_a_seed_gives_the_same_weights(tiny) -> None:
+    state = torch.random.get_rng_state()
+    again, other = load("ViT-B-32", overrides=TINY), load("ViT-B-32", overrides=TINY, seed=1)
+    assert again.weights_sha256() == tiny.weights_sha256() != other.weights_sha256()
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_it_says_of_the_model(tiny) -> None:
+    assert (tiny.name, tiny.family, tiny.source) == ("ViT-B-32/random-0", "openclip", "openclip:ViT-B-32/random-0")
+    assert (tiny.image_spec.size, tiny.image_spec.resize, tiny.image_spec.mean[0]) == (
+        (32, 32),
+        "shortest",
+        0.48145466,
+    )
+    assert (tiny.text_spec.context_length, tiny.text_spec.end_id, tiny.text_spec.mask) == (77, 49407, False)
+    assert tiny.scoring.kind == "softmax"
+    assert tiny.scoring.scale == pytest.approx(1 / 0.07)
+
+
+@pytest.mark.parametrize("ending", [".bin", ".pt", ".safetensors"])
+def test_weights_from_a_file(tiny, tmp_path, ending) -> None:
+    path = tmp_path / f"model{ending}"
+    state = import_open_clip_state(seed=3)
+    if ending == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": state} if ending == ".pt" else state, path)
+    loaded = load("ViT-B-32", path, overrides=TINY)
+    expected = load("ViT-B-32", overrides=TINY, seed=3)
+    assert loaded.weights_sha256() == expected.weights_sha256()
+    assert loaded.source == f"openclip:ViT-B-32/model{ending}"
+    for found, wanted in zip(vectors(loaded), vectors(expected), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def import_open_clip_state(seed: int) -> dict[str, torch.Tensor]:
+    """The whole state of a tiny model, as a checkpoint holds it."""
+    towers = load("ViT-B-32", overrides=TINY, seed=seed)
+    return {
+        **{name: tensor.clone() for name, tensor in towers.weights.items()},
+        "logit_scale": torch.tensor(4.6052),
+    }
+
+
+def test_the_scale_is_the_checkpoint_s_own(tmp_path) -> None:
+    torch.save(import_open_clip_state(seed=0), tmp_path / "model.bin")
+    assert load("ViT-B-32", tmp_path / "model.bin", overrides=TINY).scoring.scale == pytest.approx(100, rel=1e-4)
+
+
+def test_quickgelu_of_a_published_tag(tiny) -> None:
+    same_as_quickgelu(load("ViT-B-32", tag="openai", overrides=TINY), tiny)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_quickgelu_of_openai_s_archives(tmp_path, tiny) -> None:
+    state = {name.removeprefix("text."): tensor for name, tensor in import_open_clip_state(seed=0).items()}
+    numbers = {"input_resolution": 32, "context_length": 77, "vocab_size": 49408}
+    torch.jit.script(nested(state | {name: torch.tensor(number) for name, number in numbers.items()})).save(
+        tmp_path / "ViT-B-32.pt"
+    )
+    same_as_quickgelu(load("ViT-B-32", tmp_path / "ViT-B-32.pt", overrides=TINY), tiny)
+
+
+def same_as_quickgelu(found, plain) -> None:
+    quick = load("ViT-B-32-quickgelu", overrides=TINY)
+    for ours, wanted, other in zip(vectors(found), vectors(quick), vectors(plain), strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+        assert not torch.allclose(ours, other, atol=1e-6)
+
+
+def nested(state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """A module with this state: what a TorchScript archive is made from."""
+    root = torch.nn.Module()
+    for name, tensor in state.items():
+        *path, last = name.split(".")
+        module = root
+        for part in path:
+            if not hasattr(module, part):
+                module.add_module(part, torch.nn.Module())
+            module = getattr(module, part)
+        module.register_buffer(last, tensor)
+    return root
+
+
+def test_preprocessing_that_cannot_be_told_is_not_guessed(tmp_path) -> None:
+    with pytest.raises(InvalidInput, match=r"ViT-L-14 differ in preprocessing.*laion2b_s32b_b82k"):
+        load("ViT-L-14", tmp_path / "weights.bin", overrides=TINY)
+    assert load("ViT-L-14", tag="laion2b_s32b_b82k", overrides=TINY).image_spec.mean == (0.5, 0.5, 0.5)
+
+
+def test_pixels_and_tokens_are_open_clip_s_own(tiny) -> None:
+    open_clip = import_open_clip()
+    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False, **TINY_ARGUMENTS)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(tiny.to_pixels([image])[0], transform(image).numpy())
+    tokens = tiny.to_tokens(["a dog", "x " * 100])
+    np.testing.assert_array_equal(tokens.ids, open_clip.get_tokenizer("ViT-B-32")(["a dog", "x " * 100]).numpy())
+    assert tokens.lengths.tolist() == [4, 77]
+
+
+TINY_ARGUMENTS = {"force_image_size": 32}
+
+
+@pytest.mark.parametrize("length", [2, 9, 77])
+def test_short_texts_are_read_as_open_clip_reads_them(tiny, length) -> None:
+    ids = torch.from_numpy(tiny.to_tokens(["a dog " * 40]).ids)
+    ids[:, length - 1] = 49407
+    ids[:, length:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(tiny.text(ids[:, :length]), tiny.text(ids), rtol=0, atol=2e-6)
+
+
+def test_two_outputs_of_coca_become_one() -> None:
+    overrides = {**TINY, "multimodal_cfg": {"width": 32, "heads": 2, "layers": 1}}
+    overrides["vision_cfg"] = {**TINY["vision_cfg"], "attn_pooler_heads": 2}
+    towers = load("coca_ViT-B-32", overrides=overrides)
+    assert [tuple(vector.shape) for vector in vectors(towers)] == [(2, 16), (2, 16)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"architecture": "ViT-B32"}, "open_clip has no architecture 'ViT-B32'; the nearest: ViT-B-32"),
+        (
+            {"architecture": "ViT-B-32", "tag": "laion"},
+            "open_clip knows no weights 'laion' of ViT-B-32; known: openai",
+        ),
+        ({"architecture": "ViT-B-16-SigLIP"}, "needs the tokenizer"),
+    ],
+)
+def test_what_cannot_be_built(arguments, message) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load(**arguments, overrides=TINY)
+
+
+class Malice:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch pwned",)
+
+
+def test_a_malicious_file_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Malice()}, tmp_path / "zipped.bin")
+    (tmp_path / "bare.bin").write_bytes(pickle.dumps(Malice(), protocol=2))
+    for name in ("zipped.bin", "bare.bin"):
+        with pytest.raises(InvalidInput, match="could run code"):
+            load("ViT-B-32", tmp_path / name, overrides=TINY)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_weights_of_another_architecture(tmp_path) -> None:
+    torch.save({"visual.proj": torch.zeros(3)}, tmp_path / "other.bin")
+    with pytest.raises(InvalidInput, match=r"other\.bin does not fit ViT-B-32"):
+        load("ViT-B-32", tmp_path / "other.bin", overrides=TINY)
+    with pytest.raises(InvalidInput, match="there are no weights at"):
+        load("ViT-B-32", tmp_path / "absent.bin", overrides=TINY)
