@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from recipes.emoji.sources import HELD_OUT, NOTO, TRAINED, ArtSet, fetch
@@ -110,6 +109,8 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _svg(source: str) -> Image.Image:
+    import resvg_py  # only where vector drawings are drawn: the tests of this recipe need none
+
     png = resvg_py.svg_to_bytes(svg_string=source, width=CANVAS, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
 

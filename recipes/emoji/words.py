@@ -146,3 +146,16 @@ def _annotations(language: str) -> dict[str, tuple[str, tuple[str, ...]]]:
                 parts = (part.strip() for part in text.split("|"))
                 keywords[node.attrib["cp"]] = tuple(part for part in parts if part)
     return {cp: (name, keywords.get(cp, ())) for cp, name in names.items() if "↑" not in name}
+
+
+def sample(step: int = 12) -> str:
+    """Every `step`-th emoji as a line: its picture in the gallery and its name in each language, tab-separated."""
+    rows = [["picture", *LANGUAGES]]
+    rows += [
+        [f"{e.group}/{e.slug}.webp", *(e.names[language] for language in LANGUAGES)] for e in read_emoji()[::step]
+    ]
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+if __name__ == "__main__":
+    print(sample(), end="")
