@@ -1,0 +1,172 @@
+"""Vocabularies in their authors' forms to `tokenizer.json`: CLIP's merges, BERT's word pieces, sentencepiece.
+
+Knows file formats, and how each reference splits and numbers. Does not know models, and needs none of their
+libraries.
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tuwen.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# Texts arrive in lower case, but the reference's pattern ignores case too: to it a long s is an s; and U+0345,
+# which is no letter while its capital is one, matches nothing and is dropped.
+_CLIP_WORDS = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
+_SPACE = "▁"
+
+
+def bpe_tokenizer_json(
+    merges: Sequence[str], *, start: str = "<start_of_text>", end: str = "<end_of_text>"
+) -> bytes:
+    """CLIP's byte-level BPE, as OpenAI CLIP and open_clip's `SimpleTokenizer` number it.
+
+    Args:
+        merges: the pairs to merge, first ones first, each as two tokens with a space between. OpenAI's file has a
+            heading, and more of them than CLIP uses: 48,894.
+        start: the token before a text; its id follows the last merge (49406).
+        end: the token after a text (49407).
+
+    Returns:
+        The `tokenizer.json` for cleaning `ftfy_html`.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    pairs = [_pair(merge) for merge in merges]
+    letters = _byte_letters()
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in pairs), start, end]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    names = "|".join(re.escape(name).replace("s", "[sſ]") for name in (start, end))
+    words = pre_tokenizers.Split(Regex(f"{names}|{_CLIP_WORDS}"), behavior="removed", invert=True)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
+    return _finished(tokenizer, special=(start, end), start=start, end=end)
+
+
+def wordpiece_tokenizer_json(vocabulary: Sequence[str], *, lowercase: bool = True) -> bytes:
+    """BERT's word pieces, as transformers' `BertTokenizer` splits and numbers them.
+
+    Args:
+        vocabulary: the lines of `vocab.txt`; a token's id is its place.
+        lowercase: whether the model was trained on lower case without accents.
+
+    Raises:
+        InvalidInput: one of [PAD], [UNK], [CLS], [SEP], [MASK] is missing.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    if missing := [token for token in special if token not in ids]:
+        raise InvalidInput(f"the vocabulary has no {', '.join(missing)}: it is not BERT's")
+    tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return _finished(tokenizer, special, start="[CLS]", end="[SEP]")
+
+
+def unigram_tokenizer_json(model: bytes) -> bytes:
+    """A sentencepiece Unigram model with the ids of XLM-R: those of fairseq, which shift all pieces by one.
+
+    Args:
+        model: the bytes of `sentencepiece.bpe.model`.
+
+    Raises:
+        InvalidInput: it is no sentencepiece model, or none of the Unigram kind.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    pieces, charsmap = _sentencepiece(model)
+    # sentencepiece numbers <unk> <s> </s> first; fairseq has <s> <pad> </s> <unk>, and a <mask> behind all pieces
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    vocabulary = [*((token, 0.0) for token in special[:4]), *pieces[3:], (special[4], 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocab=vocabulary, unk_id=3, byte_fallback=False))
+    if charsmap:
+        tokenizer.normalizer = normalizers.Precompiled(charsmap)
+    metaspace = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    return _finished(tokenizer, special, start="<s>", end="</s>")
+
+
+def _finished(tokenizer: "Tokenizer", special: Sequence[str], start: str, end: str) -> bytes:
+    from tokenizers import AddedToken
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    ends = [(token, tokenizer.token_to_id(token)) for token in (start, end)]
+    tokenizer.post_processor = TemplateProcessing(single=f"{start} $A {end}", special_tokens=ends)
+    return tokenizer.to_str().encode()
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    first, _, second = merge.partition(" ")
+    if not first or not second or " " in second:
+        raise InvalidInput(f"{merge!r} is not a merge: two tokens with a space between")
+    return first, second
+
+
+def _byte_letters() -> list[str]:
+    """The visible letter that stands for each byte, in the order of CLIP's ids: visible bytes first, as themselves.
+
+    From GPT-2's byte-level BPE, which CLIP took over.
+    """
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [chr(byte) for byte in visible] + [chr(256 + index) for index in range(256 - len(visible))]
+
+
+def _sentencepiece(model: bytes) -> tuple[list[tuple[str, float]], bytes]:
+    """The pieces with their scores, and the normaliser's table, of a sentencepiece `ModelProto`."""
+    pieces: list[tuple[str, float]] = []
+    charsmap = b""
+    try:
+        for number, value in _fields(model):
+            if number == 1:
+                piece = dict(_fields(value))
+                pieces.append((piece[1].decode(), struct.unpack("<f", piece.get(2, bytes(4)))[0]))
+            elif number == 3:
+                charsmap = dict(_fields(value)).get(2, b"")
+    except (IndexError, KeyError, ValueError, struct.error) as error:
+        raise InvalidInput("this is not a sentencepiece model") from error
+    if [piece for piece, _ in pieces[:3]] != ["<unk>", "<s>", "</s>"]:
+        raise InvalidInput("this sentencepiece model does not begin with <unk>, <s>, </s>, as XLM-R's does")
+    return pieces, charsmap
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a protobuf message: (number, raw value). Numbers written as varints have an empty value.
+
+    From the wire format: https://protobuf.dev/programming-guides/encoding
+    """
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        number, kind = key >> 3, key & 7
+        size = 0
+        if kind == 0:
+            _, place = _varint(message, place)
+        elif kind == 2:
+            size, place = _varint(message, place)
+        else:
+            size = {1: 8, 5: 4}[kind]
+        if place + size > len(message):
+            raise ValueError("a field goes on beyond the end")
+        yield number, message[place : place + size]
+        place += size
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place
