@@ -23,7 +23,9 @@ PAD, UNKNOWN, START, END = 0, 1, 2, 3
 CONTEXT = 12
 
 
-def make_bundle(folder: Path, *, kind: str = "softmax", name: str = "colours", seed: int = 0) -> Path:
+def make_bundle(
+    folder: Path, *, kind: str = "softmax", seed: int = 0, languages: tuple[str, ...] = ("en", "de", "zh")
+) -> Path:
     """Write the bundle. `kind`: how it scores; `seed`: another one is another model with other vectors."""
     rng = np.random.default_rng(seed)
     with writing(folder) as aside:
@@ -31,7 +33,7 @@ def make_bundle(folder: Path, *, kind: str = "softmax", name: str = "colours", s
         save(_vision(rng), aside / graph("vision", "fp32"))
         save(_text(), aside / graph("text", "fp32"))
         _tokenizer().save(str(aside / TOKENIZER))
-        seal(aside, _manifest(aside, kind, name))
+        seal(aside, _manifest(aside, kind, languages))
     return folder
 
 
@@ -52,9 +54,9 @@ def make_photos(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def _manifest(folder: Path, kind: str, name: str) -> Manifest:
+def _manifest(folder: Path, kind: str, languages: tuple[str, ...]) -> Manifest:
     return Manifest(
-        name=name,
+        name="colours",
         family="colours",
         source="made by the tests",
         dim=DIM,
@@ -62,7 +64,7 @@ def _manifest(folder: Path, kind: str, name: str) -> Manifest:
         tokenizer_sha256=sha256(folder / TOKENIZER),
         image=ImageSpec(size=(SIZE, SIZE), resize="shortest", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         text=TextSpec(
-            languages=("en", "de", "zh"),
+            languages=languages,
             cleaning="none",
             context_length=CONTEXT,
             pad_id=PAD,

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tuwen.bundle.manifest import Scoring
-from tuwen.tasks.classify import probabilities, rank
-from tuwen.tasks.labels import LabelVectors
+from tuwen.prepare.images import reading_for
+from tuwen.tasks.classify import Classified, classify, probabilities, rank
+from tuwen.tasks.labels import LabelVectors, label_vectors
+from tuwen.types import Rejected
 
 SOFTMAX = Scoring(kind="softmax", scale=100.0)
 SIGMOID = Scoring(kind="sigmoid", scale=117.3, bias=-12.9)
@@ -53,3 +57,37 @@ def test_labels_come_best_first_also_where_probabilities_are_equal() -> None:
     (ranked,) = rank(vectors, labels, Scoring(kind="softmax", scale=1e6), multi_label=False)
     assert [(label.label, label.probability) for label in ranked] == [("c", 1.0), ("a", 0.0), ("b", 0.0)]
     assert ranked[1].cosine == pytest.approx(0.6)
+
+
+def settled(encoder, path: Path, labels: list[str], **options: object):
+    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**6)
+    known = label_vectors(labels, ["_"], encoder)
+    options = {"multi_label": False, "decoders": 2} | options
+    return [item for batch in classify(path, known, encoder, reading=reading, **options) for item in batch]
+
+
+def test_every_picture_of_a_folder_gets_its_colour(encoder, photos: Path) -> None:
+    broken = photos / "blue" / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    found = settled(encoder, photos, ["green", "blue", "red"])
+    assert [item.path for item in found if isinstance(item, Rejected)] == ["blue/broken.jpg"]
+    best = {item.path: item.labels[0].label for item in found if isinstance(item, Classified)}
+    expected = {f"{colour}/{colour}-{i}.jpg": colour for colour in ("red", "green", "blue") for i in range(3)}
+    assert {path: label for path, label in best.items() if path in expected} == expected
+    assert list(best) == sorted(best)
+    assert "notes.txt" not in best
+
+
+def test_one_picture_gets_all_labels_best_first(encoder, photos: Path) -> None:
+    (one,) = settled(encoder, photos / "blue" / "blue-0.jpg", ["红", "绿", "蓝"])
+    assert one.path == "blue-0.jpg"
+    assert one.labels[0].label == "蓝"
+    assert sum(label.probability for label in one.labels) == pytest.approx(1.0)
+    cosines = [label.cosine for label in one.labels]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_a_label_alone_is_judged_by_itself(encoder, photos: Path) -> None:
+    for label, low, high in (("blue", 0.9, 1.0), ("red", 0.0, 0.1)):
+        (one,) = settled(encoder, photos / "blue" / "blue-0.jpg", [label], multi_label=True)
+        assert low <= one.labels[0].probability <= high

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.tasks.labels import fill, read_labels, split_labels
+from tuwen.tasks.labels import fill, label_vectors, read_labels, split_labels
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,13 @@ def test_a_label_with_a_slot_in_it_stays_as_it_is() -> None:
 def test_a_template_needs_exactly_one_slot(template: str) -> None:
     with pytest.raises(InvalidInput, match=r"exactly one _ or \{\}"):
         fill(template, "cat")
+
+
+def test_a_label_s_vector_is_the_mean_over_the_templates(encoder) -> None:
+    found = label_vectors(["red", "blue"], ["a photo of a _", "a {}"], encoder)
+    assert found.labels == ("red", "blue")
+    for label, vector in zip(found.labels, found.vectors, strict=True):
+        mean = encoder.encode_texts([f"a photo of a {label}", f"a {label}"]).mean(axis=0)
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+    neutral = encoder.encode_texts(["a photo of a", "a"]).mean(axis=0)
+    np.testing.assert_allclose(found.neutral, neutral / np.linalg.norm(neutral), atol=1e-6)

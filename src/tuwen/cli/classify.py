@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=options.ANY_PATH, metavar="FILE", help='Write {"path": "best label"} as JSON.')
 @click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Run this picture first, outside the timing.")
 @options.computing
-@options.progress
 @options.as_json
 def classify(
     *,
@@ -57,21 +56,21 @@ def classify(
     multi_label: bool,
     output: Path | None,
     warmup: Path | None,
-    progress: str,
     as_json: bool,
 ) -> int:
-    """Say which of some labels fits a picture, or every picture below a folder.
+    """Say which of some labels fits a picture.
 
-    Probabilities use the model's own scale: softmax over the labels, or sigmoid of each where the model was trained
-    so. With --multi-label, a softmax model's probability is sigmoid(scale * (cosine - neutral)); neutral is the
-    cosine to the template without any label. Paths are relative to the folder.
+    PATH is a picture, or a folder whose pictures are all labelled; paths are relative to it. Probabilities use the
+    model's own scale: softmax over the labels, or sigmoid of each where the model was trained so. With
+    --multi-label, a softmax model's probability is sigmoid(scale * (cosine - neutral)); neutral is the cosine to
+    the template without any label.
     """
     chosen = _labels(labels, label_file)
     encoder = computing.load(computing.model or computing.settings.default_model)
     known = _encode_labels(chosen, templates, encoder, multi_label=multi_label)
     if warmup is not None:
         encoder.encode_images([warmup])
-    done, rejected = _classify(path, known, encoder, computing, progress, multi_label=multi_label)
+    done, rejected = _classify(path, known, encoder, computing, multi_label=multi_label)
     list_rejected(rejected)
     if output is not None:
         _write(done, output)
@@ -112,7 +111,6 @@ def _classify(
     labels: "LabelVectors",
     encoder: "Encoder",
     computing: Computing,
-    progress: str,
     *,
     multi_label: bool,
 ) -> "tuple[list[Classified], list[Rejected]]":
@@ -125,7 +123,7 @@ def _classify(
     batches = label_pictures(
         path, labels, encoder, reading=computing.reading(encoder), decoders=computing.cores, multi_label=multi_label
     )
-    with Progress(progress) as shown, closing(batches):
+    with Progress("auto") as shown, closing(batches):
         shown.begin(sum(1 for _ in find_sources([path], path)) if shown.draws and path.is_dir() else None)
         for batch in batches:
             rejected += [item for item in batch if isinstance(item, Rejected)]

@@ -37,7 +37,7 @@ def fill(paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: C
     Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
     """
     try:
-        report = _ingest(paths, encoder, index, computing, shown.progress)
+        report = ingest_shown(paths, encoder, index, computing, shown.progress)
     except KeyboardInterrupt:
         rows = count(index.info().rows, "picture")
         say(f"stopped: {rows} in {shown.target}; run the same command again to go on")
@@ -64,9 +64,10 @@ def show_report(report: "IngestReport", shown: Shown) -> None:
     click.echo(f"{shown.target}: {count(report.rows, 'picture')}; {said}; {report.seconds:.1f} s{_rate(report)}")
 
 
-def _ingest(
+def ingest_shown(
     paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, progress: str
 ) -> "IngestReport":
+    """Run `ingest` to its end and show how far it is; the report of the whole run."""
     from tuwen.prepare.sources import find_sources
     from tuwen.tasks.ingest import ingest
 

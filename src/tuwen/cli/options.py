@@ -3,9 +3,8 @@
 Knows settings and their options. Does not know any command.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,18 +59,22 @@ class Computing:
     @property
     def cores(self) -> int:
         """Threads that read and decode: as many as compute."""
-        return (
-            self.threads or len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        from tuwen.runtime.machine import usable_cores
+
+        return self.threads or usable_cores()
 
     def load(self, model: str) -> "Encoder":
         """The encoder of that model, as the options want it to compute."""
         from tuwen.tasks.load import Choice, load_encoder
 
-        choice = Choice(runtime=self.runtime, device=self.device, precision=self.precision, threads=self.threads)
-        return load_encoder(model, choice, models=self.settings.models, cache=self.settings.cache)
+        return load_encoder(
+            model,
+            Choice(runtime=self.runtime, device=self.device, precision=self.precision, threads=self.threads),
+            models=self.settings.models,
+            cache=self.settings.cache,
+            max_pixels=self.settings.max_pixels,
+            exact_decode=self.exact_decode,
+        )
 
     def reading(self, encoder: "Encoder") -> "Reading":
         """How pictures are decoded for that encoder."""
@@ -85,15 +88,22 @@ def computing(command: F) -> F:
 
     @wraps(command)
     def with_computing(**options: Any) -> object:  # noqa: ANN401
-        given = {name: options.pop(name) for name in ("runtime", "device", "precision", "threads")}
-        settings = read_settings()
-        chosen = {name: getattr(settings, name) if value is None else value for name, value in given.items()}
-        model, exact = options.pop("model"), options.pop("exact_decode")
-        return command(computing=Computing(settings, model, exact_decode=exact, **chosen), **options)
+        given = {name: options.pop(name) for name in ("model", "runtime", "device", "precision", "threads")}
+        exact = options.pop("exact_decode")
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return command(computing=replace(as_set(), exact_decode=exact, **chosen), **options)
 
     for option in reversed(_COMPUTING):
         with_computing = option(with_computing)
     return with_computing  # type: ignore[return-value]
+
+
+def as_set(model: str | None = None) -> Computing:
+    """How the settings want it, where a command line says nothing."""
+    settings = read_settings()
+    return Computing(
+        settings, model, settings.runtime, settings.device, settings.precision, settings.threads, exact_decode=False
+    )
 
 
 def read_settings() -> "Settings":

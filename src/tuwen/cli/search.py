@@ -53,7 +53,7 @@ def search(
     sheet: Path | None,
     as_json: bool,
 ) -> None:
-    """Find pictures by a text, by a picture, or by a weighted sum of both.
+    """Find pictures by texts and pictures, added and subtracted.
 
     QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, else a
     text; it may end in a weight, a colon and a number with a decimal point: cat.jpg:0.5.

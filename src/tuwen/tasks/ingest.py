@@ -167,11 +167,11 @@ class _Run:
 
     def changed(self, paths: Sequence[Path]) -> Iterator[_Changed | Rejected | _Passed]:
         """Files -> those whose size or time is not the stored one. The others are not even opened."""
-        own = Path(os.path.abspath(self._index.folder))
+        own = Path(os.path.abspath(self._index.folder))  # noqa: PTH100  (as `find_sources` has it)
         found = (item for item in find_sources(paths, self._index.root) if own not in item.path.parents)
         for group in grouped(found, LOOKUP):
             files = [item for item in group if isinstance(item, Source)]
-            closed = [item for item in group if isinstance(item, Skipped) and item.reason]
+            closed = [item for item in group if isinstance(item, Skipped) and item.reason and item.path.is_dir()]
             stored = self._index.payloads([source.key for source in files])
             news = [source for source in files if not _is_same(source, stored.get(source.key))]
             yield from (Rejected(key_of(item.path, self._index.root), item.reason) for item in closed)

@@ -1,0 +1,104 @@
+"""`tuwen demo`: the packaged gallery, indexed and searched in several languages, so that all of it can be seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import say
+from tuwen.cli.filling import ingest_shown
+from tuwen.cli.output import count, emit, table
+from tuwen.cli.search import as_document, draw_sheet
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.types import Hit
+
+QUERIES = (
+    ("en", "a red heart"),
+    ("zh", "一只猫"),
+    ("ja", "富士山"),
+    ("fr", "un croissant"),
+    ("ru", "дождь"),
+    ("ar", "تفاحة حمراء"),
+    ("hi", "हाथी"),
+    ("ko", "피자"),
+)
+"""A language and what is looked for in it."""
+
+NEXT = """
+What to type next:
+    tuwen search "sleepy face" --index {index}
+    tuwen search "雨伞" --index {index} -k 12 --sheet hits.png
+    tuwen search --image {picture} --index {index}
+    tuwen search --like "cat" --like "love" --index {index}
+    tuwen index build PHOTOS/ --index photos.tuwen --model FOLDER    # photos want a model of photos
+    tuwen doctor
+    tuwen --help
+"""
+
+
+@click.command(cls=Command, examples=("tuwen demo", "tuwen demo --output /tmp/see -k 12"))
+@click.option(
+    "--output",
+    type=options.ANY_PATH,
+    default=Path("demo-output"),
+    show_default=True,
+    help="Where the index and the sheets go.",
+)
+@click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many hits a query.")
+@options.as_json
+def demo(output: Path, k: int, as_json: bool) -> None:
+    """Index the packaged gallery and search it in several languages.
+
+    The hits of each query are printed, and drawn on a sheet. Nothing is fetched. The packaged model knows
+    pictograms; photos want a model of photos.
+    """
+    from tuwen.cli.opening import opened_or_new
+    from tuwen.demo import demo_gallery
+
+    computing = options.as_set("demo")
+    folder = output / "gallery.tuwen"
+    with opened_or_new(folder, demo_gallery(), computing) as (encoder, index):
+        report = ingest_shown([demo_gallery()], encoder, index, computing, "auto")
+        say(f"{count(report.rows, 'picture')} in {folder} after {report.seconds:.1f} s, model {encoder.name}")
+        found = [_Found(language, query, _search(query, encoder, index, k)) for language, query in QUERIES]
+        for place, one in enumerate(found, start=1):
+            draw_sheet(
+                one.hits, index.root, output / f"{place:02}-{one.language}.png", computing.settings.max_pixels
+            )
+            if not as_json:
+                _show(one)
+    if as_json:
+        searches = [{"query": one.query, "hits": [as_document(hit) for hit in one.hits]} for one in found]
+        emit({"index": str(folder), "model": encoder.name, "searches": searches})
+    else:
+        click.echo(NEXT.format(index=folder, picture=demo_gallery() / str(found[0].hits[0].payload["path"])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The hits of one query, and the language it is in."""
+
+    language: str
+    query: str
+    hits: "list[Hit]"
+
+
+def _search(query: str, encoder: "Encoder", index: "Index", k: int) -> "list[Hit]":
+    from tuwen.tasks.search import Term, Wanted, search
+
+    return search([Term(query)], encoder, index, Wanted(k=k))
+
+
+def _show(found: _Found) -> None:
+    rows = [
+        (rank, f"{hit.score:.3f}", Path(str(hit.payload["name"])).stem, hit.payload["path"])
+        for rank, hit in enumerate(found.hits, start=1)
+    ]
+    click.echo(f"\n{found.query}  ({found.language})")
+    table(("rank", "score", "name", "path"), rows, numbers=(0, 1))
