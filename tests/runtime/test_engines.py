@@ -19,7 +19,7 @@ assert sys.modules["openvino_telemetry"] is None
 
 
 def run_at_home(code: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run `code` as a person's process: no sign of continuous integration or of tests, which silence some telemetry."""
+    """Run `code` as a person would: no sign of continuous integration or of tests, which silence telemetry."""
     noisy = {
         name: value for name, value in os.environ.items() if not name.startswith(("CI", "ORT_", "PYTEST", "GITHUB"))
     }
@@ -55,5 +55,5 @@ def test_children_inherit_the_silence() -> None:
 
 def test_an_engine_that_does_not_load_is_named_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(RuntimeUnavailable, match="the runtime openvino cannot be loaded .*: pip install openvino"):
+    with pytest.raises(RuntimeUnavailable, match=r"the runtime openvino cannot be loaded .*: pip install openvino"):
         engines.import_openvino()

@@ -5,14 +5,18 @@ Knows what the fields mean and what identifies a model. Does not know folders: s
 
 import hashlib
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Precision = Literal["fp32", "fp16", "int8"]
 """The precisions a bundle's files come in, best first."""
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+FOREIGN = "foreign"
+"""The family of a layout of others that is read in place."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -146,7 +150,8 @@ class Manifest(Facts):
     """over the bytes of `tokenizer.json`."""
     image: ImageSpec
     text: TextSpec
-    scoring: Scoring
+    scoring: Scoring | None
+    """None where a foreign layout does not say; a bundle that tuwen writes always does."""
     files: dict[str, File]
     """every file beside the manifest, by its path within the bundle."""
     facts: dict[str, str | int | float | bool] = {}
@@ -154,23 +159,36 @@ class Manifest(Facts):
     verify: dict[Precision, Report] = {}
     """what verification found, per precision."""
 
+    @field_validator("files")
+    @classmethod
+    def _files_are_within(cls, files: dict[str, File]) -> dict[str, File]:
+        """A bundle comes from anywhere: it may name no file outside its own folder."""
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
+                raise ValueError(f"{name!r} is not a path within the bundle")
+        return files
+
     @model_validator(mode="after")
-    def _dim_is_positive(self) -> Self:
+    def _numbers_are_possible(self) -> Self:
         if self.dim < 1 or self.text.context_length < 2 or min(self.image.size) < 1:
             raise ValueError("dim, context_length and size must be positive")
+        if self.scoring is None and self.family != FOREIGN:
+            raise ValueError("scoring must say how cosines become probabilities")
         return self
 
     def fingerprint(self) -> str:
         """16 hex digits over what the vectors mean: weights, tokenizer with its cleaning, image and text spec.
 
         ONNX bytes, precision, runtime and `cut_exact` are left out: they change how a vector is computed, not
-        which vector it is. Languages and the name are for people and are left out too.
+        which vector it is. Languages and the name are for people and are left out too. So is what is None: a later
+        version may add a field without making every index a stranger to its model.
         """
-        text = self.text.model_dump(exclude={"languages", "cut_exact", "pad_to"})
+        text = self.text.model_dump(exclude={"languages", "cut_exact", "pad_to"}, exclude_none=True)
         facts = {
             "weights": self.weights_sha256,
             "tokenizer": self.tokenizer_sha256,
-            "image": self.image.model_dump(),
+            "image": self.image.model_dump(exclude_none=True),
             "text": text,
         }
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()

@@ -24,7 +24,7 @@ def import_onnxruntime() -> ModuleType:
     """
     os.environ.update(TELEMETRY_OFF)  # read once, when its library is loaded
     package = _import("onnxruntime")
-    package.disable_telemetry_events()  # for a process that had imported it before us, and for Windows' own provider
+    package.disable_telemetry_events()  # for one imported before us, and for Windows' own provider
     return package
 
 

@@ -3,12 +3,17 @@
 A session holds one tower. It knows nothing of pictures, texts, batches that are too large, or normalisation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tuwen.errors import BundleInvalid
+
+EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "embedding", "sentence_embedding")
+"""What exporters call the output that is the embedding, where a graph has several of two axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +49,23 @@ class Session(Protocol):
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Compute the embedding output, (n, dim) float32, for feeds that fit `inputs`."""
         ...
+
+
+def embedding_output(outputs: Sequence[tuple[str, int | None]], graph: str) -> str:
+    """Which of a graph's outputs is the embedding: the one with two axes, or else the one of a known name.
+
+    Args:
+        outputs: name and number of axes (None where the graph does not say).
+        graph: what to call the graph in an error.
+
+    Raises:
+        BundleInvalid: none is, or several could be.
+    """
+    flat = [name for name, axes in outputs if axes == 2]
+    if len(flat) == 1:
+        return flat[0]
+    known = [name for name in EMBEDDINGS if name in {name for name, axes in outputs if axes in (2, None)}]
+    if not known:
+        names = ", ".join(name for name, _ in outputs)
+        raise BundleInvalid(f"{graph} has no output that is known to be an embedding (it has {names})")
+    return known[0]

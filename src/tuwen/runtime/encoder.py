@@ -1,0 +1,216 @@
+"""Pictures and texts to unit vectors: the one place that makes batches, and the one that normalises.
+
+Knows a bundle and two sessions, one per tower, opened when first needed. Does not know how a session computes, nor
+what vectors are for.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.layout import Tower
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
+from tuwen.prepare.images import Picture, reading_for
+from tuwen.prepare.pixels import to_pixels
+from tuwen.prepare.texts import Tokenizer
+from tuwen.runtime.batches import IMAGES, filled, image_batches, text_batches
+from tuwen.runtime.decoding import AnyImage, decode
+from tuwen.runtime.session import Port, Session
+from tuwen.types import Pixels, Rejected, Tokens, Vectors
+
+MAX_PIXELS = 178_956_970
+"""a picture of more is rejected, unless a setting says otherwise"""
+
+
+class Encoder:
+    """A model, ready to encode. Safe in several threads.
+
+    Attributes:
+        name: what people call the model.
+        dim: the length of a vector.
+        fingerprint: 16 hex digits; two encoders of the same one make the same vectors.
+        precision: what the image tower computes in, e.g. `fp32`, `bf16`, `int8`.
+        image_spec: how a picture becomes pixels.
+        text_spec: how a text becomes tokens.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        open_session: Callable[[Tower], Session],
+        *,
+        precision: str,
+        max_pixels: int = MAX_PIXELS,
+        exact_decode: bool = False,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            bundle: the model.
+            open_session: loads a tower; called once for each that is used.
+            precision: what the image tower will compute in.
+            max_pixels: `encode_images` rejects a picture of more.
+            exact_decode: whether `encode_images` decodes JPEGs at full scale.
+        """
+        manifest = bundle.manifest
+        self.name = manifest.name
+        self.dim = manifest.dim
+        self.fingerprint = manifest.fingerprint()
+        self.precision = precision
+        self.image_spec: ImageSpec = manifest.image
+        self.text_spec: TextSpec = manifest.text
+        self._bundle = bundle
+        self._open_session = open_session
+        self._sessions: dict[Tower, Session] = {}
+        self._lock = threading.RLock()
+        self._reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
+
+    @property
+    def scoring(self) -> Scoring:
+        """How cosines become probabilities.
+
+        Raises:
+            BundleInvalid: the bundle does not say: some layouts of others leave it out.
+        """
+        if self._bundle.manifest.scoring is None:
+            raise BundleInvalid(
+                f"{self._bundle.folder / 'config.json'} has no logit_scale, without which cosines do not become "
+                "probabilities: add the checkpoint's own, the logarithm that it stores (and logit_bias for SigLIP)"
+            )
+        return self._bundle.manifest.scoring
+
+    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
+        """Encode pictures.
+
+        Args:
+            images: paths, contents of files, or images of Pillow.
+
+        Returns:
+            (n, dim) float32, every row of length 1.
+
+        Raises:
+            RejectedImages: some cannot be read; all of these are named, and nothing is returned.
+        """
+        vectors, rejected = [np.empty((0, self.dim), dtype=np.float32)], list[Rejected]()
+        for batch in decode(images, self._reading, IMAGES):
+            rejected += [item for item in batch if isinstance(item, Rejected)]
+            pictures = [item.image for item in batch if isinstance(item, Picture)]
+            if not rejected:  # else only the remaining bad ones are still of interest
+                vectors.append(self.encode_pixels(to_pixels(self.image_spec, pictures)))
+        if rejected:
+            raise RejectedImages(rejected)
+        return np.concatenate(vectors)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts; what does not fit the model's context length is cut off.
+
+        Returns:
+            (n, dim) float32, every row of length 1.
+        """
+        return self.encode_tokens(self.to_tokens(texts))
+
+    def to_tokens(self, texts: Sequence[str]) -> Tokens:
+        """Texts as the text tower reads them; says how many were cut to fit."""
+        if isinstance(texts, str):
+            raise InvalidInput(f"one text was given where several are wanted: write [{texts!r}]")
+        return self._tokenizer.to_tokens(texts)
+
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """Encode prepared pictures.
+
+        Args:
+            pixels: (n, 3, height, width) as `image_spec` says.
+
+        Returns:
+            (n, dim) float32, every row of length 1.
+
+        Raises:
+            InvalidInput: of another shape.
+            InvalidVectors: the tower gave numbers that are not finite.
+        """
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, *self.image_spec.size):
+            raise InvalidInput(
+                f"pixels are of shape {pixels.shape}; {self.name} wants (n, 3, *{self.image_spec.size})"
+            )
+        vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
+        if len(pixels):
+            session = self._session("vision")
+            port = _only(session.inputs, 4, "vision", self._bundle)
+            for rows in image_batches(len(pixels), port.shape[0]):
+                vectors[rows] = self._run("vision", session, {port: pixels[rows]})
+        return vectors
+
+    def encode_tokens(self, tokens: Tokens) -> Vectors:
+        """Encode tokens.
+
+        Returns:
+            (n, dim) float32, every row of length 1.
+
+        Raises:
+            InvalidVectors: the tower gave numbers that are not finite.
+        """
+        vectors = np.empty((len(tokens.ids), self.dim), dtype=np.float32)
+        if len(tokens.ids):
+            session = self._session("text")
+            extra = [port for port in session.inputs if "mask" in port.name or "token_type" in port.name]
+            ids = _only([port for port in session.inputs if port not in extra], 2, "text", self._bundle)
+            for batch in text_batches(tokens, self.text_spec, (ids.shape[0], ids.shape[1])):
+                zeros = np.zeros_like(batch.mask)
+                feeds = {ids: batch.ids} | {port: batch.mask if "mask" in port.name else zeros for port in extra}
+                vectors[batch.rows] = self._run("text", session, feeds)
+        return vectors
+
+    def _run(self, tower: Tower, session: Session, feeds: dict[Port, NDArray[Any]]) -> Vectors:
+        rows = len(next(iter(feeds.values())))
+        ready = {
+            port.name: np.ascontiguousarray(filled(value, port.shape[0]), dtype=port.dtype)
+            for port, value in feeds.items()
+        }
+        output = session.run(ready)[:rows]
+        if output.shape != (rows, self.dim):
+            raise BundleInvalid(
+                f"the {tower} tower of {self._bundle.folder} gives {output.shape[1:]} numbers a row, "
+                f"not the {self.dim} that its manifest says"
+            )
+        return _unit(output, f"the {tower} tower of {self.name} on {session.runtime} {session.device}")
+
+    def _session(self, tower: Tower) -> Session:
+        with self._lock:
+            if tower not in self._sessions:
+                self._sessions[tower] = self._open_session(tower)
+            return self._sessions[tower]
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self._bundle.tokenizer, self.text_spec)
+
+
+def _only(ports: Sequence[Port], axes: int, tower: Tower, bundle: Bundle) -> Port:
+    """The one input that carries the pictures or texts."""
+    if len(ports) != 1 or len(ports[0].shape) != axes:
+        found = ", ".join(f"{port.name}{list(port.shape)}" for port in ports)
+        raise BundleInvalid(f"the {tower} tower of {bundle.folder} wants inputs that tuwen does not know: {found}")
+    return ports[0]
+
+
+def _unit(output: NDArray[np.float32], where: str) -> Vectors:
+    """Rows of length 1.
+
+    Raises:
+        InvalidVectors: a row is not finite or zero; it has no direction.
+    """
+    lengths = np.linalg.norm(output.astype(np.float64), axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
+    if len(bad):
+        raise InvalidVectors(
+            f"{where} gave no usable vector for {len(bad)} of {len(output)} inputs (first: {bad[0]}): numbers that "
+            "are not finite, or all zero; if the input is sound, ask for --precision fp32 or another --runtime"
+        )
+    unit: Vectors = (output / lengths).astype(np.float32)
+    return unit

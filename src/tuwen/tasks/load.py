@@ -1,0 +1,92 @@
+"""A model's name to an encoder that is ready.
+
+Knows where models may be: in the package, in a folder that is named, below the models' folder. Never the network,
+and never another model than the one that was named. Does not know how anything is computed.
+"""
+
+from pathlib import Path
+
+from tuwen.bundle import layout
+from tuwen.bundle.bundle import Bundle, read_bundle
+from tuwen.bundle.foreign import is_foreign, read_foreign
+from tuwen.errors import BundleNotFound
+from tuwen.runtime.encoder import MAX_PIXELS, Encoder
+from tuwen.runtime.plan import Choice, make_plan, open_session
+
+__all__ = ["Choice", "find_bundle", "load_encoder"]
+
+DEMO = "demo"
+"""The name of the packaged model."""
+
+
+def load_encoder(
+    model: str,
+    choice: Choice,
+    *,
+    models: Path,
+    cache: Path | None,
+    max_pixels: int = MAX_PIXELS,
+    exact_decode: bool = False,
+) -> Encoder:
+    """Load a model. Its files are checked now; each tower is loaded when it is first used.
+
+    Args:
+        model: see `find_bundle`.
+        choice: what computes, where and in what.
+        models: where pulled models are kept.
+        cache: where compiled models and digests are kept; None keeps nothing.
+        max_pixels: `Encoder.encode_images` rejects a picture of more.
+        exact_decode: whether `Encoder.encode_images` decodes JPEGs at full scale.
+
+    Raises:
+        BundleNotFound: there is no such model here.
+        BundleError: its files are not right.
+        RuntimeUnavailable: what was asked for is not on this machine or not in the bundle.
+    """
+    bundle = find_bundle(model, models, cache)
+    plan = make_plan(bundle, choice)
+    return Encoder(
+        bundle,
+        lambda tower: open_session(bundle, tower, plan, cache),
+        precision=plan.precision,
+        max_pixels=max_pixels,
+        exact_decode=exact_decode,
+    )
+
+
+def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
+    """Find a model on this machine and check its files.
+
+    Args:
+        model: `demo`, a bundle's folder (tuwen's own, Hugging Face's ONNX layout or immich's), or the name of a
+            folder below `models`. A folder of that name wins over a name below `models`.
+        models: where pulled models are kept.
+        cache: where digests of unchanged files are remembered; None remembers nothing.
+
+    Raises:
+        BundleNotFound: none of these; the message says where it looked, and the ways out.
+        BundleError: the files are not right.
+    """
+    if model == DEMO:
+        from tuwen.demo import demo_bundle
+
+        return read_bundle(demo_bundle(), cache)
+    places = (Path(model).expanduser(), models / model)
+    for folder in places:
+        if (folder / layout.MANIFEST).exists():
+            return read_bundle(folder, cache)
+        if is_foreign(folder):
+            return read_foreign(folder, cache)
+    raise BundleNotFound(_not_found(model, places))
+
+
+def _not_found(model: str, places: tuple[Path, Path]) -> str:
+    folder, pulled = places
+    if folder.is_dir():
+        return (
+            f"{folder} is a folder, but no model: it has neither {layout.MANIFEST} nor another layout's ONNX files"
+        )
+    return (
+        f"the model {model} is not on this machine: there is no bundle at {folder.absolute()} or {pulled}. Put one "
+        f"there, or name another model: --model FOLDER, or --model {DEMO} for the small packaged one"
+    )
