@@ -64,7 +64,7 @@ def test_the_reference_has_no_other_command() -> None:
 def test_every_command_has_an_example_and_json() -> None:
     for path, command in commands():
         if not isinstance(command, click.Group):
-            assert re.search(rf"^ +{path} ", command.get_help(click.Context(command)), re.MULTILINE), path
+            assert re.search(rf"^ +{path}(\s|$)", command.get_help(click.Context(command)), re.MULTILINE), path
             assert any("--json" in parameter.opts for parameter in command.params), path
 
 

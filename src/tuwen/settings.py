@@ -43,8 +43,11 @@ class Settings(BaseSettings):
     default_model: str = DEFAULT_MODEL
     """the model of a new index of photos"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    """what computes: `auto` takes OpenVINO on CPUs, ONNX Runtime on accelerators"""
     device: str = "auto"
+    """what it computes on, e.g. `cpu`, `cuda:1`, `openvino:GPU`; see `tuwen doctor`"""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """what it computes in; `auto` never takes int8 where the model has something better"""
     threads: int | None = Field(default=None, ge=1)
     """threads for computing; all cores this process may use where it is not set"""
     max_pixels: int = Field(default=178_956_970, ge=1)
