@@ -15,10 +15,7 @@ from .material import TEXTS
         ("canonicalize", "canonicalize_text"),
     ],
 )
-def test_equals_open_clip(cleaning, reference: str) -> None:
-    from tuwen.models.vision_ops import make_torchvision_importable
-
-    make_torchvision_importable()
+def test_equals_open_clip(importable, cleaning, reference: str) -> None:
     import open_clip.tokenizer
 
     theirs = getattr(open_clip.tokenizer, reference)

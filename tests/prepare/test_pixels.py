@@ -40,10 +40,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def open_clip_transform():
-    from tuwen.models.vision_ops import make_torchvision_importable
-
-    make_torchvision_importable()
+def open_clip_transform(importable):
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     def transform(image: Image.Image, **cfg: object) -> np.ndarray:
@@ -54,10 +51,7 @@ def open_clip_transform():
 
 
 @pytest.fixture(scope="module")
-def transformers_module():
-    from tuwen.models.vision_ops import make_torchvision_importable
-
-    make_torchvision_importable()
+def transformers_module(importable):
     import transformers
 
     return transformers

@@ -45,10 +45,7 @@ def clip(shared_data, tmp_path_factory) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def open_clip_tokenizer():
-    from tuwen.models.vision_ops import make_torchvision_importable
-
-    make_torchvision_importable()
+def open_clip_tokenizer(importable):
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
@@ -139,7 +136,7 @@ def test_equals_open_clip_on_what_nobody_thought_of(clip, open_clip_tokenizer, t
 
 
 @pytest.mark.parity
-def test_equals_transformers_bert(bert, shared_data) -> None:
+def test_equals_transformers_bert(importable, bert, shared_data) -> None:
     from transformers import BertTokenizer
 
     vocabulary = {token: index for index, token in enumerate(bert_vocabulary(shared_data))}
@@ -151,7 +148,7 @@ def test_equals_transformers_bert(bert, shared_data) -> None:
 
 
 @pytest.mark.parity
-def test_equals_transformers_xlm_r(xlmr, spm_model) -> None:
+def test_equals_transformers_xlm_r(importable, xlmr, spm_model) -> None:
     import sentencepiece
     from transformers import XLMRobertaTokenizer
 

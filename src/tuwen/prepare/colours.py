@@ -12,7 +12,7 @@ from PIL import Image
 
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WHITE = (255, 255, 255, 255)
-_BITS_PER_SAMPLE = 258
+_DEPTHS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 
@@ -20,9 +20,10 @@ _WHITE_IS_ZERO = 0
 def to_rgb(image: Image.Image) -> Image.Image:
     """The picture as mode RGB, opaque; `image` itself if it is that already.
 
-    Transparency is composed on white, as transformers' image processors do it. Greys of more than 8 bits are scaled
-    by their format's white (65535, or 4095 in a 12-bit TIFF); where a format has none (floats, 32-bit integers), by
-    the first of 1 (floats), 255, 65535 that none exceeds, else from their least to their greatest value.
+    Transparency is composed on white, as transformers' image processors do it. Greys of 16 bits are scaled so that
+    65535 is white, but in a TIFF the greatest value of as many bits as are in use (8, 10, 12, 14 or 16), since
+    cameras and microscopes fill only those. Where no value is white by itself (floats, 32-bit integers), the first
+    of 1 (floats), 255, 65535 that none exceeds is; else the range is from the least to the greatest value.
     """
     if image.mode in _DEEP:
         return _deep_grey(image).convert("RGB")
@@ -36,10 +37,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image)  # (h, w)
     low, high = _range(image, values)
-    scaled = np.subtract(values, low, dtype=np.float32)
-    scaled *= np.float32(255) / np.float32(high - low)
-    np.nan_to_num(scaled, copy=False)
-    grey = np.rint(scaled, out=scaled).clip(0, 255).astype(np.uint8)
+    with np.errstate(all="ignore"):  # floats may be anything: infinite, not a number, too large to subtract
+        scaled = np.subtract(values, low, dtype=np.float32)
+        scaled *= np.float32(255) / np.float32(high - low)
+        np.nan_to_num(scaled, copy=False)
+        grey = np.rint(scaled, out=scaled).clip(0, 255).astype(np.uint8)
     if _tags(image).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         grey = 255 - grey
     transparent = image.info.get("transparency")
@@ -51,9 +53,9 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 def _range(image: Image.Image, values: NDArray[Any]) -> tuple[float, float]:
     """The values that are black and white."""
     if image.mode.startswith("I;16"):
-        bits = _tags(image).get(_BITS_PER_SAMPLE, (16,))[0]
-        return 0.0, float(2**bits - 1)
-    if getattr(image, "format", None) in ("PNG", "PPM") and image.mode == "I":
+        in_use = _DEPTHS if _tags(image) else _DEPTHS[-1:]
+        return 0.0, next(white for white in in_use if values.max() <= white)
+    if image.format in ("PNG", "PPM") and image.mode == "I":
         return 0.0, 65535.0
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
