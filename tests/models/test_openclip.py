@@ -122,15 +122,12 @@ def test_preprocessing_that_cannot_be_told_is_not_guessed(tmp_path) -> None:
 
 def test_pixels_and_tokens_are_open_clip_s_own(tiny) -> None:
     open_clip = import_open_clip()
-    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False, **TINY_ARGUMENTS)
+    transform = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False, force_image_size=32)[2]
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     np.testing.assert_array_equal(tiny.to_pixels([image])[0], transform(image).numpy())
     tokens = tiny.to_tokens(["a dog", "x " * 100])
     np.testing.assert_array_equal(tokens.ids, open_clip.get_tokenizer("ViT-B-32")(["a dog", "x " * 100]).numpy())
     assert tokens.lengths.tolist() == [4, 77]
-
-
-TINY_ARGUMENTS = {"force_image_size": 32}
 
 
 @pytest.mark.parametrize("length", [2, 9, 77])

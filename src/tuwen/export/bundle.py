@@ -13,17 +13,15 @@ import torch
 
 from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
-from tuwen.bundle.manifest import Check, Manifest, Precision, Report
+from tuwen.bundle.manifest import Check, Manifest, Precision
 from tuwen.errors import InvalidInput, NotVerified
 from tuwen.export.companions import write_companions
 from tuwen.export.cut import cut_is_exact
 from tuwen.export.graph import Graph, save, text_graph, vision_graph
 from tuwen.export.precision import half_weights, kept_in_fp32
-from tuwen.export.runs import runs
 from tuwen.export.samples import Samples, built_in
-from tuwen.export.verify import Reference, check_inputs, check_outputs, reference
+from tuwen.export.verify import Reference, reference, verify
 from tuwen.models.towers import Towers
-from tuwen.prepare.texts import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -122,16 +120,9 @@ def _verified(manifest: Manifest, known: Reference, folder: Path) -> Manifest:
     Raises:
         NotVerified: a check failed.
     """
-    bundle = read_bundle(folder)
-    tokenizer = Tokenizer(bundle.tokenizer, manifest.text)
-    inputs = check_inputs(known, manifest.image, tokenizer)
-    reports: dict[Precision, Report] = {}
-    for precision in bundle.precisions:
-        checks = [*inputs]
-        for run in runs(bundle, precision):
-            checks += check_outputs(known, run)
-        reports[precision] = Report(passed=all(check.passed for check in checks), checks=tuple(checks))
-        log.info("%s: %d checks %s", precision, len(checks), "passed" if reports[precision].passed else "failed")
+    reports = verify(read_bundle(folder), known)
+    for precision, report in reports.items():
+        log.info("%s: %d checks %s", precision, len(report.checks), "passed" if report.passed else "failed")
     failed = [
         (precision, check) for precision, report in reports.items() for check in report.checks if not check.passed
     ]

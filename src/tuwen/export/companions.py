@@ -38,7 +38,7 @@ def _preprocessor(image: ImageSpec) -> dict[str, Any]:
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": max(height, width)} if crops else exact,
+        "size": {"shortest_edge": image.edge or max(height, width)} if crops else exact,
         "resample": _RESAMPLE[image.interpolation],
         "do_center_crop": crops,
         "crop_size": exact,

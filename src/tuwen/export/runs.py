@@ -1,17 +1,15 @@
-"""Every way in which this machine can run a bundle: what verification has to go through."""
+"""Every way in which this machine's CPU can run a bundle: what verification has to go through."""
 
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import Precision
-from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.encoder import Encoder
-from tuwen.tasks.load import Choice, load_encoder
-
-_ALWAYS = ("onnxruntime", "openvino")  # tuwen's own dependencies
+from tuwen.runtime.openvino import native_precisions
+from tuwen.runtime.plan import Choice, make_plan, open_session
+from tuwen.runtime.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +18,7 @@ class Run:
 
     Attributes:
         runtime: its name.
-        precision: the least that the files hold or the runtime computes in, which bounds how exact it can be.
+        precision: the lesser of what the files hold and what the runtime computes in, which bounds the error.
         encoder: the bundle, ready to run.
     """
 
@@ -30,18 +28,21 @@ class Run:
 
 
 def runs(bundle: Bundle, precision: Precision) -> Iterator[Run]:
-    """The bundle's files of `precision` on the CPU by each runtime, and fp32 ones in bf16 where the CPU has it."""
-    for runtime in _ALWAYS:
-        yield Run(runtime, precision, _load(bundle, runtime, precision))
-    if precision == "fp32":
-        try:
-            yield Run("openvino", "bf16", _load(bundle, "openvino", "bf16"))
-        except RuntimeUnavailable:
-            return
+    """The bundle's files of `precision` by each runtime; fp32 ones in bf16 too, where the CPU has it."""
+    graphs = {place: path for place, path in bundle.graphs.items() if place[1] == precision}
+    files = replace(bundle, graphs=graphs)
+    computed = "int8" if precision == "int8" else "fp32"
+    for runtime in ("onnxruntime", "openvino"):
+        yield Run(runtime, precision, _encoder(files, Choice(runtime, "cpu", computed)))
+    if precision == "fp32" and "bf16" in native_precisions("cpu"):
+        yield Run("openvino", "bf16", _encoder(files, Choice("openvino", "cpu", "bf16")))
 
 
-def _load(bundle: Bundle, runtime: str, precision: str) -> Encoder:
-    """Without a cache: what is verified is what was just written."""
-    with tempfile.TemporaryDirectory() as cache:
-        choice = Choice(runtime=runtime, device="cpu", precision=precision, threads=None)
-        return load_encoder(str(bundle.folder), choice, models=Path(cache), cache=Path(cache))
+def _encoder(bundle: Bundle, choice: Choice) -> Encoder:
+    """Exact decoding, as the checkpoint's own; no cache of compiled models: what was just written is verified."""
+    plan = make_plan(bundle, choice)
+
+    def load(tower: Tower) -> Session:
+        return open_session(bundle, tower, plan, cache=None)
+
+    return Encoder(bundle, load, precision=plan.precision, exact_decode=True)

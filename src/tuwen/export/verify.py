@@ -3,7 +3,9 @@
 Knows the towers and an encoder that runs the bundle. Does not know how either was made.
 """
 
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,16 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuwen.bundle.manifest import Check, ImageSpec, Scoring
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.manifest import Check, ImageSpec, Precision, Report, Scoring
+from tuwen.errors import TuwenError
 from tuwen.export.cut import vectors
 from tuwen.export.graph import UnitLength
-from tuwen.export.runs import Run
+from tuwen.export.runs import Run, runs
 from tuwen.export.samples import Samples
 from tuwen.models.towers import Towers
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
-from tuwen.runtime.encoder import Encoder
 from tuwen.types import Pixels, Tokens, Vectors
+
+log = logging.getLogger(__name__)
 
 Stage = Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
 
@@ -66,6 +71,17 @@ def reference(towers: Towers, samples: Samples) -> Reference:
     return Reference(samples, pixels, tokens, np.concatenate(images), texts, towers.scoring)
 
 
+def verify(bundle: Bundle, known: Reference) -> dict[Precision, Report]:
+    """Run every file of a bundle on every runtime here, and compare: one report a precision."""
+    inputs = check_inputs(known, bundle.manifest.image, Tokenizer(bundle.tokenizer, bundle.manifest.text))
+    reports: dict[Precision, Report] = {}
+    for precision in bundle.precisions:
+        outputs = [check for run in runs(bundle, precision) for check in check_outputs(known, run)]
+        passed = all(check.passed for check in (*inputs, *outputs))
+        reports[precision] = Report(passed=passed, checks=(*inputs, *outputs))
+    return reports
+
+
 def check_inputs(known: Reference, image_spec: ImageSpec, tokenizer: Tokenizer) -> list[Check]:
     """The stages before any runtime: pixels within `PIXELS_MAX`, token ids equal one by one."""
     pixels = to_pixels(image_spec, known.samples.images)
@@ -82,22 +98,38 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         known: the checkpoint's outcome.
         run: the bundle on one runtime at one precision.
     """
-    runtime, precision, encoder = run.runtime, run.precision, run.encoder
-    for images in (encoder.encode_pixels(known.pixels), _one_by_one_images(encoder, known.pixels)):
-        yield _check_vectors("image", runtime, precision, images, known.images)
-    for texts in (encoder.encode_tokens(known.tokens), _one_by_one_texts(encoder, known.tokens)):
-        yield _check_vectors("text", runtime, precision, texts, known.texts)
-    scores = encoder.encode_images(known.samples.images) @ encoder.encode_texts(known.samples.texts).T
-    yield from _check_scores(known, runtime, precision, scores)
+    encoder, tokens, samples = run.encoder, known.tokens, known.samples
+
+    def images() -> NDArray[np.float32]:
+        each = [encoder.encode_pixels(known.pixels[row : row + 1]) for row in range(len(known.pixels))]
+        return np.stack([encoder.encode_pixels(known.pixels), np.concatenate(each)])
+
+    def texts() -> NDArray[np.float32]:
+        rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
+        each = [encoder.encode_tokens(row) for row in rows]
+        return np.stack([encoder.encode_tokens(tokens), np.concatenate(each)])
+
+    def scores() -> NDArray[np.float32]:
+        return encoder.encode_images(samples.images) @ encoder.encode_texts(samples.texts).T
+
+    yield _attempted("image", run, images, lambda found: _check_vectors("image", run, found, known.images))
+    yield _attempted("text", run, texts, lambda found: _check_vectors("text", run, found, known.texts))
+    yield _attempted("similarity", run, scores, lambda found: _check_similarity(known, run, found))
+    yield _attempted("labels", run, scores, lambda found: _check_labels(known, run, found))
 
 
-def _one_by_one_images(encoder: Encoder, pixels: Pixels) -> Vectors:
-    return np.concatenate([encoder.encode_pixels(pixels[row : row + 1]) for row in range(len(pixels))])
-
-
-def _one_by_one_texts(encoder: Encoder, tokens: Tokens) -> Vectors:
-    rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
-    return np.concatenate([encoder.encode_tokens(row) for row in rows])
+def _attempted(
+    stage: Stage,
+    run: Run,
+    compute: Callable[[], NDArray[np.float32]],
+    check: Callable[[NDArray[np.float32]], Check],
+) -> Check:
+    """The check of what is computed; failed where the bundle gives no vectors at all, or such as are not finite."""
+    try:
+        return check(compute())
+    except TuwenError as error:
+        log.warning("stage %s on %s (%s): %s", stage, run.runtime, run.precision, error)
+        return _failed(stage, run.runtime, run.precision)
 
 
 def _check_pixels(found: Pixels, expected: Pixels) -> Check:
@@ -119,38 +151,34 @@ def _check_tokens(found: Tokens, expected: Tokens) -> Check:
     return _check("tokens", "prepare", "int64", cosines=None, max_abs=float(differing), passed=differing == 0)
 
 
-def _check_vectors(stage: Stage, runtime: str, precision: str, found: Vectors, expected: Vectors) -> Check:
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return _failed(stage, runtime, precision)
+def _check_vectors(stage: Stage, run: Run, found: NDArray[np.float32], expected: Vectors) -> Check:
+    """`found` (2, n, dim): all at once, and one by one."""
     worst = float(np.abs(found - expected).max())
-    cosines = _cosines(found, expected)
-    passed = worst <= FP32_MAX if precision == "fp32" else float(cosines.min()) >= WORST_COSINE[precision]
-    return _check(stage, runtime, precision, cosines=cosines, max_abs=worst, passed=passed)
+    cosines = np.concatenate([_cosines(each, expected) for each in found])
+    exact = run.precision == "fp32"
+    passed = worst <= FP32_MAX if exact else float(cosines.min()) >= WORST_COSINE[run.precision]
+    return _check(stage, run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=passed)
 
 
-def _check_scores(known: Reference, runtime: str, precision: str, found: NDArray[np.float32]) -> Iterator[Check]:
-    """Pictures against texts: the cosines and their order, then the distribution over the texts as labels."""
+def _check_similarity(known: Reference, run: Run, found: NDArray[np.float32]) -> Check:
+    """Pictures against texts, from files and strings on: the cosines, and which texts come first."""
     expected = known.images @ known.texts.T
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        yield _failed("similarity", runtime, precision)
-        return
     worst = float(np.abs(found - expected).max())
     # Two unit vectors, each at cosine c to its original: their product moves by at most 2 sqrt(2 - 2c).
-    bound = FP32_MAX if precision == "fp32" else 2 * float(np.sqrt(2 - 2 * WORST_COSINE[precision]))
-    top1, top10 = _agreement(found, expected, 1), _agreement(found, expected, 10)
-    yield _check(
-        "similarity", runtime, precision, cosines=_cosines(found, expected), max_abs=worst, passed=worst <= bound
-    ).model_copy(update={"top1": top1, "top10": top10})
-    ours, theirs = probabilities(known.scoring, found), probabilities(known.scoring, expected)
-    cosines = _cosines(ours, theirs)
-    yield _check(
-        "labels",
-        runtime,
-        precision,
-        cosines=cosines,
-        max_abs=float(np.abs(ours - theirs).max()),
-        passed=float(cosines.min()) > LABELS_COSINE,
-    )
+    bound = FP32_MAX if run.precision == "fp32" else 2 * math.sqrt(2 - 2 * WORST_COSINE[run.precision])
+    cosines = _cosines(found, expected)
+    check = _check("similarity", run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=worst <= bound)
+    agreement = {"top1": _agreement(found, expected, 1), "top10": _agreement(found, expected, 10)}
+    return check.model_copy(update=agreement)
+
+
+def _check_labels(known: Reference, run: Run, found: NDArray[np.float32]) -> Check:
+    """The texts as labels: the distribution over them that each picture gets."""
+    ours = probabilities(known.scoring, found)
+    theirs = probabilities(known.scoring, known.images @ known.texts.T)
+    cosines, worst = _cosines(ours, theirs), float(np.abs(ours - theirs).max())
+    passed = float(cosines.min()) > LABELS_COSINE
+    return _check("labels", run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=passed)
 
 
 def probabilities(scoring: Scoring, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -202,5 +230,5 @@ def _check(
 
 
 def _failed(stage: Stage, runtime: str, precision: str) -> Check:
-    """A stage whose outcome has the wrong shape, or numbers that are none."""
+    """A stage that has no outcome to compare, or one of another shape."""
     return _check(stage, runtime, precision, cosines=None, max_abs=float("inf"), passed=False)

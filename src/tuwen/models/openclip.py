@@ -259,11 +259,12 @@ def _tokenizer(architecture: str, text_config: Mapping[str, Any]) -> tuple[bytes
     reference = SimpleTokenizer(
         context_length=text_config.get("context_length", 77), **(text_config.get("tokenizer_kwargs") or {})
     )
-    merges = gzip.decompress(Path(default_bpe()).read_bytes()).decode().splitlines()[1 : 49152 - 256 - 2 + 1]
+    merges = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
 
     def to_tokens(texts: Sequence[str]) -> Tokens:
         ids = reference(list(texts)).numpy()
-        return Tokens(ids, lengths=ids.argmax(axis=1) + 1)  # the end token is the largest id
+        padding = (ids[:, ::-1] != 0).argmax(axis=1)  # 0 is also the id of "!", but no text ends with that
+        return Tokens(ids, lengths=ids.shape[1] - padding)
 
     return bpe_tokenizer_json(merges), to_tokens
 

@@ -1,0 +1,87 @@
+"""What every benchmark here needs: interleaved timing, this machine's ceiling, tables, JSON.
+
+Rates of different programs are only comparable within one run: the contenders take turns, round by round, and a
+ratio is the median of the rounds' own ratios.
+"""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PAUSE = 0.2
+"""Seconds between two contenders' turns: thread pools go on spinning for a while after their work is done."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one contender's call, round by round."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    def faster_than(self, other: "Timing") -> float:
+        """How many times as fast as another contender of the same rounds."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.rounds, other.rounds, strict=True))
+
+
+def take_turns(contenders: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, Timing]:
+    """Time each contender once a round, after a round that is not counted. It is given the round's number."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, call in contenders.items():
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            call(turn)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def gemm_rate(threads: int, rounds: int = 7) -> float:
+    """This machine's best fp32 matrix product, in floating-point operations a second, at a tower's own sizes."""
+    torch.set_num_threads(threads)
+    m, k, n = 1600, 768, 3072  # 32 pictures' 50 tokens through ViT-B/32's first MLP product
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    best = min(take_turns({"gemm": lambda _: [a @ b for _ in range(5)]}, rounds)["gemm"].rounds)
+    return 5 * 2 * m * k * n / best
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as aligned columns."""
+    heads = list(rows[0])
+    cells = [heads, *([_cell(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
+    )
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Which processor, and how much of it."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+    ]
+    return {"cpu": names[0] if names else platform.processor(), "threads": threads, "system": platform.platform()}
+
+
+def finish(result: Mapping[str, Any], json_path: Path | None) -> None:
+    """Print one JSON document as the last line, and write it where that is asked for."""
+    document = json.dumps(result, ensure_ascii=False)
+    print(document)
+    if json_path is not None:
+        json_path.write_text(document + "\n", encoding="utf-8")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
