@@ -13,6 +13,7 @@ Does not know how the model was made.
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The figures of one language. Shares are of 1; `held_out_pairs` says how many pairs the last two stand on."""
+    """The figures of one language: shares of 1, NaN where there is nothing to measure on."""
 
     language: str
     text_to_image_1: float
@@ -128,7 +129,8 @@ def evaluate(encoder: Encoder, gallery: Path, work: Path | None) -> dict[str, fl
     for language in LANGUAGES:
         line = evaluation.line(language)
         print(_row(line))
-        facts |= {f"{name}_{language}": getattr(line, name) for name in line.__slots__[1:]}
+        measured = {name: getattr(line, name) for name in line.__slots__[1:]}
+        facts |= {f"{name}_{language}": value for name, value in measured.items() if not math.isnan(value)}
     for language, labels in LABELS.items():
         for template in ASKED:
             right = evaluation.right(language, template)
@@ -138,7 +140,7 @@ def evaluate(encoder: Encoder, gallery: Path, work: Path | None) -> dict[str, fl
 
 
 def _row(line: Line) -> str:
-    shares = [f"{getattr(line, name):6.3f}" for name in line.__slots__[1:-1]]
+    shares = [f"{getattr(line, name):6.3f}".replace("nan", "  -") for name in line.__slots__[1:-1]]
     columns = "    ".join(" ".join(shares[start : start + 2]) for start in range(0, len(shares), 2))
     return f"{line.language}   {columns}  {line.held_out_pairs:5}"
 
@@ -156,7 +158,7 @@ def _ranks(scores: Floats, right: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _share(ranks: NDArray[np.int64], k: int) -> float:
-    return round(float((ranks <= k).mean()), 4) if len(ranks) else 0.0
+    return round(float((ranks <= k).mean()), 4) if len(ranks) else math.nan
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def towers(model: DualEncoder, tokenizer: Path, state: dict[str, Any]) -> Towers
             mask=True,
             cut_exact=False,
         ),
-        scoring=Scoring(kind="softmax", scale=round(float(model.log_scale.exp()), 4)),
+        scoring=Scoring(kind="softmax", scale=round(model.log_scale.exp().item(), 4)),
         tokenizer=tokenizer.read_bytes(),
         weights={
             name: tensor for name, tensor in model.state_dict().items() if not name.endswith("batches_tracked")
