@@ -5,8 +5,10 @@ Knows folders and hashes. Does not know how to run a graph, nor where models are
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,13 +79,18 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise BundleNotFound(f"there is no bundle at {folder}: {layout.MANIFEST} is missing") from error
+        aside = [path for path in _asides(folder) if (path / folder.name / layout.MANIFEST).exists()]
+        hint = f" (a write was killed here: the bundle before it is {aside[0] / folder.name})" if aside else ""
+        raise BundleNotFound(f"there is no bundle at {folder}: {layout.MANIFEST} is missing{hint}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BundleInvalid(
-            f"{path}: {field}: {first['msg']} (export the model again, or mend that field)"
-        ) from error
+        raise BundleInvalid(f"{path}: {first_fault(error)} (export the model again, or mend that field)") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first of what pydantic found wrong: field and reason, in one line."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _check(path: Path, expected: File, cache: Path | None) -> None:
@@ -95,7 +102,10 @@ def _check(path: Path, expected: File, cache: Path | None) -> None:
         ) from error
     if size != expected.bytes:
         raise BundleChanged(f"{path} has {size} bytes, its manifest says {expected.bytes}; export or pull it again")
-    digest = cached_sha256(path, cache)
+    try:
+        digest = cached_sha256(path, cache)
+    except OSError as error:
+        raise BundleChanged(f"{path} cannot be read: {error.strerror}; export or pull it again") from error
     if digest != expected.sha256:
         raise BundleChanged(f"{path} has sha256 {digest[:12]}…, its manifest says {expected.sha256[:12]}…")
 
@@ -104,9 +114,10 @@ def _check(path: Path, expected: File, cache: Path | None) -> None:
 def writing(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write a bundle into; renamed into place when the block ends well.
 
-    Put the files there, `seal` them, and leave the block. A block that raises, or a process that is killed,
-    leaves `folder` as it was. An older bundle at `folder` is replaced as a whole; a folder that is no bundle is
-    refused.
+    Put the files there, `seal` them, and leave the block. A block that raises leaves `folder` as it was. So does a
+    process that is killed, and what it left beside `folder` goes a day later; killed between the two renames that
+    replace an older bundle, it leaves no `folder`, and the error of whoever reads it says where the older one is.
+    An older bundle is replaced as a whole; a folder that is no bundle is refused.
 
     Raises:
         BundleInvalid: `folder` exists and is not a bundle.
@@ -114,6 +125,7 @@ def writing(folder: Path) -> Iterator[Path]:
     if folder.exists() and any(folder.iterdir()) and not (folder / layout.MANIFEST).exists():
         raise BundleInvalid(f"{folder} exists and is not a bundle: choose another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield aside
@@ -149,3 +161,17 @@ def _replace(folder: Path, aside: Path) -> None:
     folder.rename(old / folder.name)
     aside.rename(folder)
     shutil.rmtree(old)
+
+
+def _asides(folder: Path) -> list[Path]:
+    """What writes that were killed left beside `folder`: `.name-` or `.name-old-`, and eight letters."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}-(old-)?[a-z0-9_]{{8}}")
+    return sorted(path for path in folder.parent.glob(".*-*") if pattern.fullmatch(path.name))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove them once they are a day old; never the older bundle where there is no newer one."""
+    for path in _asides(folder):
+        old_enough = time.time() - path.stat().st_mtime > 24 * 3600
+        if old_enough and (folder.exists() or not (path / folder.name).exists()):
+            shutil.rmtree(path, ignore_errors=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuwen.bundle import huggingface, immich
-from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.bundle import Bundle, first_fault
 from tuwen.bundle.digest import cached_sha256
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.layout import TOWERS, Tower
@@ -47,9 +47,7 @@ def read_foreign(folder: Path, cache: Path | None = None) -> Bundle:
             try:
                 return _bundle(folder, layout.read(folder), cache)
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "the configuration"
-                raise BundleInvalid(f"{folder}: {field}: {first['msg']}; get its files again") from error
+                raise BundleInvalid(f"{folder}: {first_fault(error)}; get its files again") from error
     looked = ", ".join(layout.MARK for layout in LAYOUTS)
     raise BundleNotFound(f"there is no model at {folder}: looked for {looked}")
 
