@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 
-import tiny
 from tuwen.bundle.bundle import Bundle
 from tuwen.export.bundle import export
 from tuwen.models.towers import Towers
 
+from . import checkpoints
+
 
 @pytest.fixture(scope="session")
 def tiny_towers() -> Towers:
-    return tiny.tiny_towers()
+    return checkpoints.causal()
 
 
 @pytest.fixture(scope="session")
 def masked_towers() -> Towers:
-    return tiny.masked_towers()
+    return checkpoints.masked()
 
 
 @pytest.fixture(scope="session")
