@@ -1,3 +1,6 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,7 +8,7 @@ from pydantic import ValidationError
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
-from tuwen.prepare.images import Reading, read_image
+from tuwen.prepare.images import Reading, read_image, reading_for
 from tuwen.prepare.pixels import MAX_RESIZED, resized_size, to_pixels
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -150,6 +153,49 @@ def test_equals_open_clip_on_photos(open_clip_transform, shared_data) -> None:
         picture = read_image(path, path.name, Reading(None, 10**8))
         theirs = open_clip_transform(Image.open(path), size=224)
         assert gap(to_pixels(spec_of(), [picture.image])[0], theirs) <= 1e-6, path.name
+
+
+def large_photo(paths: list[Path], width: int, height: int, seed: int) -> bytes:
+    """A JPEG of quality 90, tiled from photos, with the noise of a sensor."""
+    tiles = Image.new("RGB", (width, height))
+    half = (width // 2 + 1, height // 2 + 1)
+    for index, path in enumerate(paths):
+        tile = Image.open(path).resize(half, Image.Resampling.BICUBIC)
+        tiles.paste(tile, (index % 2 * (width // 2), index // 2 * (height // 2)))
+    noise = np.random.default_rng(seed).normal(0, 6, (height, width, 3)).astype(np.float32)
+    file = io.BytesIO()
+    Image.fromarray((np.asarray(tiles) + noise).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 3000), (3023, 4031), (5001, 2401)])
+@pytest.mark.parametrize("resize", ["shortest", "squash", "pad"])
+def test_reduced_scale_agrees_with_exact_on_12_megapixels(
+    shared_data, width: int, height: int, resize: str
+) -> None:
+    paths = sorted((shared_data / "flickr8k_200").rglob("*.jpg"))[:4]
+    content = large_photo(paths, width, height, seed=width)
+    spec = spec_of(resize=resize)
+    vectors = []
+    for exact in (True, False):
+        picture = read_image(content, "large.jpg", reading_for(spec, exact=exact, max_pixels=10**8))
+        vectors.append(to_pixels(spec, [picture.image])[0].ravel().astype(np.float64))
+    whole, reduced = vectors
+    assert np.abs(whole - reduced).mean() < 0.01  # 0.7 of 255 grey levels
+    assert whole @ reduced / np.linalg.norm(whole) / np.linalg.norm(reduced) > 0.9999
+
+
+def test_a_reduced_image_is_cropped_as_the_whole_one() -> None:
+    """4001x2999 is resized to a width of 298 and cropped at 37; a half of it, by itself, to 299 and at 38."""
+    values = np.random.default_rng(0).integers(0, 256, (25, 33, 3), dtype=np.uint8)
+    image = Image.fromarray(values).resize((4001, 2999), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95)
+    found = [read_image(file.getvalue(), "a.jpg", Reading(near, 10**8)).image for near in (None, (224, 224))]
+    exact, reduced = to_pixels(spec_of(), found)
+    assert np.abs(exact - reduced).mean() < 0.01
+    alone = to_pixels(spec_of(), [found[1].crop((0, 0, *found[1].size)).resize((501, 375))])[0]
+    assert np.abs(exact - alone).mean() > 0.05
 
 
 def test_a_batch_is_its_pictures_one_by_one() -> None:
