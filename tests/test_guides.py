@@ -24,17 +24,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tuwen.demo import demo_gallery
 
     folder = tmp_path_factory.mktemp("guide")
-    pictures = sorted(path for path in demo_gallery().rglob("*") if path.suffix in {".png", ".webp", ".jpg"})
+    pictures = sorted(path for path in demo_gallery().rglob("*") if path.is_file())
     for place, chosen in {
-        "photos/2023": pictures[:40],
-        "photos/2024": pictures[40:80],
-        "more": pictures[80:90],
+        "photos/2023": pictures[::40],
+        "photos/2024": pictures[1::40],
+        "more": pictures[2::80],
     }.items():
         (folder / place).mkdir(parents=True)
         for picture in chosen:
             shutil.copy(picture, folder / place)
-    cat = next((picture for picture in pictures if "cat" in picture.name), pictures[0])
-    Image.open(cat).convert("RGB").save(folder / "cat.jpg")
+    Image.open(next(demo_gallery().rglob("cat-face.*"))).convert("RGB").save(folder / "cat.jpg")
     (folder / "labels.txt").write_text("cat\ndog\ntree\nheart\n", encoding="utf-8")
     return folder
 
