@@ -36,6 +36,13 @@ lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and wri
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-header --annotation-style line pyproject.toml -o requirements.lock
 
+bench: $(VENV)/dev  ## every benchmark on this machine, each beside what people use today
+	@set -e; for script in $(filter-out benchmarks/measuring.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model and gallery anew (hours; see recipes/emoji)
+	@$(PIP) resvg-py
+	@$(BIN)/python -m recipes.emoji.build
+
 clean:  ## remove the virtual environment and all that tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
 
