@@ -99,7 +99,7 @@ def text_graph(
 ) -> onnx.ModelProto:
     """(batch, length) -> (n, DIM).
 
-    Causal: read at the end token, so what pads a text is never seen. Masked: the mean over what the mask leaves.
+    Causal: read at the first end token, so what pads a text is never seen, not even more end tokens. Masked: the mean over what the mask leaves.
     Neither: the mean over all, padding included. `wide`: int64, else int32.
     """
     kind = TensorProto.INT64 if wide else TensorProto.INT32
@@ -114,10 +114,14 @@ def text_graph(
     if masked:
         nodes.append(helper.make_node("Cast", ["attention_mask"], ["kept"], to=TensorProto.FLOAT))
     elif causal:
-        weights["end"] = np.array(END, dtype=np.int64 if wide else np.int32)
+        weights |= {"end": np.array(END, dtype=np.int64 if wide else np.int32), "first": np.array(1.0, np.float32)}
         nodes += [
             helper.make_node("Equal", [name, "end"], ["is_end"]),
-            helper.make_node("Cast", ["is_end"], ["kept"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["is_end"], ["ends"], to=TensorProto.FLOAT),
+            helper.make_node("CumSum", ["ends", "one_axis"], ["number"]),
+            helper.make_node("Equal", ["number", "first"], ["is_first"]),
+            helper.make_node("Cast", ["is_first"], ["firsts"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["ends", "firsts"], ["kept"]),
         ]
     else:
         weights |= {"zero": np.array(0.0, np.float32), "unit": np.array(1.0, np.float32)}

@@ -83,10 +83,11 @@ def load(
 
     Args:
         model: what to load. Foreign ONNX layouts (Hugging Face's, immich's) are read in place.
-        runtime: `auto`, `onnxruntime` or `openvino`.
+        runtime: `auto`, `onnxruntime` or `openvino`. Here and below, `auto` is what the settings say, and they say
+            to choose unless a person has set them.
         device: `auto`, or e.g. `cpu`, `cuda:1`, `tensorrt`, `openvino:GPU`.
         precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
-        threads: threads for computing; all cores that this process may use where it is None.
+        threads: for computing; None: what the settings say, or all cores that this process may use.
 
     Returns:
         The encoder: pictures and texts to unit vectors.
@@ -98,5 +99,10 @@ def load(
     from tuwen.tasks.load import Choice, load_encoder
 
     settings = Settings()
-    choice = Choice(runtime=runtime, device=device, precision=precision, threads=threads or settings.threads)
-    return load_encoder(model, choice, models=settings.models, cache=settings.cache)
+    choice = Choice(
+        runtime=settings.runtime if runtime == "auto" else runtime,
+        device=settings.device if device == "auto" else device,
+        precision=settings.precision if precision == "auto" else precision,
+        threads=settings.threads if threads is None else threads,
+    )
+    return load_encoder(model, choice, models=settings.models, cache=settings.cache, max_pixels=settings.max_pixels)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -92,10 +93,14 @@ def _write(entry: Path, blob: io.BytesIO) -> None:
 
 
 def _forget_others(entry: Path) -> None:
-    """Remove what was compiled of another content of the same path. Processes that still use it have it mapped."""
+    """Remove what was compiled of another content of the same path, and what killed processes left half written.
+
+    Processes that still use an entry have it mapped.
+    """
     content = entry.name.partition("-")[0]
-    for other in entry.parent.glob("*.blob"):
-        if not other.name.startswith(content):
+    for other in entry.parent.iterdir():
+        half = other.suffix == ".part" and time.time() - other.stat().st_mtime > 3600
+        if half or (other.suffix == ".blob" and not other.name.startswith(content)):
             other.unlink(missing_ok=True)
 
 

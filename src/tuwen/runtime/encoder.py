@@ -134,10 +134,9 @@ class Encoder:
             InvalidInput: of another shape.
             InvalidVectors: the tower gave numbers that are not finite.
         """
-        if pixels.ndim != 4 or pixels.shape[1:] != (3, *self.image_spec.size):
-            raise InvalidInput(
-                f"pixels are of shape {pixels.shape}; {self.name} wants (n, 3, *{self.image_spec.size})"
-            )
+        height, width = self.image_spec.size
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, height, width):
+            raise InvalidInput(f"pixels are of shape {pixels.shape}; {self.name} wants (n, 3, {height}, {width})")
         vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
         if len(pixels):
             session = self._session("vision")

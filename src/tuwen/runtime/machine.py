@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,6 +67,7 @@ class Machine:
         cpu: the processor's name.
         cores: how many this process may use: its affinity, and the quota of its container.
         features: those of `FEATURES` that it has.
+        precisions: what the CPU computes in by itself; empty without OpenVINO, which knows.
         accelerators: hardware that is here, whether or not anything can use it, e.g. `nvidia`.
         engines: both runtimes.
         conflict: packages that overwrite each other, and the way out; empty where all is well.
@@ -75,6 +77,7 @@ class Machine:
     cpu: str
     cores: int
     features: tuple[str, ...]
+    precisions: tuple[str, ...]
     accelerators: tuple[str, ...]
     engines: tuple[Engine, ...]
     conflict: str
@@ -83,16 +86,18 @@ class Machine:
 
 def look() -> Machine:
     """Look at this machine. Takes about half a second: both runtimes are imported."""
+    from tuwen.runtime.openvino import native_precisions
+
     seen, engines = accelerators(), (onnxruntime_here(), openvino_here())
-    devices = {device.split(":")[0] for engine in engines for device in engine.devices}
     return Machine(
         cpu=cpu_name(),
         cores=usable_cores(),
         features=cpu_features(),
+        precisions=tuple(sorted(native_precisions("cpu"))) if engines[1].version else (),
         accelerators=seen,
         engines=engines,
         conflict=conflict(),
-        advice=_advice(seen, devices),
+        advice=_advice(seen, engines),
     )
 
 
@@ -160,8 +165,9 @@ def conflict() -> str:
     )
 
 
-def _advice(seen: tuple[str, ...], devices: set[str]) -> str:
+def _advice(seen: Iterable[str], engines: Iterable[Engine]) -> str:
     """The accelerator is there, the runtime that uses it is not."""
+    devices = {device.split(":")[0] for engine in engines for device in engine.devices}
     if "nvidia" in seen and "cuda" not in devices:
         return "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
     if "amd" in seen and "rocm" not in devices:
