@@ -14,6 +14,7 @@ from onnx_ir.passes import common as passes
 
 from tuwen.bundle.layout import Tower
 from tuwen.export.attention import plain_attention
+from tuwen.export.pooling import pool_early
 
 OPSET = 18
 INLINE_BYTES = 2**31 - 2**20
@@ -99,6 +100,7 @@ def _to_graph(
         assert program is not None
         before = program.model.graph.num_nodes()
         program.optimize()
+    pool_early(program.model)
     model = _tidy(program.model)
     return Graph(model, before, model.graph.num_nodes())
 
