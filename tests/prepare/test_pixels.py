@@ -169,20 +169,17 @@ def large_photo(paths: list[Path], width: int, height: int, seed: int) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), [(4000, 3000), (3023, 4031), (5001, 2401)])
-@pytest.mark.parametrize("resize", ["shortest", "squash", "pad"])
-def test_reduced_scale_agrees_with_exact_on_12_megapixels(
-    shared_data, width: int, height: int, resize: str
-) -> None:
-    paths = sorted((shared_data / "flickr8k_200").rglob("*.jpg"))[:4]
-    content = large_photo(paths, width, height, seed=width)
-    spec = spec_of(resize=resize)
-    vectors = []
-    for exact in (True, False):
-        picture = read_image(content, "large.jpg", reading_for(spec, exact=exact, max_pixels=10**8))
-        vectors.append(to_pixels(spec, [picture.image])[0].ravel().astype(np.float64))
-    whole, reduced = vectors
-    assert np.abs(whole - reduced).mean() < 0.01  # 0.7 of 255 grey levels
-    assert whole @ reduced / np.linalg.norm(whole) / np.linalg.norm(reduced) > 0.9999
+def test_reduced_scale_agrees_with_exact_on_12_megapixels(shared_data, width: int, height: int) -> None:
+    content = large_photo(sorted((shared_data / "flickr8k_200").rglob("*.jpg"))[:4], width, height, seed=width)
+    for resize in ("shortest", "squash", "pad"):
+        spec = spec_of(resize=resize)
+        vectors = []
+        for exact in (True, False):
+            picture = read_image(content, "large.jpg", reading_for(spec, exact=exact, max_pixels=10**8))
+            vectors.append(to_pixels(spec, [picture.image])[0].ravel().astype(np.float64))
+        whole, reduced = vectors
+        assert np.abs(whole - reduced).mean() < 0.01  # 0.7 of 255 grey levels
+        assert whole @ reduced / np.linalg.norm(whole) / np.linalg.norm(reduced) > 0.9999
 
 
 def test_a_reduced_image_is_cropped_as_the_whole_one() -> None:

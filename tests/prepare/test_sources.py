@@ -192,3 +192,13 @@ def test_a_deep_tree_is_searched(tmp_path) -> None:
         folder = folder / "d"
     write(folder / "deep.png")
     assert keys(tmp_path, root=tmp_path) == ["d/" * 300 + "deep.png"]
+
+
+def test_real_collections(shared_data) -> None:
+    formats = shared_data / "formats"
+    assert skipped(formats, root=shared_data) == {"not-an-image.txt": ""}
+    found = keys(formats, shared_data / "odd_images", root=shared_data)
+    assert len(found) == len(set(found)) > 670
+    assert "formats/images_nested_directories/misc/bees/bee.jpg" in found
+    assert "odd_images/pillow/timeout-6646305047838720" in found
+    assert all(path_of(key, shared_data).is_file() for key in found)

@@ -26,7 +26,7 @@ GAP = 2
 """a picture decoded at reduced scale keeps at least this many pixels, each way, for one that the resize makes"""
 MAX_SLOW_PIXELS = 2**24
 """the most pixels in formats that Pillow decodes in Python, about a microsecond each"""
-MAX_SCANS = 128
+MAX_SCANS = 64
 """the most scans of a progressive JPEG: encoders make about 10, and each costs a pass over all pixels"""
 
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\n\x02|\x0c\x03|\x0e\x04)")

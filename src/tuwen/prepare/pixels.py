@@ -17,8 +17,8 @@ from tuwen.prepare.upright import Box
 from tuwen.types import Pixels
 
 MAX_RESIZED = 2**25
-"""the most pixels that are made only to be cropped away. A picture longer than that allows (a strip of more than
-600:1) is cropped first, which may differ from the references by a grey level"""
+"""the most pixels that are made only to be cropped away. Of a strip longer than that allows (over 600:1) only what
+the crop shows is made, which may differ from the references by a grey level, since Pillow's boxes are float32"""
 
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -83,7 +83,8 @@ def _framed(spec: ImageSpec, image: Image.Image) -> NDArray[np.uint8]:
     if spec.resize == "pad":
         return _padded(spec, _resized(spec, image, resized, whole.box))
     top, left = (_start(spec, have - want) for have, want in zip(resized, spec.size, strict=True))
-    if resized[0] * resized[1] > MAX_RESIZED:
+    is_reduced = image.size != (whole.width, whole.height)
+    if is_reduced or resized[0] * resized[1] > MAX_RESIZED:  # only what the crop shows: a quarter less work
         return _resized(spec, image, spec.size, _within(whole.box, (top, left), spec.size, resized))
     return _resized(spec, image, resized, whole.box)[top : top + spec.size[0], left : left + spec.size[1]]
 
