@@ -70,6 +70,10 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def encoded_noise() -> bytes:
+    return encoded(Image.effect_noise((64, 64), 50), "PNG")
+
+
 # What is read
 
 
@@ -104,6 +108,15 @@ def test_a_pillow_image_is_not_changed() -> None:
     assert found.image.width < 1000
     assert (image.mode, image.size, image.tobytes()) == ("RGBA", (1500, 1000), before)
     assert image.getexif()[0x0112] == 6
+
+
+def test_what_was_read_may_be_read_again() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for reading in (EXACT, FAST):
+        once = picture(encoded(smooth(1003, 751), exif=exif), reading).image
+        again = picture(once, reading).image
+        assert np.array_equal(np.asarray(once), np.asarray(again))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
@@ -210,7 +223,8 @@ def test_damaged_anywhere() -> None:
         (b"hello", "a.svg", "is SVG, which is not read: there is no reader for it"),
         (b"GIF89a", "a.gif", "is damaged or cut short: its header cannot be read"),
         (png(0, 9), "a.png", "is damaged or cut short"),
-        (png(9, 9), "a.png", "is damaged or cut short"),
+        (png(9, 9), "a.png", "is damaged or cut short: "),
+        (encoded_noise()[:-3000], "a.png", "is damaged or cut short: image file is truncated"),
     ],
 )
 def test_reasons(content: bytes, path: str, expected: str) -> None:

@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +91,22 @@ def test_equals_open_clip_where_the_tower_is_not_square(open_clip_transform, res
     for width, height in [(640, 480), (480, 640), (37, 100), (101, 38), (333, 500), (7, 9), (1, 1)]:
         theirs = open_clip_transform(noise(width, height), size=size, resize_mode=resize_mode)
         assert gap(to_pixels(spec, [noise(width, height)])[0], theirs) <= 1e-6, (width, height)
+
+
+@pytest.mark.parity
+def test_sizes_equal_those_of_the_references_whatever_the_picture(open_clip_transform) -> None:
+    from open_clip.transform import ResizeKeepRatio
+    from torchvision.transforms.functional import _compute_resized_output_size
+
+    sizes = np.random.default_rng(0).integers(1, 6000, (3000, 2)).tolist()
+    for height, width in [(h, w) for h, w in sizes if max(h, w) < 400 * min(h, w)]:
+        shortest = _compute_resized_output_size((height, width), [224])
+        assert resized_size(spec_of(), height, width) == tuple(shortest)
+        image = SimpleNamespace(size=(width, height))
+        for longest, changes in [(1, {"resize": "pad"}), (0, {"resize_rounding": "round"})]:
+            spec = spec_of(size=(224, 336), **changes)
+            theirs = ResizeKeepRatio.get_params(image, (224, 336), longest)
+            assert resized_size(spec, height, width) == tuple(theirs)
 
 
 @pytest.mark.parity

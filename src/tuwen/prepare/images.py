@@ -212,6 +212,8 @@ def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Re
         factor = max(1, min(rgb.width // (GAP * width), rgb.height // (GAP * height)))
     reduced = rgb.reduce(factor) if factor > 1 else rgb
     upright = turned(reduced, orientation)
+    if upright is not image:
+        upright.info = {}  # what was copied from the file, orientation and transparency, is no longer so
     width, height = size[::-1] if is_sideways(orientation) else size
     if scale * factor > 1:
         covered: Box = (0, 0, size[0] / (scale * factor), size[1] / (scale * factor))
@@ -229,7 +231,7 @@ def _reason(error: Exception) -> str:
         return f"has too many pixels: {error}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    if error.__cause__ is not None:  # Pillow met the end, or nonsense, where a header should go on
+    if isinstance(error, SyntaxError) and error.__cause__:  # the end, or nonsense, where a header should go on
         return "is damaged or cut short: its header cannot be read"
     message = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged or cut short: {message[:120]}"
