@@ -1,0 +1,216 @@
+r"""The language of `--where`: a text to a condition on the fields of a row, or one line on what is wrong with it.
+
+    width >= 1024 and (folder == "2023" or folder startswith "2023/")
+    format in ["JPEG", "HEIC"] and not name contains "copy"
+    modified >= "2024-05-01" and modified < "2024-06"
+
+Fields: see `FIELDS`. Numbers are compared with `== != < <= > >=`, texts with `== != startswith contains`, both with
+`in [..]` and `not in [..]`; `not`, `and`, `or` bind in that order. Texts stand in double or single quotes, with the
+escapes `\\ \" \' \n \t \uXXXX`, and upper and lower case differ in them. `modified` is compared with seconds since
+1970, or with a year, a month, a day (from its first moment to its last) or a time, see `periods.py`.
+Knows the words. Does not know any store: each compiles conditions itself.
+"""
+
+import re
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tuwen.errors import InvalidInput
+from tuwen.index.conditions import FIELDS, And, Compare, Condition, OneOf, Operator, Or, depth, negated
+from tuwen.index.periods import Period, read_period, within
+
+if TYPE_CHECKING:
+    from lark import Lark, Token, Tree
+    from lark.exceptions import UnexpectedInput
+
+DEEPEST = 50
+"""conditions within conditions; more would only be a machine's mistake"""
+
+_GRAMMAR = r"""
+    ?start: or
+    ?or: and (_OR and)*
+    ?and: not (_AND not)*
+    ?not: _NOT not -> negation
+        | "(" or ")"
+        | NAME COMPARISON _value -> comparison
+        | NAME _IN _values -> membership
+        | NAME _NOT _IN _values -> exclusion
+    _values: "[" [_value ("," _value)*] "]"
+    _value: TEXT | NUMBER
+
+    COMPARISON.2: "==" | "!=" | "<=" | ">=" | "<" | ">" | /startswith\b/i | /contains\b/i
+    _IN.2: /in\b/i
+    _AND.2: /and\b/i
+    _OR.2: /or\b/i
+    _NOT.2: /not\b/i
+    NAME: /[^\W\d]\w*/
+    TEXT: /"(\\.|[^"\\])*"/s | /'(\\.|[^'\\])*'/s
+    NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
+    %ignore /\s+/
+"""
+_WORDS = {
+    "NAME": "a field",
+    "COMPARISON": "one of == != < <= > >= startswith contains",
+    "_IN": "'in'",
+    "_AND": "'and'",
+    "_OR": "'or'",
+    "_NOT": "'not'",
+    "TEXT": "a text in quotes",
+    "NUMBER": "a number",
+    "LPAR": "'('",
+    "RPAR": "')'",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "COMMA": "','",
+    "$END": "the end",
+}
+_ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t"}
+
+
+def parse(where: str) -> Condition:
+    """Read a filter.
+
+    Raises:
+        InvalidInput: it cannot be understood; the message has the place, what stands there and what was expected.
+    """
+    from lark.exceptions import UnexpectedInput
+
+    try:
+        condition = _Reader(where).condition(_parser().parse(where))
+        if depth(condition) > DEEPEST:
+            raise RecursionError
+    except UnexpectedInput as error:
+        _refuse_names(where, error)
+        _refuse_syntax(where, error)
+    except RecursionError:
+        raise InvalidInput(f"the filter has conditions within conditions, more than {DEEPEST} deep") from None
+    return condition
+
+
+@cache
+def _parser() -> "Lark":
+    from lark import Lark
+
+    return Lark(_GRAMMAR, parser="lalr", maybe_placeholders=False)
+
+
+class _Reader:
+    """A parsed filter to a condition: fields that exist, values that fit them."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def condition(self, tree: "Tree[Token]") -> Condition:
+        """One node of what lark has parsed, and all below it."""
+        children: list[Any] = tree.children
+        match tree.data:
+            case "comparison":
+                return self._comparison(*children)
+            case "membership":
+                return self._membership(*children)
+            case "exclusion":
+                return negated(self._membership(*children))
+            case "negation":
+                return negated(self.condition(children[0]))
+            case "and":
+                return And(tuple(self.condition(child) for child in children))
+            case _:
+                return Or(tuple(self.condition(child) for child in children))
+
+    def kind(self, name: "Token") -> type:
+        """What a field holds."""
+        if str(name) not in FIELDS:
+            self._refuse(name, f"there is no field {name}; the fields are {', '.join(FIELDS)}")
+        return FIELDS[str(name)]
+
+    def _comparison(self, name: "Token", operator: "Token", value: "Token") -> Condition:
+        kind = self.kind(name)
+        sign: Any = operator.lower()
+        if sign in ("startswith", "contains") and kind is not str:
+            self._refuse(operator, f"{name} is a number: compare it with ==, !=, <, <=, >, >= or in")
+        if sign in ("<", "<=", ">", ">=") and kind is str:
+            self._refuse(operator, f"{name} is a text: compare it with ==, !=, startswith, contains or in")
+        if sign == "!=":
+            return negated(self._compared(name, "==", value))
+        return self._compared(name, sign, value)
+
+    def _membership(self, name: "Token", *values: "Token") -> Condition:
+        self.kind(name)
+        parts = [self._compared(name, "==", value) for value in values]
+        equal = tuple(part.value for part in parts if isinstance(part, Compare))
+        return OneOf(str(name), equal) if len(equal) == len(parts) else Or(tuple(parts))
+
+    def _compared(self, name: "Token", operator: Operator, value: "Token") -> Condition:
+        field = str(name)
+        if FIELDS[field] is str:
+            if value.type != "TEXT":
+                self._refuse(value, f"{name} is a text: put {value} in quotes")
+            return Compare(field, operator, self._text(value))
+        if value.type == "NUMBER":
+            return Compare(field, operator, self._number(value))
+        if field != "modified":
+            self._refuse(value, f"{name} is a number: {value} is a text")
+        return within(field, operator, self._period(value))
+
+    def _text(self, value: "Token") -> str:
+        def unescaped(match: re.Match[str]) -> str:
+            if match[1]:
+                return chr(int(match[1], 16))
+            if match[0][1:] not in _ESCAPES:
+                self._refuse(value, rf"the escape {match[0]} is not known: use \\ \" \' \n \t or \uXXXX")
+            return _ESCAPES[match[0][1:]]
+
+        text = re.sub(r"\\(?:u([0-9a-fA-F]{4})|.)", unescaped, value[1:-1], flags=re.DOTALL)
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")  # two escapes may be one character
+        except UnicodeDecodeError:
+            self._refuse(value, "half of a surrogate pair is no character")
+
+    def _number(self, value: "Token") -> int | float:
+        number = int(value) if re.fullmatch(r"[+-]?\d{1,18}", value) else float(value)
+        if abs(number) == float("inf"):
+            self._refuse(value, "the number is too large")
+        return number
+
+    def _period(self, value: "Token") -> Period:
+        try:
+            return read_period(self._text(value))
+        except (ValueError, OverflowError):
+            self._refuse(
+                value, f'{value} is no time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"'
+            )
+
+    def _refuse(self, token: "Token", reason: str) -> NoReturn:
+        raise InvalidInput(f"the filter {_place(self._where, token.start_pos or 0)}: {reason}")
+
+
+def _refuse_names(where: str, error: "UnexpectedInput") -> None:
+    """A name that is not known says more than what is wrong behind it."""
+    from lark.exceptions import UnexpectedInput
+
+    with suppress(UnexpectedInput):
+        for token in _parser().lex(where[: error.pos_in_stream]):
+            if token.type == "NAME":
+                _Reader(where).kind(token)
+
+
+def _refuse_syntax(where: str, error: "UnexpectedInput") -> NoReturn:
+    found: Any = error  # its two kinds have the words that would fit under different names
+    token, fitting = (
+        getattr(found, "token", None),
+        getattr(found, "accepts", None) or getattr(found, "allowed", None),
+    )
+    position = len(where) if token is not None and token.type == "$END" else found.pos_in_stream
+    *words, last = [word for name, word in _WORDS.items() if name in (fitting or found.expected)]
+    wanted = f"{', '.join(words)} or {last}" if words else last
+    raise InvalidInput(f"the filter {_place(where, position)}: expected {wanted}") from None
+
+
+def _place(where: str, position: int) -> str:
+    """Where in the filter, in words: which character, and what stands there."""
+    rest = " ".join(where[position:].split())
+    if not rest:
+        return f"ends too soon, after {len(where.rstrip())} characters" if where.strip() else "is empty"
+    shown = rest if len(rest) <= 20 else f"{rest[:19]}…"
+    return f"cannot be read at character {position + 1}, {shown!r}"

@@ -1,0 +1,69 @@
+"""An index's folder: made as a whole or not at all, and measured. Knows files; does not know what is in them."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuwen.errors import InvalidInput
+from tuwen.index.manifest import MANIFEST, sync_folder
+
+_ABANDONED = 3600
+"""seconds after which a folder that was never finished belongs to nobody"""
+
+
+@contextmanager
+def creating(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to build an index in, of files put on the disk; renamed when the block ends well.
+
+    A block that raises, or a process that is killed, leaves no index. What earlier kills have left beside it is
+    removed, once it is an hour old.
+
+    Raises:
+        InvalidInput: `folder` is an index already, or holds something else.
+    """
+    _check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(folder)
+    aside = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        sync_folder(aside)
+        if folder.is_dir():
+            folder.rmdir()
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def disk_usage(folder: Path) -> int:
+    """The bytes that a folder takes on the disk. Files with holes take less than their length."""
+    return sum(_taken(path.lstat()) for path in folder.rglob("*"))
+
+
+def _check_free(folder: Path) -> None:
+    if (folder / MANIFEST).exists():
+        raise InvalidInput(f"{folder} is an index already: open it, or remove the folder first")
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder):
+        raise InvalidInput(f"{folder} exists and is not an index: choose another folder")
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}-new-"
+
+
+def _clear_abandoned(folder: Path) -> None:
+    for path in folder.parent.iterdir():
+        if path.name.startswith(_prefix(folder)) and time.time() - path.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _taken(state: os.stat_result) -> int:
+    return state.st_blocks * 512 if hasattr(state, "st_blocks") else state.st_size

@@ -1,0 +1,168 @@
+"""An index: rows of vectors and facts, in a folder, of one model.
+
+Knows what may enter and what can be asked. Does not know what computes vectors, nor how rows are kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+from tuwen.errors import InvalidInput
+from tuwen.index.facts import Info, Model
+from tuwen.index.filters import parse
+from tuwen.index.folder import disk_usage
+from tuwen.index.manifest import root_from_text
+from tuwen.index.opening import Opened, make, open_parts, with_precision
+from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
+from tuwen.index.store import Known, Stored, Vector
+from tuwen.types import Hit, Payload, Row
+
+
+class Index(AbstractContextManager["Index"]):
+    """Rows of one model, open in this process alone. A context manager; or call `close`.
+
+    Safe in several threads: calls take turns, and wait while `optimize` builds. What `upsert`, `remove` and
+    `update_payloads` have returned from outlives a kill and a power cut. `folder`: where it is; `root`: the
+    collection's folder, that keys are relative to.
+    """
+
+    def __init__(self, folder: Path, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
+        """Not for callers: see `create` and `open`."""
+        self.folder = folder
+        self.root = root_from_text(parts.manifest.root, folder)
+        self._manifest = parts.manifest
+        self._store = parts.store
+        self._lock = parts.lock
+        self._encoder = encoder
+        self._quantize_above = quantize_above
+
+    @classmethod
+    def create(
+        cls, folder: Path | str, *, encoder: Model, root: Path | str | None = None, quantize_above: int = 50_000
+    ) -> Self:
+        """Make an empty index and open it. Killed before it returns, it leaves a whole index or none.
+
+        Args:
+            folder: where; nothing may be there yet, or an empty folder.
+            encoder: the model whose vectors it will hold.
+            root: the collection's folder, that keys are relative to; where None, the folder that the index is in.
+            quantize_above: see `open`.
+
+        Raises:
+            InvalidInput: there is an index already, or something else.
+        """
+        make(Path(folder), encoder, None if root is None else Path(root))
+        return cls.open(folder, encoder=encoder, quantize_above=quantize_above)
+
+    @classmethod
+    def open(
+        cls, folder: Path | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
+    ) -> Self:
+        """Open an index; nobody else can until it is closed.
+
+        Args:
+            folder: where it is.
+            encoder: the model to search and write with. With None, rows can be searched and removed, not written.
+            lock_timeout: seconds to wait for another process that has it open.
+            quantize_above: with more rows, `optimize` keeps vectors as int8 too, for good; scores stay exact.
+
+        Raises:
+            IndexNotFound: there is none.
+            IndexInvalid: it is not one that this version reads.
+            WrongModel: its vectors are another model's. The message has both names.
+            IndexLocked: it is open already, here or elsewhere. The message names the holder.
+        """
+        return cls(Path(folder), open_parts(Path(folder), encoder, lock_timeout), encoder, quantize_above)
+
+    def search(
+        self,
+        vector: Vector,
+        k: int = 10,
+        min_score: float | None = None,
+        where: str | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The rows nearest to a vector, best first; of equal scores by key.
+
+        Args:
+            vector: (dim,) float32 of length 1.
+            k: how many at most.
+            min_score: rows of a lower cosine are left out; there may be none left.
+            where: a filter, see `filters.py`, e.g. `width >= 1024 and folder == "2023"`.
+            exact: compare with every row instead of walking the graph. Scores are exact either way.
+
+        Raises:
+            InvalidVectors: the vector is of wrong shape or dtype, not finite, or not of length 1.
+            InvalidInput: k is below 1, min_score is no number, or the filter cannot be understood.
+        """
+        checked_limits(k, min_score)
+        wanted = checked_query(vector, self._manifest.dim)
+        hits = self._store.search(wanted, k, None if where is None else parse(where), exact=exact)
+        return hits if min_score is None else [hit for hit in hits if hit.score >= min_score]
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        """Write rows; one whose key is there already is replaced.
+
+        Raises:
+            InvalidVectors: a vector is of wrong shape or dtype, not finite, or not of length 1; nothing is written.
+            InvalidInput: a key or payload cannot be stored, or the index was opened without a model.
+        """
+        if self._encoder is None:
+            raise InvalidInput(f"{self.folder} was opened without its model: rows can be removed, not written")
+        checked = checked_rows(rows, self._manifest.dim)
+        if checked:
+            self._manifest = with_precision(self._manifest, self.folder, self._encoder.precision)
+            self._store.upsert(checked)
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Take rows out; how many of them there were."""
+        return self._store.remove(keys)
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
+        """Key -> what is stored with it, of those keys that there are."""
+        return self._store.payloads(keys)
+
+    def update_payload(self, key: str, payload: Payload) -> None:
+        """As `update_payloads`, of one row."""
+        self.update_payloads({key: payload})
+
+    def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
+        """Key -> another payload; vectors stay. InvalidInput, and no change, where one is wrong or has no row."""
+        checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
+        missing = checked.keys() - self._store.payloads(list(checked)).keys()
+        if missing:
+            raise InvalidInput(f"{self.folder} has no row {min(missing)!r}: it cannot be given a payload")
+        self._store.set_payloads(checked)
+
+    def known(self, content: str) -> Known | None:
+        """A row that has a content: its payload and its vector; None if there is none."""
+        return self._store.known([content]).get(content)
+
+    def vectors_of(self, contents: Sequence[str]) -> dict[str, Vector]:
+        """Content -> the vector of a row that has it, of those contents that there are."""
+        return {content: row.vector for content, row in self._store.known(contents).items()}
+
+    def optimize(self) -> None:
+        """Make later searches fast, where that is worth it: to be called after writing. May take minutes.
+
+        Ctrl-C or a kill ends it at once. No row is lost by that, nor where it raises IndexFault.
+        """
+        self._store.optimize(self._quantize_above)
+
+    def info(self) -> Info:
+        """Facts about the index."""
+        facts = self._manifest.model_dump(include={"dim", "metric", "kind", "model", "fingerprint", "precisions"})
+        return Info(index=str(self.folder), rows=self._store.rows, bytes=disk_usage(self.folder), **facts)
+
+    def close(self) -> None:
+        """Let go of the index. May be called twice."""
+        self._store.close()
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def list(self, where: str | None = None) -> Iterator[Stored]:
+        """The rows by key, without their vectors; with `where`, those that it keeps (else InvalidInput)."""
+        return self._store.scan(None if where is None else parse(where))

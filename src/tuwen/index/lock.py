@@ -1,0 +1,157 @@
+"""One process at a time holds an index. Who comes second waits, and is told who the first is.
+
+Knows the lock and its holder. Does not know what it guards. The lock is the system's own on an open file: it ends
+with its process, however that ends. What the holder wrote beside it is read only while the lock is held.
+"""
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from tuwen.errors import IndexFault, IndexLocked
+
+POLL = 0.05
+"""seconds between two attempts"""
+_TOKEN = uuid4().hex
+"""tells this process from another of the same number: on another host, in another container, before a crash"""
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+
+    def _try(handle: int) -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+    def _undo(handle: int) -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _try(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _undo(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: written by itself, once it does."""
+
+    pid: int
+    host: str
+    token: str
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        here = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"process {self.pid}{here} ({self.command}, since {self.since})"
+
+
+class Lock:
+    """The lock on one folder: the file `lock` in it, and `lock.json` that names the holder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: BinaryIO | None = None
+
+    def acquire(self, timeout: float) -> None:
+        """Take the lock, waiting up to `timeout` seconds for another process to let go.
+
+        Raises:
+            IndexLocked: it did not, and the message names it; or this process has the lock itself.
+            IndexFault: the folder cannot be written to.
+        """
+        deadline = time.monotonic() + timeout
+        file = self._open()
+        try:
+            while not _taken(file.fileno()):
+                holder = self._holder()
+                if holder is not None and _is_this_process(holder):
+                    raise IndexLocked(f"this process has {self._folder} open already: use that Index, or close it")
+                if time.monotonic() >= deadline:
+                    raise self._refusal(holder, timeout)
+                time.sleep(POLL)
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+        self._sign()
+
+    def release(self) -> None:
+        """Let go. May be called twice."""
+        if self._file is None:
+            return
+        (self._folder / "lock.json").unlink(missing_ok=True)
+        _undo(self._file.fileno())  # closing is not enough where the process has forked: the child has it open too
+        self._file.close()
+        self._file = None
+
+    def _open(self) -> BinaryIO:
+        try:
+            return (self._folder / "lock").open("ab")
+        except OSError as error:
+            raise IndexFault(
+                f"{self._folder} cannot be locked ({error.strerror}): it must be writable, even to be searched"
+            ) from error
+
+    def _sign(self) -> None:
+        words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = " ".join(word for word in words.split() if word.isprintable())
+        holder = Holder(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            token=_TOKEN,
+            command=command if len(command) <= 80 else f"{command[:79]}…",
+            since=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+        )
+        text = json.dumps(asdict(holder))
+        (self._folder / "lock.json").write_text(text, encoding="utf-8")
+
+    def _holder(self) -> Holder | None:
+        """Who wrote itself down; None where that cannot be the holder: cut off, or a process that has ended."""
+        try:
+            holder = Holder(**json.loads((self._folder / "lock.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return holder if holder.host != socket.gethostname() or _is_alive(holder.pid) else None
+
+    def _refusal(self, holder: Holder | None, timeout: float) -> IndexLocked:
+        who = str(holder) if holder is not None else "another process"
+        return IndexLocked(f"{self._folder} is in use by {who}; waited {timeout:g} s: try again when it has ended")
+
+
+def _taken(handle: int) -> bool:
+    try:
+        _try(handle)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def _is_this_process(holder: Holder) -> bool:
+    return holder.token == _TOKEN and holder.pid == os.getpid()
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # pragma: no cover  (os.kill would end it)
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

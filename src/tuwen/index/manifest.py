@@ -1,0 +1,121 @@
+"""`index.json`: what an index is. Written aside and renamed into place, so that it is whole at any moment.
+
+Knows the facts and where they stand. Does not know rows.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote_to_bytes
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuwen.errors import IndexInvalid, IndexNotFound
+
+MANIFEST = "index.json"
+FORMAT = 1
+_RAW = "percent-encoded:"
+
+
+class Manifest(BaseModel):
+    """The whole of `index.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    format: Literal[1] = 1
+    """the version of this folder's shape"""
+    store: Literal["qdrant-edge"] = "qdrant-edge"
+    """what keeps the rows"""
+    kind: Literal["hnsw"] = "hnsw"
+    """how rows are found: few are compared one by one, many through an HNSW graph"""
+    metric: Literal["cosine"] = "cosine"
+    """how near two vectors are"""
+    model: str
+    """the name of the model whose vectors these are"""
+    fingerprint: str
+    """what identifies that model"""
+    dim: int
+    """the length of a vector"""
+    root: str
+    """the collection's folder, that keys are relative to: absolute, or relative to the index where one of the two
+    is in the other's parent folder, so that both can be moved together"""
+    precisions: tuple[str, ...] = ()
+    """what the model computed in, of all rows that were ever written"""
+    created: str
+    """when, ISO 8601 in UTC"""
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """Read what an index is, without waiting for its lock.
+
+    Raises:
+        IndexNotFound: there is none.
+        IndexInvalid: `index.json` is not one that this version reads.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
+            raise IndexInvalid(
+                f"{path} has format {content['format']}, this version of tuwen reads up to {FORMAT}: upgrade tuwen"
+            )
+        return Manifest.model_validate_json(json.dumps(content))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexNotFound(
+            f"there is no index at {folder}: make one with tuwen index build PHOTOS/ --index {folder}"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise IndexInvalid(f"{path}: {field}: {first['msg']}; mend it, or build the index again") from error
+    except ValueError as error:
+        raise IndexInvalid(f"{path} is no JSON ({error}); put back a copy, or build the index again") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `index.json`; on return it is on the disk."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    handle, aside = tempfile.mkstemp(prefix=f".{MANIFEST}-", dir=folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(aside).chmod(0o644)
+    Path(aside).replace(folder / MANIFEST)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's list of names on the disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def root_to_text(root: Path, folder: Path) -> str:
+    """A collection's root as `index.json` has it, see `Manifest.root`."""
+    base, home = _absolute(root), _absolute(folder)
+    near = base.is_relative_to(home.parent) or home.is_relative_to(base)
+    raw = os.fsencode(os.path.relpath(base, home) if near else base)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _RAW + quote(raw)
+    return _RAW + quote(raw) if text.startswith(_RAW) else text
+
+
+def root_from_text(text: str, folder: Path) -> Path:
+    """The inverse of `root_to_text`, as an absolute path."""
+    raw = unquote_to_bytes(text.removeprefix(_RAW)) if text.startswith(_RAW) else text.encode()
+    return _absolute(folder / os.fsdecode(raw))
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, and without following links: names stay as their owner gave them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100

@@ -1,0 +1,208 @@
+"""Rows in a Qdrant Edge shard: in this process, on disk, durable.
+
+What it is like, found by trying 0.9.0 (docs/log.md): an update stands in its write-ahead log at once, and is
+replayed after a kill; `flush` puts it on the disk. Nothing is optimised unless asked for. Every call holds the
+interpreter, so calls from several threads are safe, and never run side by side. Under a filter a search through the
+graph loses rows, unless it is told to walk it by ACORN.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from tuwen.index import qdrant_shard
+from tuwen.index.conditions import Condition
+from tuwen.index.qdrant_build import build
+from tuwen.index.qdrant_filters import compiled
+from tuwen.index.qdrant_payload import from_stored, to_stored
+from tuwen.index.qdrant_shard import GRAPH_ABOVE, Shard
+from tuwen.index.store import Known, Stored, Vector, row_id
+from tuwen.types import Hit, Payload, Row
+
+if TYPE_CHECKING:
+    from qdrant_edge import EdgeShard, Filter, PointId, ScoredPoint
+
+PAGE = 1_000
+"""rows read or written in one call"""
+BEAM, OVERSAMPLING = 192, 2.0
+"""HNSW's ef, and how many times k rows found by int8 are compared exactly"""
+SCAN = 20_000
+"""rows that a filter leaves, up to which they are compared one by one"""
+
+T = TypeVar("T")
+
+
+class QdrantStore:
+    """The `Store` of one index, see there."""
+
+    def __init__(self, folder: Path, dim: int, patience: float = 0.0) -> None:
+        """Open what `create` has made.
+
+        Args:
+            folder: the shard's.
+            dim: the length of a vector.
+            patience: seconds to wait for a process that has the shard open.
+
+        Raises:
+            IndexLocked: it still has.
+            IndexInvalid: the shard cannot be read.
+        """
+        self._dim = dim
+        self._shard = Shard(folder, patience)
+        self._changed = 0
+
+    @staticmethod
+    def create(folder: Path, dim: int) -> None:
+        """Make an empty shard in a folder that does not exist yet."""
+        qdrant_shard.create(folder, dim)
+
+    @property
+    def rows(self) -> int:  # noqa: D102
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            return shard.count(edge.CountRequest(exact=True))
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        """A page is replayed as a whole or not at all, so no row is ever mixed from two."""
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            for page in _pages(rows):
+                points = [edge.Point(row_id(row.key), row.vector.tolist(), to_stored(row.payload)) for row in page]
+                shard.update(edge.UpdateOperation.upsert_points(points))
+            shard.flush()
+            self._changed += len(rows)
+
+    def remove(self, keys: Sequence[str]) -> int:  # noqa: D102
+        import qdrant_edge as edge
+
+        removed = 0
+        with self._shard.calling() as shard:
+            for page in _id_pages(keys):
+                removed += len(shard.retrieve(page, with_payload=False, with_vector=False))
+                shard.update(edge.UpdateOperation.delete_points(page))
+            shard.flush()
+            self._changed += removed
+        return removed
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:  # noqa: D102
+        found: list[Payload] = []
+        for page in _id_pages(keys):
+            with self._shard.calling() as shard:
+                records = shard.retrieve(page, with_payload=True, with_vector=False)
+            found += [from_stored(record.payload) for record in records]
+        return {str(payload["path"]): payload for payload in found}
+
+    def set_payloads(self, payloads: Mapping[str, Payload]) -> None:  # noqa: D102
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            for key, payload in payloads.items():
+                shard.update(edge.UpdateOperation.overwrite_payload([row_id(key)], to_stored(payload)))
+            shard.flush()
+
+    def known(self, contents: Sequence[str]) -> dict[str, Known]:
+        """A content may have any number of rows: no more rows are read at a time than contents are asked for."""
+        found: dict[str, Known] = {}
+        for page in _pages(list(dict.fromkeys(contents))):
+            missing = page
+            while missing:
+                rows = self._some_of(missing)
+                found.update((str(row.payload["content"]), row) for row in rows)
+                missing = [it for it in missing if it not in found] if len(rows) == len(missing) else []
+        return found
+
+    def scan(self, where: Condition | None) -> Iterator[Stored]:
+        """Keys are read first and sorted; then the rows, page by page."""
+        for page in _pages(sorted(self._keys(where))):
+            ids: list[PointId] = [row_id(key) for key in page]
+            with self._shard.calling() as shard:
+                records = shard.retrieve(ids, with_payload=True, with_vector=False)
+            stored = {str(record.id): record.payload for record in records}
+            yield from (Stored(it, from_stored(stored[it])) for it in map(str, ids) if it in stored)
+
+    def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
+        """Scores are of the stored float32 vectors, whatever found them."""
+        import qdrant_edge as edge
+
+        chosen = None if where is None else compiled(where)
+        with self._shard.calling() as shard:
+            limit = min(k, shard.info().points_count)
+            if not limit:
+                return []
+            if chosen is not None and not exact:
+                exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
+            points = _nearest(shard, vector, limit, chosen, exact=exact)
+            if len(points) < limit and not exact:  # the graph does not lead to enough of them
+                points = _nearest(shard, vector, limit, chosen, exact=True)
+        hits = [Hit(str(it.id), min(1.0, max(-1.0, it.score)), from_stored(it.payload)) for it in points]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))
+
+    def optimize(self, quantize_above: int) -> None:
+        """What takes long is done in another process, and this store waits."""
+        with self._shard.calling() as shard:
+            rows = self.rows
+            int8 = rows > quantize_above
+            unbuilt = rows - shard.info().indexed_vectors_count
+            due = unbuilt > GRAPH_ABOVE or self._changed > max(PAGE, rows // 100)
+            if rows <= GRAPH_ABOVE and not int8:
+                shard.optimize()
+            elif due or (int8 and not self._shard.keeps_int8()):
+                with self._shard.away() as folder:
+                    build(folder, self._dim, int8=int8)
+            self._changed = 0
+
+    def close(self) -> None:  # noqa: D102
+        self._shard.close()
+
+    def _some_of(self, contents: list[str]) -> list[Known]:
+        """Rows that have one of some contents, as many at most as there are contents."""
+        import qdrant_edge as edge
+
+        wanted = edge.Filter(must=[edge.FieldCondition("content", match=edge.MatchAny(contents))])
+        request = edge.ScrollRequest(limit=len(contents), filter=wanted, with_payload=True, with_vector=True)
+        with self._shard.calling() as shard:
+            records, _ = shard.scroll(request)
+        return [Known(from_stored(it.payload), np.array(it.vector, dtype=np.float32)) for it in records]
+
+    def _keys(self, where: Condition | None) -> Iterator[str]:
+        import qdrant_edge as edge
+
+        chosen = None if where is None else compiled(where)
+        following: PointId | None = None
+        while True:
+            request = edge.ScrollRequest(following, PAGE, chosen, with_payload=["path"])
+            with self._shard.calling() as shard:
+                records, following = shard.scroll(request)
+            yield from (str(from_stored(record.payload)["path"]) for record in records)
+            if following is None:
+                return
+
+
+def _nearest(
+    shard: "EdgeShard", vector: Vector, limit: int, chosen: "Filter | None", *, exact: bool
+) -> "list[ScoredPoint]":
+    import qdrant_edge as edge
+
+    params = edge.SearchParams(
+        hnsw_ef=max(BEAM, 2 * limit),
+        exact=exact,
+        quantization=edge.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=OVERSAMPLING),
+        acorn=edge.AcornSearchParams(enable=chosen is not None, max_selectivity=1.0),
+    )
+    nearest = edge.Query.Nearest(vector.tolist())
+    return shard.query(edge.QueryRequest(limit, query=nearest, filter=chosen, params=params, with_payload=True))
+
+
+def _pages(items: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), PAGE):
+        yield list(items[start : start + PAGE])
+
+
+def _id_pages(keys: Sequence[str]) -> "Iterator[list[PointId]]":
+    """The ids of keys, each once."""
+    for page in _pages(list(dict.fromkeys(keys))):
+        yield [row_id(key) for key in page]

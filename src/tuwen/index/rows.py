@@ -1,0 +1,130 @@
+"""What may enter an index: vectors of length 1, payloads of texts and finite numbers, keys that can be written.
+
+Knows what is right. Does not know where it goes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import InvalidInput, InvalidVectors
+from tuwen.index.conditions import FIELDS
+from tuwen.index.store import Vector
+from tuwen.types import Payload, Row, Vectors
+
+TOLERANCE = 1e-3
+"""how far from 1 a vector's length may be"""
+_LARGEST = 2**63
+
+
+def checked_rows(rows: Sequence[Row], dim: int) -> list[Row]:
+    """Rows as they are stored: of the same key only the last, vectors of length 1 to float32's last digit.
+
+    Raises:
+        InvalidVectors: a vector is not (dim,) float32, not finite or not of length 1. The message names its row.
+        InvalidInput: a key or a payload cannot be stored. The message names its row.
+    """
+    last = {row.key: row for row in rows}
+    for row in last.values():
+        _check_vector(row.vector, f"the vector of {row.key!r}", dim)
+    if not last:
+        return []
+    vectors = np.stack([row.vector for row in last.values()])
+    lengths = _lengths(vectors)
+    for row, length in zip(last.values(), lengths, strict=True):
+        _check_length(float(length), f"the vector of {row.key!r}")
+    exact: Vectors = (vectors / lengths[:, None]).astype(np.float32)
+    return [
+        replace(row, vector=vector, payload=checked_payload(row.key, row.payload))
+        for row, vector in zip(last.values(), exact, strict=True)
+    ]
+
+
+def checked_query(vector: Vector, dim: int) -> Vector:
+    """The vector of a query, of length 1 to float32's last digit.
+
+    Raises:
+        InvalidVectors: it is not (dim,) float32, not finite or not of length 1.
+    """
+    _check_vector(vector, "the query's vector", dim)
+    length = _lengths(vector[None])[0]
+    _check_length(float(length), "the query's vector")
+    exact: Vector = (vector / length).astype(np.float32)
+    return exact
+
+
+def checked_limits(k: int, min_score: float | None) -> None:
+    """See that a search asks for something.
+
+    Raises:
+        InvalidInput: k is below 1, or min_score is not a number.
+    """
+    if k < 1:
+        raise InvalidInput(f"k is {k}: ask for at least 1 hit")
+    if min_score is not None and math.isnan(min_score):
+        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None")
+
+
+def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
+    """What is stored beside a vector: `payload`, and the key as its `path`.
+
+    Raises:
+        InvalidInput: the key is empty or not UTF-8; or a field is no text in UTF-8, no finite float and no int of
+            64 bits; or it is one that rows are filtered by, and of another kind; or its name begins with `_`.
+    """
+    if not key or not _is_utf8(key):
+        raise InvalidInput(f"a row's key must be a text in UTF-8 that is not empty, not {key!r}")
+    if payload.get("path", key) != key:
+        raise InvalidInput(f"the row {key!r} has the path {payload['path']!r}: the two must be the same")
+    for field, value in payload.items():
+        wrong = _what_is_wrong(field, value)
+        if wrong:
+            raise InvalidInput(f"the row {key!r} has {field} = {value!r}: {wrong}")
+    return {**payload, "path": key}
+
+
+def _check_vector(vector: object, what: str, dim: int) -> None:
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
+        kind = vector.dtype if isinstance(vector, np.ndarray) else type(vector).__name__
+        raise InvalidVectors(f"{what} must be an array of float32, not {kind}")
+    if vector.shape != (dim,):
+        raise InvalidVectors(f"{what} has the shape {vector.shape}; this index's vectors have ({dim},)")
+
+
+def _lengths(vectors: Vectors) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return lengths
+
+
+def _check_length(length: float, what: str) -> None:
+    if not math.isfinite(length):
+        raise InvalidVectors(f"{what} is not finite; the picture's encoding has failed")
+    if abs(length - 1.0) > TOLERANCE:
+        raise InvalidVectors(f"{what} has the length {length:.4g}, not 1; divide it by its length")
+
+
+def _what_is_wrong(field: str, value: object) -> str:
+    kind = FIELDS.get(field)
+    if field.startswith("_") or not _is_utf8(field):
+        return "names that begin with _ are the index's own" if field.startswith("_") else "the name is not UTF-8"
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return f"a payload holds str, int and float, not {type(value).__name__}"
+    if kind is not None and not isinstance(value, (int, float) if kind is float else kind):
+        return f"{field} is {kind.__name__}, not {type(value).__name__}"
+    if isinstance(value, str):
+        return "" if _is_utf8(value) else "the text is not UTF-8"
+    if isinstance(value, int):
+        return "" if -_LARGEST <= value < _LARGEST else "the number has more than 64 bits"
+    return "" if math.isfinite(value) else "the number is not finite"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
