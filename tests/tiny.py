@@ -99,7 +99,8 @@ def text_graph(
 ) -> onnx.ModelProto:
     """(batch, length) -> (n, DIM).
 
-    Causal: read at the first end token, so what pads a text is never seen, not even more end tokens. Masked: the mean over what the mask leaves.
+    Causal: read at the first end token, so what pads a text is never seen, not even more end tokens. Masked: the
+    mean over what the mask leaves.
     Neither: the mean over all, padding included. `wide`: int64, else int32.
     """
     kind = TensorProto.INT64 if wide else TensorProto.INT32
