@@ -6,11 +6,13 @@ kept in `--work`, and an interrupted build goes on where it stopped.
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from recipes.emoji.evaluate import evaluate
 from recipes.emoji.gallery import write_gallery
 from recipes.emoji.pack import pack, record
+from recipes.emoji.polish import Polish, TextRun
 from recipes.emoji.sources import require_debian
 from recipes.emoji.train import Config, Run
 from recipes.emoji.words import read_emoji
@@ -33,8 +35,11 @@ def main() -> None:
     logging.getLogger("tuwen").setLevel(logging.INFO)
     require_debian()
     asked.work.mkdir(parents=True, exist_ok=True)
-    Run(Config(), asked.work).train()
-    finish(asked.work, asked.work / "last.pt", asked.to)
+    (asked.work / "pid").write_text(str(os.getpid()))
+    run = Run(Config(), asked.work)
+    run.train()
+    checkpoint = TextRun(Polish(), run).train()
+    finish(asked.work, checkpoint, asked.to)
 
 
 def finish(work: Path, checkpoint: Path, to: Path) -> None:

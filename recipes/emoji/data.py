@@ -93,10 +93,21 @@ class Batches:
             self._say(shown[row % pictures] if row < 2 * pictures else [int(self.rng.integers(count))])
             for row in range(texts)
         ]
-        ids = [cut(e.ids) for e in self.tokenizer.encode_batch([text for text, _ in said])]
-        meant, unseen = _dense([meaning for _, meaning in said], count)
+        ids, meant, unseen = self._understood(said)
         shown_dense, _ = _dense([Meaning(tuple(s), (1 / len(s),) * len(s), ()) for s in shown], count)
-        return Batch(self._draw(shown), shown_dense, ids, meant, unseen)
+        return Batch(self.draw(shown), shown_dense, ids, meant, unseen)
+
+    def captions_alone(self, texts: int, scenes: float) -> tuple[list[list[int]], Tensor, Tensor]:
+        """Captions without pictures, as a batch has them: ids, what they mean, what is left out."""
+        shown = [[position] for position in self._take(texts)]
+        for row in range(int(texts * scenes)):
+            shown[row] += [p for p in self._take(1) if p not in shown[row]]
+        return self._understood([self._say(row) for row in shown])
+
+    def _understood(self, said: list[tuple[str, Meaning]]) -> tuple[list[list[int]], Tensor, Tensor]:
+        ids = [cut(e.ids) for e in self.tokenizer.encode_batch([text for text, _ in said])]
+        meant, unseen = _dense([meaning for _, meaning in said], len(self.captions.emoji))
+        return ids, meant, unseen
 
     def _take(self, number: int) -> list[int]:
         while len(self.order) < number:
@@ -110,7 +121,8 @@ class Batches:
             return self.captions.scene(shown, language, self.rng)
         return self.captions.single(shown[0], language, self.rng)
 
-    def _draw(self, shown: Sequence[Sequence[int]]) -> Tensor:
+    def draw(self, shown: Sequence[Sequence[int]]) -> Tensor:
+        """A picture of each row's emoji, (n, 3, size, size)."""
         layers, art = [], []
         for k in range(3):
             rows = [row for row, s in enumerate(shown) if len(s) > k]

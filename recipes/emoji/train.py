@@ -1,4 +1,4 @@
-"""Trains tuwen-emoji: `python -m recipes.emoji.train WORK`. Resumes by itself from its last checkpoint.
+"""Trains both towers of tuwen-emoji. Resumes by itself from the last checkpoint.
 
 Each emoji has an anchor, a learned vector that is thrown away at the end. Pictures and captions are both pulled
 to the anchors of what they show and mean (softmax over all emoji, not only those in the batch), and to each other
@@ -6,11 +6,9 @@ to the anchors of what they show and mean (softmax over all emoji, not only thos
 of what they mean have lately been. Nowhere is another picture or caption of the same emoji a negative.
 """
 
-import argparse
 import dataclasses
 import json
 import math
-import os
 import resource
 import time
 from collections.abc import Sequence
@@ -42,9 +40,9 @@ class Config:
     """Everything that fixes a run."""
 
     seed: int = 7
-    steps: int = 2200
-    decay: float = 0.45
-    """the last share of the steps, over which the rate falls to nothing."""
+    steps: int = 1600
+    fall: tuple[float, float] = (1017.5, 1850)
+    """the step from which the rate falls, and the one at which it would be nothing."""
     warm_up: int = 100
     rate: float = 3e-3
     weight_decay: float = 0.02
@@ -62,7 +60,7 @@ class Config:
     """turns cosines with those places into logits."""
     follow: float = 0.3
     """how far a place moves towards each new picture of its emoji."""
-    save_every: int = 200
+    save_every: int = 100
     threads: int = 2
 
 
@@ -83,11 +81,13 @@ class Run:
         self.anchors = nn.Parameter(torch.randn(len(self.captions.emoji), self.shape.dim) * 0.1)
         self.average = deepcopy(self.model)
         self.places = torch.empty(0)
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            groups(self.model, config.weight_decay, self.anchors), lr=config.rate, betas=(0.9, 0.98), fused=True
+        )
 
     def train(self) -> None:
         """Run all steps that are left."""
-        self._resume()
+        self.resume()
         self.model.train()
         while self.step < self.config.steps:
             began = time.perf_counter()
@@ -135,15 +135,6 @@ class Run:
             "pairs": 0.5 * (any_of(pairs, positive) + any_of(pairs.T, positive.T)),
         }
 
-    def _groups(self) -> list[dict[str, object]]:
-        named = list(self.model.named_parameters())
-        plain = [p for name, p in named if p.ndim < 2 or "tokens" in name or "positions" in name]
-        decayed = [p for name, p in named if not (p.ndim < 2 or "tokens" in name or "positions" in name)]
-        return [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": [*plain, self.anchors], "weight_decay": 0.0},
-        ]
-
     def _move(self, shown: Tensor, images: Tensor) -> None:
         """Move the places of what stands alone in a picture towards that picture."""
         alone = (shown == 1).any(-1)
@@ -181,7 +172,8 @@ class Run:
         kept = {key: state[key] for key in ("shape", "average", "step", "seconds", "config")}
         torch.save(kept, self.work / f"step-{self.step:05d}.pt")
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Go back to the last checkpoint, if there is one."""
         path = self.work / "last.pt"
         if not path.exists():
             return
@@ -197,8 +189,17 @@ class Run:
 
 def rate_at(step: int, config: Config) -> float:
     """The share of the learning rate: a linear rise, a plateau, a linear fall to nothing."""
-    fall = (config.steps - step) / (config.decay * config.steps)
+    start, end = config.fall
+    fall = (end - step) / (end - start)
     return min((step + 1) / config.warm_up, 1.0, fall)
+
+
+def groups(model: nn.Module, weight_decay: float, *others: nn.Parameter) -> list[dict[str, object]]:
+    """Matrices and kernels decay; tables, biases, norms and `others` do not."""
+    named = list(model.named_parameters())
+    plain = [p for name, p in named if p.ndim < 2 or "tokens" in name or "positions" in name]
+    decayed = [p for name, p in named if not (p.ndim < 2 or "tokens" in name or "positions" in name)]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": [*plain, *others], "weight_decay": 0.0}]
 
 
 def any_of(logits: Tensor, positive: Tensor) -> Tensor:
@@ -221,16 +222,3 @@ def _tokenizer(path: Path, captions: Captions) -> Tokenizer:
     if not path.exists():
         train_tokenizer(captions.texts()).save(str(path))
     return Tokenizer.from_file(str(path))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path)
-    work = parser.parse_args().work
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "pid").write_text(str(os.getpid()))
-    Run(Config(), work).train()
-
-
-if __name__ == "__main__":
-    main()

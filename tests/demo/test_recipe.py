@@ -8,7 +8,7 @@ from recipes.emoji.captions import AND, TEMPLATES, Captions
 from recipes.emoji.data import cut, pad
 from recipes.emoji.model import DualEncoder, Shape
 from recipes.emoji.tokenizer import CONTEXT, END_ID, train_tokenizer
-from recipes.emoji.train import Config, any_of, encode, rate_at
+from recipes.emoji.train import Config, any_of, encode, groups, rate_at
 from recipes.emoji.words import LANGUAGES, Emoji, fold, held_out, slug
 
 SHAPE = Shape(vocabulary=50, context=CONTEXT)
@@ -106,7 +106,7 @@ def test_scenes_are_drawn_on_their_own_rows() -> None:
 
 
 def test_rate_rises_stays_and_falls() -> None:
-    config = Config(steps=1000, warm_up=100, decay=0.4)
+    config = Config(warm_up=100, fall=(600, 1000))
     assert [rate_at(step, config) for step in (0, 99, 600, 800, 1000)] == pytest.approx([0.01, 1, 1, 0.5, 0])
 
 
@@ -115,3 +115,15 @@ def test_all_positives_share_the_loss() -> None:
     positive = torch.tensor([[True, True, False], [False, False, False]])
     assert any_of(logits, positive).item() == pytest.approx(0, abs=1e-5)
     assert any_of(logits, ~positive[:1].expand(2, 3)).item() > 20
+
+
+def test_only_matrices_and_kernels_decay() -> None:
+    model = DualEncoder(SHAPE)
+    extra = torch.nn.Parameter(torch.zeros(3, 3))
+    decayed, plain = groups(model, 0.1, extra)
+    assert decayed["weight_decay"] == 0.1
+    assert plain["weight_decay"] == 0
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    assert any(parameter is extra for parameter in plain["params"])
+    assert any(parameter is model.text.tokens.weight for parameter in plain["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters())) + 1
