@@ -12,12 +12,13 @@ import argparse
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import Timing, finish, gemm_rate, machine, table, take_turns
+from measuring import GEMM_FLOPS, Timing, finish, gemm, machine, table, take_turns
 from torch.utils.flop_counter import FlopCounterMode
 
 import tuwen
@@ -36,6 +37,25 @@ WORDS = (
 )
 
 
+@dataclass(frozen=True)
+class Case:
+    """One batch size of pictures or captions.
+
+    Attributes:
+        what: `images` or `captions`.
+        batch: how many at a time.
+        timings: of each contender.
+        gemm: of matrix products alone, in the same rounds.
+        flops: operations of one batch's matrix products; captions each at their own length.
+    """
+
+    what: str
+    batch: int
+    timings: dict[str, Timing]
+    gemm: Timing
+    flops: float
+
+
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
@@ -46,12 +66,12 @@ def main() -> None:
             name: tuwen.load(str(Path(folder) / "bundle"), threads=arguments.threads, **choice)
             for name, choice in CHOICES.items()
         }
-        rate = gemm_rate(arguments.threads)
-        rows = [
-            *images(towers, encoders, rate, arguments.rounds),
-            *captions(towers, encoders, rate, arguments.rounds),
-        ]
+        cases = [images(towers, encoders, batch, arguments.rounds) for batch in IMAGE_BATCHES]
+        cases += [captions(towers, encoders, batch, arguments.rounds) for batch in TEXT_BATCHES]
+    rate = GEMM_FLOPS / min(second for case in cases for second in case.gemm.rounds)
+    rows = [row for case in cases for row in described(case, rate)]
     print(f"fp32 matrix products: {rate / 1e9:.0f} GFLOP/s with {arguments.threads} threads")
+    print(f"auto computes in {encoders['auto'].precision}")
     print(table(rows))
     finish({"machine": machine(arguments.threads), "gemm_gflops": rate / 1e9, "rows": rows}, arguments.json)
 
@@ -63,50 +83,46 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-def images(towers: Towers, encoders: dict[str, Any], rate: float, rounds: int) -> list[dict[str, Any]]:
-    """Pixels to vectors, at each batch size."""
-    rows = []
-    for batch in IMAGE_BATCHES:
-        pixels = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
-        contenders: dict[str, Callable[[int], object]] = {"PyTorch": lambda _, x=pixels: in_torch(towers.vision, x)}
-        for name, encoder in encoders.items():
-            contenders[name] = lambda _, encoder=encoder, x=pixels: encoder.encode_pixels(x)
-        floor = flops(towers.vision, torch.from_numpy(pixels)) / rate
-        rows += described("images", batch, take_turns(contenders, rounds), floor)
-    return rows
+def images(towers: Towers, encoders: dict[str, Any], batch: int, rounds: int) -> Case:
+    """Pixels to vectors."""
+    pixels = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
+    contenders: dict[str, Callable[[int], object]] = {"PyTorch": lambda _: in_torch(towers.vision, pixels)}
+    for name, encoder in encoders.items():
+        contenders[name] = lambda _, encoder=encoder: encoder.encode_pixels(pixels)
+    timings = take_turns(contenders | {"gemm": gemm()}, rounds)
+    return Case("images", batch, timings, timings.pop("gemm"), flops(towers.vision, torch.from_numpy(pixels)))
 
 
-def captions(towers: Towers, encoders: dict[str, Any], rate: float, rounds: int) -> list[dict[str, Any]]:
-    """Texts to vectors, at each batch size. The floor is that of the captions' real tokens."""
-    rows = []
-    for batch in TEXT_BATCHES:
-        texts = [different_captions(batch, seed) for seed in range(rounds + 1)]
-        contenders: dict[str, Callable[[int], object]] = {
-            "PyTorch": lambda turn, t=texts: in_torch(towers.text, towers.to_tokens(t[turn]).ids),
-            "PyTorch cut": lambda turn, t=texts: in_torch(towers.text, cut_ids(towers, t[turn])),
-        }
-        for name, encoder in encoders.items():
-            contenders[name] = lambda turn, encoder=encoder, t=texts: encoder.encode_texts(t[turn])
-        rows += described(
-            "captions", batch, take_turns(contenders, rounds), captions_floor(towers, texts[1:], rate)
-        )
-    return rows
+def captions(towers: Towers, encoders: dict[str, Any], batch: int, rounds: int) -> Case:
+    """Texts to vectors."""
+    texts = [different_captions(batch, seed) for seed in range(rounds + 1)]
+    contenders: dict[str, Callable[[int], object]] = {
+        "PyTorch": lambda turn: in_torch(towers.text, towers.to_tokens(texts[turn]).ids),
+        "PyTorch cut": lambda turn: in_torch(towers.text, cut_ids(towers, texts[turn])),
+    }
+    for name, encoder in encoders.items():
+        contenders[name] = lambda turn, encoder=encoder: encoder.encode_texts(texts[turn])
+    timings = take_turns(contenders | {"gemm": gemm()}, rounds)
+    return Case("captions", batch, timings, timings.pop("gemm"), captions_flops(towers, texts[1:]))
 
 
-def described(what: str, batch: int, timings: dict[str, Timing], floor: float) -> list[dict[str, Any]]:
+def described(case: Case, rate: float) -> list[dict[str, Any]]:
+    """A row a contender; the floor is what the matrix products take at `rate` operations a second."""
+    pytorch, cut = case.timings["PyTorch"], case.timings.get("PyTorch cut")
+    floor = case.flops / rate
     return [
         {
-            "what": what,
-            "batch": batch,
+            "what": case.what,
+            "batch": case.batch,
             "with": name,
-            "per_second": batch / timing.median,
+            "per_second": case.batch / timing.median,
             "ms": timing.median * 1000,
-            "times_pytorch": timing.faster_than(timings["PyTorch"]),
-            "times_pytorch_cut": timing.faster_than(timings["PyTorch cut"]) if "PyTorch cut" in timings else None,
+            "times_pytorch": timing.faster_than(pytorch),
+            "times_pytorch_cut": timing.faster_than(cut) if cut else None,
             "floor_ms": floor * 1000,
             "share_of_floor": floor / timing.median,
         }
-        for name, timing in timings.items()
+        for name, timing in case.timings.items()
     ]
 
 
@@ -129,11 +145,11 @@ def different_captions(count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def captions_floor(towers: Towers, rounds: Sequence[Sequence[str]], rate: float) -> float:
-    """Seconds of a batch's matrix products, each caption at its own length, averaged over the rounds."""
+def captions_flops(towers: Towers, rounds: Sequence[Sequence[str]]) -> float:
+    """Operations of a batch, each caption at its own length, averaged over the rounds."""
     lengths = [int(length) for texts in rounds for length in towers.to_tokens(texts).lengths]
     costs = {length: flops(towers.text, torch.ones(1, length, dtype=torch.int64)) for length in set(lengths)}
-    return sum(costs[length] for length in lengths) / len(rounds) / rate
+    return sum(costs[length] for length in lengths) / len(rounds)
 
 
 def flops(tower: torch.nn.Module, inputs: torch.Tensor) -> int:

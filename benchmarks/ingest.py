@@ -1,0 +1,105 @@
+"""A folder of photos to rows, end to end: tuwen's ingest against open_clip's transform in a DataLoader, in turns.
+
+    python benchmarks/ingest.py --pictures 60 --rounds 3 --json ingest.json
+    python benchmarks/ingest.py --memory --pictures 20000 --json memory.json
+
+The photos are 12 megapixels large, tiled from photos in ../shared/data, or from the packaged gallery where that is
+absent, with sensor noise, JPEG quality 90. Both sides run ViT-B/32 with the same random weights and the same number
+of threads. open_clip's side is its own transform in a DataLoader with 2 workers, PyTorch eager fp32 at batch 32,
+vectors appended to a numpy file. Loading the model is not counted on either side. The floor adds up what decoding
+alone and the model alone take on all threads, measured in the same run.
+
+With --memory: resident memory while small photos are indexed; it must not grow after the first thousand.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from measuring import finish, machine, table
+from parts.photos import make_large, make_small
+
+SIDES = Path(__file__).parent / "parts" / "sides.py"
+
+
+def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        measure = memory if arguments.memory else speed
+        result = measure(arguments, Path(folder))
+    finish({"machine": machine(arguments.threads), **result}, arguments.json)
+
+
+def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Each side in a process of its own, taking turns; then what each does for a picture, and the floor."""
+    photos, bundle = folder / "photos", arguments.model or build(folder / "bundle")
+    make_large(photos, arguments.pictures)
+    seconds: dict[str, list[float]] = {side: [] for side in ("tuwen", "open_clip", "decoding alone", "model alone")}
+    for turn in range(arguments.rounds):
+        for side, taken in seconds.items():
+            store = folder / f"{side}-{turn}".replace(" ", "-")
+            taken.append(one(side, photos, bundle, store, arguments.threads))
+            print(f"round {turn + 1}, {side}: {arguments.pictures / taken[-1]:.1f} pictures/s", file=sys.stderr)
+    floors = [sum(pair) for pair in zip(seconds["decoding alone"], seconds["model alone"], strict=True)]
+    ratio = median(theirs / ours for ours, theirs in zip(seconds["tuwen"], seconds["open_clip"], strict=True))
+    share = median(floor / ours for ours, floor in zip(seconds["tuwen"], floors, strict=True))
+    rows = [
+        {"what": side, "pictures_per_second": arguments.pictures / median(taken), "seconds": median(taken)}
+        for side, taken in (seconds | {"floor": floors}).items()
+    ]
+    print(table(rows))
+    print(f"tuwen is {ratio:.2f} times as fast as open_clip, and reaches {share:.0%} of the floor")
+    return {"pictures": arguments.pictures, "rows": rows, "times_open_clip": ratio, "share_of_floor": share}
+
+
+def one(side: str, photos: Path, bundle: Path, store: Path, threads: int) -> float:
+    """Run one side once; the seconds that it says it took."""
+    command = [sys.executable, str(SIDES), side, str(photos), str(bundle), str(store), str(threads)]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(json.loads(run.stdout.splitlines()[-1])["seconds"])
+
+
+def memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Resident memory after each batch; the first thousand pictures fill the queues and the allocator's pools."""
+    photos = folder / "photos"
+    make_small(photos, arguments.pictures)
+    command = [sys.executable, str(SIDES), "memory", str(photos), str(arguments.model or "demo")]
+    run = subprocess.run(
+        [*command, str(folder / "store"), str(arguments.threads)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    samples = json.loads(run.stdout.splitlines()[-1])["samples"]
+    after = [mib for rows, mib in samples if rows >= 1000]
+    growth = max(after) / after[0] - 1
+    print(table([{"rows": rows, "resident_mib": mib} for rows, mib in samples[:: max(1, len(samples) // 20)]]))
+    print(f"after the first 1,000 pictures {after[0]:.0f} MiB, at most {max(after):.0f} MiB later: {growth:+.1%}")
+    return {"pictures": arguments.pictures, "samples": samples, "growth": growth}
+
+
+def build(folder: Path) -> Path:
+    """ViT-B/32 with random weights, as a bundle."""
+    from tuwen.export.bundle import export
+    from tuwen.models.openclip import load
+
+    return export(load("ViT-B-32"), folder).folder
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=2, help="threads of either side")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each side takes its turn")
+    parser.add_argument(
+        "--model", type=Path, help="a bundle in place of ViT-B/32 (with --memory: of the demo model)"
+    )
+    parser.add_argument("--memory", action="store_true", help="watch memory in place of speed")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

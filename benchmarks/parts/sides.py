@@ -1,0 +1,141 @@
+"""One side of `ingest.py`, in a process of its own: prints a JSON line with what it took.
+
+python benchmarks/parts/sides.py SIDE PHOTOS MODEL STORE THREADS
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tuwen.prepare.images import Reading
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.ingest import IngestReport
+
+BATCH = 32
+
+
+def tuwen_side(photos: Path, model: str, store: Path, threads: int) -> float:
+    """Files to rows by tuwen, the index closed."""
+    encoder, reading = warm(model, threads)
+    start = time.perf_counter()
+    for _ in run_ingest(photos, encoder, reading, store, threads):
+        pass
+    return time.perf_counter() - start
+
+
+def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
+    """Files to a numpy file, as open_clip's users do it."""
+    import torch
+    from PIL import Image
+
+    from tuwen.models.openclip import import_open_clip, load
+
+    open_clip = import_open_clip()
+    torch.set_num_threads(threads)
+    towers = load("ViT-B-32")
+    transform = open_clip.image_transform(224, is_train=False)
+    paths = sorted(photos.rglob("*.jpg"))
+
+    class Photos(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return transform(Image.open(paths[index]))
+
+    with torch.inference_mode():
+        towers.vision(torch.zeros(BATCH, 3, 224, 224))
+        start = time.perf_counter()
+        rows = np.lib.format.open_memmap(store, mode="w+", dtype=np.float32, shape=(len(paths), 512))
+        done = 0
+        for pixels in torch.utils.data.DataLoader(Photos(), batch_size=BATCH, num_workers=2):
+            vectors = torch.nn.functional.normalize(towers.vision(pixels), dim=-1)
+            rows[done : done + len(vectors)] = vectors.numpy()
+            done += len(vectors)
+        rows.flush()
+        return time.perf_counter() - start
+
+
+def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
+    """Files to pixels, nothing else."""
+    from tuwen.prepare.images import read_image
+    from tuwen.prepare.pixels import to_pixels
+
+    encoder, reading = warm(model, threads)
+
+    def prepare(path: Path) -> np.ndarray:
+        return to_pixels(encoder.image_spec, [read_image(path.read_bytes(), path.name, reading).image])
+
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        for _ in pool.map(prepare, sorted(photos.rglob("*.jpg"))):
+            pass
+        return time.perf_counter() - start
+
+
+def model_side(photos: Path, model: str, _: Path, threads: int) -> float:
+    """As many pictures' pixels to vectors, nothing else."""
+    encoder, _ = warm(model, threads)
+    pixels = np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32)
+    count = len(list(photos.rglob("*.jpg")))
+    start = time.perf_counter()
+    for done in range(0, count, BATCH):
+        encoder.encode_pixels(pixels[: count - done])
+    return time.perf_counter() - start
+
+
+def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[tuple[int, float]]:
+    """Rows and resident MiB after every batch."""
+    encoder, reading = warm(model, threads)
+    return [(report.rows, resident()) for report in run_ingest(photos, encoder, reading, store, threads)]
+
+
+def run_ingest(
+    photos: Path, encoder: "Encoder", reading: "Reading", store: Path, threads: int
+) -> "Iterator[IngestReport]":
+    from tuwen.index.index import Index
+    from tuwen.tasks.ingest import ingest
+
+    with Index.create(store, encoder=encoder, root=photos) as index:
+        yield from ingest([photos], encoder, index, reading=reading, decoders=threads)
+
+
+def warm(model: str, threads: int) -> tuple["Encoder", "Reading"]:
+    """A model that has run once, and how its pictures are read."""
+    import tuwen
+    from tuwen.prepare.images import reading_for
+    from tuwen.runtime.encoder import MAX_PIXELS
+
+    encoder = tuwen.load(model, threads=threads)
+    encoder.encode_pixels(np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32))
+    return encoder, reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
+
+
+def resident() -> float:
+    """This process' resident memory in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+SIDES: dict[str, Callable[[Path, str, Path, int], float]] = {
+    "tuwen": tuwen_side,
+    "open_clip": open_clip_side,
+    "decoding alone": decoding_side,
+    "model alone": model_side,
+}
+
+if __name__ == "__main__":
+    side, photos, model, store, threads = sys.argv[1:]
+    given = (Path(photos), model, Path(store), int(threads))
+    if side == "memory":
+        print(json.dumps({"samples": memory_side(*given)}))
+    else:
+        print(json.dumps({"seconds": SIDES[side](*given)}))
