@@ -1,5 +1,7 @@
-"""Whole commands in processes of their own, as a person types them. Every one runs under a recorder of connections:
-a journey fails if anything in it reaches for another machine."""
+"""Whole commands in processes of their own, as a person types them.
+
+Every one runs under a recorder: a journey fails if anything in it reaches for another machine or imports torch.
+"""
 
 import json
 import os
@@ -13,7 +15,7 @@ import pytest
 import colours
 
 RECORDER = """
-import os, sys
+import atexit, os, sys
 
 def record(event, arguments):
     if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
@@ -25,8 +27,14 @@ def record(event, arguments):
     with open(os.environ["TUWEN_TEST_RECORD"], "a") as file:
         file.write(f"{event} {host}\\n")
 
+def record_modules():
+    with open(os.environ["TUWEN_TEST_RECORD"], "a") as file:
+        for name in {"torch", "torchvision", "transformers", "open_clip"} & set(sys.modules):
+            file.write(f"imported {name}\\n")
+        file.write("ended 127.0.0.1\\n")
+
 sys.addaudithook(record)
-open(os.environ["TUWEN_TEST_RECORD"], "a").close()
+atexit.register(record_modules)
 """
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -49,7 +57,7 @@ class Terminal:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
-        self.record = home / "record"
+        self.record = folder / ".record"
         hooks = home / "hooks"
         hooks.mkdir(exist_ok=True)
         (hooks / "sitecustomize.py").write_text(RECORDER)
@@ -87,8 +95,13 @@ class Terminal:
         return Ended(process.returncode, out, err)
 
     def reached(self) -> set[str]:
-        """The hosts that anything tried to reach, this machine left out."""
+        """The hosts that anything tried to reach, this machine left out, and heavy packages that were imported."""
         return {line.split()[1] for line in self.record.read_text().splitlines()} - LOOPBACK
+
+    def check(self) -> None:
+        """Fail if a command reached for another machine or imported torch, or if nobody looked."""
+        assert self.record.exists(), "the recorder did not run"
+        assert self.reached() == set()
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +112,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def terminal(tmp_path: Path, home: Path):
+    """A folder of one's own."""
     terminal = Terminal(tmp_path, home)
     yield terminal
-    assert terminal.record.exists(), "the recorder did not run"
-    assert terminal.reached() == set()
+    terminal.check()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, home: Path, bundle: Path):
+    """A folder that a module's tests share, with `PHOTOS/` and its index `photos.tuwen`: to look at, not to change."""
+    desk = Terminal(tmp_path_factory.mktemp("desk"), home)
+    colours.make_photos(desk.folder / "PHOTOS")
+    desk.type("index", "build", "PHOTOS/", "--index", "photos.tuwen", "--model", bundle)
+    yield desk
+    desk.check()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tuwen.cli.progress import Progress
 if TYPE_CHECKING:
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.ingest import IngestReport
+    from tuwen.tasks.report import IngestReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ def fill(paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: C
         say(f"stopped: {rows} in {shown.target}; run the same command again to go on")
         return INTERRUPTED
     show_report(report, shown)
+    for note in index.info().notes:
+        say(note)
     return REJECTED if report.rejected else 0
 
 

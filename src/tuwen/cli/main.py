@@ -15,8 +15,10 @@ COMMANDS = {
     "classify": "tuwen.cli.classify",
     "demo": "tuwen.cli.demo",
     "doctor": "tuwen.cli.doctor",
+    "export": "tuwen.cli.export",
     "index": "tuwen.cli.index",
     "search": "tuwen.cli.search",
+    "verify": "tuwen.cli.verify",
 }
 """In which file each command is."""
 

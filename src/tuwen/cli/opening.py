@@ -5,14 +5,16 @@ never another in silence. Does not know what is done with them.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuwen.cli.options import Computing
+from tuwen.cli.options import Computing, read_settings
+from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
+    from tuwen.index.manifest import Manifest
     from tuwen.runtime.encoder import Encoder
 
 
@@ -26,17 +28,66 @@ def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Ind
         WrongModel: `--model` names another model than the index's.
     """
     from tuwen.index.index import Index
+    from tuwen.index.manifest import read_manifest
 
-    encoder = computing.load(computing.model) if computing.model else _own_model(folder, computing)
-    with Index.open(folder, encoder=encoder, lock_timeout=computing.settings.lock_timeout) as index:
+    encoder = _model_of(read_manifest(folder), folder, computing)
+    settings = computing.settings
+    with Index.open(
+        folder, encoder=encoder, lock_timeout=settings.lock_timeout, quantize_above=settings.quantize_above
+    ) as index:
         yield encoder, index
 
 
 @contextmanager
 def opened_or_new(folder: Path, root: Path, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
-    """The index of the pictures below `root`: gone on with, or begun.
+    """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
 
     Raises:
-        InvalidInput: the index is of another root.
-        BundleNotFound: a new index's model is not on this machine.
+        InvalidInput: the index has another root.
+        BundleNotFound: the model is not on this machine.
+        WrongModel: `--model` names another model than the index's.
     """
+    from tuwen.index.manifest import read_manifest, root_from_text
+    from tuwen.index.opening import make
+
+    try:
+        base = root_from_text(read_manifest(folder).root, folder)
+    except IndexNotFound:
+        model = computing.model or computing.settings.default_model
+        make(folder, computing.load(model), root, bundle=_place(model))
+    else:
+        if not base.exists() or not base.samefile(root):
+            raise InvalidInput(
+                f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
+                "it, another --index makes a new one"
+            )
+    with opened(folder, computing) as both:
+        yield both
+
+
+@contextmanager
+def opened_alone(folder: Path) -> Iterator["Index"]:
+    """The index in `folder` without its model: enough to look at rows and to take some out."""
+    from tuwen.index.index import Index
+
+    with Index.open(folder, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
+        yield index
+
+
+def _place(model: str) -> str:
+    """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
+
+
+def _model_of(manifest: "Manifest", folder: Path, computing: Computing) -> "Encoder":
+    """The model that is named, else the index's own: where it was when the index was made, or by its name."""
+    if computing.model is not None:
+        return computing.load(computing.model)
+    for model in filter(None, (manifest.bundle, manifest.model)):
+        with suppress(BundleNotFound):
+            return computing.load(model)
+    raise BundleNotFound(
+        f"{folder} was made with the model {manifest.model} ({manifest.bundle}), which is not on this machine: put "
+        f"it back, or below {computing.settings.models}, or say where it is with --model FOLDER"
+    )

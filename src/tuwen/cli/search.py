@@ -108,7 +108,10 @@ def show(hits: "Sequence[Hit]") -> None:
 
 
 def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
-    """Write a contact sheet of the hits, and say where it is."""
+    """Write a contact sheet of the hits, if there are any, and say where it is."""
+    if not hits:
+        say(f"no sheet is drawn to {file}: there are no hits")
+        return
     from tuwen.tasks.sheet import contact_sheet
 
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, format="PNG")

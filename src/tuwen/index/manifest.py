@@ -36,11 +36,14 @@ class Manifest(BaseModel):
     """the name of the model whose vectors these are"""
     fingerprint: str
     """what identifies that model"""
+    bundle: str = ""
+    """where that model was when the index was made: an absolute path, or a name. A hint for who looks for it: the
+    fingerprint decides"""
     dim: int
     """the length of a vector"""
     root: str
-    """the collection's folder, that keys are relative to: absolute, or relative to the index where one of the two
-    is in the other's parent folder, so that both can be moved together"""
+    """the collection's folder, that keys are relative to: absolute; or relative to the index, where one of the two is
+    in the other's parent folder, so that both can be moved together"""
     precisions: tuple[str, ...] = ()
     """what the model computed in, of all rows that were ever written"""
     created: str

@@ -32,11 +32,12 @@ class Opened:
     lock: Lock
 
 
-def make(folder: Path, encoder: Model, root: Path | None) -> None:
-    """Make an empty index, see `Index.create`."""
+def make(folder: Path, encoder: Model, root: Path | None, *, bundle: str = "") -> None:
+    """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     manifest = Manifest(
         model=encoder.name,
         fingerprint=encoder.fingerprint,
+        bundle=bundle,
         dim=encoder.dim,
         root=root_to_text(folder.absolute().parent if root is None else root, folder),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

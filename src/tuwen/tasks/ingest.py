@@ -3,64 +3,42 @@
     files --changed--> files --prepare (threads)--> pixels --encode (a thread)--> vectors --write--> index
 
 Each arrow runs ahead of the next by a bounded number of pictures, so memory does not grow with the collection.
-The caller's thread alone writes, batch by batch: when a report is yielded, the rows it counts are flushed.
+The caller's thread alone writes: when a report is yielded, the rows it counts are flushed.
 Knows the order of the stages. Does not know formats, models or stores, and draws no progress: it yields it.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.index.index import Index
 from tuwen.prepare.images import Reading, read_image
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.sources import Skipped, find_sources, key_of, open_file
-from tuwen.runtime.encoder import Encoder
 from tuwen.tasks.ahead import ahead, grouped, threads
+from tuwen.tasks.report import IngestReport
 from tuwen.types import Payload, Pixels, Rejected, Row, Source
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
 
 BATCH = 32
 """pictures encoded at a time"""
 LOOKUP = 256
-"""files whose rows are looked up at a time, and the most rows written at a time"""
+"""files whose rows are looked up at a time"""
+WRITE = 256
+"""rows that are enough for a write: each is flushed to the disk, which takes a third of a second on a slow one"""
+WRITE_SECONDS = 2.0
+"""after so long, fewer rows are enough: what a kill can cost"""
 LARGE = 256 * 2**20
 """bytes above which a file is hashed and decoded from disk instead of from memory"""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What became of the files so far. The last report of a run is that of the whole run.
-
-    Attributes:
-        rows: rows in the index by now, all flushed.
-        indexed: files that are new rows.
-        unchanged: files whose row stays: same size and time of change, or touched and of the same content.
-        replaced: files whose content changed, and their rows with it.
-        removed: rows taken out.
-        skipped: files that are no pictures by content and by ending.
-        rejected: files that claim to be pictures and cannot be read. A row they may have from before stays.
-        seconds: since the start.
-    """
-
-    rows: int
-    indexed: int = 0
-    unchanged: int = 0
-    replaced: int = 0
-    removed: int = 0
-    skipped: int = 0
-    rejected: tuple[Rejected, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def seen(self) -> int:
-        """Files dealt with so far."""
-        return self.indexed + self.unchanged + self.replaced + self.skipped + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +103,7 @@ class _Batch:
 
 
 def ingest(
-    paths: Sequence[Path], encoder: Encoder, index: Index, *, reading: Reading, decoders: int
+    paths: Sequence[Path], encoder: "Encoder", index: "Index", *, reading: Reading, decoders: int
 ) -> Iterator[IngestReport]:
     """Bring an index up to date with files and folders. Files that have vanished keep their rows.
 
@@ -139,7 +117,7 @@ def ingest(
         decoders: threads that read and decode.
 
     Yields:
-        A report after every batch that is flushed, and the report of the whole run last.
+        A report after every write, which is flushed, and the report of the whole run last.
 
     Raises:
         TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
@@ -148,8 +126,8 @@ def ingest(
     with threads(decoders) as decoding, threads(1) as encoding:
         prepared = ahead(decoding, run.prepare, run.changed(paths), early=2 * BATCH)
         encoded = ahead(encoding, run.encode, run.batches(prepared), early=1)
-        for batch in encoded:
-            yield run.write(batch)
+        for batches in run.due(encoded):
+            yield run.write(batches)
     index.optimize()
     yield run.finish()
 
@@ -157,7 +135,7 @@ def ingest(
 class _Run:
     """One run of `ingest`: its stages, and what it has counted."""
 
-    def __init__(self, encoder: Encoder, index: Index, reading: Reading) -> None:
+    def __init__(self, encoder: "Encoder", index: "Index", reading: Reading) -> None:
         self._encoder = encoder
         self._index = index
         self._reading = reading
@@ -201,7 +179,7 @@ class _Run:
         return _Ready(source.key, content, _payload(source, content, facts), item.before, pixels=pixels)
 
     def batches(self, prepared: Iterable[_Ready | Rejected | _Passed]) -> Iterator[_Batch]:
-        """Files -> batches. A content that is in this batch or an earlier one is not encoded again."""
+        """Files -> batches. A content that is on its way already, or written since it was read, is not encoded."""
         batch = _Batch()
         for item in prepared:
             if isinstance(item, Rejected):
@@ -210,12 +188,15 @@ class _Run:
                 batch.passed = item
             else:
                 batch.ready.append(replace(item, pixels=None))
-                if item.pixels is not None and item.content not in self._in_flight:
+                if item.pixels is not None and self._is_new(item.content):
                     self._in_flight.add(item.content)
                     batch.pixels[item.content] = item.pixels
             if isinstance(item, _Passed) or len(batch.pixels) == BATCH:
                 yield batch
                 batch = _Batch()
+
+    def _is_new(self, content: str) -> bool:
+        return content not in self._in_flight and self._index.known(content) is None
 
     def encode(self, batch: _Batch) -> _Batch:
         """Pixels -> vectors; the pixels are let go."""
@@ -225,23 +206,36 @@ class _Run:
             batch.pixels.clear()
         return batch
 
-    def write(self, batch: _Batch) -> IngestReport:
+    def due(self, encoded: Iterable[_Batch]) -> Iterator[list[_Batch]]:
+        """Batches -> as many as are worth a write."""
+        batches: list[_Batch] = []
+        last = monotonic()
+        for batch in encoded:
+            batches.append(batch)
+            if sum(len(each.ready) for each in batches) >= WRITE or monotonic() - last >= WRITE_SECONDS:
+                yield batches
+                batches = []
+                last = monotonic()
+        yield batches
+
+    def write(self, batches: Sequence[_Batch]) -> IngestReport:
         """Vectors -> rows, flushed; and the count so far."""
-        touched = [ready for ready in batch.ready if ready.touched]
-        fresh = [ready for ready in batch.ready if not ready.touched]
-        self._index.upsert([Row(ready.key, self._vector(ready, batch), ready.payload) for ready in fresh])
-        for ready in touched:
-            self._index.update_payload(ready.key, ready.payload)
-        self._in_flight.difference_update(batch.vectors)
-        new = sum(ready.before is None for ready in fresh)
+        ready = [each for batch in batches for each in batch.ready]
+        vectors = {content: vector for batch in batches for content, vector in batch.vectors.items()}
+        touched = {each.key: each.payload for each in ready if each.touched}
+        fresh = [each for each in ready if not each.touched]
+        self._index.upsert([Row(each.key, self._vector(each, vectors), each.payload) for each in fresh])
+        self._index.update_payloads(touched)
+        self._in_flight.difference_update(vectors)
+        new = sum(each.before is None for each in fresh)
         self._report = replace(
             self._report,
             rows=self._report.rows + new,
             indexed=self._report.indexed + new,
-            unchanged=self._report.unchanged + batch.passed.unchanged + len(touched),
+            unchanged=self._report.unchanged + sum(batch.passed.unchanged for batch in batches) + len(touched),
             replaced=self._report.replaced + len(fresh) - new,
-            skipped=self._report.skipped + batch.passed.skipped,
-            rejected=(*self._report.rejected, *batch.rejected),
+            skipped=self._report.skipped + sum(batch.passed.skipped for batch in batches),
+            rejected=(*self._report.rejected, *(item for batch in batches for item in batch.rejected)),
         )
         return self.finish()
 
@@ -249,12 +243,12 @@ class _Run:
         """The report, with the time it took."""
         return replace(self._report, seconds=monotonic() - self._start)
 
-    def _vector(self, ready: _Ready, batch: _Batch) -> NDArray[np.float32]:
-        """The content's vector: known before, of this batch, or of an earlier batch that is in the index by now."""
+    def _vector(self, ready: _Ready, vectors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The content's vector: known before, of this write, or of an earlier one and so in the index by now."""
         if ready.vector is not None:
             return ready.vector
-        if ready.content in batch.vectors:
-            return batch.vectors[ready.content]
+        if ready.content in vectors:
+            return vectors[ready.content]
         return self._index.vectors_of([ready.content])[ready.content]
 
 

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from tuwen.prepare.sources import key_of
-from tuwen.tasks.ingest import IngestReport
+from tuwen.tasks.report import IngestReport
 from tuwen.types import Rejected
 
 if TYPE_CHECKING:

@@ -1,0 +1,179 @@
+"""Photos into an index, and found again: by text, by picture, by both; in other scripts; through filters."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import colours
+
+pytestmark = pytest.mark.journey
+
+COUNT = 3 * len(colours.COLOURS)
+
+
+INDEX = ("--index", "photos.tuwen")
+
+
+def paths(ended) -> list[str]:
+    return [hit["payload"]["path"] for hit in ended.json["hits"]]
+
+
+def test_build_says_what_it_did(terminal, photos: Path, bundle: Path) -> None:
+    line = terminal.type("index", "build", "PHOTOS/", "--index", "photos.tuwen", "--model", bundle).out
+    assert line.startswith(f"photos.tuwen: {COUNT} pictures; {COUNT} indexed, 1 skipped; ")
+    again = terminal.type("index", "build", "PHOTOS", "--index", "photos.tuwen", "--json").json
+    assert again.pop("seconds") > 0
+    assert again == {
+        "index": "photos.tuwen",
+        "indexed": 0,
+        "unchanged": COUNT,
+        "replaced": 0,
+        "removed": 0,
+        "skipped": 1,
+        "rejected": [],
+    }
+
+
+@pytest.mark.parametrize(("query", "colour"), [("a photo of red", "red"), ("蓝", "blue"), ("grün", "green")])
+def test_search_by_text(desk, query: str, colour: str) -> None:
+    found = desk.type("search", query, *INDEX, "-k", 3, "--json")
+    assert {Path(path).parent.name for path in paths(found)} == {colour}
+    assert found.json["query"] == query
+    assert found.json["model"] == "colours"
+    assert set(found.json) == {"query", "model", "hits"}
+    scores = [hit["score"] for hit in found.json["hits"]]
+    assert scores == sorted(scores, reverse=True)
+    for hit in found.json["hits"]:
+        assert set(hit) == {"id", "score", "payload"}
+        assert (hit["payload"]["width"], hit["payload"]["height"]) == (48, 40)
+    assert found.err == ""
+
+
+def test_search_by_picture_finds_itself_first(desk) -> None:
+    found = desk.type("search", "--image", "PHOTOS/green/green-1.jpg", *INDEX, "--json")
+    assert found.json["hits"][0]["payload"]["path"] == "green/green-1.jpg"
+    assert found.json["hits"][0]["score"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_search_by_what_is_liked_and_not(desk) -> None:
+    shutil.copy(Path(desk.folder) / "PHOTOS" / "yellow" / "yellow-0.jpg", Path(desk.folder) / "like.jpg")
+    words = ("search", "--like", "yellow", "--like", "like.jpg:0.5", *INDEX, "-k", 3, "--json")
+    found = desk.type(*words)
+    assert found.json["query"] == "yellow + 0.5 * like.jpg"
+    assert {Path(path).parent.name for path in paths(found)} == {"yellow"}
+    turned = desk.type(*words, "--unlike", "green", "--unlike", "like.jpg:1.5")
+    assert not {Path(path).parent.name for path in paths(turned)} & {"yellow", "green"}
+
+
+def test_search_prints_a_table(desk) -> None:
+    lines = desk.type("search", "red", *INDEX, "-k", 2).out.splitlines()
+    assert lines[0].split() == ["rank", "score", "size", "path"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
+    assert all(line.split()[2] == "48×40" and line.split()[3].startswith("red/") for line in lines[1:])
+
+
+def test_search_narrows_down(desk) -> None:
+    where = 'folder == "blue" and width >= 48'
+    assert len(paths(desk.type("search", "red", *INDEX, "-k", 99, "--where", where, "--json"))) == 3
+    good = desk.type("search", "red", *INDEX, "-k", 99, "--min-score", "0.5", "--json")
+    assert {Path(path).parent.name for path in paths(good)} == {"red"}
+    assert desk.type("search", "red", *INDEX, "--where", "width > 9999").err == "tuwen: nothing found\n"
+    exact = desk.type("search", "red", *INDEX, "--exact", "--json")
+    assert paths(exact) == paths(desk.type("search", "red", *INDEX, "--json"))
+
+
+def test_search_draws_a_sheet(desk) -> None:
+    ended = desk.type("search", "red", *INDEX, "-k", 4, "--sheet", "红.png")
+    assert ended.err == "tuwen: sheet: 红.png\n"
+    with Image.open(desk.folder / "红.png") as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.width > sheet.height
+
+
+def test_a_query_in_a_script_the_model_does_not_know_is_noted(desk) -> None:
+    ended = desk.type("search", "собака", *INDEX, "--json")
+    assert ended.err.count("\n") == 1
+    assert "Cyrillic" in ended.err
+    assert len(paths(ended)) == 10
+    long = desk.type("search", "red " * 40, *INDEX, "--json")
+    assert "tokens: the end is cut off" in long.err
+
+
+def test_add_and_remove(terminal, photos: Path, bundle: Path) -> None:
+    terminal.type("index", "build", "PHOTOS/", *INDEX, "--model", bundle)
+    colours.make_photos(terminal.folder / "更多 фото", count=1)
+    added = terminal.type("index", "add", "更多 фото", "PHOTOS/red/red-0.jpg", *INDEX, "--json").json
+    assert (added["indexed"], added["unchanged"]) == (len(colours.COLOURS), 1)
+    listed = terminal.type("index", "list", *INDEX).out.splitlines()
+    outside = str(terminal.folder / "更多 фото" / "red" / "red-0.jpg")
+    assert len(listed) == COUNT + len(colours.COLOURS)
+    assert {outside, "red/red-0.jpg"} <= set(listed)
+
+    removed = terminal.type("index", "remove", "red/red-0.jpg", "PHOTOS/green", "更多 фото/", *INDEX, "--json")
+    assert removed.json["removed"] == 1 + 3 + len(colours.COLOURS)
+    left = terminal.type("index", "list", *INDEX).out.splitlines()
+    assert set(left) == {
+        path for path in listed if path.startswith(("red/red-1", "red/red-2", "blue", "yellow", "white"))
+    }
+    gone = terminal.type("index", "remove", "nowhere.jpg", "blue", *INDEX, "--json", code=3)
+    assert gone.json["removed"] == 3
+    assert [item["path"] for item in gone.json["rejected"]] == ["nowhere.jpg"]
+    assert "rejected: nowhere.jpg: " in gone.err
+    all_gone = terminal.type("index", "remove", "PHOTOS", *INDEX, "--json")
+    assert terminal.type("index", "info", *INDEX, "--json").json["rows"] == 0
+    assert all_gone.json["removed"] == len(left) - 3
+
+
+def test_info_and_list(desk) -> None:
+    info = desk.type("index", "info", *INDEX, "--json").json
+    assert set(info) == {"index", "rows", "dim", "metric", "kind", "model", "fingerprint", "bytes"}
+    assert (info["index"], info["rows"], info["dim"], info["model"]) == (
+        "photos.tuwen",
+        COUNT,
+        colours.DIM,
+        "colours",
+    )
+    assert info["metric"] == "cosine"
+    assert info["bytes"] > 0
+    assert "fingerprint" in desk.type("index", "info", *INDEX).out
+    rows = desk.type("index", "list", *INDEX, "--where", 'folder == "red"', "--json").json["rows"]
+    assert [row["payload"]["path"] for row in rows] == [f"red/red-{i}.jpg" for i in range(3)]
+    assert all(set(row) == {"id", "payload"} for row in rows)
+
+
+def test_an_index_may_be_set_once(desk) -> None:
+    desk.environment["TUWEN_INDEX"] = "photos.tuwen"
+    try:
+        assert desk.type("index", "info", "--json").json["rows"] == COUNT
+        assert len(paths(desk.type("search", "red", "--json"))) == 10
+    finally:
+        del desk.environment["TUWEN_INDEX"]
+
+
+def test_names_in_any_script(terminal, bundle: Path) -> None:
+    names = (
+        "猫 在 草地上.png",
+        "кошка.jpg",
+        "قطة.webp",
+        "बिल्ली.bmp",
+        "새 📷.jpg",
+        "a\nb.png",
+        "'; --help.png",
+        "%41.png",
+    )
+    folder = terminal.folder / "照片 📁"
+    folder.mkdir()
+    for place, name in enumerate(names):
+        colours.picture("red", seed=place).save(folder / name)
+    built = terminal.type("index", "build", folder, "--index", "照片.tuwen", "--model", bundle, "--json").json
+    assert (built["indexed"], built["rejected"]) == (len(names), [])
+    found = terminal.type("search", "红", "--index", "照片.tuwen", "-k", 20, "--json")
+    assert set(paths(found)) == set(names)
+    listed = terminal.type("index", "list", "--index", "照片.tuwen").out.splitlines()
+    assert set(listed) == {name.replace("\n", "\\n") for name in names}
+    assert (
+        terminal.type("index", "remove", folder / "кошка.jpg", "--index", "照片.tuwen", "--json").json["removed"]
+        == 1
+    )

@@ -1,0 +1,180 @@
+"""One line, the right code, nothing half done: wrong words, missing models, broken files, Ctrl-C, closed pipes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import colours
+
+pytestmark = pytest.mark.journey
+
+COUNT = 3 * len(colours.COLOURS)
+
+
+@pytest.fixture
+def index(terminal, photos: Path, bundle: Path) -> str:
+    terminal.type("index", "build", "PHOTOS/", "--index", "photos.tuwen", "--model", bundle)
+    return "photos.tuwen"
+
+
+def one_line(ended) -> str:
+    assert ended.out == ""
+    assert ended.err.count("\n") == 1, ended.err
+    assert ended.err.startswith("tuwen: error: ")
+    return ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search",),
+        ("search", "red"),
+        ("search", "red", "-k", "0", "--index", "x"),
+        ("search", "--image", "gone.jpg", "--index", "x"),
+        ("index", "build", "nowhere/", "--index", "x"),
+        ("index", "add", "--index", "x"),
+        ("classify", "x.jpg"),
+        ("nonsense",),
+        ("search", "red", "--nonsense"),
+        ("index", "build", ".", "--index", "x", "--device", "toaster"),
+    ],
+)
+def test_wrong_usage_is_2(terminal, words: tuple[str, ...]) -> None:
+    ended = terminal.type(*words, code=2)
+    assert ended.out == ""
+    assert "rror: " in ended.err
+    assert list(terminal.folder.iterdir()) == []
+
+
+def test_a_filter_that_cannot_be_understood_is_2(terminal, index: str) -> None:
+    assert "widht" in one_line(terminal.type("search", "red", "--index", index, "--where", "widht > 3 and", code=2))
+
+
+def test_terms_that_cancel_each_other_out_are_2(terminal, index: str) -> None:
+    ended = terminal.type("search", "red", "--unlike", "red", "--index", index, code=2)
+    assert "cancel each other out" in one_line(ended)
+
+
+def test_a_setting_that_cannot_be_used_is_2(terminal, photos: Path) -> None:
+    terminal.environment["TUWEN_THREADS"] = "many"
+    ended = terminal.type("index", "build", "PHOTOS", "--index", "x", code=2)
+    assert "TUWEN_THREADS" in one_line(ended)
+
+
+def test_no_index_is_1_and_says_how_to_make_one(terminal) -> None:
+    ended = terminal.type("search", "red", "--index", "gone.tuwen", code=1)
+    assert "gone.tuwen" in one_line(ended)
+    assert "tuwen index build" in ended.err
+
+
+def test_without_a_model_the_ways_out_are_named_and_the_demo_model_is_not_taken(terminal, photos: Path) -> None:
+    for words in (
+        ("index", "build", "PHOTOS", "--index", "photos.tuwen"),
+        ("classify", "PHOTOS", "--labels", "a,b"),
+    ):
+        line = one_line(terminal.type(*words, code=1))
+        assert "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k" in line
+        assert "--model" in line
+    assert not (terminal.folder / "photos.tuwen").exists()
+
+
+def test_another_model_than_the_index_s_is_1(terminal, index: str, tmp_path: Path) -> None:
+    other = colours.make_bundle(tmp_path / "other", seed=7)
+    for words in (("search", "red"), ("index", "add", "PHOTOS"), ("index", "build", "PHOTOS")):
+        line = one_line(terminal.type(*words, "--index", index, "--model", other, code=1))
+        assert "colours" in line
+
+
+def test_another_root_is_an_error_that_names_index_add(terminal, index: str) -> None:
+    colours.make_photos(terminal.folder / "MORE", count=1)
+    line = one_line(terminal.type("index", "build", "MORE", "--index", index, code=2))
+    assert "tuwen index add" in line
+    assert terminal.type("index", "info", "--index", index, "--json").json["rows"] == COUNT
+
+
+def test_files_that_cannot_be_read_are_3_and_listed(terminal, photos: Path, bundle: Path) -> None:
+    (photos / "破.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    ended = terminal.type("index", "build", "PHOTOS", "--index", "x", "--model", bundle, "--json", code=3)
+    assert ended.json["indexed"] == COUNT
+    (rejected,) = ended.json["rejected"]
+    assert rejected["path"] == "破.jpg"
+    assert f"rejected: 破.jpg: {rejected['reason']}" in ended.err
+
+
+def test_a_query_picture_that_cannot_be_read_is_1(terminal, index: str) -> None:
+    (terminal.folder / "bad.jpg").write_bytes(b"no picture")
+    assert "bad.jpg" in one_line(terminal.type("search", "--image", "bad.jpg", "--index", index, code=1))
+
+
+def test_a_reader_that_goes_away_is_no_error(terminal, index: str) -> None:
+    command = " ".join(terminal.command("index", "list", "--index", index))
+    for form in (f"{command} | head -n 1", f"{command} --json | head -c 5", f"{command} | true"):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", form],
+            cwd=terminal.folder,
+            env=terminal.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), form
+
+
+def test_progress_for_programs_is_a_line_a_batch(terminal, photos: Path, bundle: Path) -> None:
+    colours.make_photos(photos, count=20)
+    ended = terminal.type(
+        "index", "build", "PHOTOS", "--index", "x", "--model", bundle, "--json", "--progress", "json"
+    )
+    committed = [json.loads(line)["committed"] for line in ended.err.splitlines()]
+    assert committed == [32, 64, 96, 100]
+    assert ended.json["indexed"] == 100
+    quiet = terminal.type("index", "build", "PHOTOS", "--index", "y", "--model", bundle, "--progress", "none")
+    assert quiet.err == ""
+
+
+def test_ctrl_c_says_what_is_in_the_index_and_the_next_run_goes_on(terminal, photos: Path, bundle: Path) -> None:
+    colours.make_photos(photos, count=40)
+    big = colours.picture("red", size=(3000, 2000))
+    for i in range(30):
+        big.save(photos / f"zz-{i}.jpg", comment=str(i))
+    words = ("index", "build", "PHOTOS", "--index", "x", "--model", bundle)
+    process = terminal.start(*words, "--progress", "json")
+    committed = json.loads(process.stderr.readline())["committed"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    (said,) = re.findall(r"^tuwen: stopped: (\d+) pictures in x; run the same command again to go on$", err, re.M)
+    assert committed <= int(said) < 230
+    assert terminal.type("index", "info", "--index", "x", "--json").json["rows"] == int(said)
+    again = terminal.type(*words, "--json").json
+    assert (again["indexed"], again["unchanged"]) == (230 - int(said), int(said))
+
+
+def test_a_second_process_waits_and_then_names_the_holder(terminal, photos: Path, bundle: Path, index: str) -> None:
+    terminal.environment["TUWEN_LOCK_TIMEOUT"] = "0.5"
+    holder = (
+        "import sys, time; from tuwen.index.index import Index\n"
+        f"with Index.open({index!r}, encoder=None): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [os.sys.executable, "-c", holder],
+        cwd=terminal.folder,
+        env=terminal.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        line = one_line(terminal.type("search", "red", "--index", index, code=1))
+        assert str(process.pid) in line
+    finally:
+        process.kill()
+        process.communicate()
+    assert terminal.type("search", "red", "--index", index, "--json").json["hits"]
