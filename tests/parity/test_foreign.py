@@ -181,9 +181,9 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 255, (high, wide, 3), dtype=np.uint8)) for wide, high in sizes]
 
 
-def encoder_of(published: Published, runtime: str, precision: str = "fp32") -> Encoder:
+def encoder_of(published: Published, runtime: str, precision: str = "fp32", cache: Path | None = None) -> Encoder:
     choice = Choice(runtime=runtime, device="cpu", precision=precision)
-    return load_encoder(str(published.folder), choice, models=Path(), cache=None, exact_decode=True)
+    return load_encoder(str(published.folder), choice, models=Path(), cache=cache, exact_decode=True)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -191,6 +191,15 @@ def test_vectors_are_those_of_transformers(published: Published, pictures: list[
     encoder = encoder_of(published, runtime)
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), published.texts(TEXTS), atol=1e-5)
     np.testing.assert_allclose(encoder.encode_images(pictures), published.images(pictures), atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_texts_are_cut_where_the_tower_allows_it_and_stay_those_of_transformers(
+    published: Published, runtime: str, tmp_path: Path
+) -> None:
+    encoder = encoder_of(published, runtime, cache=tmp_path)
+    assert encoder.text_spec.cut_exact == (published.folder.name != "siglip")
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), published.texts(TEXTS), atol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

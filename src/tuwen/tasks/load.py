@@ -9,7 +9,9 @@ from pathlib import Path
 from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.foreign import is_foreign, read_foreign
+from tuwen.bundle.manifest import FOREIGN
 from tuwen.errors import BundleNotFound
+from tuwen.runtime.cut import with_cut
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.plan import Choice, make_plan, open_session
 
@@ -30,6 +32,8 @@ def load_encoder(
 ) -> Encoder:
     """Load a model. Its files are checked now; each tower is loaded when it is first used.
 
+    The first time that a foreign model is loaded, its text tower is tried out (see `runtime/cut.py`).
+
     Args:
         model: see `find_bundle`.
         choice: what computes, where and in what.
@@ -43,8 +47,9 @@ def load_encoder(
         BundleError: its files are not right.
         RuntimeUnavailable: what was asked for is not on this machine or not in the bundle.
     """
-    bundle = find_bundle(model, models, cache)
-    plan = make_plan(bundle, choice)
+    found = find_bundle(model, models, cache)
+    plan = make_plan(found, choice)
+    bundle = with_cut(found, plan, cache) if found.manifest.family == FOREIGN else found
     return Encoder(
         bundle,
         lambda tower: open_session(bundle, tower, plan, cache),
