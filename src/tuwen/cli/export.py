@@ -35,6 +35,7 @@ from tuwen.extras import require
 @proof.samples
 @options.as_json
 def export(
+    *,
     source: str,
     weights: Path | None,
     output: Path,
@@ -47,8 +48,8 @@ def export(
     """Export a checkpoint to a bundle that needs no torch.
 
     SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
-    prepared. Every stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle that
-    differs is not published, and what stood at FOLDER stays.
+    prepared. Every stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle
+    that differs is not published, and what stood at FOLDER stays.
     """
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle

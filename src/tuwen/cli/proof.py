@@ -58,8 +58,8 @@ def as_documents(reports: Iterable["Report"]) -> list[dict[str, Any]]:
 
 
 def show_checks(reports: Iterable["Report"]) -> None:
-    """Every check once, as a table."""
-    head = ("stage", "runtime", "precision", "worst cosine", "largest difference", "top 1", "top 10", "")
+    """Every check once, as a table: the worst cosine, the largest difference, how often the best texts agree."""
+    head = ("stage", "runtime", "in", "cosine", "max diff", "top 1", "top 10", "")
     table(head, [_row(check) for check in _once(reports)], numbers=(3, 4, 5, 6))
 
 

@@ -25,6 +25,7 @@ from tuwen.extras import require
 @proof.samples
 @options.as_json
 def verify(
+    *,
     model: str,
     against: str | None,
     weights: Path | None,

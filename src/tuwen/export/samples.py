@@ -1,14 +1,22 @@
-"""The pictures and texts that a bundle is proved on when none are given: made here, the same on every machine.
+"""The pictures and texts that a bundle is proved on: given ones, or those made here, the same on every machine.
 
-They are no benchmark of quality. They reach the corners where two implementations part: odd sizes, extreme ratios,
-texts in many scripts, of every length, with what cleaners and tokenizers treat differently.
+The latter are no benchmark of quality. They reach the corners where two implementations part: odd sizes, extreme
+ratios, texts in many scripts, of every length, with what cleaners and tokenizers treat differently.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from tuwen.errors import InvalidInput, RejectedImages
+from tuwen.prepare.images import Reading, read_image
+from tuwen.prepare.sources import find_sources
+from tuwen.runtime.encoder import MAX_PIXELS
+from tuwen.types import Rejected, Source
 
 _SIZES = ((640, 480), (480, 640), (512, 512), (37, 51), (333, 221), (1024, 300), (260, 901), (224, 224), (225, 224))
 
@@ -67,6 +75,59 @@ class Samples:
 def built_in() -> Samples:
     """Nine pictures of different shapes and the texts above."""
     return Samples([_picture(size, seed) for seed, size in enumerate(_SIZES)], TEXTS)
+
+
+def given(images: Sequence[Path], texts: Path | None) -> Samples:
+    """Pictures and captions of one's own; the built-in ones for what is not given.
+
+    Args:
+        images: pictures, or folders of pictures.
+        texts: a file with one caption a line, in UTF-8; empty lines are left out.
+
+    Raises:
+        InvalidInput: fewer than two pictures or captions are found.
+        RejectedImages: one of the pictures cannot be read, once it is its turn.
+    """
+    found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else None
+    lines = None if texts is None else [line for line in _lines(texts) if line.strip()]
+    for name, values in (("pictures", found), ("captions", lines)):
+        if values is not None and len(values) < 2:
+            raise InvalidInput(f"{len(values)} {name} were given to verify on; at least 2 are needed")
+    default = built_in()
+    return Samples(default.images if found is None else Photos(found), default.texts if lines is None else lines)
+
+
+class Photos(Sequence[Image.Image]):
+    """Pictures in files, each decoded, exactly, when it is looked at: a thousand photos do not fit into memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, place: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Image.Image]: ...
+    def __getitem__(self, place: int | slice) -> Image.Image | list[Image.Image]:
+        if isinstance(place, slice):
+            return [_opened(path) for path in self._paths[place]]
+        return _opened(self._paths[place])
+
+
+def _opened(path: Path) -> Image.Image:
+    picture = read_image(path, str(path), Reading(near=None, max_pixels=MAX_PIXELS))
+    if isinstance(picture, Rejected):
+        raise RejectedImages([picture])
+    return picture.image
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8: {error.reason} at byte {error.start}; convert it") from error
 
 
 def _picture(size: tuple[int, int], seed: int) -> Image.Image:

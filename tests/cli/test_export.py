@@ -1,0 +1,137 @@
+"""`tuwen export` and `tuwen verify`, as typed, on a small architecture that open_clip is told of."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from tuwen.bundle.bundle import read_bundle
+from tuwen.cli.ending import exit_code
+from tuwen.cli.main import tuwen
+from tuwen.models.openclip import import_open_clip, load
+
+NAME = "ViT-tiny-of-tests"
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
+}
+
+
+def run(*arguments: object) -> Result:
+    """The command with its exit code, as `main` gives it; standard error apart."""
+    runner = CliRunner()
+    with runner.isolation() as streams:
+        code = exit_code(lambda: tuwen.main([str(a) for a in arguments], prog_name="tuwen", standalone_mode=False))
+        sys.stderr.flush()
+        out, err = streams[0].getvalue(), streams[1].getvalue()
+    return Result(runner, out, err, out + err, None, code, None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with the architecture's weights, and others of the same shape."""
+    folder = tmp_path_factory.mktemp("export")
+    config = folder / f"{NAME}.json"
+    config.write_text(json.dumps(CONFIG))
+    import_open_clip().add_model_config(config)
+    for name, seed in (("right", 0), ("wrong", 1)):
+        towers = load(NAME, seed=seed)
+        torch.save({**towers.weights, "logit_scale": torch.tensor(4.6052)}, folder / f"{name}.bin")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(place) -> Result:
+    arguments = ("--weights", place / "right.bin", "-o", place / "bundle", "--precision", "fp32, fp16", "--json")
+    return run("export", f"openclip:{NAME}", *arguments, "--name", "tiny")
+
+
+def test_export(exported, place) -> None:
+    assert exported.exit_code == 0, exported.output
+    document = json.loads(exported.stdout)
+    bundle = read_bundle(place / "bundle")
+    assert document["fingerprint"] == bundle.manifest.fingerprint()
+    assert (document["model"], document["precisions"], document["cut_exact"]) == ("tiny", ["fp32", "fp16"], True)
+    assert bundle.manifest.source == f"openclip:{NAME}/right.bin"
+    assert bundle.manifest.scoring.scale == pytest.approx(100, rel=1e-4)
+    assert all(check["passed"] for check in document["checks"])
+    assert {check["stage"] for check in document["checks"]} == {
+        "pixels",
+        "tokens",
+        "image",
+        "text",
+        "similarity",
+        "labels",
+    }
+    assert document["peak_mib"] > 100
+    assert "simplification" in exported.stderr
+
+
+def test_verify_against_the_checkpoint(exported, place) -> None:
+    right = run("verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "right.bin")
+    assert right.exit_code == 0, right.output
+    assert right.stdout.splitlines()[-1] == "tiny: passed"
+    wrong = run(
+        "verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "wrong.bin", "--json"
+    )
+    assert wrong.exit_code == 1
+    document = json.loads(wrong.stdout)
+    assert not document["passed"]
+    assert {check["stage"] for check in document["checks"] if not check["passed"]} >= {
+        "image",
+        "text",
+        "similarity",
+    }
+
+
+def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path) -> None:
+    from tuwen.export.samples import built_in
+
+    for number, image in enumerate(built_in().images[:3]):
+        image.save(tmp_path / f"{number}.png")
+    (tmp_path / "captions.txt").write_text("一只狗\n\na cat\nnight\n", encoding="utf-8")
+    result = run("verify", place / "bundle", "--images", tmp_path, "--texts", tmp_path / "captions.txt", "--json")
+    assert result.exit_code == 0, result.output
+    stages = {
+        (check["stage"], check["runtime"], check["precision"]) for check in json.loads(result.stdout)["checks"]
+    }
+    assert {("image", "openvino", "fp16"), ("labels", "onnxruntime", "fp32")} <= stages
+    assert not any(stage == "pixels" for stage, _, _ in stages), "its own pixels prove nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("export", "clip", "-o", "b"), 2, "'clip' names no checkpoint: write openclip:ARCHITECTURE"),
+        (("export", "openclip:ViT-B-32", "-o", "b"), 2, "needs the file of its weights: add --weights FILE"),
+        (("verify", "nowhere"), 1, "the model nowhere is not on this machine"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(arguments, code, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_picture_is_not_enough(exported, place, tmp_path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    result = run("verify", place / "bundle", "--images", tmp_path)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "tuwen: error: 1 pictures were given to verify on; at least 2 are needed\n",
+    )
+
+
+def test_weights_without_their_architecture(exported, place) -> None:
+    result = run("verify", place / "bundle", "--weights", place / "right.bin")
+    assert result.exit_code == 2
+    assert "add --against SOURCE" in result.stderr
