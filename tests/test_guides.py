@@ -4,6 +4,7 @@ The guides speak of a person's own photos and model; here the packaged gallery a
 English pages are run: `test_docs.py` sees to it that the examples of both languages are the same.
 """
 
+import json
 import os
 import re
 import shutil
@@ -55,3 +56,40 @@ def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, st
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+
+
+def shape(value: object) -> object:
+    """What a JSON value is made of: the names in it, and what stands below each; a list is its first item."""
+    if isinstance(value, dict):
+        return {name: shape(below) for name, below in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def written_shapes() -> dict[str, object]:
+    """Heading -> the shape that stands below it on the page; a name without a value is one whose value is plain."""
+    page = (GUIDES / "json.md").read_text(encoding="utf-8")
+    found = re.findall(r"^## (.*?)\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    return {heading: json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", text)) for heading, text in found}
+
+
+@pytest.mark.journey
+def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(photos / "more", tmp_path / "more")
+    (tmp_path / "more" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    index = ["--index", "i.tuwen"]
+    commands = {
+        "index build, add, remove": ["index", "build", "more", *index],
+        "index info": ["index", "info", *index],
+        "index list": ["index", "list", *index],
+        "search": ["search", "a cat", *index],
+        "classify": ["classify", "more", "--labels", "cat,dog"],
+        "demo": ["demo", "-k", "1"],
+        "doctor": ["doctor"],
+    }
+    printed = {}
+    for heading, words in commands.items():
+        command = [sys.executable, "-m", "tuwen", *words, "--json"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 3), done.stderr
+        printed[heading] = shape(json.loads(done.stdout))
+    assert printed == written_shapes()

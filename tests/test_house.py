@@ -115,7 +115,8 @@ SEARCH = """
 import sys
 from tuwen.cli.main import tuwen
 from tuwen.demo import demo_gallery
-for line in (["index", "build", str(demo_gallery()), "--model", "demo"], ["search", "a red heart"]):
+food = str(demo_gallery() / "food-and-drink")
+for line in (["index", "build", food, "--model", "demo"], ["search", "a red apple"]):
     tuwen.main([*line, "--index", sys.argv[1]], standalone_mode=False)
 """
 
