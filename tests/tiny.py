@@ -86,6 +86,43 @@ def vision_graph(
     return graph(nodes, [pixels], "image_embeds", weights, *extra)
 
 
+def kept(name: str, causal: bool, masked: bool, wide: bool) -> tuple[list[Any], dict[str, Any]]:
+    """(batch, length) of 1 and 0: which positions the text tower reads."""
+    if masked:
+        return [helper.make_node("Cast", ["attention_mask"], ["kept"], to=TensorProto.FLOAT)], {}
+    one = {"first": np.array(1.0, np.float32)}
+    if not causal:
+        zero = {"zero": np.array(0.0, np.float32)}
+        nodes = [
+            helper.make_node("Cast", [name], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["floats", "zero"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "first"], ["kept"]),
+        ]
+        return nodes, one | zero
+    nodes = [
+        helper.make_node("Equal", [name, "end"], ["is_end"]),
+        helper.make_node("Cast", ["is_end"], ["ends"], to=TensorProto.FLOAT),
+        helper.make_node("CumSum", ["ends", "one_axis"], ["number"]),
+        helper.make_node("Equal", ["number", "first"], ["is_first"]),
+        helper.make_node("Cast", ["is_first"], ["firsts"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["ends", "firsts"], ["kept"]),
+    ]
+    return nodes, one | {"end": np.array(END, dtype=np.int64 if wide else np.int32)}
+
+
+def words(name: str, token_types: bool) -> tuple[list[Any], dict[str, Any]]:
+    """(batch, length, WIDTH): the embeddings."""
+    nodes = [helper.make_node("Gather", ["table", name], ["words" if token_types else "embedded"])]
+    weights: dict[str, Any] = {"table": numbers(3, VOCABULARY, WIDTH)}
+    if token_types:
+        nodes += [
+            helper.make_node("Gather", ["types", "token_type_ids"], ["typed"]),
+            helper.make_node("Add", ["words", "typed"], ["embedded"]),
+        ]
+        weights["types"] = numbers(4, 2, WIDTH)
+    return nodes, weights
+
+
 def text_graph(
     *,
     batch: int | str = "n",
@@ -100,56 +137,28 @@ def text_graph(
     """(batch, length) -> (n, DIM).
 
     Causal: read at the first end token, so what pads a text is never seen, not even more end tokens. Masked: the
-    mean over what the mask leaves.
-    Neither: the mean over all, padding included. `wide`: int64, else int32.
+    sum over what the mask leaves. Neither: the sum over all, padding included. `wide`: int64, else int32.
     """
     kind = TensorProto.INT64 if wide else TensorProto.INT32
     ports = [name, *(["attention_mask"] if masked else []), *(["token_type_ids"] if token_types else [])]
     inputs = [helper.make_tensor_value_info(port, kind, [batch, length]) for port in ports]
-    nodes = [helper.make_node("Gather", ["table", name], ["words"])]
-    weights: dict[str, Any] = {
-        "table": numbers(3, VOCABULARY, WIDTH),
-        "one": np.array([1]),
-        "minus": np.array([-1]),
-    }
-    if masked:
-        nodes.append(helper.make_node("Cast", ["attention_mask"], ["kept"], to=TensorProto.FLOAT))
-    elif causal:
-        weights |= {"end": np.array(END, dtype=np.int64 if wide else np.int32), "first": np.array(1.0, np.float32)}
-        nodes += [
-            helper.make_node("Equal", [name, "end"], ["is_end"]),
-            helper.make_node("Cast", ["is_end"], ["ends"], to=TensorProto.FLOAT),
-            helper.make_node("CumSum", ["ends", "one_axis"], ["number"]),
-            helper.make_node("Equal", ["number", "first"], ["is_first"]),
-            helper.make_node("Cast", ["is_first"], ["firsts"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["ends", "firsts"], ["kept"]),
-        ]
-    else:
-        weights |= {"zero": np.array(0.0, np.float32), "unit": np.array(1.0, np.float32)}
-        nodes += [
-            helper.make_node("Cast", [name], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["floats", "zero"], ["zeros"]),
-            helper.make_node("Add", ["zeros", "unit"], ["kept"]),
-        ]
-    if token_types:
-        nodes += [
-            helper.make_node("Gather", ["types", "token_type_ids"], ["typed"]),
-            helper.make_node("Add", ["words", "typed"], ["both"]),
-        ]
-        weights["types"] = numbers(4, 2, WIDTH)
-    source = "both" if token_types else "words"
-    nodes += [
-        helper.make_node("CumSum", [source, "one_axis"], ["sums"])
-        if causal and not masked
-        else helper.make_node("Identity", [source], ["sums"]),
+    (first, table), (second, constants) = words(name, token_types), kept(name, causal, masked, wide)
+    adding_up = causal and not masked
+    nodes = [
+        *first,
+        *second,
+        helper.make_node(
+            "CumSum" if adding_up else "Identity", ["embedded", "one_axis"][: 1 + adding_up], ["sums"]
+        ),
         helper.make_node("Tanh", ["sums"], ["states"]),
-        helper.make_node("Unsqueeze", ["kept", "minus"], ["column"]),
+        helper.make_node("Unsqueeze", ["kept", "last"], ["column"]),
         helper.make_node("Mul", ["states", "column"], ["chosen"]),
         helper.make_node("ReduceSum", ["chosen", "one"], ["pooled"], keepdims=0),
         helper.make_node("MatMul", ["pooled", "out"], ["embeds" if normalised else "text_embeds"]),
         *(unit("embeds", "text_embeds") if normalised else []),
     ]
-    weights |= {"out": numbers(5, WIDTH, DIM), "one_axis": np.array(1), "last": np.array([-1])}
+    weights = table | constants | {"out": numbers(5, WIDTH, DIM), "one_axis": np.array(1), "one": np.array([1])}
+    weights["last"] = np.array([-1])
     used = {port for node in nodes for port in node.input}
     return graph(nodes, inputs, "text_embeds", {key: value for key, value in weights.items() if key in used})
 

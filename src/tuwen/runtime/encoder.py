@@ -4,8 +4,7 @@ Knows a bundle and two sessions, one per tower, opened when first needed. Does n
 what vectors are for.
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
 from tuwen.prepare.images import Picture, reading_for
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
-from tuwen.runtime.batches import IMAGES, filled, image_batches, text_batches
+from tuwen.runtime.batches import IMAGES, image_batches, text_batches
 from tuwen.runtime.decoding import AnyImage, decode
-from tuwen.runtime.session import Port, Session
+from tuwen.runtime.session import Port
+from tuwen.runtime.tower import LazyTower, OpenSession, is_mask
 from tuwen.types import Pixels, Rejected, Tokens, Vectors
 
 MAX_PIXELS = 178_956_970
@@ -43,7 +42,7 @@ class Encoder:
     def __init__(
         self,
         bundle: Bundle,
-        open_session: Callable[[Tower], Session],
+        open_session: OpenSession,
         *,
         precision: str,
         max_pixels: int = MAX_PIXELS,
@@ -53,7 +52,7 @@ class Encoder:
 
         Args:
             bundle: the model.
-            open_session: loads a tower; called once for each that is used.
+            open_session: loads a tower; called at most once for each, when it is first used.
             precision: what the image tower will compute in.
             max_pixels: `encode_images` rejects a picture of more.
             exact_decode: whether `encode_images` decodes JPEGs at full scale.
@@ -66,9 +65,8 @@ class Encoder:
         self.image_spec: ImageSpec = manifest.image
         self.text_spec: TextSpec = manifest.text
         self._bundle = bundle
-        self._open_session = open_session
-        self._sessions: dict[Tower, Session] = {}
-        self._lock = threading.RLock()
+        self._vision = LazyTower(bundle, "vision", open_session)
+        self._text = LazyTower(bundle, "text", open_session)
         self._reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
 
     @property
@@ -139,10 +137,9 @@ class Encoder:
             raise InvalidInput(f"pixels are of shape {pixels.shape}; {self.name} wants (n, 3, {height}, {width})")
         vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
         if len(pixels):
-            session = self._session("vision")
-            port = _only(session.inputs, 4, "vision", self._bundle)
+            port = self._vision.pixel_port()
             for rows in image_batches(len(pixels), port.shape[0]):
-                vectors[rows] = self._run("vision", session, {port: pixels[rows]})
+                vectors[rows] = _unit(self._vision, {port: pixels[rows]})
         return vectors
 
     def encode_tokens(self, tokens: Tokens) -> Vectors:
@@ -156,60 +153,31 @@ class Encoder:
         """
         vectors = np.empty((len(tokens.ids), self.dim), dtype=np.float32)
         if len(tokens.ids):
-            session = self._session("text")
-            extra = [port for port in session.inputs if "mask" in port.name or "token_type" in port.name]
-            ids = _only([port for port in session.inputs if port not in extra], 2, "text", self._bundle)
-            for batch in text_batches(tokens, self.text_spec, (ids.shape[0], ids.shape[1])):
+            port, beside = self._text.text_ports()
+            for batch in text_batches(tokens, self.text_spec, (port.shape[0], port.shape[1])):
                 zeros = np.zeros_like(batch.mask)
-                feeds = {ids: batch.ids} | {port: batch.mask if "mask" in port.name else zeros for port in extra}
-                vectors[batch.rows] = self._run("text", session, feeds)
+                feeds = {port: batch.ids} | {more: batch.mask if is_mask(more) else zeros for more in beside}
+                vectors[batch.rows] = _unit(self._text, feeds)
         return vectors
-
-    def _run(self, tower: Tower, session: Session, feeds: dict[Port, NDArray[Any]]) -> Vectors:
-        rows = len(next(iter(feeds.values())))
-        ready = {
-            port.name: np.ascontiguousarray(filled(value, port.shape[0]), dtype=port.dtype)
-            for port, value in feeds.items()
-        }
-        output = session.run(ready)[:rows]
-        if output.shape != (rows, self.dim):
-            raise BundleInvalid(
-                f"the {tower} tower of {self._bundle.folder} gives {output.shape[1:]} numbers a row, "
-                f"not the {self.dim} that its manifest says"
-            )
-        return _unit(output, f"the {tower} tower of {self.name} on {session.runtime} {session.device}")
-
-    def _session(self, tower: Tower) -> Session:
-        with self._lock:
-            if tower not in self._sessions:
-                self._sessions[tower] = self._open_session(tower)
-            return self._sessions[tower]
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self._bundle.tokenizer, self.text_spec)
 
 
-def _only(ports: Sequence[Port], axes: int, tower: Tower, bundle: Bundle) -> Port:
-    """The one input that carries the pictures or texts."""
-    if len(ports) != 1 or len(ports[0].shape) != axes:
-        found = ", ".join(f"{port.name}{list(port.shape)}" for port in ports)
-        raise BundleInvalid(f"the {tower} tower of {bundle.folder} wants inputs that tuwen does not know: {found}")
-    return ports[0]
-
-
-def _unit(output: NDArray[np.float32], where: str) -> Vectors:
-    """Rows of length 1.
+def _unit(tower: LazyTower, feeds: Mapping[Port, NDArray[Any]]) -> Vectors:
+    """Run a tower; its rows brought to length 1.
 
     Raises:
-        InvalidVectors: a row is not finite or zero; it has no direction.
+        InvalidVectors: a row is not finite, or zero: it has no direction.
     """
+    output = tower.run(feeds)
     lengths = np.linalg.norm(output.astype(np.float64), axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if len(bad):
         raise InvalidVectors(
-            f"{where} gave no usable vector for {len(bad)} of {len(output)} inputs (first: {bad[0]}): numbers that "
-            "are not finite, or all zero; if the input is sound, ask for --precision fp32 or another --runtime"
+            f"{tower.name} gave no usable vector for {len(bad)} of {len(output)} inputs (first: {bad[0]}): numbers "
+            "that are not finite, or all zero; if the input is sound, ask for --precision fp32 or another --runtime"
         )
     unit: Vectors = (output / lengths).astype(np.float32)
     return unit
