@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from tuwen.bundle.manifest import Precision
 from tuwen.cli import options, proof
 from tuwen.cli.command import Command
 from tuwen.cli.output import emit
 from tuwen.extras import require
+
+if TYPE_CHECKING:
+    from tuwen.bundle.bundle import Bundle
+    from tuwen.bundle.manifest import Precision
 
 
 @click.command(
@@ -59,28 +62,33 @@ def export(
     start = monotonic()
     with proof.steps_shown():
         towers = load_source(source, weights)
-        towers = replace(towers, name=name or towers.name)
-        precisions = cast(Sequence[Precision], [part.strip() for part in precision.split(",")])
-        bundle = to_bundle(towers, output, precisions, given(images, texts))
-    manifest, reports = bundle.manifest, bundle.manifest.verify.values()
-    document = {
-        "bundle": str(output),
-        "model": manifest.name,
-        "fingerprint": manifest.fingerprint(),
-        "precisions": list(bundle.precisions),
-        "dim": manifest.dim,
-        "cut_exact": manifest.text.cut_exact,
-        "facts": manifest.facts,
-        "seconds": monotonic() - start,
-        "peak_mib": peak_mib(),
-        "checks": proof.as_documents(reports),
-    }
-    if as_json:
-        emit(document)
-    else:
-        proof.show_checks(reports)
-        click.echo(f"\n{output}: {manifest.name}, {manifest.dim} numbers a vector, {', '.join(bundle.precisions)}")
-        click.echo(f"{document['seconds']:.0f} s, at most {document['peak_mib']:,.0f} MiB of memory")
+        precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
+        bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
+    _show(bundle, seconds=monotonic() - start, as_json=as_json)
+
+
+def _show(bundle: "Bundle", *, seconds: float, as_json: bool) -> None:
+    manifest, peak = bundle.manifest, peak_mib()
+    if not as_json:
+        proof.show_checks(manifest.verify.values())
+        precisions = ", ".join(bundle.precisions)
+        click.echo(f"\n{bundle.folder}: {manifest.name}, {manifest.dim} numbers a vector, {precisions}")
+        click.echo(f"{seconds:.0f} s" + ("" if peak is None else f", at most {peak:,.0f} MiB of memory"))
+        return
+    emit(
+        {
+            "bundle": str(bundle.folder),
+            "model": manifest.name,
+            "fingerprint": manifest.fingerprint(),
+            "precisions": list(bundle.precisions),
+            "dim": manifest.dim,
+            "cut_exact": manifest.text.cut_exact,
+            "facts": manifest.facts,
+            "seconds": seconds,
+            "peak_mib": peak,
+            "checks": proof.as_documents(manifest.verify.values()),
+        }
+    )
 
 
 def peak_mib() -> float | None:

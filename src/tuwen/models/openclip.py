@@ -62,18 +62,23 @@ def load(
         _load_weights(model, weights, architecture)
     preprocessing["size"] = model.visual.image_size
     checkpoint = tag or (weights.name if weights else f"random-{seed}")
-    tokenizer, to_tokens = _tokenizer(architecture, config["text_cfg"])
+    return _towers(f"{architecture}/{checkpoint}", model, preprocessing, config["text_cfg"])
+
+
+def _towers(name: str, model: Any, preprocessing: Mapping[str, Any], text_config: Mapping[str, Any]) -> Towers:  # noqa: ANN401
+    """What the model and its configuration say."""
+    tokenizer, to_tokens = _tokenizer(name, text_config)
     return Towers(
-        name=f"{architecture}/{checkpoint}",
+        name=name,
         family="openclip",
-        source=f"openclip:{architecture}/{checkpoint}",
+        source=f"openclip:{name}",
         vision=_First(model.visual),
         text=_First(_short_inputs(model.text)),
         image_spec=_image_spec(preprocessing),
-        text_spec=_text_spec(config["text_cfg"]),
+        text_spec=_text_spec(text_config),
         scoring=_scoring(model),
         tokenizer=tokenizer,
-        weights={name: t for name, t in model.state_dict().items() if name.startswith(("visual.", "text."))},
+        weights={key: tensor for key, tensor in model.state_dict().items() if key.startswith(("visual.", "text."))},
         to_pixels=_reference_pixels(preprocessing),
         to_tokens=to_tokens,
     )
@@ -243,15 +248,15 @@ def _reference_pixels(preprocessing: Mapping[str, Any]) -> ToPixels:
     return to_pixels
 
 
-def _tokenizer(architecture: str, text_config: Mapping[str, Any]) -> tuple[bytes, ToTokens]:
+def _tokenizer(name: str, text_config: Mapping[str, Any]) -> tuple[bytes, ToTokens]:
     """The `tokenizer.json` and open_clip's own tokenizer beside it.
 
     Raises:
         InvalidInput: the architecture's tokenizer is not part of the package.
     """
-    if text_config.get("hf_tokenizer_name") or "siglip" in architecture.lower():
+    if text_config.get("hf_tokenizer_name") or "siglip" in name.lower():
         raise InvalidInput(
-            f"{architecture} needs the tokenizer {text_config.get('hf_tokenizer_name', 'of SigLIP')}, "
+            f"{name} needs the tokenizer {text_config.get('hf_tokenizer_name', 'of SigLIP')}, "
             "which open_clip does not carry; choose an architecture with CLIP's own tokenizer"
         )
     from open_clip.tokenizer import SimpleTokenizer, default_bpe
