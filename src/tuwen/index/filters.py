@@ -81,7 +81,7 @@ def parse(where: str) -> Condition:
         if depth(condition) > DEEPEST:
             raise RecursionError
     except UnexpectedInput as error:
-        _refuse_names(where, error)
+        _refuse_names(where)
         _refuse_syntax(where, error)
     except RecursionError:
         raise InvalidInput(f"the filter has conditions within conditions, more than {DEEPEST} deep") from None
@@ -185,12 +185,12 @@ class _Reader:
         raise InvalidInput(f"the filter {_place(self._where, token.start_pos or 0)}: {reason}")
 
 
-def _refuse_names(where: str, error: "UnexpectedInput") -> None:
-    """A name that is not known says more than what is wrong behind it."""
+def _refuse_names(where: str) -> None:
+    """A name that is not known says more than that something does not fit."""
     from lark.exceptions import UnexpectedInput
 
     with suppress(UnexpectedInput):
-        for token in _parser().lex(where[: error.pos_in_stream]):
+        for token in _parser().lex(where):
             if token.type == "NAME":
                 _Reader(where).kind(token)
 

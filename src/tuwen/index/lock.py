@@ -1,7 +1,8 @@
 """One process at a time holds an index. Who comes second waits, and is told who the first is.
 
 Knows the lock and its holder. Does not know what it guards. The lock is the system's own on an open file: it ends
-with its process, however that ends. What the holder wrote beside it is read only while the lock is held.
+with its process, however that ends, unless that has forked. What the holder wrote beside it is read only while the
+lock is held.
 """
 
 import errno
@@ -29,18 +30,11 @@ if sys.platform == "win32":  # pragma: no cover
     def _try(handle: int) -> None:
         os.lseek(handle, 0, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-
-    def _undo(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
     def _try(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _undo(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +87,6 @@ class Lock:
         if self._file is None:
             return
         (self._folder / "lock.json").unlink(missing_ok=True)
-        _undo(self._file.fileno())  # closing is not enough where the process has forked: the child has it open too
         self._file.close()
         self._file = None
 
@@ -113,7 +106,7 @@ class Lock:
             host=socket.gethostname(),
             token=_TOKEN,
             command=command if len(command) <= 80 else f"{command[:79]}…",
-            since=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+            since=datetime.now().isoformat(sep=" ", timespec="seconds"),
         )
         text = json.dumps(asdict(holder))
         (self._folder / "lock.json").write_text(text, encoding="utf-8")

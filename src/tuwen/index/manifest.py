@@ -42,8 +42,8 @@ class Manifest(BaseModel):
     dim: int
     """the length of a vector"""
     root: str
-    """the collection's folder, that keys are relative to: absolute; or relative to the index, where one of the two is
-    in the other's parent folder, so that both can be moved together"""
+    """the collection's folder, that keys are relative to: absolute; or relative to the index, where one of the two
+    is in the other's parent folder, so that both can be moved together"""
     precisions: tuple[str, ...] = ()
     """what the model computed in, of all rows that were ever written"""
     created: str

@@ -1,5 +1,6 @@
 """Payloads that come back from a shard as they went in. Knows how a shard writes numbers; does not know shards."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,9 @@ def from_stored(stored: Mapping[str, Any] | None) -> Payload:
 
 
 def rounded(value: float) -> float:
-    """A float to 15 digits, as it is filtered by."""
-    return float(f"{value:.15g}")
+    """A float to 15 digits, as it is filtered by; the very largest cannot be rounded up."""
+    short = float(f"{value:.15g}")
+    return short if math.isfinite(short) else value
 
 
 def _survives(value: float) -> bool:

@@ -1,0 +1,59 @@
+"""A model that needs no bundle, rows that need no pictures, and an empty index to copy.
+
+Every write to an index waits for the disk a hundred times. Tests that are not about that keep theirs in memory,
+where the system has such a folder.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from making import DIM, FakeModel
+
+from tuwen.index.index import Index
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory if there is one, else on the disk."""
+    fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tuwen-tests-", dir=fast) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def empty(memory: Path) -> Path:
+    folder = memory / "photos.tuwen"
+    Index.create(folder, encoder=FakeModel(dim=DIM)).close()
+    return folder
+
+
+@pytest.fixture
+def folder(empty: Path, memory: Path) -> Iterator[Path]:
+    """A new index's folder, closed."""
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        yield copied(empty, Path(place) / "photos.tuwen")
+
+
+@pytest.fixture
+def index(folder: Path, model: FakeModel) -> Iterator[Index]:
+    with Index.open(folder, encoder=model) as index:
+        yield index
+
+
+def copied(source: Path, target: Path) -> Path:
+    """Copy a folder, holes as holes: a shard's log is 64 MB long and mostly empty."""
+    if shutil.which("cp") is None:
+        shutil.copytree(source, target)
+    else:
+        subprocess.run(["cp", "-R", source, target], check=True)
+    return target

@@ -1,0 +1,447 @@
+"""What callers of an index rely on, with the real store."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import pytest
+from making import DIM, FakeModel, payload, row, rows, unit, vectors
+
+from tuwen.errors import (
+    IndexFault,
+    IndexInvalid,
+    IndexLocked,
+    IndexNotFound,
+    InvalidInput,
+    InvalidVectors,
+    WrongModel,
+)
+from tuwen.index.index import Index
+from tuwen.types import Row
+
+
+def paths(hits) -> list[str]:
+    return [str(hit.payload["path"]) for hit in hits]
+
+
+def exact(made: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return made.astype(np.float64) @ query.astype(np.float64)
+
+
+# Search
+
+
+def test_scores_are_the_exact_cosines_best_first(index: Index) -> None:
+    made = rows(300)
+    index.upsert(made)
+    query = vectors(1, seed=9)[0]
+    cosines = exact(np.stack([it.vector for it in made]), query)
+    hits = index.search(query, k=300)
+    assert paths(hits) == [made[i].key for i in np.argsort(-cosines)]
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines)[::-1], atol=1e-6)
+
+
+def test_a_hit_has_the_row_s_id_and_its_whole_payload(index: Index) -> None:
+    index.upsert([row("2023/猫.jpg", bytes=7)])
+    (hit,) = index.search(vectors(1, seed=3)[0])
+    assert hit.payload == payload("2023/猫.jpg", bytes=7)
+    assert hit.id == str(uuid5(NAMESPACE_URL, "2023/猫.jpg")) == "495f5a39-a355-581c-a73d-04ff027a32c1"
+
+
+def test_a_vector_finds_itself_with_a_score_of_1(index: Index) -> None:
+    made = rows(50)
+    index.upsert(made)
+    for it in made[::7]:
+        hit = index.search(it.vector, k=1)[0]
+        assert hit.payload["path"] == it.key
+        assert 1 - 1e-6 <= hit.score <= 1
+
+
+def test_equal_scores_stand_by_key(index: Index) -> None:
+    same = vectors(1)[0]
+    keys = ["b", "a", "ä", "0", "c/1", "Z"]
+    index.upsert([row(key, same) for key in keys])
+    hits = index.search(same, k=10)
+    assert paths(hits) == sorted(keys)
+    assert len({hit.score for hit in hits}) == 1
+
+
+def test_a_vector_of_almost_length_1_scores_as_of_length_1(index: Index) -> None:
+    made = vectors(2)
+    index.upsert([row("a", (made[0] * 1.0009).astype(np.float32))])
+    (hit,) = index.search((made[1] * 0.9991).astype(np.float32))
+    assert hit.score == pytest.approx(float(exact(made[:1], made[1])[0]), abs=1e-6)
+
+
+def test_k_and_min_score(index: Index) -> None:
+    made = rows(20)
+    index.upsert(made)
+    query = made[0].vector
+    everything = index.search(query, k=1000)
+    assert len(everything) == 20
+    assert index.search(query, k=3) == everything[:3]
+    assert index.search(query, k=20, min_score=everything[4].score) == everything[:5]
+    assert index.search(query, min_score=1.5) == []
+    assert len(index.search(query, k=20, min_score=-1.0)) == 20
+
+
+def test_an_empty_index_finds_nothing(index: Index) -> None:
+    assert index.search(vectors(1)[0], k=5) == []
+    assert index.search(vectors(1)[0], k=5, where="width > 3", exact=True) == []
+    assert list(index.list()) == []
+    assert index.info().rows == 0
+    index.optimize()
+
+
+NONSENSE = [
+    ({"k": 0}, "k is 0"),
+    ({"k": -3}, "k is -3"),
+    ({"min_score": float("nan")}, "min_score"),
+    ({"where": "widht > 3"}, "widht"),
+]
+
+
+@pytest.mark.parametrize(("words", "place"), NONSENSE)
+def test_a_search_for_nonsense_is_refused(index: Index, words, place: str) -> None:
+    with pytest.raises(InvalidInput, match=place):
+        index.search(vectors(1)[0], **words)
+
+
+def test_a_filter_keeps_to_its_rows(index: Index) -> None:
+    made = rows(200)
+    index.upsert(made)
+    hits = index.search(made[0].vector, k=500, where='folder == "3" and width >= 200')
+    wanted = {it.key for it in made if it.payload["folder"] == "3" and it.payload["width"] >= 200}
+    assert set(paths(hits)) == wanted
+    assert index.search(made[0].vector, where='folder == "nowhere"') == []
+
+
+# Vectors and payloads that are refused
+
+
+BAD_VECTORS = [
+    (np.ones(DIM, np.float64) / np.sqrt(DIM), "float64"),
+    (np.ones(DIM + 1, np.float32), r"\(25,\)"),
+    (np.ones((1, DIM), np.float32), r"\(1, 24\)"),
+    (np.full(DIM, np.nan, np.float32), "finite"),
+    (np.array([np.inf] + [0.0] * (DIM - 1), np.float32), "finite"),
+    (np.full(DIM, 3e38, np.float32), "length"),
+    (np.zeros(DIM, np.float32), "length 0"),
+    ((unit(np.ones(DIM)) * 1.002).astype(np.float32), "length 1.002"),
+    ([1.0] + [0.0] * (DIM - 1), "list"),
+]
+
+
+@pytest.mark.parametrize(("vector", "why"), BAD_VECTORS, ids=[why for _, why in BAD_VECTORS])
+def test_a_bad_vector_is_refused_and_its_row_named(index: Index, vector, why: str) -> None:
+    with pytest.raises(InvalidVectors, match=rf"query.*{why}"):
+        index.search(vector)
+    with pytest.raises(InvalidVectors, match=rf"'bad\.jpg'.*{why}"):
+        index.upsert([row("good.jpg"), Row("bad.jpg", vector, payload("bad.jpg"))])
+    assert index.info().rows == 0, "nothing of the batch is written"
+
+
+BAD_PAYLOADS = [
+    ({"width": "640"}, "width"),
+    ({"width": 1.5}, "width"),
+    ({"width": True}, "bool"),
+    ({"name": 3}, "name"),
+    ({"modified": float("nan")}, "finite"),
+    ({"bytes": 2**63}, "64 bits"),
+    ({"name": "\udcff"}, "UTF-8"),
+    ({"note": None}, "NoneType"),
+    ({"note": ["a"]}, "list"),
+    ({"_exact": 1}, "begin with _"),
+    ({"path": "other"}, "same"),
+]
+
+
+@pytest.mark.parametrize(("facts", "why"), BAD_PAYLOADS, ids=[str(facts) for facts, _ in BAD_PAYLOADS])
+def test_a_bad_payload_is_refused_and_its_row_named(index: Index, facts, why: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"(?s)'a\.jpg'.*{why}"):
+        index.upsert([Row("a.jpg", vectors(1)[0], {**payload("a.jpg"), **facts})])
+    assert index.info().rows == 0
+
+
+@pytest.mark.parametrize("key", ["", "\udcff.jpg"])
+def test_a_key_must_be_a_text(index: Index, key: str) -> None:
+    with pytest.raises(InvalidInput, match="key"):
+        index.upsert([Row(key, vectors(1)[0], {})])
+
+
+# Rows
+
+
+KEYS = [
+    *("a.jpg", "2023/夏/猫 & 犬.jpg", "😀.png", "caf%E9.jpg", "100%.jpg", "/abs/olute.jpg"),
+    *("x" * 4_000, "q\"u'o\\te\n\t.jpg", "e\u0301", "é", " "),
+]
+
+
+def test_keys_of_every_kind_come_back(folder: Path, model: FakeModel) -> None:
+    made = vectors(len(KEYS))
+    with Index.open(folder, encoder=model) as index:
+        index.upsert([row(key, vector) for key, vector in zip(KEYS, made, strict=True)])
+        index.optimize()
+    with Index.open(folder, encoder=model) as index:
+        assert index.payloads(KEYS) == {key: payload(key) for key in KEYS}
+        assert [it.payload["path"] for it in index.list()] == sorted(KEYS)
+        for key, vector in zip(KEYS, made, strict=True):
+            assert paths(index.search(vector, k=1)) == [key]
+        assert index.remove(KEYS) == len(KEYS)
+
+
+def test_a_key_that_is_there_is_replaced_as_a_whole(index: Index) -> None:
+    old, new = vectors(2)
+    index.upsert([Row("a", old, payload("a", note="old", width=1))])
+    index.upsert([Row("a", new, payload("a", width=2))])
+    assert index.info().rows == 1
+    assert index.payloads(["a"]) == {"a": payload("a", width=2)}
+    assert index.search(new)[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_of_one_key_twice_in_a_batch_the_last_wins(index: Index) -> None:
+    index.upsert([row("a", width=1), row("b"), row("a", width=2)])
+    assert index.info().rows == 2
+    assert index.payloads(["a"])["a"]["width"] == 2
+
+
+def test_remove_counts_what_there_was(index: Index) -> None:
+    index.upsert(rows(30))
+    assert index.remove(["0/0.jpg", "0/0.jpg", "gone.jpg", "1/1.jpg"]) == 2
+    assert index.remove(["0/0.jpg"]) == 0
+    assert index.remove([]) == 0
+    assert index.info().rows == 28
+    assert "0/0.jpg" not in {it.payload["path"] for it in index.list()}
+
+
+def test_payloads_leave_out_what_is_not_there(index: Index) -> None:
+    index.upsert(rows(5))
+    assert index.payloads(["gone", "1/1.jpg"]) == {"1/1.jpg": rows(5)[1].payload}
+    assert index.payloads([]) == {}
+
+
+def test_another_payload_leaves_the_vector(index: Index) -> None:
+    index.upsert([row("a", note="x"), row("b")])
+    index.update_payload("a", payload("a", modified=5.5))
+    assert index.payloads(["a"]) == {"a": payload("a", modified=5.5)}
+    index.update_payloads({key: payload(key, width=9) for key in ("a", "b")})
+    assert [it.payload["width"] for it in index.list()] == [9, 9]
+    assert index.search(row("a").vector)[0].score == pytest.approx(1, abs=1e-6)
+    assert len(list(index.list("width == 9"))) == 2, "the filters know of it"
+    with pytest.raises(InvalidInput, match="'gone'"):
+        index.update_payloads({"a": payload("a", width=1), "gone": payload("gone")})
+    assert index.payloads(["a"])["a"]["width"] == 9
+
+
+def test_payloads_that_lack_fields_or_have_more(index: Index) -> None:
+    index.upsert([Row("a", vectors(1)[0], {"note": "mine", "rating": 4.5}), row("b")])
+    assert index.payloads(["a"]) == {"a": {"path": "a", "note": "mine", "rating": 4.5}}
+    assert [it.payload["path"] for it in index.list("width > 0")] == ["b"]
+    assert [it.payload["path"] for it in index.list("width != 640")] == ["a"]
+
+
+def test_floats_come_back_to_the_last_bit(folder: Path, model: FakeModel) -> None:
+    times = [float(it) for it in np.random.default_rng(1).uniform(0, 2e9, size=1_000)]
+    times += [0.0, -0.0, 1e-300, 5e-324, 1.7976931348623157e308, 0.1, 1e15 + 0.3, -1.5, 1_700_000_000.0]
+    made = vectors(len(times))
+    with Index.open(folder, encoder=model) as index:
+        index.upsert([row(f"{i}", made[i], modified=time) for i, time in enumerate(times)])
+    with Index.open(folder, encoder=model) as index:
+        index.optimize()
+        stored = index.payloads([f"{i}" for i in range(len(times))])
+        assert [stored[f"{i}"]["modified"] for i in range(len(times))] == times
+        for i in range(0, 1_000, 100):
+            assert f"{i}" in [it.payload["path"] for it in index.list(f"modified == {times[i]!r}")]
+
+
+def test_one_vector_for_each_content(index: Index) -> None:
+    made = vectors(60)
+    index.upsert([row(f"{i}", made[i], content=f"content {i // 20}") for i in range(60)])
+    found = index.vectors_of(["content 2", "content 0", "none", "content 0"])
+    assert sorted(found) == ["content 0", "content 2"]
+    for content, vector in found.items():
+        assert vector.dtype == np.float32
+        assert any((vector == made[int(content[-1]) * 20 + i]).all() for i in range(20))
+    known = index.known("content 1")
+    assert known is not None
+    assert known.payload["content"] == "content 1"
+    assert index.known("none") is None
+
+
+def test_many_rows_of_one_content_hide_no_other(index: Index) -> None:
+    made = vectors(500)
+    index.upsert([row(f"{i}", made[i], content="white" if i > 3 else f"{i}") for i in range(500)])
+    assert sorted(index.vectors_of(["white", "0", "1", "2", "3"])) == ["0", "1", "2", "3", "white"]
+
+
+def test_list_is_by_key_whatever_the_order_of_writing(index: Index) -> None:
+    made = rows(2_500)
+    index.upsert(made[::-1])
+    listed = list(index.list())
+    assert [it.payload for it in listed] == [it.payload for it in sorted(made, key=lambda it: it.key)]
+    assert len({it.id for it in listed}) == 2_500
+    assert [it.payload["path"] for it in index.list("width == 107")] == ["7/1007.jpg", "7/2007.jpg", "7/7.jpg"]
+
+
+# Opening
+
+
+def test_reopened_everything_is_there(folder: Path, model: FakeModel) -> None:
+    made = rows(40)
+    with Index.open(folder, encoder=model) as index:
+        index.upsert(made)
+    with Index.open(str(folder), encoder=None) as index:
+        assert [it.payload for it in index.list()] == [it.payload for it in sorted(made, key=lambda it: it.key)]
+        assert paths(index.search(made[3].vector, k=1)) == [made[3].key]
+        assert index.remove(["0/0.jpg"]) == 1
+        with pytest.raises(InvalidInput, match="without its model"):
+            index.upsert(made)
+
+
+def test_another_model_is_refused_with_both_names(folder: Path) -> None:
+    for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
+        with pytest.raises(WrongModel, match=r"photos\.tuwen.*fake.*other"):
+            Index.open(folder, encoder=other)
+    Index.open(folder, encoder=FakeModel("renamed", precision="int8")).close()
+
+
+def test_no_index_names_the_way_to_one(tmp_path: Path, model: FakeModel) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "gone.tuwen", tmp_path, tmp_path / "file"):
+        with pytest.raises(IndexNotFound, match="tuwen index build"):
+            Index.open(place, encoder=model)
+
+
+def test_rows_that_cannot_be_read_are_invalid(folder: Path, model: FakeModel) -> None:
+    for segment in (folder / "shard" / "segments").iterdir():
+        (segment / "segment.json").write_text("{")
+    (folder / "shard" / "edge_config.json").write_text("{")
+    with pytest.raises(IndexInvalid, match=r"photos\.tuwen.*build the index again"):
+        Index.open(folder, encoder=model)
+    with pytest.raises(IndexInvalid):  # and the lock is free again
+        Index.open(folder, encoder=model, lock_timeout=0)
+
+
+def test_the_same_process_twice_is_refused_at_once(index: Index, folder: Path, model: FakeModel) -> None:
+    with pytest.raises(IndexLocked, match=r"this process has .* open already"):
+        Index.open(folder, encoder=model, lock_timeout=60)
+
+
+def test_a_closed_index_says_so(folder: Path, model: FakeModel) -> None:
+    index = Index.open(folder, encoder=model)
+    index.close()
+    index.close()
+    for call in (lambda: index.search(vectors(1)[0]), lambda: index.upsert(rows(1)), index.info, index.optimize):
+        with pytest.raises(IndexFault, match="closed"):
+            call()
+
+
+# Creating
+
+
+def test_create_makes_an_index_of_a_root(tmp_path: Path, model: FakeModel) -> None:
+    folder = tmp_path / "deep" / "er" / "photos.tuwen"
+    with Index.create(folder, encoder=model, root=tmp_path / "PHOTOS") as index:
+        assert (index.folder, index.root) == (folder, tmp_path / "PHOTOS")
+        info = index.info()
+    assert (info.index, info.rows, info.dim, info.metric, info.kind, info.model, info.fingerprint) == (
+        *(str(folder), 0, DIM, "cosine", "hnsw", "fake", "0123456789abcdef"),
+    )
+    assert [path.name for path in folder.parent.iterdir()] == ["photos.tuwen"]
+    with pytest.raises(InvalidInput, match="already"):
+        Index.create(folder, encoder=model)
+
+
+def test_create_touches_nothing_that_is_there(tmp_path: Path, model: FakeModel) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "photo.jpg").write_bytes(b"mine")
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("full", "file", "link"):
+        with pytest.raises(InvalidInput, match="not an index"):
+            Index.create(tmp_path / name, encoder=model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "link"]
+    assert (tmp_path / "full" / "photo.jpg").read_bytes() == b"mine"
+
+
+def test_bytes_grow_with_the_rows(index: Index) -> None:
+    before = index.info().bytes
+    index.upsert(rows(2_000))
+    assert index.info().bytes > before + 2_000 * DIM * 4
+
+
+# Precision
+
+
+def test_what_rows_are_computed_in_is_kept_and_mixing_is_noted(folder: Path) -> None:
+    for precision, kept, notes in (
+        ("fp32", ("fp32",), 0),
+        ("bf16", ("bf16", "fp32"), 0),
+        ("int8", ("bf16", "fp32", "int8"), 1),
+        ("fp32", ("bf16", "fp32", "int8"), 1),
+    ):
+        with Index.open(folder, encoder=FakeModel(precision=precision)) as index:
+            index.upsert([])
+            index.upsert(rows(3))
+            info = index.info()
+        assert info.precisions == kept
+        assert len(info.notes) == notes
+    assert "int8" in info.notes[0]
+    assert "bf16, fp32" in info.notes[0]
+
+
+def test_int8_alone_is_no_mixture(folder: Path) -> None:
+    with Index.open(folder, encoder=FakeModel(precision="int8")) as index:
+        index.upsert(rows(1))
+        assert index.info().notes == ()
+
+
+# Threads
+
+
+def test_calls_from_many_threads_take_turns(index: Index) -> None:
+    made = rows(400)
+    index.upsert(made[:200])
+    wrong: list[object] = []
+
+    def search(seed: int) -> None:
+        for i in range(seed, 200, 5):
+            hit = index.search(made[i].vector, k=1)[0]
+            if hit.payload["path"] != made[i].key:
+                wrong.append(hit)
+
+    def write() -> None:
+        for start in range(200, 400, 20):
+            index.upsert(made[start : start + 20])
+            index.optimize()
+
+    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(4)] + [
+        threading.Thread(target=write)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert index.info().rows == 400
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_what_a_forked_child_keeps_open_is_free_when_it_ends(folder: Path, model: FakeModel) -> None:
+    index = Index.open(folder, encoder=model)
+    child = os.fork()
+    if not child:
+        threading.Event().wait(20)
+        os._exit(0)
+    try:
+        index.close()
+        with pytest.raises(IndexLocked, match="in use by"):
+            Index.open(folder, encoder=model, lock_timeout=0.2)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    Index.open(folder, encoder=model, lock_timeout=0).close()

@@ -1,0 +1,110 @@
+"""The store finds exactly the rows that a condition means, for conditions nobody thought of."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from evaluating import holds, written
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from making import FakeModel, vectors
+
+from conftest import copied
+from tuwen.index.conditions import FIELDS, And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import parse
+from tuwen.index.index import Index
+from tuwen.types import Payload, Row
+
+WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "😀", "x" * 300)
+NUMBERS = (-1, 0, 1, 2, 3, 640, 2**31, 2**40)
+TIMES = (0.0, -1.5, 1_700_000_000.123456, 1_700_000_000.1234567, 1_700_000_000.1234569, 1.7e9, 0.1, 1e-7, 3e300)
+COUNT = 60
+
+
+def payloads() -> dict[str, Payload]:
+    """Facts of rows, some of which lack some."""
+    chance = random.Random(7)
+    kinds = {str: WORDS, int: NUMBERS, float: TIMES}
+    made = {}
+    for i in range(COUNT):
+        facts = {name: chance.choice(kinds[kind]) for name, kind in FIELDS.items() if chance.random() < 0.9}
+        made[f"{i}"] = {**facts, "path": f"{i}"}
+    return made
+
+
+ROWS = payloads()
+
+
+@pytest.fixture(scope="module")
+def filled(empty: Path, memory: Path) -> Iterator[Index]:
+    """Half of the rows as they were written, half as they are after reopening."""
+    folder = copied(empty, memory / "filled.tuwen")
+    made = [Row(key, vector, ROWS[key]) for key, vector in zip(ROWS, vectors(COUNT), strict=True)]
+    with Index.open(folder, encoder=FakeModel()) as index:
+        index.upsert(made[: COUNT // 2])
+    with Index.open(folder, encoder=FakeModel()) as index:
+        index.upsert(made[COUNT // 2 :])
+        yield index
+
+
+def compared(field: str) -> st.SearchStrategy[Condition]:
+    if FIELDS[field] is str:
+        values = st.sampled_from(WORDS) | st.text("aé猫/😀", max_size=2)
+        operators = st.sampled_from(("==", "startswith", "contains"))
+    else:
+        known = st.sampled_from(NUMBERS if FIELDS[field] is int else TIMES)
+        values = known | known.map(lambda it: it + 0.5)
+        operators = st.sampled_from(("==", "<", "<=", ">", ">="))
+    one_of = st.builds(OneOf, st.just(field), st.lists(values, max_size=3).map(tuple))
+    return st.builds(Compare, st.just(field), operators, values) | one_of
+
+
+def several(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    many = st.lists(parts, min_size=2, max_size=3).map(tuple)
+    return st.builds(Not, parts) | st.builds(And, many) | st.builds(Or, many)
+
+
+CONDITIONS = st.recursive(st.sampled_from(sorted(FIELDS)).flatmap(compared), several, max_leaves=8)
+
+
+def check(filled: Index, condition: Condition) -> None:
+    meant = sorted(key for key, payload in ROWS.items() if holds(condition, payload))
+    where = written(condition)
+    assert sorted(key for key, payload in ROWS.items() if holds(parse(where), payload)) == meant
+    hits = filled.search(vectors(1)[0], k=COUNT, where=where)
+    assert sorted(str(hit.payload["path"]) for hit in hits) == meant
+
+
+def examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@examples(100)
+@given(CONDITIONS)
+def test_a_filter_finds_the_rows_it_means(filled: Index, condition: Condition) -> None:
+    check(filled, condition)
+
+
+@pytest.mark.long
+@examples(3_000)
+@given(CONDITIONS)
+def test_three_thousand_filters_find_the_rows_they_mean(filled: Index, condition: Condition) -> None:
+    check(filled, condition)
+
+
+FOUND = [
+    'folder == "猫"',
+    "width < 2",
+    "modified <= 1700000000.123456",
+    'not name contains "a"',
+    "bytes != 0",
+]
+
+
+def test_the_rows_are_such_that_the_test_can_fail(filled: Index) -> None:
+    assert {row.payload["path"]: row.payload for row in filled.list()} == ROWS
+    for where in FOUND:
+        listed = [row.payload["path"] for row in filled.list(where)]
+        assert listed == sorted(key for key, payload in ROWS.items() if holds(parse(where), payload))
+        assert 0 < len(listed) < COUNT
