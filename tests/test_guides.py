@@ -83,6 +83,7 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "index list": ["index", "list", *index],
         "search": ["search", "a cat", *index],
         "classify": ["classify", "more", "--labels", "cat,dog"],
+        "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],
     }
@@ -92,4 +93,6 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode in (0, 3), done.stderr
         printed[heading] = shape(json.loads(done.stdout))
-    assert printed == written_shapes()
+    written = written_shapes()
+    del written["export"]  # takes a checkpoint: see tests/cli/test_export.py
+    assert printed == written
