@@ -1,4 +1,4 @@
-"""Stages that run ahead of each other: the only threads outside a server are here.
+"""Stages that run ahead of each other, in threads.
 
 A stage is a function; `ahead` maps it over a stream in order, a bounded number of items early. Stages are chained
 as generators, all drawn by one thread, so whatever stands between two stages needs no lock.
