@@ -114,8 +114,8 @@ def _session_options(package: Any, threads: int) -> Any:  # noqa: ANN401
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    # Threads spin within a run, which is fast, and not after it, where decoding and searching want the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Threads that wait burn no core: decoding, writing and searching want it (docs/log.md, 2026-11-21).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
