@@ -14,6 +14,7 @@ help:  ## list what can be made
 
 demo: $(VENV)/base  ## install without torch, index the packaged gallery, search it in several languages
 	@$(BIN)/tuwen demo
+	@echo "    . $(BIN)/activate    # first, so that the shell finds tuwen"
 
 test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
