@@ -1,4 +1,4 @@
-"""The building of a shard's graph, as a process of its own: `python -m tuwen.index.qdrant_build SHARD DIM INT8`.
+"""The building of a shard's graph, as a process: `python -m tuwen.index.qdrant_build PARENT SHARD DIM INT8`.
 
 In the process that asked for it, it would hold the interpreter for minutes: no progress, no Ctrl-C, no other
 thread. It ends with that process, however that ends (on Linux; elsewhere it finishes). Knows one shard; does not
@@ -25,7 +25,8 @@ def build(shard: Path, dim: int, *, int8: bool) -> None:
     Raises:
         IndexFault: it failed. No row is lost.
     """
-    command = [sys.executable, "-P", "-m", "tuwen.index.qdrant_build", str(shard), str(dim), str(int(int8))]
+    words = (os.getpid(), shard, dim, int(int8))
+    command = [sys.executable, "-P", "-m", "tuwen.index.qdrant_build", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -41,17 +42,15 @@ def build(shard: Path, dim: int, *, int8: bool) -> None:
 
 def main() -> None:
     """What the other process does."""
-    _end_with_parent()
-    folder, dim, int8 = sys.argv[1:]
+    parent, folder, dim, int8 = sys.argv[1:]
+    _end_with(int(parent))
     qdrant_shard.optimize(Path(folder), int(dim), int8=int8 == "1")
 
 
-def _end_with_parent() -> None:
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
         sys.exit("the process that asked for this has ended")
 
 
