@@ -57,7 +57,7 @@ class Terminal:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
-        self.record = folder / ".record"
+        self.record = home / f"{folder.name}.record"
         hooks = home / "hooks"
         hooks.mkdir(exist_ok=True)
         (hooks / "sitecustomize.py").write_text(RECORDER)
@@ -120,7 +120,7 @@ def terminal(tmp_path: Path, home: Path):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, home: Path, bundle: Path):
-    """A folder that a module's tests share, with `PHOTOS/` and its index `photos.tuwen`: to look at, not to change."""
+    """A folder that a module's tests share: `PHOTOS/` and its index `photos.tuwen`, to look at, not to change."""
     desk = Terminal(tmp_path_factory.mktemp("desk"), home)
     colours.make_photos(desk.folder / "PHOTOS")
     desk.type("index", "build", "PHOTOS/", "--index", "photos.tuwen", "--model", bundle)

@@ -20,7 +20,7 @@ from tuwen.types import Rejected
 
 if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.classify import Classified
+    from tuwen.tasks.classify import Classified, Label
     from tuwen.tasks.labels import LabelVectors
 
 
@@ -137,12 +137,14 @@ def _classify(
 def _show(done: "Sequence[Classified]") -> None:
     """All labels of one picture; the best label of each of several."""
     if len(done) == 1:
-        rows = [(f"{x.probability:.4f}", f"{x.cosine:.3f}", x.label) for x in done[0].labels]
-        table(("probability", "cosine", "label"), rows, numbers=(0, 1))
-        return
-    best = [(item.labels[0], item.path) for item in done]
-    rows = [(f"{x.probability:.4f}", f"{x.cosine:.3f}", x.label, path) for x, path in best]
-    table(("probability", "cosine", "label", "path"), rows, numbers=(0, 1))
+        table(("probability", "cosine", "label"), map(_cells, done[0].labels), numbers=(0, 1))
+    else:
+        best = [(*_cells(item.labels[0]), item.path) for item in done]
+        table(("probability", "cosine", "label", "path"), best, numbers=(0, 1))
+
+
+def _cells(label: "Label") -> tuple[str, str, str]:
+    return f"{label.probability:.4f}", f"{label.cosine:.3f}", label.label
 
 
 def _write(done: "Sequence[Classified]", file: Path) -> None:

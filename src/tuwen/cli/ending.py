@@ -31,7 +31,7 @@ def exit_code(run: Callable[[], object]) -> int:
     try:
         code = run()
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _ended(error)
     return code if isinstance(code, int) else 0
 
@@ -44,7 +44,7 @@ def _ended(error: BaseException) -> int:
     elif isinstance(error, click.Abort | KeyboardInterrupt):
         say("stopped")
         code = INTERRUPTED
-    elif isinstance(error, BrokenPipeError):
+    elif isinstance(error, BrokenPipeError | SystemExit):  # click exits where a pipe is closed, only there
         code = _quiet()
     elif isinstance(error, TuwenError):
         say(f"error: {' '.join(str(error).splitlines())}")

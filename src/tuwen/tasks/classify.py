@@ -3,7 +3,7 @@
 Knows what a probability means for each kind of model. Does not know where labels come from.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +94,7 @@ def rank(vectors: Vectors, labels: LabelVectors, scoring: Scoring, *, multi_labe
 
 def classify(
     path: Path, labels: LabelVectors, encoder: "Encoder", *, reading: Reading, decoders: int, multi_label: bool
-) -> Iterator[list[Classified | Rejected]]:
+) -> Generator[list[Classified | Rejected]]:
     """Label a picture, or every picture below a folder.
 
     Args:

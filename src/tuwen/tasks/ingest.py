@@ -9,7 +9,7 @@ Knows the order of the stages. Does not know formats, models or stores, and draw
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -104,7 +104,7 @@ class _Batch:
 
 def ingest(
     paths: Sequence[Path], encoder: "Encoder", index: "Index", *, reading: Reading, decoders: int
-) -> Iterator[IngestReport]:
+) -> Generator[IngestReport]:
     """Bring an index up to date with files and folders. Files that have vanished keep their rows.
 
     Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
@@ -259,10 +259,13 @@ def _is_same(source: Source, stored: Payload | None) -> bool:
 def _read(source: Source) -> tuple[str, bytes | Path]:
     """The sha256 of a file, and what to decode: its bytes, or the file itself where they are too many to hold."""
     with open_file(source.path) as file:
-        if source.size > LARGE:
-            return hashlib.file_digest(file, "sha256").hexdigest(), source.path
-        data = file.read()
-    return hashlib.sha256(data).hexdigest(), data
+        if source.size <= LARGE:
+            data = file.read()
+            return hashlib.sha256(data).hexdigest(), data
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest(), source.path
 
 
 def _stamp(source: Source) -> dict[str, str | int | float]:
