@@ -5,6 +5,7 @@ other reader ever sees the file: none that starts a program (EPS, WMF), none tha
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -23,7 +24,7 @@ class Format:
 
     Attributes:
         name: as people and Pillow call it.
-        reader: the module and class that reads it; empty where it is known but not read.
+        reader: the module and class, or function, that reads it; empty where it is known but not read.
         endings: of its files, lower case, separated by spaces.
         mark: what its files begin with; None where only the ending tells.
         why_not: why it is not read.
@@ -37,14 +38,13 @@ class Format:
 
     def open(self, stream: IO[bytes]) -> "ImageFile":
         """The picture's header read, its pixels not yet. Raises whatever the reader raises on a broken file."""
-        image: ImageFile = _reader(self.reader)(stream)
-        return image
+        return _reader(self.reader)(stream)
 
 
 @cache
-def _reader(name: str) -> "type[ImageFile]":
+def _reader(name: str) -> "Callable[[IO[bytes]], ImageFile]":
     module, _, kind = name.rpartition(".")
-    reader: type[ImageFile] = getattr(import_module(module), kind)
+    reader: Callable[[IO[bytes]], ImageFile] = getattr(import_module(module), kind)
     return reader
 
 
@@ -69,7 +69,7 @@ FORMATS = (
     _read("AVIF", "AvifImagePlugin.AvifImageFile", "avif avifs", rb"....ftyp(?:....)*?avi[fs]"),
     Format(
         "HEIF",
-        "pi_heif.HeifImageFile",
+        "tuwen.prepare.heif.open_heif",
         "heic heics heif heifs hif",
         re.compile(rb"....ftyp(?:....)*?" + _HEIF_BRANDS, re.DOTALL),
     ),
