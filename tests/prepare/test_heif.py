@@ -58,7 +58,7 @@ def test_turned_by_its_reader_and_not_again(shared_data) -> None:
     assert found.image.getexif().get(0x0112, 1) == 1
 
 
-@pytest.mark.parametrize("name", ["RGB_12__128x128", "RGBA_10__128x128", "L_10__128x128", "L_12__128x128"])
+@pytest.mark.parametrize("name", ["RGB_12__128x128", "RGBA_10__128x128"])
 def test_more_bits_are_scaled_to_eight(shared_data, name: str) -> None:
     """Ramps from black to white: neither dark nor clipped."""
     found = read_image(shared_data / "odd_images" / "heif" / "heif" / f"{name}.heif", name, READING)
@@ -66,3 +66,13 @@ def test_more_bits_are_scaled_to_eight(shared_data, name: str) -> None:
     levels = np.asarray(found.image.convert("L"))
     assert levels.max() - levels.min() > 150
     assert len(np.unique(levels)) > 100
+
+
+def test_grey_that_is_only_said_to_be_deep_is_not_decoded(shared_data) -> None:
+    """Its 8-bit pixels would be written over as if there were 15 bits of each."""
+    path = next((shared_data / "odd_images" / "heif").rglob("L_exif_xmp_iptc.heic"))
+    content = bytearray(path.read_bytes())
+    assert isinstance(read_image(bytes(content), path.name, READING), Picture)
+    content[content.index(b"hvcC") + 4 + 17] |= 7  # bitDepthLumaMinus8
+    reason = read_image(bytes(content), path.name, READING).reason
+    assert reason == "is of a kind that is not read: grey of more than 8 bits in HEIF"

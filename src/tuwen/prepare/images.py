@@ -222,16 +222,21 @@ def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Re
     return Picture(upright, width, height, image.format or "")
 
 
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (_Refused, "{}"),
+    (MemoryError, "needs more memory than there is"),
+    (Image.DecompressionBombError, "has too many pixels: {}"),
+    (NotImplementedError, "is of a kind that is not read: {}"),
+)
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, _Refused):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "needs more memory than there is"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"has too many pixels: {error}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    if isinstance(error, SyntaxError) and error.__cause__:  # the end, or nonsense, where a header should go on
-        return "is damaged or cut short: its header cannot be read"
     message = " ".join(str(error).split()) or type(error).__name__
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason.format(message)
+    if isinstance(error, SyntaxError) and error.__cause__:  # the end, or nonsense, where a header should go on
+        message = "its header cannot be read"
     return f"is damaged or cut short: {message[:120]}"
