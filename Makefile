@@ -27,7 +27,7 @@ lint: $(VENV)/dev  ## format, lint, types, directions between rooms, generated d
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 40; exit $${PIPESTATUS[0]}
+	@said=$$($(BIN)/lint-imports --no-logo) || { echo "$$said"; exit 1; }
 	@$(BIN)/python docs/generate.py --check
 
 docs: $(VENV)/dev  ## write the command reference anew from --help
