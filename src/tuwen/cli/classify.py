@@ -16,12 +16,12 @@ from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected, table
 from tuwen.cli.progress import Progress
-from tuwen.types import Rejected
 
 if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
     from tuwen.tasks.classify import Classified, Label
     from tuwen.tasks.labels import LabelVectors
+    from tuwen.types import Rejected
 
 
 @click.command(
@@ -114,8 +114,10 @@ def _classify(
     *,
     multi_label: bool,
 ) -> "tuple[list[Classified], list[Rejected]]":
-    from tuwen.prepare.sources import find_sources
+    from tuwen.prepare.sources import Skipped
     from tuwen.tasks.classify import classify as label_pictures
+    from tuwen.tasks.files import find_files
+    from tuwen.types import Rejected
 
     start = monotonic()
     done: list[Classified] = []
@@ -124,7 +126,10 @@ def _classify(
         path, labels, encoder, reading=computing.reading(encoder), decoders=computing.cores, multi_label=multi_label
     )
     with Progress("auto") as shown, closing(batches):
-        shown.begin(sum(1 for _ in find_sources([path], path)) if shown.draws and path.is_dir() else None)
+        if path.is_dir():
+            shown.begin(
+                sum(not isinstance(item, Skipped) for item in find_files([path], path)) if shown.draws else None
+            )
         for batch in batches:
             rejected += [item for item in batch if isinstance(item, Rejected)]
             done += [item for item in batch if not isinstance(item, Rejected)]

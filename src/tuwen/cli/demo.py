@@ -1,5 +1,6 @@
 """`tuwen demo`: the packaged gallery, indexed and searched in several languages, so that all of it can be seen."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ What to type next:
     type=options.ANY_PATH,
     default=Path("demo-output"),
     show_default=True,
-    help="Where the index and the sheets go.",
+    help="Where the index and the sheets go; those of an earlier demo are replaced.",
 )
 @click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many hits a query.")
 @options.as_json
@@ -60,24 +61,25 @@ def demo(output: Path, k: int, as_json: bool) -> None:
     """
     from tuwen.cli.opening import opened_or_new
     from tuwen.demo import demo_gallery
+    from tuwen.index.manifest import MANIFEST
 
     computing = options.as_set("demo")
     folder = output / "gallery.tuwen"
+    if (folder / MANIFEST).exists():
+        shutil.rmtree(folder)
     with opened_or_new(folder, demo_gallery(), computing) as (encoder, index):
         report = ingest_shown([demo_gallery()], encoder, index, computing, "auto")
         say(f"{count(report.rows, 'picture')} in {folder} after {report.seconds:.1f} s, model {encoder.name}")
         found = [_Found(language, query, _search(query, encoder, index, k)) for language, query in QUERIES]
         for place, one in enumerate(found, start=1):
-            draw_sheet(
-                one.hits, index.root, output / f"{place:02}-{one.language}.png", computing.settings.max_pixels
-            )
-            if not as_json:
-                _show(one)
+            draw_sheet(one.hits, index.root, _sheet(output, place, one), computing.settings.max_pixels)
     if as_json:
-        searches = [{"query": one.query, "hits": [as_document(hit) for hit in one.hits]} for one in found]
+        searches = [_document(one, _sheet(output, place, one)) for place, one in enumerate(found, start=1)]
         emit({"index": str(folder), "model": encoder.name, "searches": searches})
-    else:
-        click.echo(NEXT.format(index=folder, picture=demo_gallery() / str(found[0].hits[0].payload["path"])))
+        return
+    for place, one in enumerate(found, start=1):
+        _show(one, _sheet(output, place, one))
+    click.echo(NEXT.format(index=folder, picture=demo_gallery() / str(found[0].hits[0].payload["path"])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,19 @@ def _search(query: str, encoder: "Encoder", index: "Index", k: int) -> "list[Hit
     return search([Term(query)], encoder, index, Wanted(k=k))
 
 
-def _show(found: _Found) -> None:
+def _sheet(output: Path, place: int, found: _Found) -> Path:
+    return output / f"{place:02}-{found.language}.png"
+
+
+def _document(found: _Found, sheet: Path) -> dict[str, object]:
+    hits = [as_document(hit) for hit in found.hits]
+    return {"query": found.query, "language": found.language, "hits": hits, "sheet": str(sheet)}
+
+
+def _show(found: _Found, sheet: Path) -> None:
     rows = [
         (rank, f"{hit.score:.3f}", Path(str(hit.payload["name"])).stem, hit.payload["path"])
         for rank, hit in enumerate(found.hits, start=1)
     ]
-    click.echo(f"\n{found.query}  ({found.language})")
+    click.echo(f"\n{found.query}  ({found.language}: {sheet})")
     table(("rank", "score", "name", "path"), rows, numbers=(0, 1))

@@ -70,7 +70,7 @@ def ingest_shown(
     paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, progress: str
 ) -> "IngestReport":
     """Run `ingest` to its end and show how far it is; the report of the whole run."""
-    from tuwen.prepare.sources import find_sources
+    from tuwen.tasks.files import find_files
     from tuwen.tasks.ingest import ingest
 
     reading = computing.reading(encoder)
@@ -78,7 +78,7 @@ def ingest_shown(
         Progress(progress) as shown,
         closing(ingest(paths, encoder, index, reading=reading, decoders=computing.cores)) as reports,
     ):
-        shown.begin(sum(1 for _ in find_sources(paths, index.root)) if shown.draws else None)
+        shown.begin(sum(1 for _ in find_files(paths, index.root, but=index.folder)) if shown.draws else None)
         for report in reports:
             shown.show(report.seen, report.rows)
     return report

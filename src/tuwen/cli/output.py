@@ -8,11 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import click
 
 from tuwen.cli.ending import say
-from tuwen.types import Rejected
+
+if TYPE_CHECKING:
+    from tuwen.types import Rejected
 
 
 def emit(document: object) -> None:
@@ -49,7 +52,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
-def list_rejected(rejected: Iterable[Rejected]) -> None:
+def list_rejected(rejected: "Iterable[Rejected]") -> None:
     """One line of standard error for each input that was rejected."""
     for item in rejected:
         say(f"rejected: {printable(item.path)}: {printable(item.reason)}")

@@ -68,8 +68,9 @@ def search(
         for note in text_notes([term.what for term in terms if isinstance(term.what, str)], encoder):
             say(note)
         hits = find(terms, encoder, index, Wanted(k, min_score, where, exact=exact))
-        if sheet is not None:
+        if sheet is not None and hits:
             draw_sheet(hits, index.root, sheet, computing.settings.max_pixels)
+            say(f"sheet: {sheet}")
     if as_json:
         emit({"query": describe(terms), "model": encoder.name, "hits": [as_document(hit) for hit in hits]})
     else:
@@ -108,11 +109,7 @@ def show(hits: "Sequence[Hit]") -> None:
 
 
 def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
-    """Write a contact sheet of the hits, if there are any, and say where it is."""
-    if not hits:
-        say(f"no sheet is drawn to {file}: there are no hits")
-        return
+    """Write a contact sheet of the hits."""
     from tuwen.tasks.sheet import contact_sheet
 
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, format="PNG")
-    say(f"sheet: {file}")

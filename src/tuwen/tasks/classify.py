@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tuwen.bundle.manifest import Scoring
 from tuwen.prepare.images import Reading, read_image
 from tuwen.prepare.pixels import to_pixels
-from tuwen.prepare.sources import Skipped, find_sources
+from tuwen.prepare.sources import Skipped, key_of
 from tuwen.tasks.ahead import ahead, grouped, threads
+from tuwen.tasks.files import find_files
 from tuwen.tasks.labels import LabelVectors
 from tuwen.types import Pixels, Rejected, Source, Vectors
 
@@ -108,18 +109,19 @@ def classify(
     Yields:
         The results of one batch after the other, in the order of the paths.
     """
-    root = path if path.is_dir() else path.parent
-    found = [Source(path.name, path, 0, 0.0)] if not path.is_dir() else find_sources([path], root)
-    sources = (source for source in found if not isinstance(source, Skipped))
+    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
+    items = (item for item in found if not isinstance(item, Skipped))
 
-    def prepare(source: Source) -> tuple[str, Pixels] | Rejected:
-        picture = read_image(source.path, source.key, reading)
+    def prepare(item: Source | Rejected) -> tuple[str, Pixels] | Rejected:
+        if isinstance(item, Rejected):
+            return item
+        picture = read_image(item.path, item.key, reading)
         if isinstance(picture, Rejected):
             return picture
-        return source.key, to_pixels(encoder.image_spec, [picture.image])
+        return item.key, to_pixels(encoder.image_spec, [picture.image])
 
     with threads(decoders) as decoding:
-        for batch in grouped(ahead(decoding, prepare, sources, early=2 * BATCH), BATCH):
+        for batch in grouped(ahead(decoding, prepare, items, early=2 * BATCH), BATCH):
             yield _label(batch, labels, encoder, multi_label=multi_label)
 
 

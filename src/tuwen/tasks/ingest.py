@@ -8,7 +8,6 @@ Knows the order of the stages. Does not know formats, models or stores, and draw
 """
 
 import hashlib
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 
 from tuwen.prepare.images import Reading, read_image
 from tuwen.prepare.pixels import to_pixels
-from tuwen.prepare.sources import Skipped, find_sources, key_of, open_file
+from tuwen.prepare.sources import Skipped, open_file
 from tuwen.tasks.ahead import ahead, grouped, threads
+from tuwen.tasks.files import find_files
 from tuwen.tasks.report import IngestReport
 from tuwen.types import Payload, Pixels, Rejected, Row, Source
 
@@ -145,16 +145,14 @@ class _Run:
 
     def changed(self, paths: Sequence[Path]) -> Iterator[_Changed | Rejected | _Passed]:
         """Files -> those whose size or time is not the stored one. The others are not even opened."""
-        own = Path(os.path.abspath(self._index.folder))  # noqa: PTH100  (as `find_sources` has it)
-        found = (item for item in find_sources(paths, self._index.root) if own not in item.path.parents)
-        for group in grouped(found, LOOKUP):
+        for group in grouped(find_files(paths, self._index.root, but=self._index.folder), LOOKUP):
             files = [item for item in group if isinstance(item, Source)]
-            closed = [item for item in group if isinstance(item, Skipped) and item.reason and item.path.is_dir()]
             stored = self._index.payloads([source.key for source in files])
             news = [source for source in files if not _is_same(source, stored.get(source.key))]
-            yield from (Rejected(key_of(item.path, self._index.root), item.reason) for item in closed)
+            yield from (item for item in group if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in news)
-            yield _Passed(skipped=len(group) - len(files) - len(closed), unchanged=len(files) - len(news))
+            skipped = sum(isinstance(item, Skipped) for item in group)
+            yield _Passed(skipped=skipped, unchanged=len(files) - len(news))
 
     def prepare(self, item: _Changed | Rejected | _Passed) -> _Ready | Rejected | _Passed:
         """A file -> its content's hash, and its pixels unless that content has a vector already."""

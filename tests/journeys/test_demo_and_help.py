@@ -1,0 +1,78 @@
+"""What a newcomer types first: the demo, the doctor, and every command's help."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+from journeys.conftest import Terminal
+from tuwen.cli.main import tuwen
+
+pytestmark = pytest.mark.journey
+
+
+def walk(command: click.Command, path: tuple[str, ...]):
+    yield path
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for name in command.list_commands(context):
+                yield from walk(command.get_command(context, name), (*path, name))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, home: Path):
+    """A terminal in which the demo has run, and what it has printed."""
+    terminal = Terminal(tmp_path_factory.mktemp("demo"), home)
+    yield terminal, terminal.type("demo", "-k", 4).out
+    terminal.check()
+
+
+def test_the_demo_searches_in_several_languages(shown) -> None:
+    terminal, out = shown
+    titles = re.findall(r"^(.+)  \((\w\w): (demo-output/\d\d-\w\w\.png)\)$", out, re.M)
+    assert len({language for _, language, _ in titles}) >= 5
+    for _, _, sheet in titles:
+        with Image.open(terminal.folder / sheet) as image:
+            assert image.format == "PNG"
+            assert image.width > 4 * 100
+    tables = re.findall(r"^rank  score  name +path\n((?:.+\n)+)", out, re.M)
+    assert len(tables) == len(titles)
+    assert re.match(r" +1  0\.\d{3}  red-heart  ", tables[0])
+    assert max(map(len, out.split("What to type next")[0].splitlines())) <= 80
+
+
+def test_what_the_demo_says_to_type_next_works(shown) -> None:
+    terminal, out = shown
+    lines = [line.strip() for line in out.split("What to type next:")[1].splitlines()]
+    searches = [line for line in lines if line.startswith("tuwen search")]
+    assert len(searches) >= 3
+    for line in searches:
+        assert terminal.type(*shlex.split(line)[1:]).out.startswith("rank")
+
+
+def test_the_demo_for_programs_takes_the_place_of_an_earlier_one(shown) -> None:
+    terminal, _ = shown
+    found = terminal.type("demo", "--json").json
+    assert set(found) == {"index", "model", "searches"}
+    assert found["index"] == "demo-output/gallery.tuwen"
+    assert all(set(search) == {"query", "language", "hits", "sheet"} for search in found["searches"])
+    assert all(len(search["hits"]) == 5 for search in found["searches"])
+
+
+def test_the_doctor(terminal) -> None:
+    found = terminal.type("doctor", "--json").json
+    assert found["cores"] >= 1
+    assert {engine["name"] for engine in found["engines"]} == {"onnxruntime", "openvino"}
+    shown = terminal.type("doctor").out
+    assert all(word in shown for word in ("cpu", "cores", "accelerators", "onnxruntime", "openvino"))
+    assert "pip install" in shown or "Nothing to install" in shown
+
+
+@pytest.mark.parametrize("path", list(walk(tuwen, ())), ids=" ".join)
+def test_every_command_has_help(terminal, path: tuple[str, ...]) -> None:
+    ended = terminal.type(*path, "--help")
+    assert ended.out.startswith("Usage: tuwen")
+    assert ended.err == ""
