@@ -9,6 +9,8 @@ Knows counts. Does not know what is counted.
 
 import json
 import sys
+from collections import deque
+from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -27,7 +29,7 @@ class Progress:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._bar: Bar | None = None
-        self._start = 0.0
+        self._pace = Pace()
         self._committed = -1
 
     @property
@@ -37,17 +39,18 @@ class Progress:
 
     def begin(self, total: int | None) -> None:
         """Draw a bar, if there is to be one."""
-        self._start = monotonic()
         if self.draws:
+            self._pace.note(0, monotonic())
             self._bar = _bar()
-            self._bar.add_task("", total=total, rate="")
+            self._bar.add_task("", total=total, pace="")
             self._bar.start()
 
     def show(self, done: int, committed: int | None = None) -> None:
         """After a batch: `done` of the total; `committed` rows in the index, where there is one."""
         if self._bar is not None:
-            rate = f"{done / (monotonic() - self._start):.1f}/s"
-            self._bar.update(self._bar.task_ids[0], completed=done, rate=rate)
+            self._pace.note(done, monotonic())
+            task = self._bar.tasks[0]
+            self._bar.update(task.id, completed=done, pace=self._pace.words(task.total))
         if self._kind == "json" and committed is not None and committed != self._committed:
             self._committed = committed
             click.echo(json.dumps({"committed": committed}), err=True)
@@ -62,17 +65,36 @@ class Progress:
             self._bar.stop()
 
 
+class Pace:
+    """How fast it goes, over the last batches: those before may have been files that had nothing new."""
+
+    def __init__(self) -> None:
+        self._notes: deque[tuple[int, float]] = deque(maxlen=16)
+
+    def note(self, done: int, now: float) -> None:
+        """So many were done at that second."""
+        self._notes.append((done, now))
+
+    def words(self, total: float | None) -> str:
+        """Rate and time left: `41.0/s 0:02:10`."""
+        (first, since), (last, now) = self._notes[0], self._notes[-1]
+        if last <= first or now <= since:
+            return ""
+        rate = (last - first) / (now - since)
+        left = "" if total is None else f" {timedelta(seconds=round(max(0, total - last) / rate))}"
+        return f"{rate:.1f}/s{left}"
+
+
 def _bar() -> "Bar":
     """A bar that goes away when it is done: the summary says the rest."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     return Bar(
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
         console=Console(stderr=True),
         transient=True,
         expand=True,
