@@ -117,4 +117,6 @@ def _tidy(model: onnx_ir.Model) -> onnx_ir.Model:
     )
     tidy = simplify(model).model
     tidy.producer_name, tidy.producer_version = "tuwen", None
+    for place, node in enumerate(tidy.graph):  # torch counts nodes through the whole process
+        node.name = f"{node.op_type}_{place}"
     return tidy
