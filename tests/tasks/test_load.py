@@ -71,7 +71,6 @@ def test_a_model_that_is_there_and_wrong_is_not_called_absent(models: Path) -> N
 
 
 def test_the_demo_model_is_in_the_package(tmp_path: Path) -> None:
-    pytest.importorskip("tuwen.demo").demo_bundle  # noqa: B018
     encoder = load_encoder("demo", Choice(), models=tmp_path, cache=tmp_path / "cache")
     vectors = encoder.encode_texts(["a red circle", "a blue star"])
     assert vectors.shape == (2, encoder.dim)
