@@ -1,6 +1,9 @@
 """Photos into an index, and found again: by text, by picture, by both; in other scripts; through filters."""
 
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -177,3 +180,27 @@ def test_names_in_any_script(terminal, bundle: Path) -> None:
         terminal.type("index", "remove", folder / "кошка.jpg", "--index", "照片.tuwen", "--json").json["removed"]
         == 1
     )
+
+
+def test_names_that_are_not_utf8(terminal, bundle: Path) -> None:
+    folder = terminal.folder / os.fsdecode(b"d\xe9")
+    folder.mkdir()
+    file = folder / os.fsdecode(b"caf\xe9.png")
+    colours.picture("red").save(file)
+    terminal.type("index", "build", ".", "--index", "x", "--model", bundle)
+    assert terminal.type("index", "list", "--index", "x").out == "d%E9/caf%E9.png\n"
+    assert terminal.type("search", "red", "--index", "x", "--sheet", "x.png", "--json").json["hits"]
+    found = terminal.type("search", "--image", file, "--index", "x", "--json")
+    assert paths(found) == ["d%E9/caf%E9.png"]
+    assert terminal.type("index", "remove", folder, "--index", "x", "--json").json["removed"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "gb18030:strict"])
+def test_json_is_whole_in_any_encoding(desk, encoding: str) -> None:
+    desk.environment["PYTHONIOENCODING"] = encoding
+    try:
+        command = desk.command("search", "红 😀", *INDEX, "--json")
+        done = subprocess.run(command, cwd=desk.folder, env=desk.environment, capture_output=True, check=True)
+    finally:
+        del desk.environment["PYTHONIOENCODING"]
+    assert json.loads(done.stdout.decode(encoding.split(":", maxsplit=1)[0]))["query"] == "红 😀"

@@ -36,6 +36,8 @@ def one_line(ended) -> str:
         ("index", "build", "nowhere/", "--index", "x"),
         ("index", "add", "--index", "x"),
         ("classify", "x.jpg"),
+        ("classify", ".", "--labels", "a,b", "-o", "nowhere/res.json"),
+        ("search", "red", "--index", "x", "--sheet", "."),
         ("nonsense",),
         ("search", "red", "--nonsense"),
         ("index", "build", ".", "--index", "x", "--device", "toaster"),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     help="A sentence with exactly one _ or {} for the label; repeatable, then averaged. Else the label alone.",
 )
 @click.option("--multi-label", is_flag=True, help="Judge each label by itself, not against the others.")
-@click.option("-o", "--output", type=options.ANY_PATH, metavar="FILE", help='Write {"path": "best label"} as JSON.')
+@click.option("-o", "--output", type=options.NEW_FILE, metavar="FILE", help='Write {"path": "best label"} as JSON.')
 @click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Run this picture first, outside the timing.")
 @options.computing
 @options.as_json

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--min-score", type=float, help="Leave out hits of a lower cosine.")
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @click.option("--exact", is_flag=True, help="Compare with every row instead of asking the approximate index.")
-@click.option("--sheet", type=options.ANY_PATH, metavar="PNG", help="Draw the hits on one picture, too.")
+@click.option("--sheet", type=options.NEW_FILE, metavar="PNG", help="Draw the hits on one picture, too.")
 @options.computing
 @options.as_json
 def search(
