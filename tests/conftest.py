@@ -1,8 +1,11 @@
 """What every test may use. Imports nothing heavy: a room's own fixtures stand in the room's own conftest."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime themselves, which reads it then
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
