@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GRAPH_ABOVE = 20_000
 """rows above which a graph is built: comparing with 20,000 one by one takes 2 to 3 ms, building their graph 9 s"""
-LINKS, CANDIDATES = 24, 128
+LINKS, CANDIDATES = 24, 200
 """HNSW's m and ef_construct"""
 POLL = 0.05
 """seconds between two attempts to open a shard that is in use"""
