@@ -25,6 +25,16 @@ from tuwen.types import Pixels, Tokens
 
 NAME = "tuwen-emoji"
 PRECISIONS: tuple[Precision, ...] = ("fp16",)
+TEXT_SPEC = TextSpec(
+    languages=LANGUAGES,
+    cleaning="none",
+    context_length=CONTEXT,
+    pad_id=PAD_ID,
+    pad_to="longest",
+    end_id=END_ID,
+    mask=True,
+    cut_exact=False,  # export proves it
+)
 KIND = "pictograms, not photos: trained on emoji drawings alone"
 
 
@@ -66,16 +76,7 @@ def towers(model: DualEncoder, tokenizer: Path, state: dict[str, Any]) -> Towers
         vision=model.vision,
         text=model.text,
         image_spec=image_spec,
-        text_spec=TextSpec(
-            languages=LANGUAGES,
-            cleaning="none",
-            context_length=CONTEXT,
-            pad_id=PAD_ID,
-            pad_to="longest",
-            end_id=END_ID,
-            mask=True,
-            cut_exact=False,
-        ),
+        text_spec=TEXT_SPEC,
         scoring=Scoring(kind="softmax", scale=round(model.log_scale.exp().item(), 4)),
         tokenizer=tokenizer.read_bytes(),
         weights={

@@ -51,3 +51,8 @@ def rows(count: int, seed: int = 0, prefix: str = "", dim: int = DIM) -> list[Ro
         row(f"{prefix}{i % 10}/{i}.jpg", made[i], width=100 + i % 1000, height=10 * i, modified=1.7e9 + i / 7)
         for i in range(count)
     ]
+
+
+def paths(hits) -> list[str]:
+    """The keys of hits, in their order."""
+    return [str(hit.payload["path"]) for hit in hits]

@@ -1,30 +1,15 @@
 """What callers of an index rely on, with the real store."""
 
-import os
-import signal
-import threading
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import pytest
-from making import DIM, FakeModel, payload, row, rows, unit, vectors
+from making import DIM, FakeModel, paths, payload, row, rows, unit, vectors
 
-from tuwen.errors import (
-    IndexFault,
-    IndexInvalid,
-    IndexLocked,
-    IndexNotFound,
-    InvalidInput,
-    InvalidVectors,
-    WrongModel,
-)
+from tuwen.errors import InvalidInput, InvalidVectors
 from tuwen.index.index import Index
 from tuwen.types import Row
-
-
-def paths(hits) -> list[str]:
-    return [str(hit.payload["path"]) for hit in hits]
 
 
 def exact(made: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -285,163 +270,3 @@ def test_list_is_by_key_whatever_the_order_of_writing(index: Index) -> None:
     assert [it.payload for it in listed] == [it.payload for it in sorted(made, key=lambda it: it.key)]
     assert len({it.id for it in listed}) == 2_500
     assert [it.payload["path"] for it in index.list("width == 107")] == ["7/1007.jpg", "7/2007.jpg", "7/7.jpg"]
-
-
-# Opening
-
-
-def test_reopened_everything_is_there(folder: Path, model: FakeModel) -> None:
-    made = rows(40)
-    with Index.open(folder, encoder=model) as index:
-        index.upsert(made)
-    with Index.open(str(folder), encoder=None) as index:
-        assert [it.payload for it in index.list()] == [it.payload for it in sorted(made, key=lambda it: it.key)]
-        assert paths(index.search(made[3].vector, k=1)) == [made[3].key]
-        assert index.remove(["0/0.jpg"]) == 1
-        with pytest.raises(InvalidInput, match="without its model"):
-            index.upsert(made)
-
-
-def test_another_model_is_refused_with_both_names(folder: Path) -> None:
-    for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
-        with pytest.raises(WrongModel, match=r"photos\.tuwen.*fake.*other"):
-            Index.open(folder, encoder=other)
-    Index.open(folder, encoder=FakeModel("renamed", precision="int8")).close()
-
-
-def test_no_index_names_the_way_to_one(tmp_path: Path, model: FakeModel) -> None:
-    (tmp_path / "file").touch()
-    for place in (tmp_path / "gone.tuwen", tmp_path, tmp_path / "file"):
-        with pytest.raises(IndexNotFound, match="tuwen index build"):
-            Index.open(place, encoder=model)
-
-
-def test_rows_that_cannot_be_read_are_invalid(folder: Path, model: FakeModel) -> None:
-    for segment in (folder / "shard" / "segments").iterdir():
-        (segment / "segment.json").write_text("{")
-    (folder / "shard" / "edge_config.json").write_text("{")
-    with pytest.raises(IndexInvalid, match=r"photos\.tuwen.*build the index again"):
-        Index.open(folder, encoder=model)
-    with pytest.raises(IndexInvalid):  # and the lock is free again
-        Index.open(folder, encoder=model, lock_timeout=0)
-
-
-def test_the_same_process_twice_is_refused_at_once(index: Index, folder: Path, model: FakeModel) -> None:
-    with pytest.raises(IndexLocked, match=r"this process has .* open already"):
-        Index.open(folder, encoder=model, lock_timeout=60)
-
-
-def test_a_closed_index_says_so(folder: Path, model: FakeModel) -> None:
-    index = Index.open(folder, encoder=model)
-    index.close()
-    index.close()
-    for call in (lambda: index.search(vectors(1)[0]), lambda: index.upsert(rows(1)), index.info, index.optimize):
-        with pytest.raises(IndexFault, match="closed"):
-            call()
-
-
-# Creating
-
-
-def test_create_makes_an_index_of_a_root(tmp_path: Path, model: FakeModel) -> None:
-    folder = tmp_path / "deep" / "er" / "photos.tuwen"
-    with Index.create(folder, encoder=model, root=tmp_path / "PHOTOS") as index:
-        assert (index.folder, index.root) == (folder, tmp_path / "PHOTOS")
-        info = index.info()
-    assert (info.index, info.rows, info.dim, info.metric, info.kind, info.model, info.fingerprint) == (
-        *(str(folder), 0, DIM, "cosine", "hnsw", "fake", "0123456789abcdef"),
-    )
-    assert [path.name for path in folder.parent.iterdir()] == ["photos.tuwen"]
-    with pytest.raises(InvalidInput, match="already"):
-        Index.create(folder, encoder=model)
-
-
-def test_create_touches_nothing_that_is_there(tmp_path: Path, model: FakeModel) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "photo.jpg").write_bytes(b"mine")
-    (tmp_path / "file").write_bytes(b"mine")
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name in ("full", "file", "link"):
-        with pytest.raises(InvalidInput, match="not an index"):
-            Index.create(tmp_path / name, encoder=model)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "link"]
-    assert (tmp_path / "full" / "photo.jpg").read_bytes() == b"mine"
-
-
-def test_bytes_grow_with_the_rows(index: Index) -> None:
-    before = index.info().bytes
-    index.upsert(rows(2_000))
-    assert index.info().bytes > before + 2_000 * DIM * 4
-
-
-# Precision
-
-
-def test_what_rows_are_computed_in_is_kept_and_mixing_is_noted(folder: Path) -> None:
-    for precision, kept, notes in (
-        ("fp32", ("fp32",), 0),
-        ("bf16", ("bf16", "fp32"), 0),
-        ("int8", ("bf16", "fp32", "int8"), 1),
-        ("fp32", ("bf16", "fp32", "int8"), 1),
-    ):
-        with Index.open(folder, encoder=FakeModel(precision=precision)) as index:
-            index.upsert([])
-            index.upsert(rows(3))
-            info = index.info()
-        assert info.precisions == kept
-        assert len(info.notes) == notes
-    assert "int8" in info.notes[0]
-    assert "bf16, fp32" in info.notes[0]
-
-
-def test_int8_alone_is_no_mixture(folder: Path) -> None:
-    with Index.open(folder, encoder=FakeModel(precision="int8")) as index:
-        index.upsert(rows(1))
-        assert index.info().notes == ()
-
-
-# Threads
-
-
-def test_calls_from_many_threads_take_turns(index: Index) -> None:
-    made = rows(400)
-    index.upsert(made[:200])
-    wrong: list[object] = []
-
-    def search(seed: int) -> None:
-        for i in range(seed, 200, 5):
-            hit = index.search(made[i].vector, k=1)[0]
-            if hit.payload["path"] != made[i].key:
-                wrong.append(hit)
-
-    def write() -> None:
-        for start in range(200, 400, 20):
-            index.upsert(made[start : start + 20])
-            index.optimize()
-
-    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(4)] + [
-        threading.Thread(target=write)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-    assert index.info().rows == 400
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_what_a_forked_child_keeps_open_is_free_when_it_ends(folder: Path, model: FakeModel) -> None:
-    index = Index.open(folder, encoder=model)
-    child = os.fork()
-    if not child:
-        threading.Event().wait(20)
-        os._exit(0)
-    try:
-        index.close()
-        with pytest.raises(IndexLocked, match="in use by"):
-            Index.open(folder, encoder=model, lock_timeout=0.2)
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    Index.open(folder, encoder=model, lock_timeout=0).close()

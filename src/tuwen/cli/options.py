@@ -94,7 +94,9 @@ class Computing:
     def reading(self, encoder: "Encoder") -> "Reading":
         """How pictures are decoded for that encoder."""
         from tuwen.prepare.images import reading_for
+        from tuwen.prepare.quiet import silence_libtiff
 
+        silence_libtiff()
         return reading_for(encoder.image_spec, exact=self.exact_decode, max_pixels=self.settings.max_pixels)
 
 
