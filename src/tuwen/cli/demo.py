@@ -29,8 +29,8 @@ QUERIES = (
     ("hi", "हाथी"),
     ("ko", "피자"),
 )
-"""A language and what is looked for in it: words that the model knows, to show what a search looks like. How well it
-knows all of them is measured in `recipes/emoji`."""
+"""A language and what is looked for in it: words that the model knows, to show what a search looks like. How well
+it knows all of them is measured in `recipes/emoji`."""
 
 NEXT = """
 What to type next:
