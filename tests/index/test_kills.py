@@ -223,11 +223,15 @@ print("done", flush=True)
 
 
 def kill_creators(place: Path, times: int, seed: int) -> None:
+    """At random moments; then at once, as often as it takes until one was not ready."""
     chance = random.Random(seed)
+    delays = [chance.random() * chance.choice((0.05, 0.3, 2.0)) for _ in range(times)] + [0.0] * 40
     outcomes = set()
-    for attempt in range(times):
+    for attempt, delay in enumerate(delays):
+        if attempt >= times and "none" in outcomes:
+            break
         folder = place / f"{attempt}.tuwen"
-        killed(start("-c", CREATE, folder), 1, chance.random() * chance.choice((0.05, 0.3, 2.0)))
+        killed(start("-c", CREATE, folder), 1, delay)
         try:
             index = Index.open(folder, encoder=FakeModel())
             outcomes.add("whole")
