@@ -37,8 +37,11 @@ lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and wri
 	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-header --annotation-style line pyproject.toml -o requirements.lock
 
+PHOTOS := ../shared/data/flickr8k_200
+BENCH  := encode ingest search start
 bench: $(VENV)/dev  ## every benchmark on this machine, each beside what people use today
-	@set -e; for script in $(filter-out benchmarks/measuring.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+	@if [ -d $(PHOTOS) ]; then echo "== decode"; $(BIN)/python benchmarks/decode.py $(PHOTOS); else echo "== decode: skipped, it wants photos: no $(PHOTOS)"; fi
 
 demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model and gallery anew (hours; see recipes/emoji)
 	@$(PIP) resvg-py
