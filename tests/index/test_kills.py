@@ -100,6 +100,7 @@ def test_writers_are_killed(folder: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 def test_a_hundred_writers_are_killed(empty: Path, tmp_path: Path) -> None:
     kill_writers(copied(empty, tmp_path / "photos.tuwen"), times=100, seed=5)
 
@@ -171,6 +172,7 @@ def test_builders_are_killed(unbuilt: Path, memory: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 def test_thirty_builders_are_killed(unbuilt: Path, tmp_path: Path) -> None:
     kill_builders(copied(unbuilt, tmp_path / "photos.tuwen"), times=30, seed=6)
 
@@ -252,5 +254,6 @@ def test_creators_are_killed(memory: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 def test_forty_creators_are_killed(tmp_path: Path) -> None:
     kill_creators(tmp_path, times=40, seed=7)

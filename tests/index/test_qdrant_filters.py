@@ -87,6 +87,7 @@ def test_a_filter_finds_the_rows_it_means(filled: Index, condition: Condition) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 @examples(3_000)
 @given(CONDITIONS)
 def test_three_thousand_filters_find_the_rows_they_mean(filled: Index, condition: Condition) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuwen.errors import InvalidInput
+from tuwen.errors import IndexFault, InvalidInput
 from tuwen.index.manifest import MANIFEST, sync_folder
 
+ROOM = 128 * 2**20
+"""bytes that must be free before rows are written: the store maps its files, and dies where one cannot grow"""
 _ABANDONED = 3600
 """seconds after which a folder that was never finished belongs to nobody"""
 
@@ -39,6 +41,20 @@ def creating(folder: Path) -> Iterator[Path]:
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_room(folder: Path) -> None:
+    """See that the disk has room for more rows.
+
+    Raises:
+        IndexFault: it is full.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        raise IndexFault(
+            f"{folder} is on a disk with {free // 2**20} MiB left, and writing needs {ROOM // 2**20}: make room, "
+            "then go on; no row is lost"
+        )
 
 
 def disk_usage(folder: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Self
 from tuwen.errors import InvalidInput
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
-from tuwen.index.folder import disk_usage
+from tuwen.index.folder import check_room, disk_usage
 from tuwen.index.manifest import root_from_text
 from tuwen.index.opening import Opened, make, open_parts, with_precision
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
@@ -112,6 +112,7 @@ class Index(AbstractContextManager["Index"]):
             raise InvalidInput(f"{self.folder} was opened without its model: rows can be removed, not written")
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
+            check_room(self.folder)
             self._manifest = with_precision(self._manifest, self.folder, self._encoder.precision)
             self._store.upsert(checked)
 
@@ -129,6 +130,7 @@ class Index(AbstractContextManager["Index"]):
 
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
         """Key -> another payload; vectors stay. InvalidInput, and no change, where one is wrong or has no row."""
+        check_room(self.folder)
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
