@@ -38,10 +38,16 @@ def empty(memory: Path) -> Path:
 
 
 @pytest.fixture
-def folder(empty: Path, memory: Path) -> Iterator[Path]:
-    """A new index's folder, closed."""
+def place(memory: Path) -> Iterator[Path]:
+    """A folder of one test. In memory an index takes 60 MB and more: it must not stay."""
     with tempfile.TemporaryDirectory(dir=memory) as place:
-        yield copied(empty, Path(place) / "photos.tuwen")
+        yield Path(place)
+
+
+@pytest.fixture
+def folder(empty: Path, place: Path) -> Path:
+    """A new index's folder, closed."""
+    return copied(empty, place / "photos.tuwen")
 
 
 @pytest.fixture

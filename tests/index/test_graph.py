@@ -81,8 +81,8 @@ def test_few_new_rows_rebuild_nothing_and_are_found(built: Index) -> None:
     assert built.search(QUERIES[0], k=1)[0].payload["path"] != "new"
 
 
-def test_grown_over_the_limit_it_keeps_int8_too(built: Index, memory: Path) -> None:
-    folder = copied(built.folder, memory / "grown.tuwen")
+def test_grown_over_the_limit_it_keeps_int8_too(built: Index, place: Path) -> None:
+    folder = copied(built.folder, place / "grown.tuwen")
     more = rows(1_000, seed=8, prefix="more/")
     with Index.open(folder, encoder=FakeModel(), quantize_above=INT8_ABOVE) as index:
         index.upsert(more)

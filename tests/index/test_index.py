@@ -89,9 +89,9 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize(("words", "place"), NONSENSE)
-def test_a_search_for_nonsense_is_refused(index: Index, words, place: str) -> None:
-    with pytest.raises(InvalidInput, match=place):
+@pytest.mark.parametrize(("words", "why"), NONSENSE)
+def test_a_search_for_nonsense_is_refused(index: Index, words, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
         index.search(vectors(1)[0], **words)
 
 

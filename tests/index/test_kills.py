@@ -167,8 +167,8 @@ def check_all(index: Index, made: list, chance: random.Random) -> None:
         assert len({hit.id for hit in hits}) == 5
 
 
-def test_builders_are_killed(unbuilt: Path, memory: Path) -> None:
-    kill_builders(copied(unbuilt, memory / "killed.tuwen"), times=3, seed=time.time_ns())
+def test_builders_are_killed(unbuilt: Path, place: Path) -> None:
+    kill_builders(copied(unbuilt, place / "killed.tuwen"), times=3, seed=time.time_ns())
 
 
 @pytest.mark.long
@@ -178,8 +178,8 @@ def test_thirty_builders_are_killed(unbuilt: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a builder finishes what it has begun")
-def test_a_builder_ends_with_the_one_that_asked(unbuilt: Path, memory: Path) -> None:
-    process = start("-c", OPTIMIZE, copied(unbuilt, memory / "left.tuwen"), 10**9)
+def test_a_builder_ends_with_the_one_that_asked(unbuilt: Path, place: Path) -> None:
+    process = start("-c", OPTIMIZE, copied(unbuilt, place / "left.tuwen"), 10**9)
     process.stdout.readline()
     deadline = time.monotonic() + 20
     while not (builders := children(process.pid)) and time.monotonic() < deadline:
@@ -194,7 +194,7 @@ def test_a_builder_ends_with_the_one_that_asked(unbuilt: Path, memory: Path) -> 
 
 
 def test_an_interrupted_build_leaves_the_index_open(
-    unbuilt: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+    unbuilt: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C: the builder is ended at once, and the index can be asked how much it holds."""
     waiting = subprocess.Popen.communicate
@@ -205,7 +205,7 @@ def test_an_interrupted_build_leaves_the_index_open(
         monkeypatch.setattr(subprocess.Popen, "communicate", waiting)
         raise KeyboardInterrupt
 
-    with Index.open(copied(unbuilt, memory / "interrupted.tuwen"), encoder=FakeModel()) as index:
+    with Index.open(copied(unbuilt, place / "interrupted.tuwen"), encoder=FakeModel()) as index:
         monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index.optimize()
@@ -247,9 +247,7 @@ def kill_creators(place: Path, times: int, seed: int) -> None:
     assert "none" in outcomes, "all were ready before they were killed: the test proves nothing"
 
 
-def test_creators_are_killed(memory: Path) -> None:
-    place = memory / "killed"
-    place.mkdir()
+def test_creators_are_killed(place: Path) -> None:
     kill_creators(place, times=4, seed=time.time_ns())
 
 
