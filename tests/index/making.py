@@ -36,7 +36,14 @@ def vectors(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
 
 def payload(key: str, **facts) -> dict[str, str | int | float]:
     folder, _, name = key.rpartition("/")
-    usual = {"width": 640, "height": 480, "format": "JPEG", "modified": 1_700_000_000.25, "bytes": 12_345}
+    usual = {
+        "type": "image",
+        "width": 640,
+        "height": 480,
+        "format": "JPEG",
+        "modified": 1_700_000_000.25,
+        "bytes": 12_345,
+    }
     return {"path": key, "folder": folder, "name": name, "content": f"sha of {key}", **usual, **facts}
 
 

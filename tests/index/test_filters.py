@@ -52,6 +52,12 @@ UNDERSTOOD = [
     ("not width in [3]", Not(OneOf("width", (3,)))),
     ("name in []", OneOf("name", ())),
     ("modified > 1700000000.5", Compare("modified", ">", 1700000000.5)),
+    ('text contains "dog"', Compare("text", "contains", "dog")),
+    ('type == "text"', Compare("type", "==", "text")),
+    ('type == "image"', Not(Compare("type", "==", "text"))),  # also rows that have no type
+    ('type in ["text", "image"]', Or((Compare("type", "==", "text"), Not(Compare("type", "==", "text"))))),
+    ('type contains "e"', Not(OneOf("type", ()))),
+    ('type == "video"', OneOf("type", ())),
 ]
 
 
@@ -88,7 +94,7 @@ def test_times_are_whole_days_months_and_years_on_this_clock(where: str, conditi
     assert parse(where) == condition
 
 
-FIELDS = "path, folder, name, content, width, height, format, modified, bytes"
+FIELDS = "path, type, folder, name, content, width, height, format, modified, bytes, text"
 
 NOT_UNDERSTOOD = [
     ("", "is empty: expected a field, 'not' or '('"),

@@ -141,6 +141,8 @@ BAD_PAYLOADS = [
     ({"note": ["a"]}, "list"),
     ({"_exact": 1}, "begin with _"),
     ({"path": "other"}, "same"),
+    ({"type": "sound"}, "image, or text"),
+    ({"type": "text"}, "field text"),
 ]
 
 
@@ -211,7 +213,7 @@ def test_payloads_leave_out_what_is_not_there(index: Index) -> None:
 
 def test_another_payload_leaves_the_vector(index: Index) -> None:
     index.upsert([row("a", note="x"), row("b")])
-    index.update_payload("a", payload("a", modified=5.5))
+    index.update_payloads({"a": payload("a", modified=5.5)})
     assert index.payloads(["a"]) == {"a": payload("a", modified=5.5)}
     index.update_payloads({key: payload(key, width=9) for key in ("a", "b")})
     assert [it.payload["width"] for it in index.list()] == [9, 9]
@@ -224,9 +226,44 @@ def test_another_payload_leaves_the_vector(index: Index) -> None:
 
 def test_payloads_that_lack_fields_or_have_more(index: Index) -> None:
     index.upsert([Row("a", vectors(1)[0], {"note": "mine", "rating": 4.5}), row("b")])
-    assert index.payloads(["a"]) == {"a": {"path": "a", "note": "mine", "rating": 4.5}}
+    assert index.payloads(["a"]) == {"a": {"path": "a", "type": "image", "note": "mine", "rating": 4.5}}
     assert [it.payload["path"] for it in index.list("width > 0")] == ["b"]
     assert [it.payload["path"] for it in index.list("width != 640")] == ["a"]
+
+
+def test_rows_by_id(index: Index) -> None:
+    made = rows(40)
+    index.upsert(made)
+    ids = [str(uuid5(NAMESPACE_URL, it.key)) for it in made[:3]]
+    absent = [str(uuid5(NAMESPACE_URL, "gone")), "no id", "", ids[0].upper()]
+    found = index.get([*ids, *absent, *ids])
+    assert {it: row.payload for it, row in found.items()} == {
+        it: row.payload for it, row in zip(ids, made, strict=False)
+    }
+    assert [row.id for row in found.values()] == list(found)
+    kept = index.vectors([*ids, *absent])
+    assert set(kept) == set(ids)
+    for it, row_ in zip(ids, made, strict=False):
+        assert kept[it].dtype == np.float32
+        np.testing.assert_allclose(kept[it], row_.vector, atol=1e-6)
+    assert index.get([]) == index.vectors(absent) == {}
+
+
+def test_texts_are_rows_too(index: Index) -> None:
+    dog, cat = vectors(2)
+    index.upsert([row("dog.jpg", dog), Row("1", cat, {"type": "text", "text": "一只猫", "name": "1"})])
+    assert paths(index.search(cat, where='type == "image"')) == ["dog.jpg"]
+    assert paths(index.search(dog, where='type == "text" and text contains "猫"')) == ["1"]
+    assert index.payloads(["1"])["1"]["type"] == "text"
+
+
+def test_rows_of_before_there_were_types_are_pictures(index: Index) -> None:
+    old = {name: value for name, value in payload("old").items() if name != "type"}
+    index._store.upsert([Row("old", vectors(1)[0], old)])  # past the door that gives every row a type
+    index.upsert([row("new"), Row("text", vectors(1)[0], {"type": "text", "text": ""})])
+    assert [it.payload["path"] for it in index.list('type == "image"')] == ["new", "old"]
+    assert [it.payload["path"] for it in index.list('type != "image"')] == ["text"]
+    assert index.payloads(["old"])["old"]["type"] == "image"
 
 
 def test_floats_come_back_to_the_last_bit(folder: Path, model: FakeModel) -> None:

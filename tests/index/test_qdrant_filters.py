@@ -18,6 +18,7 @@ from tuwen.types import Payload, Row
 
 WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "😀", "x" * 300)
 NUMBERS = (-1, 0, 1, 2, 3, 640, 2**31, 2**40)
+KINDS = ("image", "text", "im", "t", "", "video")
 TIMES = (0.0, -1.5, 1_700_000_000.123456, 1_700_000_000.1234567, 1_700_000_000.1234569, 1.7e9, 0.1, 1e-7, 3e300)
 COUNT = 60
 
@@ -29,7 +30,9 @@ def payloads() -> dict[str, Payload]:
     made = {}
     for i in range(COUNT):
         facts = {name: chance.choice(kinds[kind]) for name, kind in FIELDS.items() if chance.random() < 0.9}
-        made[f"{i}"] = {**facts, "path": f"{i}"}
+        made[f"{i}"] = {**facts, "type": "image", "path": f"{i}"}
+        if chance.random() < 0.3:
+            made[f"{i}"] |= {"type": "text", "text": chance.choice(WORDS)}
     return made
 
 
@@ -50,7 +53,7 @@ def filled(empty: Path, memory: Path) -> Iterator[Index]:
 
 def compared(field: str) -> st.SearchStrategy[Condition]:
     if FIELDS[field] is str:
-        values = st.sampled_from(WORDS) | st.text("aé猫/😀", max_size=2)
+        values = st.sampled_from(KINDS if field == "type" else WORDS) | st.text("aé猫/😀", max_size=2)
         operators = st.sampled_from(("==", "startswith", "contains"))
     else:
         known = st.sampled_from(NUMBERS if FIELDS[field] is int else TIMES)
@@ -100,6 +103,8 @@ FOUND = [
     "modified <= 1700000000.123456",
     'not name contains "a"',
     "bytes != 0",
+    'type == "text" and text == ""',
+    'type startswith "im"',
 ]
 
 

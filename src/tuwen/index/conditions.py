@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "path": str,
+    "type": str,
     "folder": str,
     "name": str,
     "content": str,
@@ -17,8 +18,11 @@ FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "format": str,
     "modified": float,
     "bytes": int,
+    "text": str,
 }
 """what a row can be filtered by, and what it is"""
+TYPES = ("image", "text")
+"""what a row can be of; one that does not say is of a picture"""
 
 Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "startswith", "contains"]
 

@@ -33,8 +33,8 @@ class Info:
         index: its folder.
         rows: how many there are.
         dim: the length of a vector.
-        metric: `cosine`.
-        kind: `hnsw`: through a graph, once there are rows enough; few are compared one by one.
+        metric: `cosine` or `l2`: how vectors are compared; scores are cosines in any case.
+        kind: `hnsw`: through a graph, once there are rows enough; `flat`: compared one by one.
         model: whose vectors these are.
         fingerprint: what identifies that model.
         bytes: what the folder takes on the disk.

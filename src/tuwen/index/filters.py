@@ -12,12 +12,13 @@ Knows the words. Does not know any store: each compiles conditions itself.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tuwen.errors import InvalidInput
-from tuwen.index.conditions import FIELDS, And, Compare, Condition, OneOf, Operator, Or, depth, negated
+from tuwen.index.conditions import FIELDS, TYPES, And, Compare, Condition, Not, OneOf, Operator, Or, depth, negated
 from tuwen.index.periods import Period, read_period, within
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ class _Reader:
         if FIELDS[field] is str:
             if value.type != "TEXT":
                 self._refuse(value, f"{name} is a text: put {value} in quotes")
-            return Compare(field, operator, self._text(value))
+            text = self._text(value)
+            return _of_type(operator, text) if field == "type" else Compare(field, operator, text)
         if value.type == "NUMBER":
             return Compare(field, operator, self._number(value))
         if field != "modified":
@@ -183,6 +185,19 @@ class _Reader:
 
     def _refuse(self, token: "Token", reason: str) -> NoReturn:
         raise InvalidInput(f"the filter {_place(self._where, token.start_pos or 0)}: {reason}")
+
+
+def _of_type(operator: Operator, value: str) -> Condition:
+    """A comparison of `type`, such that rows that have none count as pictures."""
+    fits: Mapping[Operator, Callable[[str, str], bool]] = {
+        "==": str.__eq__,
+        "startswith": str.startswith,
+        "contains": str.__contains__,
+    }
+    image, text = (fits[operator](kind, value) for kind in TYPES)
+    if image == text:
+        return Not(OneOf("type", ())) if text else OneOf("type", ())
+    return Compare("type", "==", "text") if text else Not(Compare("type", "==", "text"))
 
 
 def _refuse_names(where: str) -> None:

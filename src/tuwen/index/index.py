@@ -3,7 +3,7 @@
 Knows what may enter and what can be asked. Does not know what computes vectors, nor how rows are kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
@@ -12,14 +12,16 @@ from tuwen.errors import InvalidInput
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
 from tuwen.index.folder import check_room, disk_usage
+from tuwen.index.kinds import design
+from tuwen.index.lookup import Lookup
 from tuwen.index.manifest import root_from_text
 from tuwen.index.opening import Opened, make, open_parts, with_precision
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
-from tuwen.index.store import Known, Stored, Vector
+from tuwen.index.store import Vector
 from tuwen.types import Hit, Payload, Row
 
 
-class Index(AbstractContextManager["Index"]):
+class Index(Lookup, AbstractContextManager["Index"]):
     """Rows of one model, open in this process alone. A context manager; or call `close`.
 
     Safe in several threads: calls take turns, and wait while `optimize` builds. What `upsert`, `remove` and
@@ -32,37 +34,46 @@ class Index(AbstractContextManager["Index"]):
         self.folder = folder
         self.root = root_from_text(parts.manifest.root, folder)
         self._manifest = parts.manifest
-        self._store = parts.store
+        super().__init__(parts.store)
         self._lock = parts.lock
         self._encoder = encoder
         self._quantize_above = quantize_above
 
     @classmethod
     def create(
-        cls, folder: Path | str, *, encoder: Model, root: Path | str | None = None, quantize_above: int = 50_000
+        cls,
+        place: Path | str,
+        *,
+        encoder: Model,
+        root: Path | str | None = None,
+        kind: str = "hnsw",
+        metric: str = "cosine",
+        quantize_above: int = 50_000,
     ) -> Self:
         """Make an empty index and open it. Killed before it returns, it leaves a whole index or none.
 
         Args:
-            folder: where; nothing may be there yet, or an empty folder.
+            place: a folder; nothing may be there yet, or an empty folder.
             encoder: the model whose vectors it will hold.
             root: the collection's folder, that keys are relative to; where None, the folder that the index is in.
+            kind: how rows are found: `hnsw` through a graph, `flat` by comparing with all of them.
+            metric: `cosine` (the same as `ip`) or `l2`; a hit's score is the cosine in any case.
             quantize_above: see `open`.
 
         Raises:
-            InvalidInput: there is an index already, or something else.
+            InvalidInput: there is an index already, or something else; or there is no such kind or metric.
         """
-        make(Path(folder), encoder, None if root is None else Path(root))
-        return cls.open(folder, encoder=encoder, quantize_above=quantize_above)
+        make(Path(place), encoder, None if root is None else Path(root), design(kind, metric))
+        return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
     @classmethod
     def open(
-        cls, folder: Path | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
+        cls, place: Path | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
     ) -> Self:
         """Open an index; nobody else can until it is closed.
 
         Args:
-            folder: where it is.
+            place: its folder.
             encoder: the model to search and write with. With None, rows can be searched and removed, not written.
             lock_timeout: seconds to wait for another process that has it open.
             quantize_above: with more rows, `optimize` keeps vectors as int8 too, for good; scores stay exact.
@@ -73,7 +84,7 @@ class Index(AbstractContextManager["Index"]):
             WrongModel: its vectors are another model's. The message has both names.
             IndexLocked: it is open already, here or elsewhere. The message names the holder.
         """
-        return cls(Path(folder), open_parts(Path(folder), encoder, lock_timeout), encoder, quantize_above)
+        return cls(Path(place), open_parts(Path(place), encoder, lock_timeout), encoder, quantize_above)
 
     def search(
         self,
@@ -120,14 +131,6 @@ class Index(AbstractContextManager["Index"]):
         """Take rows out; how many of them there were."""
         return self._store.remove(keys)
 
-    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key -> what is stored with it, of those keys that there are."""
-        return self._store.payloads(keys)
-
-    def update_payload(self, key: str, payload: Payload) -> None:
-        """As `update_payloads`, of one row."""
-        self.update_payloads({key: payload})
-
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
         """Key -> another payload; vectors stay. InvalidInput, and no change, where one is wrong or has no row."""
         check_room(self.folder)
@@ -136,14 +139,6 @@ class Index(AbstractContextManager["Index"]):
         if missing:
             raise InvalidInput(f"{self.folder} has no row {min(missing)!r}: it cannot be given a payload")
         self._store.set_payloads(checked)
-
-    def known(self, content: str) -> Known | None:
-        """A row that has a content: its payload and its vector; None if there is none."""
-        return self._store.known([content]).get(content)
-
-    def vectors_of(self, contents: Sequence[str]) -> dict[str, Vector]:
-        """Content -> the vector of a row that has it, of those contents that there are."""
-        return {content: row.vector for content, row in self._store.known(contents).items()}
 
     def optimize(self) -> None:
         """Make later searches fast, where that is worth it: to be called after writing. May take minutes.
@@ -164,7 +159,3 @@ class Index(AbstractContextManager["Index"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows by key, without their vectors; with `where`, those that it keeps (else InvalidInput)."""
-        return self._store.scan(None if where is None else parse(where))

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuwen.errors import IndexInvalid, IndexNotFound
+from tuwen.index.kinds import Kind, Metric
 
 MANIFEST = "index.json"
 FORMAT = 1
@@ -28,10 +29,10 @@ class Manifest(BaseModel):
     """the version of this folder's shape"""
     store: Literal["qdrant-edge"] = "qdrant-edge"
     """what keeps the rows"""
-    kind: Literal["hnsw"] = "hnsw"
-    """how rows are found: few are compared one by one, many through an HNSW graph"""
-    metric: Literal["cosine"] = "cosine"
-    """how near two vectors are"""
+    kind: Kind = "hnsw"
+    """how rows are found: `hnsw` compares few one by one and finds many through a graph; `flat` compares all"""
+    metric: Metric = "cosine"
+    """how near two vectors are; of vectors of length 1 both have one order"""
     model: str
     """the name of the model whose vectors these are"""
     fingerprint: str

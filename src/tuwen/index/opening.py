@@ -15,6 +15,7 @@ from pathlib import Path
 from tuwen.errors import WrongModel
 from tuwen.index.facts import Model
 from tuwen.index.folder import creating
+from tuwen.index.kinds import Design
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import Manifest, read_manifest, root_to_text, write_manifest
 from tuwen.index.qdrant import QdrantStore
@@ -32,9 +33,14 @@ class Opened:
     lock: Lock
 
 
-def make(folder: Path, encoder: Model, root: Path | None, *, bundle: str = "") -> None:
+def make(
+    folder: Path, encoder: Model, root: Path | None, design: Design | None = None, *, bundle: str = ""
+) -> None:
     """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
+    chosen = design or Design()
     manifest = Manifest(
+        kind=chosen.kind,
+        metric=chosen.metric,
         model=encoder.name,
         fingerprint=encoder.fingerprint,
         bundle=bundle,
@@ -43,7 +49,7 @@ def make(folder: Path, encoder: Model, root: Path | None, *, bundle: str = "") -
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     with creating(folder) as aside:
-        QdrantStore.create(aside / SHARD, manifest.dim)
+        QdrantStore.create(aside / SHARD, manifest.dim, flat=chosen.kind == "flat")
         write_manifest(aside, manifest)
 
 
@@ -55,7 +61,8 @@ def open_parts(folder: Path, encoder: Model | None, lock_timeout: float) -> Open
     try:
         manifest = read_manifest(folder)
         _check_model(manifest, folder, encoder)
-        return Opened(manifest, QdrantStore(folder / SHARD, manifest.dim, lock_timeout), lock)
+        store = QdrantStore(folder / SHARD, manifest.dim, lock_timeout, flat=manifest.kind == "flat")
+        return Opened(manifest, store, lock)
     except BaseException:
         lock.release()
         raise

@@ -18,11 +18,11 @@ from tuwen.index.qdrant_build import build
 from tuwen.index.qdrant_filters import compiled
 from tuwen.index.qdrant_payload import from_stored, to_stored
 from tuwen.index.qdrant_shard import GRAPH_ABOVE, Shard
-from tuwen.index.store import Known, Stored, Vector, row_id
+from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
 from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:
-    from qdrant_edge import EdgeShard, Filter, PointId, ScoredPoint
+    from qdrant_edge import EdgeShard, Filter, PointId, Record, ScoredPoint
 
 PAGE = 1_000
 """rows read or written in one call"""
@@ -37,26 +37,28 @@ T = TypeVar("T")
 class QdrantStore:
     """The `Store` of one index, see there."""
 
-    def __init__(self, folder: Path, dim: int, patience: float = 0.0) -> None:
+    def __init__(self, folder: Path, dim: int, patience: float = 0.0, *, flat: bool = False) -> None:
         """Open what `create` has made.
 
         Args:
             folder: the shard's.
             dim: the length of a vector.
             patience: seconds to wait for a process that has the shard open.
+            flat: never build a graph, compare with every row.
 
         Raises:
             IndexLocked: it still has.
             IndexInvalid: the shard cannot be read.
         """
         self._dim = dim
+        self._flat = flat
         self._shard = Shard(folder, patience)
         self._changed = 0
 
     @staticmethod
-    def create(folder: Path, dim: int) -> None:
+    def create(folder: Path, dim: int, *, flat: bool = False) -> None:
         """Make an empty shard in a folder that does not exist yet."""
-        qdrant_shard.create(folder, dim)
+        qdrant_shard.create(folder, dim, flat=flat)
 
     @property
     def rows(self) -> int:  # noqa: D102
@@ -89,12 +91,17 @@ class QdrantStore:
         return removed
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:  # noqa: D102
-        found: list[Payload] = []
-        for page in _id_pages(keys):
-            with self._shard.calling() as shard:
-                records = shard.retrieve(page, with_payload=True, with_vector=False)
-            found += [from_stored(record.payload) for record in records]
+        ids = [row_id(key) for key in dict.fromkeys(keys)]
+        found = [from_stored(record.payload) for record in _fetched(self._shard, ids)]
         return {str(payload["path"]): payload for payload in found}
+
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:  # noqa: D102
+        records = _fetched(self._shard, known_ids(ids))
+        return {str(it.id): Stored(str(it.id), from_stored(it.payload)) for it in records}
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:  # noqa: D102
+        records = _fetched(self._shard, known_ids(ids), vectors=True)
+        return {str(it.id): np.array(it.vector, dtype=np.float32) for it in records}
 
     def set_payloads(self, payloads: Mapping[str, Payload]) -> None:  # noqa: D102
         import qdrant_edge as edge
@@ -117,7 +124,7 @@ class QdrantStore:
 
     def scan(self, where: Condition | None) -> Iterator[Stored]:
         """Keys are read first and sorted; then the rows, page by page."""
-        for page in _pages(sorted(self._keys(where))):
+        for page in _pages(sorted(_keys(self._shard, where))):
             ids: list[PointId] = [row_id(key) for key in page]
             with self._shard.calling() as shard:
                 records = shard.retrieve(ids, with_payload=True, with_vector=False)
@@ -128,6 +135,7 @@ class QdrantStore:
         """Scores are of the stored float32 vectors, whatever found them."""
         import qdrant_edge as edge
 
+        exact = exact or self._flat
         chosen = None if where is None else compiled(where)
         with self._shard.calling() as shard:
             limit = min(k, shard.info().points_count)
@@ -148,7 +156,7 @@ class QdrantStore:
             int8 = rows > quantize_above
             unbuilt = rows - shard.info().indexed_vectors_count
             due = unbuilt > GRAPH_ABOVE or self._changed > max(PAGE, rows // 100)
-            if rows <= GRAPH_ABOVE and not int8:
+            if self._flat or (rows <= GRAPH_ABOVE and not int8):
                 shard.optimize()
             elif due or (int8 and not self._shard.keeps_int8()):
                 with self._shard.away() as folder:
@@ -168,18 +176,27 @@ class QdrantStore:
             records, _ = shard.scroll(request)
         return [Known(from_stored(it.payload), np.array(it.vector, dtype=np.float32)) for it in records]
 
-    def _keys(self, where: Condition | None) -> Iterator[str]:
-        import qdrant_edge as edge
 
-        chosen = None if where is None else compiled(where)
-        following: PointId | None = None
-        while True:
-            request = edge.ScrollRequest(following, PAGE, chosen, with_payload=["path"])
-            with self._shard.calling() as shard:
-                records, following = shard.scroll(request)
-            yield from (str(from_stored(record.payload)["path"]) for record in records)
-            if following is None:
-                return
+def _fetched(shard: Shard, ids: "Sequence[PointId]", *, vectors: bool = False) -> "Iterator[Record]":
+    """The rows of some ids: either their payloads or their vectors."""
+    for page in _pages(ids):
+        with shard.calling() as it:
+            records = it.retrieve(page, with_payload=not vectors, with_vector=vectors)
+        yield from records
+
+
+def _keys(shard: Shard, where: Condition | None) -> Iterator[str]:
+    import qdrant_edge as edge
+
+    chosen = None if where is None else compiled(where)
+    following: PointId | None = None
+    while True:
+        request = edge.ScrollRequest(following, PAGE, chosen, with_payload=["path"])
+        with shard.calling() as it:
+            records, following = it.scroll(request)
+        yield from (str(from_stored(record.payload)["path"]) for record in records)
+        if following is None:
+            return
 
 
 def _nearest(

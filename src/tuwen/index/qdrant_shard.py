@@ -71,12 +71,12 @@ class Shard:
                 self._open = None
 
 
-def create(folder: Path, dim: int) -> None:
-    """Make an empty shard with its payload indexes, and put it on the disk."""
+def create(folder: Path, dim: int, *, flat: bool = False) -> None:
+    """Make an empty shard with its payload indexes, and put it on the disk. `flat`: it never builds a graph."""
     import qdrant_edge as edge
 
     folder.mkdir()
-    shard = edge.EdgeShard.create(str(folder), _settings(dim, int8=False))
+    shard = edge.EdgeShard.create(str(folder), _settings(dim, int8=False, flat=flat))
     for field, kind in FIELDS.items():
         shard.update(edge.UpdateOperation.create_field_index(field, _payload_index(kind)))
     shard.flush()
@@ -98,12 +98,12 @@ def optimize(folder: Path, dim: int, *, int8: bool) -> None:
     shard.close()
 
 
-def _settings(dim: int, *, int8: bool) -> "EdgeConfig":
+def _settings(dim: int, *, int8: bool, flat: bool = False) -> "EdgeConfig":
     """All stands on disk and is mapped, so that searching takes little memory of its own."""
     import qdrant_edge as edge
 
     cold = edge.Memory.Cold
-    kilobytes = GRAPH_ABOVE * dim * 4 // 1024
+    kilobytes = _ANY_SIZE if flat else GRAPH_ABOVE * dim * 4 // 1024
     quantization = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.99, memory=cold)
     return edge.EdgeConfig(
         vectors=edge.EdgeVectorParams(dim, edge.Distance.Dot, memory=cold),

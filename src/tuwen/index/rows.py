@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput, InvalidVectors
-from tuwen.index.conditions import FIELDS
+from tuwen.index.conditions import FIELDS, TYPES
 from tuwen.index.store import Vector
 from tuwen.types import Payload, Row, Vectors
 
@@ -69,11 +69,12 @@ def checked_limits(k: int, min_score: float | None) -> None:
 
 
 def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
-    """What is stored beside a vector: `payload`, and the key as its `path`.
+    """What is stored beside a vector: `payload`, the key as its `path`, its `type` (image unless it says so).
 
     Raises:
         InvalidInput: the key is empty or not UTF-8; or a field is no text in UTF-8, no finite float and no int of
-            64 bits; or it is one that rows are filtered by, and of another kind; or its name begins with `_`.
+            64 bits; or it is one that rows are filtered by, and of another kind; or its name begins with `_`; or
+            the type is none of `TYPES`, or `text` without one.
     """
     if not key or not _is_utf8(key):
         raise InvalidInput(f"a row's key must be a text in UTF-8 that is not empty, not {key!r}")
@@ -83,7 +84,12 @@ def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
         wrong = _what_is_wrong(field, value)
         if wrong:
             raise InvalidInput(f"the row {key!r} has {field} = {value!r}: {wrong}")
-    return {**payload, "path": key}
+    stored = {"type": "image", **payload, "path": key}
+    if stored["type"] not in TYPES or (stored["type"] == "text" and "text" not in stored):
+        raise InvalidInput(
+            f"the row {key!r} has the type {stored['type']!r}: it must be image, or text with a field text"
+        )
+    return stored
 
 
 def _check_vector(vector: object, what: str, dim: int) -> None:

@@ -4,6 +4,7 @@ Knows no engine, no model and no lock. A store is given rows that are checked al
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -34,6 +35,16 @@ class Known:
     vector: Vector
 
 
+def known_ids(ids: Sequence[str]) -> list[UUID]:
+    """Those of some texts that are written as ids of rows are, each once."""
+    found = []
+    for text in dict.fromkeys(ids):
+        with suppress(ValueError):
+            if str(UUID(text)) == text:
+                found.append(UUID(text))
+    return found
+
+
 def row_id(key: str) -> UUID:
     """The id of a row: the UUIDv5 of its key in the namespace for URLs, so the same for everybody and forever."""
     return uuid5(NAMESPACE_URL, key)
@@ -61,6 +72,14 @@ class Store(Protocol):
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
         """Key -> payload, of those keys that there are."""
+        ...
+
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Id -> row, of those ids that there are."""
+        ...
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """Id -> vector, of those ids that there are."""
         ...
 
     def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
