@@ -69,8 +69,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a search returns. `score` is the cosine; `payload["path"]` is the source key."""
+    """What a search returns. `score` is the cosine; `payload["path"]` is the source key.
+
+    `similar`: the ids of rows that are nearly the same and were folded into this one, where that was asked for.
+    """
 
     id: str
     score: float
     payload: Payload = field(default_factory=dict)
+    similar: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """`tuwen search`: what is looked for, in words or pictures, and the hits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +14,12 @@ from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, table
 
 if TYPE_CHECKING:
+    from tuwen.index.index import Index
     from tuwen.tasks.search import Term
     from tuwen.types import Hit
+
+OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
+UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
 
 
 @click.command(
@@ -23,18 +28,30 @@ if TYPE_CHECKING:
         'tuwen search "一只狗在草地上" --index photos.tuwen -k 12',
         "tuwen search --image cat.jpg --index photos.tuwen --sheet hits.png",
         'tuwen search --like "at night" --like cat.jpg:0.5 --unlike "people" --index photos.tuwen',
+        'tuwen search --compose "beach + 0.5 * sunset - people" --index photos.tuwen --unique 0.97',
+        "tuwen search --like id:1b671a64-40d5-591e-99b0-da01ff1f3341 --strategy best --index photos.tuwen",
         """tuwen search "sunset" --index photos.tuwen --where 'width >= 1024 and folder == "2023"'""",
     ),
 )
 @click.argument("query", required=False)
 @click.option("--image", type=options.FILE, help="A picture that hits shall be like.")
-@click.option("--like", multiple=True, metavar="TEXT|FILE[:WEIGHT]", help="What hits shall be like; repeatable.")
-@click.option("--unlike", multiple=True, metavar="TEXT|FILE[:WEIGHT]", help="What not; repeatable.")
+@click.option("--like", multiple=True, metavar=OPERAND, help="What hits shall be like; repeatable.")
+@click.option("--unlike", multiple=True, metavar=OPERAND, help="What not; repeatable.")
+@click.option("--compose", metavar="TERMS", help='All of it in one line: "beach + 0.5 * sunset - people".')
 @options.index
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
 @click.option("--min-score", type=float, help="Leave out hits of a lower cosine.")
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @click.option("--exact", is_flag=True, help="Compare with every row instead of asking the approximate index.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["average", "best"]),
+    default="average",
+    show_default=True,
+    help="Look for the sum of all that is liked, or near any one of it.",
+)
+@click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, help="How much hits shall differ: 0 to 1.")
+@click.option("--unique", type=click.FloatRange(0, 1, min_open=True), metavar="COSINE", help=UNIQUE)
 @click.option("--sheet", type=options.NEW_FILE, metavar="PNG", help="Draw the hits on one picture, too.")
 @options.computing
 @options.as_json
@@ -45,55 +62,71 @@ def search(
     image: Path | None,
     like: Sequence[str],
     unlike: Sequence[str],
+    compose: str | None,
     folder: Path | None,
-    k: int,
-    min_score: float | None,
-    where: str | None,
-    exact: bool,
     sheet: Path | None,
     as_json: bool,
+    **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
 ) -> None:
     """Find pictures by texts and pictures, added and subtracted.
 
-    QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, else a
-    text; it may end in a weight, a colon and a number with a decimal point: cat.jpg:0.5.
+    QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, a row if
+    it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a number
+    with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
     """
     from tuwen.cli.opening import opened
     from tuwen.tasks.notes import text_notes
     from tuwen.tasks.search import Wanted, describe
     from tuwen.tasks.search import search as find
 
-    terms = _terms(query, image, like, unlike)
+    asked = _Asked(query, image, like, unlike, compose)
+    if not asked.anything():
+        raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
     with opened(options.index_folder(folder), computing) as (encoder, index):
+        terms = asked.terms(index)
         for note in text_notes([term.what for term in terms if isinstance(term.what, str)], encoder):
             say(note)
-        hits = find(terms, encoder, index, Wanted(k, min_score, where, exact=exact))
+        hits = find(terms, encoder, index, Wanted(**wanted))
         if sheet is not None and hits:
             draw_sheet(hits, index.root, sheet, computing.settings.max_pixels)
             say(f"sheet: {sheet}")
     if as_json:
-        emit({"query": describe(terms), "model": encoder.name, "hits": [as_document(hit) for hit in hits]})
+        shown = [as_document(hit, similar=wanted["unique"] is not None) for hit in hits]
+        emit({"query": describe(terms), "model": encoder.name, "hits": shown})
     else:
         show(hits)
 
 
-def _terms(query: str | None, image: Path | None, like: Sequence[str], unlike: Sequence[str]) -> "list[Term]":
-    from dataclasses import replace
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the command line says of what is looked for."""
 
-    from tuwen.tasks.search import Term, parse_term
+    query: str | None
+    image: Path | None
+    like: Sequence[str]
+    unlike: Sequence[str]
+    compose: str | None
 
-    liked = [Term(query)] if query is not None else []
-    liked += [Term(image)] if image is not None else []
-    liked += [parse_term(operand) for operand in like]
-    unliked = [replace(term, weight=-term.weight) for term in map(parse_term, unlike)]
-    if not liked and not unliked:
-        raise click.UsageError("nothing to look for: give a QUERY, --image, --like or --unlike")
-    return liked + unliked
+    def anything(self) -> bool:
+        """Whether it says something."""
+        return any((self.query is not None, self.image, self.like, self.unlike, self.compose is not None))
+
+    def terms(self, index: "Index") -> "list[Term]":
+        """All of it, in the order of the options' help."""
+        from tuwen.tasks.compose import parse_compose
+        from tuwen.tasks.search import Term, parse_term
+
+        liked = [Term(what) for what in (self.query, self.image) if what is not None]
+        liked += [parse_term(operand, index) for operand in self.like]
+        unliked = [parse_term(operand, index) for operand in self.unlike]
+        composed = [] if self.compose is None else parse_compose(self.compose, index)
+        return [*liked, *(replace(term, weight=-term.weight) for term in unliked), *composed]
 
 
-def as_document(hit: "Hit") -> dict[str, object]:
-    """A hit as `--json` prints it."""
-    return {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}
+def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
+    """A hit as `--json` prints it; `similar`: with the rows that were folded into it."""
+    document = {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}
+    return {**document, "similar": list(hit.similar)} if similar else document
 
 
 def show(hits: "Sequence[Hit]") -> None:
@@ -101,11 +134,17 @@ def show(hits: "Sequence[Hit]") -> None:
     if not hits:
         say("nothing found")
         return
-    rows = [
-        (rank, f"{hit.score:.3f}", f"{hit.payload['width']}×{hit.payload['height']}", hit.payload["path"])
-        for rank, hit in enumerate(hits, start=1)
-    ]
+    rows = [(rank, f"{hit.score:.3f}", _size(hit), _name(hit)) for rank, hit in enumerate(hits, start=1)]
     table(("rank", "score", "size", "path"), rows, numbers=(0, 1, 2))
+
+
+def _size(hit: "Hit") -> str:
+    """Texts have none."""
+    return f"{hit.payload['width']}×{hit.payload['height']}" if "width" in hit.payload else ""
+
+
+def _name(hit: "Hit") -> str:
+    return f"{hit.payload['path']}{f'  (+{len(hit.similar)} similar)' if hit.similar else ''}"
 
 
 def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:

@@ -1,107 +1,117 @@
-"""What is looked for -> one vector -> hits.
+"""What is looked for -> hits.
 
-Knows how texts and pictures are weighed against each other. Does not know what an index is made of.
+    terms --term_vectors--> vectors --by_average | by_best--> candidates --folded--> --spread--> hits
+
+Knows the order of these steps, and how many candidates they take. Does not know what an index is made of.
 """
 
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput
+from tuwen.tasks.candidates import STRATEGIES, Scope, Strategy, by_average, by_best
+from tuwen.tasks.diversity import folded, spread
+from tuwen.tasks.query import query_vector, term_vectors
+from tuwen.tasks.terms import RowId, Term, describe, parse_term
 from tuwen.types import Hit
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
 
-_WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
-"""A weight is a final colon with a decimal number that has a decimal point; `ratio 16:9` has none."""
+__all__ = ["RowId", "Strategy", "Term", "Wanted", "describe", "parse_term", "query_vector", "search"]
 
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One thing that hits shall be like, or unlike where `weight` is negative: a text, or a picture's file."""
-
-    what: str | Path
-    weight: float = 1.0
-
-    def __str__(self) -> str:
-        """As people read it: `0.5 * cat.jpg`."""
-        factor = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} * "
-        return f"{'- ' if self.weight < 0 else ''}{factor}{self.what}"
+_POOL, _POOLED = 400, 4
+"""Candidates for `diversity`: 400, or 4 times k. A fixed number for common k keeps the order when k grows."""
+_MOST = 20_000
+"""candidates that `unique` looks at before it gives less than k hits"""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many hits, and which. `where` is a filter such as `width >= 1024 and folder == "2023"`."""
+    """How many hits, and which.
+
+    Attributes:
+        k: how many at most.
+        min_score: hits of a lower score are left out; there may be none left.
+        where: a filter such as `width >= 1024 and folder == "2023"`.
+        exact: compare with every row instead of asking the approximate index.
+        strategy: what a score is made of, see `candidates.py`.
+        diversity: 0 to 1: how much hits shall differ from each other, see `diversity.spread`.
+        unique: the cosine from which two hits are one; the others' ids are its `similar`. None folds nothing.
+    """
 
     k: int = 10
     min_score: float | None = None
     where: str | None = None
     exact: bool = False
+    strategy: Strategy = "average"
+    diversity: float = 0.0
+    unique: float | None = None
 
 
-def parse_term(operand: str) -> Term:
-    """A text or a file's path, with a weight of its own if it ends so: `cat.jpg:0.5`, `at night:2.0`.
+def search(terms: Sequence[Term], encoder: "Encoder | None", index: "Index", wanted: Wanted) -> list[Hit]:
+    """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
 
-    An operand that is an existing file is a picture, also where its name looks as if it had a weight.
-    """
-    match = None if Path(operand).is_file() else _WEIGHT.fullmatch(operand)
-    if match is None:
-        return Term(_text_or_file(operand))
-    return Term(_text_or_file(match["what"]), float(match["weight"]))
+    `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
+    Rows that are terms themselves are no hits.
 
-
-def describe(terms: Sequence[Term]) -> str:
-    """What is looked for, in one line: `at night + 0.5 * cat.jpg - people`."""
-    first, *others = [str(term) for term in terms]
-    return first + "".join(f" {other}" if other.startswith("- ") else f" + {other}" for other in others)
-
-
-def query_vector(terms: Sequence[Term], encoder: "Encoder") -> NDArray[np.float32]:
-    """The weighted sum of the terms' unit vectors, brought to length 1.
-
-    Returns:
-        (dim,) float32.
+    Args:
+        terms: what hits shall be like, and unlike.
+        encoder: the index's model; None where all terms are rows.
+        index: where to look.
+        wanted: how many, and which.
 
     Raises:
-        InvalidInput: there is no term, a text is empty, or the terms cancel each other out.
-        RejectedImages: a picture cannot be read.
-    """
-    if any(isinstance(term.what, str) and not term.what.strip() for term in terms):
-        raise InvalidInput("an empty text finds nothing: say what to look for")
-    total = np.zeros(encoder.dim, np.float64)
-    for term in terms:
-        vectors = (
-            encoder.encode_texts([term.what]) if isinstance(term.what, str) else encoder.encode_images([term.what])
-        )
-        total += term.weight * vectors[0].astype(np.float64)
-    length = float(np.linalg.norm(total))
-    if length < 1e-6:
-        raise InvalidInput(
-            f"nothing is left to look for: the terms cancel each other out ({describe(terms)})"
-            if terms
-            else "nothing to look for: give a text, a picture, or something that hits shall be like"
-        )
-    return (total / length).astype(np.float32)
-
-
-def search(terms: Sequence[Term], encoder: "Encoder", index: "Index", wanted: Wanted) -> list[Hit]:
-    """The rows nearest to the terms, best first. `Hit.score` is the cosine.
-
-    Raises:
-        InvalidInput: see `query_vector`; or the filter cannot be understood.
+        InvalidInput: see `query_vector`; or what is wanted cannot be.
         RejectedImages: a picture of the query cannot be read.
     """
-    vector = query_vector(terms, encoder)
-    return index.search(vector, k=wanted.k, min_score=wanted.min_score, where=wanted.where, exact=wanted.exact)
+    _check(wanted)
+    vectors = term_vectors(terms, encoder, index)
+    own = {term.what.id for term in terms if isinstance(term.what, RowId)}
+    by_strategy = by_best if wanted.strategy == "best" else by_average
+    look = partial(by_strategy, terms, vectors, index, Scope(wanted.where, wanted.exact))
+
+    def candidates(count: int) -> list[Hit]:
+        found = [hit for hit in look(count + len(own)) if hit.id not in own][:count]
+        return [hit for hit in found if wanted.min_score is None or hit.score >= wanted.min_score]
+
+    count = max(_POOL, _POOLED * wanted.k) if wanted.diversity else wanted.k
+    hits = candidates(count) if wanted.unique is None else _unlike(candidates, index, wanted.unique, count)
+    return spread(*_with_vectors(hits, index), wanted.diversity, wanted.k) if wanted.diversity else hits
 
 
-def _text_or_file(operand: str) -> str | Path:
-    path = Path(operand)
-    return path if path.is_file() else operand
+def _unlike(candidates: Callable[[int], list[Hit]], index: "Index", unique: float, count: int) -> list[Hit]:
+    """`count` hits that differ: asks for more candidates until there are that many, or no more rows."""
+    asked = 2 * count
+    while True:
+        found = candidates(asked)
+        hits = folded(*_with_vectors(found, index), unique)
+        if len(hits) >= count or len(found) < asked or asked >= _MOST:
+            return hits[:count]
+        asked *= 4
+
+
+def _with_vectors(hits: list[Hit], index: "Index") -> tuple[list[Hit], dict[str, NDArray[np.float32]]]:
+    """The vectors of hits, without those hits that another thread has taken out since."""
+    vectors = index.vectors([hit.id for hit in hits])
+    return [hit for hit in hits if hit.id in vectors], vectors
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.k < 1:
+        raise InvalidInput(f"k is {wanted.k}: ask for at least 1 hit")
+    if wanted.min_score is not None and math.isnan(wanted.min_score):
+        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None")
+    if wanted.strategy not in STRATEGIES:
+        raise InvalidInput(f"there is no strategy {wanted.strategy}: it is one of {', '.join(STRATEGIES)}")
+    if not 0 <= wanted.diversity <= 1:
+        raise InvalidInput(f"diversity is {wanted.diversity:g}: it goes from 0 to 1")
+    if wanted.unique is not None and not 0 < wanted.unique <= 1:
+        raise InvalidInput(f"unique is {wanted.unique:g}: it is a cosine above 0, up to 1; 0.97 is near-duplicates")
