@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 import colours
+from tuwen.index.index import Index
+from tuwen.prepare.images import reading_for
+from tuwen.tasks.ingest import ingest
 from tuwen.tasks.load import Choice, load_encoder
 
 
@@ -21,3 +24,13 @@ def encoder(bundle: Path):
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return colours.make_photos(tmp_path / "PHOTOS")
+
+
+@pytest.fixture
+def filled(tmp_path: Path, encoder, photos: Path):
+    """An index of all of the photos."""
+    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
+    with Index.create(tmp_path / "filled.tuwen", encoder=encoder, root=photos) as index:
+        for _ in ingest([photos], encoder, index, reading=reading, decoders=1):
+            pass
+        yield index

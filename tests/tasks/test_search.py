@@ -1,84 +1,117 @@
+"""Search as a whole, on pictures of plain colours; each step has its own tests."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import colours
-from tuwen.errors import InvalidInput, RejectedImages
-from tuwen.tasks.search import Term, describe, parse_term, query_vector
+from tuwen.errors import InvalidInput
+from tuwen.tasks.search import RowId, Term, Wanted, search
+
+
+def keys(hits) -> list[str]:
+    return [str(hit.payload["path"]) for hit in hits]
+
+
+def colours_of(hits) -> list[str]:
+    return [str(hit.payload["folder"]) for hit in hits]
+
+
+def rows_of(index, folder: str) -> list[str]:
+    return [row.id for row in index.list(where=f'folder == "{folder}"')]
+
+
+@pytest.mark.parametrize("strategy", ["average", "best"])
+def test_rows_that_are_examples_are_no_hits(filled, strategy: str) -> None:
+    liked = rows_of(filled, "red")[:2]
+    terms = [Term(RowId(row)) for row in liked]
+    hits = search(terms, None, filled, Wanted(k=4, strategy=strategy))
+    assert len(hits) == 4
+    assert colours_of(hits)[0] == "red"
+    assert not {hit.id for hit in hits} & set(liked)
+    everything = search(terms, None, filled, Wanted(k=99, strategy=strategy))
+    assert len(everything) == filled.info().rows - 2
+
+
+def test_best_finds_what_is_like_any_and_average_what_is_like_all(filled, encoder) -> None:
+    terms = [Term("red"), Term("blue")]
+    best = search(terms, encoder, filled, Wanted(k=6, strategy="best"))
+    assert sorted(colours_of(best)) == ["blue"] * 3 + ["red"] * 3
+    cosines = [max(encoder.encode_texts(["red", "blue"]) @ filled.vectors([hit.id])[hit.id]) for hit in best]
+    assert [hit.score for hit in best] == pytest.approx(cosines, abs=1e-5)
+
+
+def test_what_is_nearer_to_something_unwanted_sinks_below_zero(filled, encoder) -> None:
+    terms = [Term("red"), Term("yellow", -1.0)]
+    hits = search(terms, encoder, filled, Wanted(k=99, strategy="best"))
+    scores = {key: hit.score for key, hit in zip(colours_of(hits), hits, strict=True)}
+    assert scores["yellow"] < 0 < scores["red"]
+    above = search(terms, encoder, filled, Wanted(k=99, strategy="best", min_score=0.0))
+    assert keys(above) == [key for key, hit in zip(keys(hits), hits, strict=True) if hit.score >= 0]
+
+
+def test_best_wants_something_that_is_liked(filled, encoder) -> None:
+    with pytest.raises(InvalidInput, match="--unlike alone"):
+        search([Term("red", -1.0)], encoder, filled, Wanted(strategy="best"))
+
+
+def test_near_duplicates_are_folded_and_their_places_filled(filled, encoder) -> None:
+    plain = search([Term("red")], encoder, filled, Wanted(k=99))
+    hits = search([Term("red")], encoder, filled, Wanted(k=4, unique=0.9))
+    assert len(hits) == 4
+    assert hits[0].id == plain[0].id
+    vectors = [filled.vectors([hit.id])[hit.id] for hit in hits]
+    assert np.triu(np.stack(vectors) @ np.stack(vectors).T, 1).max() < 0.9
+    members = [row for hit in hits for row in hit.similar]
+    assert members
+    assert len(set(members) | {hit.id for hit in hits}) == len(members) + 4
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    everything = search([Term("red")], encoder, filled, Wanted(k=99, unique=0.9))
+    assert sum(1 + len(hit.similar) for hit in everything) == filled.info().rows
+
+
+def test_diversity_spreads_and_the_order_stays_when_k_grows(filled, encoder) -> None:
+    plain = search([Term("red")], encoder, filled, Wanted(k=5))
+    hits = search([Term("red")], encoder, filled, Wanted(k=5, diversity=0.6))
+    assert hits[0].id == plain[0].id
+    assert len(set(colours_of(hits))) > len(set(colours_of(plain)))
+    more = search([Term("red")], encoder, filled, Wanted(k=9, diversity=0.6))
+    assert keys(more)[:5] == keys(hits)
+
+
+def test_both_together_and_narrowed_down(filled, encoder) -> None:
+    wanted = Wanted(k=3, diversity=0.3, unique=0.95, where='folder in ["red", "blue"]', min_score=-0.5, exact=True)
+    hits = search([Term("red")], encoder, filled, wanted)
+    assert set(colours_of(hits)) <= {"red", "blue"}
+    assert colours_of(hits)[0] == "red"
+
+
+def test_a_picture_that_is_a_file_finds_itself(filled, encoder, photos: Path) -> None:
+    (hit,) = search([Term(photos / "green" / "green-1.jpg")], encoder, filled, Wanted(k=1))
+    assert hit.payload["path"] == "green/green-1.jpg"
+    assert hit.similar == ()
 
 
 @pytest.mark.parametrize(
-    ("operand", "term"),
+    ("wanted", "message"),
     [
-        ("at night", Term("at night")),
-        ("at night:0.5", Term("at night", 0.5)),
-        ("at night:2.0", Term("at night", 2.0)),
-        ("at night:.25", Term("at night", 0.25)),
-        ("ratio 16:9", Term("ratio 16:9")),
-        ("ratio 16:9:0.5", Term("ratio 16:9", 0.5)),
-        ("10:30", Term("10:30")),
-        ("a: b", Term("a: b")),
-        ("版本：0.5", Term("版本：0.5")),
-        ("at night:-0.5", Term("at night:-0.5")),
-        ("at night:1.", Term("at night:1.")),
-        ("gone.jpg", Term("gone.jpg")),
+        (Wanted(k=0), "k is 0"),
+        (Wanted(min_score=float("nan")), "min_score is not a number"),
+        (Wanted(strategy="worst"), "no strategy worst: it is one of average, best"),
+        (Wanted(diversity=1.5), "diversity is 1.5"),
+        (Wanted(diversity=float("nan")), "diversity is nan"),
+        (Wanted(unique=0.0), "unique is 0"),
+        (Wanted(unique=97.0), "unique is 97"),
     ],
 )
-def test_a_weight_is_a_last_colon_and_a_number_with_a_point(operand: str, term: Term) -> None:
-    assert parse_term(operand) == term
-
-
-def test_an_operand_that_is_a_file_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("猫.jpg").touch()
-    Path("odd:0.5").touch()
-    Path("folder").mkdir()
-    assert parse_term("猫.jpg") == Term(Path("猫.jpg"))
-    assert parse_term("猫.jpg:0.5") == Term(Path("猫.jpg"), 0.5)
-    assert parse_term("odd:0.5") == Term(Path("odd:0.5"))
-    assert parse_term("odd:0.5:0.7") == Term(Path("odd:0.5"), 0.7)
-    assert parse_term("folder") == Term("folder")
-
-
-def test_terms_are_described_in_one_line() -> None:
-    terms = [Term("at night"), Term(Path("cat.jpg"), 0.5), Term("people", -1.0), Term("rain", -0.25)]
-    assert describe(terms) == "at night + 0.5 * cat.jpg - people - 0.25 * rain"
-    assert describe([Term("a dog: 1 + 1 = 2")]) == "a dog: 1 + 1 = 2"
-
-
-def test_the_vector_is_the_weighted_sum_brought_to_length_1(encoder, tmp_path: Path) -> None:
-    file = tmp_path / "blue.png"
-    colours.picture("blue").save(file)
-    terms = [Term("red"), Term(file, 0.5), Term("green", -0.25)]
-    texts = encoder.encode_texts(["red", "green"])
-    expected = texts[0] + 0.5 * encoder.encode_images([file])[0] - 0.25 * texts[1]
-    vector = query_vector(terms, encoder)
-    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
-    assert vector.dtype == np.float32
-    assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-6)
-
-
-def test_a_single_text_is_its_own_vector(encoder) -> None:
-    np.testing.assert_allclose(query_vector([Term("红")], encoder), encoder.encode_texts(["红"])[0], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("terms", "message"),
-    [
-        ([Term("red"), Term("red", -1.0)], r"cancel each other out \(red - red\)"),
-        ([Term("red", 0.0)], "cancel each other out"),
-        ([], "nothing to look for"),
-        ([Term("red"), Term("  ")], "empty text"),
-    ],
-)
-def test_what_has_no_direction_is_an_error(encoder, terms: list[Term], message: str) -> None:
+def test_what_cannot_be_wanted_is_said(filled, encoder, wanted: Wanted, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        query_vector(terms, encoder)
+        search([Term("red")], encoder, filled, wanted)
 
 
-def test_a_picture_that_cannot_be_read_is_named(encoder, tmp_path: Path) -> None:
-    file = tmp_path / "broken.jpg"
-    file.write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    with pytest.raises(RejectedImages, match=r"broken\.jpg"):
-        query_vector([Term("red"), Term(file)], encoder)
+def test_an_empty_index_has_no_hits(tmp_path: Path, encoder) -> None:
+    from tuwen.index.index import Index
+
+    with Index.create(tmp_path / "empty.tuwen", encoder=encoder) as index:
+        for wanted in (Wanted(), Wanted(strategy="best"), Wanted(diversity=0.5), Wanted(unique=0.9)):
+            assert search([Term("red")], encoder, index, wanted) == []

@@ -71,8 +71,8 @@ def search(
     """Find pictures by texts and pictures, added and subtracted.
 
     QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, a row if
-    it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a number
-    with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
+    it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a
+    number with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
     """
     from tuwen.cli.opening import opened
     from tuwen.tasks.notes import text_notes

@@ -91,4 +91,4 @@ def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -
     if not (weights < 0).any():
         return np.asarray(liked)
     unwanted = cosines[:, weights < 0].max(axis=1)
-    return np.where(liked > unwanted, liked, -unwanted * unwanted)
+    return np.asarray(np.where(liked > unwanted, liked, -unwanted * unwanted))
