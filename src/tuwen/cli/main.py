@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "tuwen.cli.export",
     "index": "tuwen.cli.index",
     "search": "tuwen.cli.search",
+    "serve": "tuwen.cli.serve",
     "verify": "tuwen.cli.verify",
 }
 """In which file each command is."""

@@ -168,13 +168,13 @@ class _Run:
         known = self._index.known(content)
         if known is not None:
             facts = {name: known.payload[name] for name in ("width", "height", "format")}
-            return _Ready(source.key, content, _payload(source, content, facts), item.before, vector=known.vector)
+            return _Ready(source.key, content, payload_of(source, content, facts), item.before, vector=known.vector)
         picture = read_image(data, source.key, self._reading)
         if isinstance(picture, Rejected):
             return picture
         facts = {"width": picture.width, "height": picture.height, "format": picture.format}
         pixels = to_pixels(self._encoder.image_spec, [picture.image])
-        return _Ready(source.key, content, _payload(source, content, facts), item.before, pixels=pixels)
+        return _Ready(source.key, content, payload_of(source, content, facts), item.before, pixels=pixels)
 
     def batches(self, prepared: Iterable[_Ready | Rejected | _Passed]) -> Iterator[_Batch]:
         """Files -> batches. A content that is on its way already, or written since it was read, is not encoded."""
@@ -270,7 +270,7 @@ def _stamp(source: Source) -> dict[str, str | int | float]:
     return {"bytes": source.size, "modified": source.modified}
 
 
-def _payload(source: Source, content: str, facts: Payload) -> Payload:
+def payload_of(source: Source, content: str, facts: Payload) -> Payload:
     """What is stored of a picture, in the index's words."""
     folder, _, name = source.key.rpartition("/")
     return {"path": source.key, "folder": folder, "name": name, "content": content, **facts, **_stamp(source)}

@@ -47,7 +47,7 @@ def split_labels(text: str) -> tuple[str, ...]:
     Raises:
         InvalidInput: no label, or one twice.
     """
-    return _checked([label.strip() for label in _COMMAS.split(text)], "--labels")
+    return checked_labels([label.strip() for label in _COMMAS.split(text)], "--labels")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    return _checked([line.strip() for line in lines], str(path))
+    return checked_labels([line.strip() for line in lines], str(path))
 
 
 def fill(template: str, label: str) -> str:
@@ -90,16 +90,33 @@ def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: "Enc
     Raises:
         InvalidInput: a template has not exactly one slot.
     """
+    return averaged(labels, encoder.encode_texts(label_texts(labels, templates)))
+
+
+def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every label in every template, label by label; the templates without any label last.
+
+    Raises:
+        InvalidInput: a template has not exactly one slot.
+    """
     filled = [[fill(template, label) for template in templates] for label in labels]
     empty = [" ".join(fill(template, "").split()) for template in templates]
-    texts = [text for row in (*filled, empty) for text in row]
-    vectors = encoder.encode_texts(texts).reshape(len(labels) + 1, len(templates), encoder.dim)
-    means = vectors.astype(np.float64).mean(axis=1)
+    return [text for row in (*filled, empty) for text in row]
+
+
+def averaged(labels: Sequence[str], vectors: Vectors) -> LabelVectors:
+    """The vectors of `label_texts` -> one for each label: the mean over the templates, brought to length 1."""
+    means = vectors.astype(np.float64).reshape(len(labels) + 1, -1, vectors.shape[1]).mean(axis=1)
     units = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
     return LabelVectors(tuple(labels), units[:-1], units[-1])
 
 
-def _checked(labels: Sequence[str], where: str) -> tuple[str, ...]:
+def checked_labels(labels: Sequence[str], where: str) -> tuple[str, ...]:
+    """The labels that are not empty. `where`: what holds them, as an error says it.
+
+    Raises:
+        InvalidInput: no label, or one twice.
+    """
     kept = tuple(label for label in labels if label)
     if not kept:
         raise InvalidInput(f"{where} has no label")

@@ -1,0 +1,93 @@
+"""`tuwen serve`: an index as an HTTP service with a page."""
+
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import say
+from tuwen.cli.options import Computing
+from tuwen.cli.output import emit
+from tuwen.extras import require
+
+if TYPE_CHECKING:
+    from tuwen.server.config import ServerConfig
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen serve --index photos.tuwen",
+        "tuwen serve --index photos.tuwen --allow-upload --port 9000 --no-open",
+        "tuwen serve --index photos.tuwen --host 0.0.0.0 --key $KEY --read-key $OTHER",
+    ),
+)
+@options.index
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Who has it may read and write; repeatable.")
+@click.option("--read-key", "read_keys", multiple=True, metavar="KEY", help="Who has it may read; repeatable.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without any key.")
+@click.option("--allow-upload", is_flag=True, help="Pictures may be added and removed.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service.")
+@click.option("--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable.")
+@click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs a batch.")
+@click.option("--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch.")
+@click.option("--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most.")
+@click.option("--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to answer.")
+@click.option("--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Texts kept.")
+@click.option(
+    "--log",
+    type=click.Choice(["none", "errors", "requests", "queries"]),
+    default="requests",
+    show_default=True,
+    help="What standard error shows, a JSON document a line.",
+)
+@click.option("--open/--no-open", "opens", default=True, help="Open the page in a browser.")
+@options.computing
+@options.as_json
+def serve(*, computing: Computing, folder: Path | None, opens: bool, as_json: bool, batch_wait: float, **given: Any) -> None:  # noqa: ANN401, E501
+    """Serve an index over HTTP, with a page to search it, until Ctrl-C.
+
+    Only this machine can reach it, unless --host says otherwise; then a key must be set.
+    """
+    from tuwen.cli.opening import opened
+
+    require("fastapi", extra="serve")
+    require("uvicorn", extra="serve")
+    from tuwen.server.app import make_app
+    from tuwen.server.config import ServerConfig, checked
+    from tuwen.server.logs import write_logs
+    from tuwen.server.serving import address, listen, server_of
+
+    settings = computing.settings
+    config = checked(
+        ServerConfig(
+            cache=settings.cache / "thumbnails",
+            threads=computing.cores,
+            max_pixels=settings.max_pixels,
+            batch_wait=batch_wait / 1000,
+            **given,
+        )
+    )
+    with listen(config) as listening, opened(options.index_folder(folder), computing) as (encoder, index):
+        server = server_of(make_app(config, encoder, index))
+        write_logs(config.log)
+        _tell(config, address(listening), as_json=as_json)
+        if opens:
+            threading.Timer(1.0, webbrowser.open, [address(listening)]).start()
+        server.run(sockets=[listening])
+
+
+def _tell(config: "ServerConfig", url: str, *, as_json: bool) -> None:
+    """The address, the API's description, and whether a key is needed (never the key: terminals are recorded)."""
+    if as_json:
+        emit({"url": url, "docs": f"{url}docs", "key": config.protected, "write": config.allow_upload})
+        return
+    say(f"{url} (API: {url}docs); Ctrl-C ends it")
+    if config.protected:
+        say("a key is needed: Authorization: Bearer KEY")

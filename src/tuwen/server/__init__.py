@@ -1,0 +1,1 @@
+"""HTTP: an encoder and an index as a service. Knows requests and answers; what is done stands in `tasks`."""

@@ -1,0 +1,92 @@
+"""An encoder and an index -> a web application: which routes there are, and what stands around them.
+
+    Record (id, headers, errors, log) > CORS > Guard (host, origin, key) > routes
+
+Knows the order. Does not know what a route does, nor who listens (`serving.py`).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from tuwen import __version__
+from tuwen.server import pages, routes_health, routes_images, routes_index, routes_search, routes_uploads
+from tuwen.server.config import ServerConfig, checked
+from tuwen.server.faults import http_error, validation_error
+from tuwen.server.guard import Guard
+from tuwen.server.logs import RequestLog
+from tuwen.server.record import Record
+from tuwen.server.schemas import Failure
+from tuwen.server.service import running
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
+
+ROUTERS = (
+    routes_search.router,
+    routes_images.router,
+    routes_uploads.router,
+    routes_index.router,
+    routes_health.router,
+    pages.router,
+)
+
+
+def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAPI:
+    """The application; it loads the towers when it is started.
+
+    Args:
+        config: how it is to behave.
+        encoder: the index's model.
+        index: opened for as long as the application runs; opened for writing where `allow_upload` is set.
+
+    Raises:
+        InvalidInput: the configuration cannot be meant, see `config.checked`.
+    """
+    app = FastAPI(
+        title="tuwen",
+        version=__version__,
+        description="Search pictures by what is in them.",
+        lifespan=_life,
+        middleware=_around(checked(config)),
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
+    )
+    app.state.parts = (config, encoder, index)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", pages.files(), name="static")
+    return app
+
+
+def _around(config: ServerConfig) -> list[Middleware]:
+    """What stands around the routes, outermost first."""
+    around = [Middleware(Record, log=RequestLog(config.log)), Middleware(Guard, config=config)]
+    if config.origins:
+        allowed = Middleware(
+            CORSMiddleware,
+            allow_origins=list(config.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+        around.insert(1, allowed)
+    return around
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    config, encoder, index = app.state.parts
+    async with running(config, encoder, index) as service:
+        app.state.service = service
+        yield

@@ -1,0 +1,89 @@
+"""Errors as answers: one shape for all, one line, and never where in the code it happened.
+
+    {"error": {"code": "not_found", "message": "…", "status": 404}}
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from tuwen.errors import IndexFault, InvalidInput, InvalidVectors, RejectedImages
+from tuwen.server.answers import Answer
+
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+}
+
+
+class Fault(Exception):
+    """An error that is answered as it is."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def busy(what: str) -> Fault:
+    """A queue is full."""
+    return Fault(429, "busy", f"too many requests wait for {what}: try again in a second", {"retry-after": "1"})
+
+
+def not_found(message: str) -> Fault:
+    """There is no such thing here."""
+    return Fault(404, "not_found", message)
+
+
+def invalid(message: str) -> Fault:
+    """A value that was given cannot be used."""
+    return Fault(422, "invalid_request", message)
+
+
+def answer_to(fault: Fault) -> Answer:
+    """The fault as it is sent."""
+    document = {"error": {"code": fault.code, "message": fault.message, "status": fault.status}}
+    return Answer(document, status_code=fault.status, headers=fault.headers)
+
+
+def fault_of(error: Exception) -> Fault:
+    """Any error as a fault. What is not foreseen says nothing of itself: that is for the log."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, InvalidInput | RejectedImages | InvalidVectors):
+        return invalid(_line(str(error)))
+    if isinstance(error, IndexFault):
+        return Fault(503, "index_unavailable", "the index cannot be used now: see the service's log")
+    return Fault(500, "internal", "this is a bug in tuwen: the service's log says where, under this request's id")
+
+
+async def http_error(_: Request, error: Exception) -> Answer:
+    """What the framework refuses: no such page, a method that a page does not have, a body that is no form."""
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = _line(error.detail) if error.detail and error.detail != phrase else phrase.lower()
+    code = _CODES.get(error.status_code, "refused")
+    return answer_to(Fault(error.status_code, code, message, error.headers))
+
+
+async def validation_error(_: Request, error: Exception) -> Answer:
+    """The first thing that is wrong with a request: where, and why."""
+    assert isinstance(error, RequestValidationError)
+    first: Mapping[str, Any] = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return answer_to(invalid(_line(f"{place}: {first['msg']}")))
+
+
+def _line(text: str) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= 500 else f"{line[:499]}…"

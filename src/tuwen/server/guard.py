@@ -1,0 +1,78 @@
+"""Who is let in: the right name for the service, no page of another origin, a key where keys are set.
+
+Knows addresses and headers. Does not know what is done inside.
+"""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tuwen.server.config import ServerConfig
+from tuwen.server.faults import Fault
+from tuwen.server.keys import Role, key_in, role_of
+
+OPEN = ("/health/", "/static/", "/docs", "/openapi.json", "/favicon.ico")
+"""what needs no key: the page and its files hold nothing of the collection"""
+READING = ("/v1/search", "/v1/recommend", "/v1/classify", "/v1/embeddings", "/knn-service", "/indices-list", "/metadata")
+"""what is posted and changes nothing"""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Guard:
+    """ASGI middleware. What it raises is answered by `Record`, further out."""
+
+    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+        self._app = app
+        self._config = config
+        self._hosts = frozenset((*LOOPBACK, config.host, *config.hosts)) if config.loopback else frozenset[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or raise.
+
+        Raises:
+            Fault: 401, 403, 421.
+        """
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            self._check_origin(scope, headers)
+            self._check_key(scope, headers)
+        await self._app(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        """A page of somebody else may have its own name lead to this machine; then it asks for that name."""
+        host = _host(headers.get("host", ""))
+        if self._hosts and host not in self._hosts:
+            raise Fault(421, "wrong_host", "this service is not called by that name: see --allow-host")
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """A page of somebody else may send a form to this machine, without being allowed to read the answer."""
+        origin = headers.get("origin")
+        if origin is None or scope["method"] in ("GET", "HEAD", "OPTIONS") or origin in self._config.origins:
+            return
+        if origin.partition("://")[2] != headers.get("host"):
+            raise Fault(403, "cross_origin", "pages of other origins may not use this service: see --cors")
+
+    def _check_key(self, scope: Scope, headers: Headers) -> None:
+        role = role_of(key_in(headers), self._config)
+        scope["tuwen.role"] = role
+        needed = _needed(scope["method"], scope["path"])
+        if needed is None:
+            return
+        if role is None:
+            challenge = {"www-authenticate": "Bearer"}
+            raise Fault(401, "no_key", "a key is needed: Authorization: Bearer KEY", challenge)
+        if needed == "write" and role != "write":
+            raise Fault(403, "read_key", "this key may read only")
+
+
+def _host(value: str) -> str:
+    """A host without its port and brackets."""
+    if value.startswith("["):
+        return value[1:].partition("]")[0]
+    return value.partition(":")[0].lower()
+
+
+def _needed(method: str, path: str) -> Role | None:
+    if path == "/" or path.startswith(OPEN) or method == "OPTIONS":
+        return None
+    return "read" if method in ("GET", "HEAD") or path.startswith(READING) else "write"

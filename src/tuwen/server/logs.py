@@ -1,0 +1,68 @@
+"""What a service tells of itself: one JSON document a line. What was asked for is left out unless it is wanted."""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+from starlette.types import Scope
+
+from tuwen.server.config import Log
+
+_LOGGER = logging.getLogger("tuwen.server")
+
+
+class JsonLines(logging.Formatter):
+    """Log records as JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        document = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1]:
+            document["trace"] = "".join(traceback.format_exception(record.exc_info[1]))
+        return json.dumps(document)
+
+
+def write_logs(level: Log) -> None:
+    """For a program that owns its process: the logs of this service, and of what listens for it, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for logger in (_LOGGER, logging.getLogger("uvicorn.error")):
+        logger.handlers[:] = [handler] if level != "none" else [logging.NullHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING if level == "errors" else logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+class RequestLog:
+    """A line for every request, as far as `level` wants them."""
+
+    def __init__(self, level: Log) -> None:
+        self._level = level
+
+    def request(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        """An answer was given; 499 where the client did not wait for it."""
+        if self._level not in ("requests", "queries"):
+            return
+        route = scope.get("route")
+        fields = {
+            "id": request_id,
+            "method": scope["method"],
+            "path": getattr(route, "path", None) or ("" if self._level == "requests" else scope["path"]),
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "client": scope["client"][0] if scope.get("client") else "",
+        }
+        if self._level == "queries" and "tuwen.query" in scope:
+            fields["query"] = scope["tuwen.query"]
+        _LOGGER.info("request", extra={"fields": fields})
+
+    def error(self, error: Exception, request_id: str) -> None:
+        """Something that is not the client's fault, with the place in the code."""
+        _LOGGER.error("error", exc_info=error, extra={"fields": {"id": request_id}})

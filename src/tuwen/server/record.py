@@ -1,0 +1,84 @@
+"""Around every request: its id, the headers of every answer, an answer for every error, a line in the log.
+
+Knows nothing of what is asked. Stands outermost, so nothing escapes it.
+"""
+
+import re
+from collections.abc import MutableMapping
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tuwen.server.faults import answer_to, fault_of
+from tuwen.server.logs import RequestLog
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""of every answer that does not say otherwise itself"""
+
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Record:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, log: RequestLog) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        answer = _Answering(send, given if _ID.fullmatch(given) else uuid4().hex)
+        scope["tuwen.request_id"] = answer.request_id
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            fault = fault_of(error)
+            if fault.status >= 500:
+                self._log.error(error, answer.request_id)
+            if not answer.status:
+                await answer_to(fault)(scope, receive, answer)
+        finally:
+            self._log.request(scope, answer.request_id, answer.status or 499, perf_counter() - start)
+
+
+class _Answering:
+    """What is sent, with the headers of every answer."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=_with_headers(message))
+            headers["x-request-id"] = self.request_id
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+def _with_headers(message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    message["headers"] = list(message.get("headers", ()))
+    return message

@@ -1,0 +1,68 @@
+"""`/v1/search`, `/v1/recommend` and `/v1/classify`: what is in pictures."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter
+
+from tuwen.errors import RejectedImages
+from tuwen.index.store import Vector
+from tuwen.server.answers import Answer, hits_as_documents
+from tuwen.server.faults import not_found
+from tuwen.server.queries import asked_by, described, find
+from tuwen.server.schemas import ClassifyRequest, Hits, Labelled, RecommendRequest, SearchRequest
+from tuwen.server.service import Here, Service
+from tuwen.server.towers import data_of
+from tuwen.tasks.classify import rank
+from tuwen.tasks.labels import averaged, checked_labels, label_texts
+from tuwen.types import Rejected
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+
+@router.post("/search", responses={200: {"model": Hits}})
+async def search(request: SearchRequest, service: Here) -> Answer:
+    """Find pictures by a text, a picture, and rows that they shall be like or unlike."""
+    return await _hits(request, service)
+
+
+@router.post("/recommend", responses={200: {"model": Hits}})
+async def recommend(request: RecommendRequest, service: Here) -> Answer:
+    """Find pictures by weighted examples."""
+    return await _hits(request, service)
+
+
+@router.post("/classify", responses={200: {"model": Labelled}})
+async def classify(request: ClassifyRequest, service: Here) -> Answer:
+    """Say how well labels fit a picture."""
+    labels = checked_labels(request.labels, "labels")
+    templates = [request.template] if isinstance(request.template, str) else request.template
+    known = averaged(labels, await service.texts.encode(label_texts(labels, templates)))
+    document: dict[str, object] = {"model": service.encoder.name, "images": [], "rejected": []}
+    path, vector = await _picture(request, service)
+    if isinstance(vector, Rejected):
+        document["rejected"] = [asdict(vector)]
+    else:
+        ranked = rank(vector[None], known, service.encoder.scoring, multi_label=request.multi_label)[0]
+        document["images"] = [{"path": path, "labels": [asdict(label) for label in ranked]}]
+    return Answer(document)
+
+
+async def _hits(request: SearchRequest | RecommendRequest, service: Service) -> Answer:
+    asked = asked_by(request)
+    hits = await find(request, asked, service)
+    document = {"query": described(asked), "model": service.encoder.name, "hits": hits_as_documents(hits)}
+    return Answer(document)
+
+
+async def _picture(request: ClassifyRequest, service: Service) -> tuple[str, Vector | Rejected]:
+    """What the picture is called, and its vector or why it has none."""
+    if request.id is None:
+        try:
+            return "image", await service.pictures.encode(data_of(request.image or ""), "image")
+        except RejectedImages as error:
+            return "image", error.rejected[0]
+    vectors = await service.calling.run(service.index.vectors, [request.id])
+    rows = await service.calling.run(service.index.get, [request.id])
+    if request.id not in vectors or request.id not in rows:
+        raise not_found(f"the index has no row {request.id}")
+    return str(rows[request.id].payload["path"]), vectors[request.id]

@@ -1,0 +1,101 @@
+"""What handlers share: the model, the index, and the queues before them. Begun before the first request, ended
+after the last. Knows what there is; does not know what is asked.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from fastapi import Depends, Request
+
+from tuwen.prepare.images import reading_for
+from tuwen.server.catalogue import Catalogue
+from tuwen.server.collection import Collection
+from tuwen.server.config import ServerConfig
+from tuwen.server.pool import Pool
+from tuwen.server.thumbnails import Thumbnails
+from tuwen.server.towers import Pictures, Texts
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
+
+CALLERS = 4
+"""threads that call the index: each call holds the interpreter, so more would only wait; one may wait for a disk"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running service.
+
+    Attributes:
+        config: how it is to behave.
+        encoder: the model.
+        index: the rows.
+        texts: the text tower.
+        pictures: the image tower.
+        catalogue: rows by key.
+        thumbnails: small pictures.
+        collection: what comes and goes.
+        decoding: threads that read pictures.
+        calling: threads that call the index.
+    """
+
+    config: ServerConfig
+    encoder: "Encoder"
+    index: "Index"
+    texts: Texts
+    pictures: Pictures
+    catalogue: Catalogue
+    thumbnails: Thumbnails
+    collection: Collection
+    decoding: Pool
+    calling: Pool
+
+    async def close(self) -> None:
+        """Finish what was accepted, then end."""
+        await self.collection.close()
+        await self.texts.batcher.close()
+        await self.pictures.batcher.close()
+        self.decoding.close()
+        self.calling.close()
+
+
+@asynccontextmanager
+async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> AsyncIterator[Service]:
+    """A service, with both towers loaded, from here to the end of the block."""
+    decoding = Pool("decoding", config.threads, config.queue)
+    calling = Pool("the index", CALLERS, config.queue)
+    reading = reading_for(encoder.image_spec, exact=False, max_pixels=config.max_pixels)
+    catalogue, thumbnails = Catalogue(index), Thumbnails(config.cache, config.max_pixels)
+    service = Service(
+        config,
+        encoder,
+        index,
+        Texts(encoder, config),
+        Pictures(encoder, reading, config, decoding),
+        catalogue,
+        thumbnails,
+        Collection(index, catalogue, thumbnails, calling, config),
+        decoding,
+        calling,
+    )
+    try:
+        await calling.run(service.collection.mend)
+        await service.texts.batcher.do(["warm"])
+        await service.pictures.batcher.do([np.zeros((1, 3, *encoder.image_spec.size), np.float32)])
+        yield service
+    finally:
+        await service.close()
+
+
+async def service_of(request: Request) -> Service:
+    """The service that a request is for. (Not a coroutine, it would be called in a thread.)"""
+    service: Service = request.app.state.service
+    return service
+
+
+Here = Annotated[Service, Depends(service_of)]
+"""what a handler asks for"""

@@ -1,0 +1,59 @@
+"""An application at an address, until it is told to stop. Knows sockets and limits of HTTP itself; no route."""
+
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from tuwen.errors import InvalidInput
+from tuwen.server.config import ServerConfig
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+HEADERS = 16 * 2**10
+"""bytes of a request's first line and headers"""
+IDLE = 10
+"""seconds that a connection is kept without a request"""
+GRACE = 30
+"""seconds that requests have to end after the service was told to"""
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """Take the address.
+
+    Raises:
+        InvalidInput: it is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    taken = socket.socket(family)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((config.host, config.port))
+    except OSError as error:
+        taken.close()
+        raise InvalidInput(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from error
+    return taken
+
+
+def address(listening: socket.socket) -> str:
+    """How a browser on this machine calls it."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{port}/"
+
+
+def server_of(app: "FastAPI") -> uvicorn.Server:
+    """What runs the application: `server.run(sockets=[listen(config)])`."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        h11_max_incomplete_event_size=HEADERS,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    return uvicorn.Server(config)
