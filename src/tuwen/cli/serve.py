@@ -34,10 +34,16 @@ if TYPE_CHECKING:
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without any key.")
 @click.option("--allow-upload", is_flag=True, help="Pictures may be added and removed.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service.")
-@click.option("--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable.")
+@click.option(
+    "--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable."
+)
 @click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs a batch.")
-@click.option("--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch.")
-@click.option("--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most.")
+@click.option(
+    "--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch."
+)
+@click.option(
+    "--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most."
+)
 @click.option("--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to answer.")
 @click.option("--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Texts kept.")
 @click.option(
@@ -50,7 +56,15 @@ if TYPE_CHECKING:
 @click.option("--open/--no-open", "opens", default=True, help="Open the page in a browser.")
 @options.computing
 @options.as_json
-def serve(*, computing: Computing, folder: Path | None, opens: bool, as_json: bool, batch_wait: float, **given: Any) -> None:  # noqa: ANN401, E501
+def serve(
+    *,
+    computing: Computing,
+    folder: Path | None,
+    opens: bool,
+    as_json: bool,
+    batch_wait: float,
+    **given: Any,  # noqa: ANN401  (the fields of ServerConfig, by their names)
+) -> None:
     """Serve an index over HTTP, with a page to search it, until Ctrl-C.
 
     Only this machine can reach it, unless --host says otherwise; then a key must be set.

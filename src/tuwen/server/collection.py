@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -87,7 +86,11 @@ class Collection:
                 return error.rejected[0]
             known = await self._calling.run(self._index.known, content)
             vector = known.vector if known else (await pictures.batcher.do([pixels]))[0]
-            facts = {"width": picture.width, "height": picture.height, "format": picture.format}
+            facts: dict[str, str | int] = {
+                "width": picture.width,
+                "height": picture.height,
+                "format": picture.format,
+            }
             return await self._whole(self._store(key, data, content, facts, vector))
 
     async def remove(self, row: Stored) -> None:

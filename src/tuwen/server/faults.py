@@ -1,6 +1,6 @@
 """Errors as answers: one shape for all, one line, and never where in the code it happened.
 
-    {"error": {"code": "not_found", "message": "…", "status": 404}}
+{"error": {"code": "not_found", "message": "…", "status": 404}}
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ async def validation_error(_: Request, error: Exception) -> Answer:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return answer_to(invalid(_line(f"{place}: {first['msg']}")))
+    return answer_to(invalid(_line(f"{place}: {str(first['msg']).removeprefix('Value error, ')}")))
 
 
 def _line(text: str) -> str:

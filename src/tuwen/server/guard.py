@@ -12,7 +12,15 @@ from tuwen.server.keys import Role, key_in, role_of
 
 OPEN = ("/health/", "/static/", "/docs", "/openapi.json", "/favicon.ico")
 """what needs no key: the page and its files hold nothing of the collection"""
-READING = ("/v1/search", "/v1/recommend", "/v1/classify", "/v1/embeddings", "/knn-service", "/indices-list", "/metadata")
+READING = (
+    "/v1/search",
+    "/v1/recommend",
+    "/v1/classify",
+    "/v1/embeddings",
+    "/knn-service",
+    "/indices-list",
+    "/metadata",
+)
 """what is posted and changes nothing"""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

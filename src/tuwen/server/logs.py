@@ -30,7 +30,7 @@ class JsonLines(logging.Formatter):
 
 
 def write_logs(level: Log) -> None:
-    """For a program that owns its process: the logs of this service, and of what listens for it, to standard error."""
+    """For a program that owns its process: the logs of this service and of its listener, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for logger in (_LOGGER, logging.getLogger("uvicorn.error")):

@@ -41,14 +41,16 @@ def asked_by(request: SearchRequest | RecommendRequest) -> list[Asked]:
 async def find(request: SearchRequest | RecommendRequest, asked: Sequence[Asked], service: Service) -> list[Hit]:
     """The rows nearest to what is asked for, without those that are asked by."""
     vectors = await _vectors(asked, service)
-    total = np.sum([it.weight * vector for it, vector in zip(asked, vectors, strict=True)], axis=0, dtype=np.float64)
+    total = np.sum(
+        [it.weight * vector for it, vector in zip(asked, vectors, strict=True)], axis=0, dtype=np.float64
+    )
     length = float(np.linalg.norm(total))
     if length < 1e-6:
         raise InvalidInput("nothing is left to look for: the terms cancel each other out")
     known = {it.value for it in asked if it.kind == "id"}
     hits = await service.calling.run(
         service.index.search,
-        (total / length).astype(np.float32),
+        np.asarray(total / length, np.float32),
         k=request.offset + request.k + len(known),
         min_score=request.min_score,
         where=request.where or None,

@@ -1,6 +1,6 @@
 """`/v1/images`: pictures looked at, one by one or page by page."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -16,9 +16,11 @@ from tuwen.server.thumbnails import SIZES, rounded
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
 RowId = Annotated[str, Path(alias="id", max_length=64, description="a row's id")]
-ALONE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+ALONE = "default-src 'none'; sandbox"
 """the policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
-_PICTURE = {200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @router.get("", responses={200: {"model": Rows}})

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 
 @router.post("", responses={200: {"model": Report}})
 async def add(files: Annotated[list[UploadFile], File(description="pictures")], service: Here) -> Answer:
-    """Add pictures. What is in the answer's `images` is in the index, and on the disk; again, it changes nothing."""
+    """Add pictures. What the answer has in `images` is in the index and on the disk; again, it changes nothing."""
     _check_allowed(service)
     start = monotonic()
     done = [await _add(file, service) for file in files]
@@ -55,4 +55,6 @@ async def _add(file: UploadFile, service: Service) -> Added | Rejected:
 
 def _check_allowed(service: Service) -> None:
     if not service.config.allow_upload:
-        raise Fault(403, "read_only", "pictures can be added and removed where the service runs with --allow-upload")
+        raise Fault(
+            403, "read_only", "pictures can be added and removed where the service runs with --allow-upload"
+        )

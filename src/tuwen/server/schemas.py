@@ -2,9 +2,16 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty text finds nothing")
+    return text
+
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_not_empty)]
 Id: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Where: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -1,5 +1,6 @@
-"""What handlers share: the model, the index, and the queues before them. Begun before the first request, ended
-after the last. Knows what there is; does not know what is asked.
+"""What handlers share: the model, the index, and the queues before them.
+
+Begun before the first request, ended after the last. Knows what there is; does not know what is asked.
 """
 
 from collections.abc import AsyncIterator
@@ -92,7 +93,7 @@ async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> A
 
 
 async def service_of(request: Request) -> Service:
-    """The service that a request is for. (Not a coroutine, it would be called in a thread.)"""
+    """The service that a request is for. A coroutine, because anything else would be called in a thread."""
     service: Service = request.app.state.service
     return service
 

@@ -26,7 +26,9 @@ def listen(config: ServerConfig) -> socket.socket:
         InvalidInput: it is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    taken = socket.socket(family)
+    taken = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # named, or asyncio leaves Nagle's delay on
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((config.host, config.port))
@@ -39,7 +41,7 @@ def listen(config: ServerConfig) -> socket.socket:
 def address(listening: socket.socket) -> str:
     """How a browser on this machine calls it."""
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}/"
 
 

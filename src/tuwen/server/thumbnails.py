@@ -16,7 +16,7 @@ from tuwen.server.faults import Fault
 from tuwen.types import Rejected
 
 SIZES = (128, 256, 320, 480, 640, 1024, 1600, 2048)
-"""the longer side; a size between is brought to the next one, so that a picture takes a bounded room in the cache"""
+"""the longer side; a size between is brought to the next one, so that a picture takes bounded room in the cache"""
 QUALITY = 80
 
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -1,0 +1,70 @@
+"""A service in a thread, and a client of it."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from httpx2 import Client
+
+from tuwen.index.index import Index
+from tuwen.prepare.images import reading_for
+from tuwen.runtime.encoder import Encoder
+from tuwen.server.app import make_app
+from tuwen.server.config import ServerConfig
+from tuwen.server.service import Service
+from tuwen.server.serving import address, listen, server_of
+from tuwen.tasks.ingest import ingest
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running service: who calls it, its index, its collection's folder, what its handlers share."""
+
+    client: Client
+    index: Index
+    root: Path
+    service: Service
+    url: str
+
+
+@contextmanager
+def serving(encoder: Encoder, photos: Path, place: Path, **options: object) -> Iterator[Served]:
+    """A service of its own copy of some photos, below `place`, from here to the end of the block."""
+    root = place / "photos"
+    if not root.exists():
+        shutil.copytree(photos, root)
+    with indexed(encoder, root, place / "photos.tuwen") as index:
+        config = replace(ServerConfig(cache=place / "cache", port=0, log="none"), **options)
+        app = make_app(config, encoder, index)
+        with listen(config) as listening:
+            server = server_of(app)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            try:
+                while not server.started:
+                    assert thread.is_alive()
+                    time.sleep(0.01)
+                url = address(listening)
+                with Client(base_url=url, timeout=60) as client:
+                    yield Served(client, index, root, app.state.service, url)
+            finally:
+                server.should_exit = True
+                thread.join()
+
+
+@contextmanager
+def indexed(encoder: Encoder, root: Path, folder: Path) -> Iterator[Index]:
+    """The index of some photos: as it is if it is there."""
+    if folder.exists():
+        with Index.open(folder, encoder=encoder) as index:
+            yield index
+        return
+    with Index.create(folder, encoder=encoder, root=root) as index:
+        reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
+        for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+            pass
+        yield index

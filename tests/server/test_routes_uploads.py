@@ -1,0 +1,69 @@
+import io
+
+import pytest
+from PIL import Image
+
+from .serving import Served
+
+
+def drawn(colour: str) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(data, format="PNG")
+    return data.getvalue()
+
+
+def test_a_picture_is_stored_found_and_removed(served: Served) -> None:
+    before = served.index.info().rows
+    report = served.client.post("/v1/images", files=[("files", ("../../evil.html", drawn("red")))]).json()
+    assert (report["indexed"], report["unchanged"], report["rejected"]) == (1, 0, [])
+    (added,) = report["images"]
+    file = served.root / added["path"]
+    assert added["path"].startswith("uploads/")
+    assert file.suffix == ".png"
+    assert file.read_bytes() == drawn("red")
+    assert served.client.get(f"/v1/images/{added['id']}/facts").json()["payload"]["width"] == 40
+    assert served.index.info().rows == before + 1
+    assert served.client.delete(f"/v1/images/{added['id']}").json() == {"removed": 1}
+    assert list(file.parent.iterdir()) == []
+    assert served.index.info().rows == before
+    assert served.client.delete(f"/v1/images/{added['id']}").status_code == 404
+
+
+def test_the_same_bytes_are_one_row(served: Served) -> None:
+    twice = [("files", ("a.png", drawn("blue"))), ("files", ("b.png", drawn("blue")))]
+    report = served.client.post("/v1/images", files=twice).json()
+    assert (report["indexed"], report["unchanged"]) == (1, 1)
+    assert report["images"][0] == report["images"][1]
+    again = served.client.post("/v1/images", files=twice[:1]).json()
+    assert again["images"] == report["images"][:1]
+    served.client.delete(f"/v1/images/{again['images'][0]['id']}")
+
+
+def test_what_is_no_picture_is_rejected_beside_those_that_are(served: Served) -> None:
+    files = [("files", ("a.png", drawn("green"))), ("files", ("b.png", b"not a picture"))]
+    report = served.client.post("/v1/images", files=files).json()
+    assert report["indexed"] == 1
+    assert report["rejected"] == [
+        {"path": "b.png", "reason": "is named like PNG but is no picture of a known format"}
+    ]
+    served.client.delete(f"/v1/images/{report['images'][0]['id']}")
+
+
+def test_a_picture_of_the_owner_loses_its_row_and_keeps_its_file(served: Served) -> None:
+    picture = served.root / "flags" / "mine.png"
+    picture.write_bytes(drawn("white"))
+    row = next(iter(served.index.list('folder == "flags"')))
+    file = served.root / str(row.payload["path"])
+    vector = served.index.vectors([row.id])[row.id]
+    assert served.client.delete(f"/v1/images/{row.id}").json() == {"removed": 1}
+    assert file.is_file()
+    assert served.client.get(f"/v1/images/{row.id}").status_code == 404
+    from tuwen.types import Row
+
+    served.index.upsert([Row(str(row.payload["path"]), vector, row.payload)])
+    picture.unlink()
+
+
+@pytest.mark.parametrize("files", [[], [("file", ("a.png", b"x"))]])
+def test_a_form_without_pictures(served: Served, files: list[object]) -> None:
+    assert served.client.post("/v1/images", files=files).status_code == 422
