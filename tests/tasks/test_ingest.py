@@ -9,7 +9,8 @@ import pytest
 import colours
 from tuwen.index.index import Index
 from tuwen.prepare.images import reading_for
-from tuwen.tasks.ingest import BATCH, WRITE, ingest
+from tuwen.tasks.ingest import BATCH, ingest
+from tuwen.tasks.intake import WRITE
 from tuwen.tasks.report import IngestReport
 from tuwen.types import Rejected
 
