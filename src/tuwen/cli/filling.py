@@ -1,13 +1,13 @@
-"""Pictures into an index, as a person sees it: the bar, the report, Ctrl-C.
+"""Pictures and texts into an index, as a person sees it: the bar, the report, Ctrl-C.
 
-Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`.
+Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`, `texts.py` and `sync.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -18,28 +18,46 @@ from tuwen.cli.progress import Progress
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
+    from tuwen.prepare.captions import Columns
     from tuwen.runtime.encoder import Encoder
     from tuwen.tasks.report import IngestReport
+
+Reports: TypeAlias = "Generator[IngestReport]"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a command shows: of which index, how far it is, and in what form the outcome."""
+    """What a command shows: of which index, how far it is, in what form the outcome, and what goes in."""
 
     target: Path
     progress: str
     as_json: bool
+    noun: str = "picture"
 
 
 def fill(paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, shown: Shown) -> int:
-    """Run `ingest`, show how far it is and what came of it; return the exit code.
+    """Run `ingest`, show how far it is and what came of it; return the exit code."""
+    return run_shown(*_pictures(paths, encoder, index, computing), index, shown)
+
+
+def fill_texts(paths: Sequence[Path], encoder: "Encoder", index: "Index", columns: "Columns", shown: Shown) -> int:
+    """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
+    from tuwen.prepare.captions import read_captions
+    from tuwen.tasks.texts import ingest_texts
+
+    reports = ingest_texts(paths, encoder, index, columns)
+    return run_shown(reports, lambda: sum(1 for path in paths for _ in read_captions(path, columns)), index, shown)
+
+
+def run_shown(reports: Reports, total: Callable[[], int], index: "Index", shown: Shown) -> int:
+    """Run a task to its end, show how far it is (of `total`) and what came of it; return the exit code.
 
     Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
     """
     try:
-        report = ingest_shown(paths, encoder, index, computing, shown.progress)
+        report = last_report(reports, total, shown.progress)
     except KeyboardInterrupt:
-        rows = count(index.info().rows, "picture")
+        rows = count(index.info().rows, shown.noun)
         say(f"stopped: {rows} in {shown.target}; run the same command again to go on")
         return INTERRUPTED
     show_report(report, shown)
@@ -63,25 +81,35 @@ def show_report(report: "IngestReport", shown: Shown) -> None:
         (len(report.rejected), "rejected"),
     )
     said = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
-    click.echo(f"{shown.target}: {count(report.rows, 'picture')}; {said}; {report.seconds:.1f} s{_rate(report)}")
+    rows, rate = count(report.rows, shown.noun), _rate(report, shown.noun)
+    click.echo(f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}")
 
 
 def ingest_shown(
     paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, progress: str
 ) -> "IngestReport":
     """Run `ingest` to its end and show how far it is; the report of the whole run."""
-    from tuwen.tasks.files import find_files
-    from tuwen.tasks.ingest import ingest
+    return last_report(*_pictures(paths, encoder, index, computing), progress)
 
-    reading = computing.reading(encoder)
-    with (
-        Progress(progress) as shown,
-        closing(ingest(paths, encoder, index, reading=reading, decoders=computing.cores)) as reports,
-    ):
-        shown.begin(sum(1 for _ in find_files(paths, index.root, but=index.folder)) if shown.draws else None)
+
+def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "IngestReport":
+    """Run a task to its end and show how far it is; the report of the whole run."""
+    with Progress(progress) as shown, closing(reports):
+        shown.begin(total() if shown.draws else None)
         for report in reports:
             shown.show(report.seen, report.rows)
     return report
+
+
+def _pictures(
+    paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing
+) -> tuple[Reports, Callable[[], int]]:
+    """`ingest`, and what counts the files that it will see."""
+    from tuwen.tasks.files import find_files
+    from tuwen.tasks.ingest import ingest
+
+    reports = ingest(paths, encoder, index, reading=computing.reading(encoder), decoders=computing.cores)
+    return reports, lambda: sum(1 for _ in find_files(paths, index.root, but=index.folder))
 
 
 def _document(report: "IngestReport", target: Path) -> dict[str, object]:
@@ -97,6 +125,6 @@ def _document(report: "IngestReport", target: Path) -> dict[str, object]:
     }
 
 
-def _rate(report: "IngestReport") -> str:
+def _rate(report: "IngestReport", noun: str) -> str:
     read = report.indexed + report.replaced
-    return f" ({read / report.seconds:.1f} pictures/s)" if read and report.seconds > 0 else ""
+    return f" ({read / report.seconds:.1f} {noun}s/s)" if read and report.seconds > 0 else ""

@@ -2,20 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.ending import REJECTED
-from tuwen.cli.filling import Shown, fill, show_report
+from tuwen.cli.filling import Shown, fill, fill_texts, show_report
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, printable, table
+from tuwen.cli.texts import check_files, check_folder, with_texts
+
+if TYPE_CHECKING:
+    from tuwen.prepare.captions import Columns
 
 
 @click.group()
 def index() -> None:
-    """Build and look after an index of pictures."""
+    """Build and look after an index of pictures and texts."""
 
 
 @index.command(
@@ -23,15 +28,19 @@ def index() -> None:
     examples=(
         "tuwen index build PHOTOS/ --index photos.tuwen",
         "tuwen index build PHOTOS/ --index photos.tuwen --model demo --json --progress json",
+        "tuwen index build captions.txt --texts --index captions.tuwen",
     ),
 )
-@click.argument("photos", type=options.FOLDER)
+@click.argument("photos", type=options.EXISTING)
+@with_texts
 @options.index
 @options.computing
 @options.progress
 @options.as_json
-def build(computing: Computing, photos: Path, folder: Path | None, progress: str, as_json: bool) -> int:
-    """Index every picture below PHOTOS.
+def build(
+    computing: Computing, photos: Path, texts: "Columns | None", folder: Path | None, progress: str, as_json: bool
+) -> int:
+    """Index every picture below PHOTOS; with --texts, every text of the file PHOTOS.
 
     Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
     that have vanished keep their rows.
@@ -39,25 +48,48 @@ def build(computing: Computing, photos: Path, folder: Path | None, progress: str
     from tuwen.cli.opening import opened_or_new
 
     target = options.index_folder(folder)
+    if texts is not None:
+        check_files([photos])
+        with opened_or_new(target, photos.absolute().parent, computing, anywhere=True) as (encoder, store):
+            return fill_texts([photos], encoder, store, texts, Shown(target, progress, as_json, "row"))
+    check_folder(photos)
     with opened_or_new(target, photos, computing) as (encoder, store):
         return fill([photos], encoder, store, computing, Shown(target, progress, as_json))
 
 
-@index.command(cls=Command, examples=("tuwen index add MORE/ cat.jpg --index photos.tuwen",))
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@index.command(
+    cls=Command,
+    examples=(
+        "tuwen index add MORE/ cat.jpg --index photos.tuwen",
+        "tuwen index add captions.csv --texts --text-column caption --index photos.tuwen",
+    ),
+)
+@click.argument("paths", nargs=-1, required=True, type=options.EXISTING)
+@with_texts
 @options.index
 @options.computing
 @options.progress
 @options.as_json
-def add(computing: Computing, paths: Sequence[Path], folder: Path | None, progress: str, as_json: bool) -> int:
-    """Add pictures, or folders of pictures, to an index.
+def add(
+    computing: Computing,
+    paths: Sequence[Path],
+    texts: "Columns | None",
+    folder: Path | None,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Add pictures, folders of pictures, or with --texts files of texts, to an index.
 
     A path below the index's root is stored relative to it, any other as an absolute path.
     """
     from tuwen.cli.opening import opened
 
     target = options.index_folder(folder)
+    if texts is not None:
+        check_files(paths)
     with opened(target, computing) as (encoder, store):
+        if texts is not None:
+            return fill_texts(paths, encoder, store, texts, Shown(target, progress, as_json, "row"))
         return fill(paths, encoder, store, computing, Shown(target, progress, as_json))
 
 
@@ -72,7 +104,7 @@ def add(computing: Computing, paths: Sequence[Path], folder: Path | None, progre
 @options.index
 @options.as_json
 def remove(paths: Sequence[str], folder: Path | None, as_json: bool) -> int:
-    """Take pictures out of an index; the files stay where they are.
+    """Take pictures and texts out of an index; the files stay where they are.
 
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
     """
@@ -124,7 +156,7 @@ def info(folder: Path | None, as_json: bool) -> None:
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @options.as_json
 def list_(folder: Path | None, where: str | None, as_json: bool) -> None:
-    """List the pictures of an index: one path a line, or whole rows with --json."""
+    """List what is in an index: one path a line, or whole rows with --json."""
     from tuwen.cli.opening import opened_alone
 
     target = options.index_folder(folder)

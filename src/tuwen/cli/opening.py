@@ -39,8 +39,12 @@ def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Ind
 
 
 @contextmanager
-def opened_or_new(folder: Path, root: Path, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
+def opened_or_new(
+    folder: Path, root: Path, computing: Computing, *, anywhere: bool = False
+) -> Iterator[tuple["Encoder", "Index"]]:
     """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
+
+    `anywhere`: go on with an index of another root, too; a new one is of this root.
 
     Raises:
         InvalidInput: the index has another root.
@@ -56,7 +60,7 @@ def opened_or_new(folder: Path, root: Path, computing: Computing) -> Iterator[tu
         model = computing.model or computing.settings.default_model
         make(folder, computing.load(model), root, bundle=_place(model))
     else:
-        if not base.exists() or not base.samefile(root):
+        if not anywhere and not (base.exists() and base.samefile(root)):
             raise InvalidInput(
                 f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
                 "it, another --index makes a new one"

@@ -79,9 +79,9 @@ def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
         newline = "" if kind in _SEPARATORS else None
         with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline) as file:
             if kind in _SEPARATORS:
-                yield from _named(_of_table(csv.reader(file, delimiter=_SEPARATORS[kind]), path, columns))
+                yield from _named(_of_table(file, _SEPARATORS[kind], path, columns))
             elif kind in _JSON:
-                yield from _named(_of_objects(file, path, columns))
+                yield from _named(_of_objects(file, columns))
             else:
                 yield from _of_lines(file, path, columns)
 
@@ -93,7 +93,10 @@ def _of_lines(file: Iterable[str], path: Path, columns: Columns) -> Iterator[Rea
         yield _checked(f"{number}", line, number)
 
 
-def _of_table(table: "csv._reader", path: Path, columns: Columns) -> Iterator[tuple[int, _Field | str]]:
+def _of_table(
+    file: Iterable[str], separator: str, path: Path, columns: Columns
+) -> Iterator[tuple[int, _Field | str]]:
+    table = csv.reader(file, delimiter=separator)
     head = next(table, None)
     if head is None:
         return
@@ -113,7 +116,7 @@ def _of_table(table: "csv._reader", path: Path, columns: Columns) -> Iterator[tu
         raise InvalidInput(f"{path} cannot be read beyond line {table.line_num}: {error}") from error
 
 
-def _of_objects(lines: Iterable[str], path: Path, columns: Columns) -> Iterator[tuple[int, _Field | str]]:
+def _of_objects(lines: Iterable[str], columns: Columns) -> Iterator[tuple[int, _Field | str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             yield number, ("", None)
@@ -125,10 +128,10 @@ def _of_objects(lines: Iterable[str], path: Path, columns: Columns) -> Iterator[
         if not isinstance(fields, dict):
             yield number, NOT_UTF8 if not _is_utf8(line) else "is no JSON object"
             continue
-        yield number, _values(fields, path, columns)
+        yield number, _values(fields, columns)
 
 
-def _values(fields: Mapping[str, object], path: Path, columns: Columns) -> _Field | str:
+def _values(fields: Mapping[str, object], columns: Columns) -> _Field | str:
     head = list(fields)
     text = columns.text if columns.text in fields else _usual(head, columns.text, TEXT_COLUMNS)
     key = columns.key if columns.key in fields else _usual(head, columns.key, KEY_COLUMNS)

@@ -10,11 +10,11 @@ Knows what a row of a text is made of. Does not know how files are written (`pre
 import hashlib
 import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuwen.prepare.captions import NOT_UTF8, Caption, Columns, NoCaption, Read, read_captions
+from tuwen.prepare.captions import NOT_UTF8, Caption, Columns, NoCaption, read_captions
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.ahead import grouped
 from tuwen.tasks.intake import LOOKUP, Intake, Passed, Ready
@@ -43,8 +43,8 @@ def ingest_texts(
 ) -> Generator[IngestReport]:
     """Bring an index up to date with files of texts. A text that is there already is not encoded again.
 
-    A file's rows are those of its texts: rows of texts that are no longer in it are taken out, once it has been read
-    to its end. Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
+    A file's rows are those of its texts: rows of texts that are no longer in it are taken out, once it has been
+    read to its end. Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
 
     Args:
         paths: files in UTF-8, one text a line; or `.csv`, `.tsv`, `.jsonl`.
@@ -140,8 +140,8 @@ class _File:
                 yield from self._without_text(read)
         if self._unreadable:
             first, *more = self._unreadable
-            lines = f"line {first}" if not more else f"{len(more) + 1} lines (the first: {first})"
-            yield Rejected(self._key, f"{lines}: {NOT_UTF8.replace('is', 'are') if more else NOT_UTF8}")
+            many = f"{len(more) + 1} lines (the first: {first}) {NOT_UTF8.replace('is', 'are')}"
+            yield Rejected(self._key, many if more else f"line {first} {NOT_UTF8}")
 
     def _without_text(self, read: NoCaption) -> Iterator[Rejected | None]:
         if read.reason:
