@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import tuwen
+
 GUIDES = Path(__file__).parents[1] / "docs" / "en"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -36,6 +38,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(picture, folder / place)
     Image.open(next(demo_gallery().rglob("cat-face.*"))).convert("RGB").save(folder / "cat.jpg")
     (folder / "labels.txt").write_text("cat\ndog\ntree\nheart\n", encoding="utf-8")
+    (folder / "captions.txt").write_text("a smiling cat\na red heart\n", encoding="utf-8")
+    (folder / "captions.csv").write_text("image,caption\ncat.jpg,a smiling cat\n", encoding="utf-8")
     return folder
 
 
@@ -44,7 +48,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The packaged model is the default model, and nobody's own settings, models or caches are seen."""
     home = str(tmp_path_factory.mktemp("home"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {"PATH": path, "HOME": home, "TUWEN_DEFAULT_MODEL": "demo", "LANG": "C.UTF-8"}
+    package = str(Path(tuwen.__file__).parents[1])
+    return {"PATH": path, "HOME": home, "PYTHONPATH": package, "TUWEN_DEFAULT_MODEL": "demo", "LANG": "C.UTF-8"}
 
 
 @pytest.mark.journey

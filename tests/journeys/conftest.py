@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import colours
+import tuwen
 
 RECORDER = """
 import atexit, os, sys
@@ -65,7 +66,7 @@ class Terminal:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(hooks),
+            "PYTHONPATH": os.pathsep.join(map(str, (hooks, Path(tuwen.__file__).parents[1]))),
             "PYTHONWARNINGS": "error",
             "TUWEN_TEST_RECORD": str(self.record),
             "TUWEN_TRACEBACK": "1",

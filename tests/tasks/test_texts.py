@@ -139,6 +139,4 @@ def test_what_a_report_counts_is_in_the_index_even_if_nobody_goes_on(encoder, tm
         running.close()
     with Index.open(folder, encoder=encoder) as index:
         assert index.info().rows == first.rows
-        assert run(index, encoder, file) == IngestReport(
-            rows=1500, indexed=1500 - first.rows, unchanged=first.rows
-        )
+        assert run(index, encoder, file) == IngestReport(rows=1500, indexed=1500 - first.rows, unchanged=first.rows)

@@ -52,6 +52,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
+def shortened(text: str, length: int) -> str:
+    """The text in one line, cut to so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
 def list_rejected(rejected: "Iterable[Rejected]") -> None:
     """One line of standard error for each input that was rejected."""
     for item in rejected:

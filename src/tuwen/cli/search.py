@@ -11,7 +11,7 @@ from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
-from tuwen.cli.output import emit, table
+from tuwen.cli.output import emit, shortened, table
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -88,8 +88,7 @@ def search(
             say(note)
         hits = find(terms, encoder, index, Wanted(**wanted))
         if sheet is not None and hits:
-            draw_sheet(hits, index.root, sheet, computing.settings.max_pixels)
-            say(f"sheet: {sheet}")
+            _draw(hits, index.root, sheet, computing.settings.max_pixels)
     if as_json:
         shown = [as_document(hit, similar=wanted["unique"] is not None) for hit in hits]
         emit({"query": describe(terms), "model": encoder.name, "hits": shown})
@@ -130,7 +129,7 @@ def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
 
 
 def show(hits: "Sequence[Hit]") -> None:
-    """A table of hits: rank, score, size in pixels and path."""
+    """A table of hits: rank, score, size in pixels and path; of a text, what it says and its path."""
     if not hits:
         say("nothing found")
         return
@@ -144,11 +143,27 @@ def _size(hit: "Hit") -> str:
 
 
 def _name(hit: "Hit") -> str:
-    return f"{hit.payload['path']}{f'  (+{len(hit.similar)} similar)' if hit.similar else ''}"
+    path = hit.payload["path"]
+    name = f"{shortened(str(hit.payload['text']), 60)}  [{path}]" if is_text(hit) else path
+    return f"{name}{f'  (+{len(hit.similar)} similar)' if hit.similar else ''}"
+
+
+def is_text(hit: "Hit") -> bool:
+    """Whether the row is of a text; the others are of pictures."""
+    return hit.payload.get("type") == "text"
+
+
+def _draw(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
+    """A sheet, and a line about it."""
+    if all(map(is_text, hits)):
+        say("no sheet: all hits are texts")
+        return
+    draw_sheet(hits, root, file, max_pixels)
+    say(f"sheet: {file}")
 
 
 def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
-    """Write a contact sheet of the hits."""
+    """Write a contact sheet of the pictures among the hits."""
     from tuwen.tasks.sheet import contact_sheet
 
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, format="PNG")

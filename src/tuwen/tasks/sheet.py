@@ -1,6 +1,6 @@
 """Hits as one picture: a contact sheet that shows at a glance whether a search was good.
 
-Only rank and score are written on it: no font at hand has the letters of every language.
+Only rank and score are written on it: no font at hand has the letters of every language. So texts are left out.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def contact_sheet(hits: Sequence[Hit], root: Path, *, columns: int = 6, max_pixe
     """The pictures of the hits in rows, best first, each with its rank and score below it.
 
     Args:
-        hits: at least one.
+        hits: at least one of a picture; texts among them are left out, and leave a gap in the ranks.
         root: the folder that the hits' paths are relative to.
         columns: pictures in a row.
         max_pixels: larger pictures are not opened.
@@ -34,20 +34,23 @@ def contact_sheet(hits: Sequence[Hit], root: Path, *, columns: int = 6, max_pixe
         An RGB picture. A file that is gone or unreadable by now is an empty frame.
 
     Raises:
-        InvalidInput: there is no hit.
+        InvalidInput: there is no picture.
     """
-    if not hits:
-        raise InvalidInput("there is nothing to draw on a sheet: the search found nothing")
-    columns = min(columns, len(hits))
-    wide, high = columns * (CELL + GAP) + GAP, ceil(len(hits) / columns) * (CELL + CAPTION + GAP) + GAP
+    pictures = [(rank, hit) for rank, hit in enumerate(hits, start=1) if hit.payload.get("type") != "text"]
+    if not pictures:
+        raise InvalidInput(
+            f"there is nothing to draw on a sheet: the search found {'texts' if hits else 'nothing'}"
+        )
+    columns = min(columns, len(pictures))
+    wide, high = columns * (CELL + GAP) + GAP, ceil(len(pictures) / columns) * (CELL + CAPTION + GAP) + GAP
     sheet = Image.new("RGB", (wide, high), PAPER)
     reading = Reading(near=(CELL, CELL), max_pixels=max_pixels)
-    for place, hit in enumerate(hits):
+    for place, (rank, hit) in enumerate(pictures):
         row, column = divmod(place, columns)
         corner = (GAP + column * (CELL + GAP), GAP + row * (CELL + CAPTION + GAP))
         picture = read_image(path_of(str(hit.payload["path"]), root), str(hit.payload["path"]), reading)
         _paste(sheet, corner, picture.image if isinstance(picture, Picture) else None)
-        _write(sheet, corner, f"{place + 1}", f"{hit.score:.3f}")
+        _write(sheet, corner, f"{rank}", f"{hit.score:.3f}")
     return sheet
 
 
