@@ -12,6 +12,7 @@ import sys
 import numpy as np
 from making import DIM, FakeModel, payload, unit
 
+from tuwen.index import faiss_finder
 from tuwen.index.index import Index
 from tuwen.types import Row
 
@@ -53,6 +54,7 @@ def step(index: Index, chance: random.Random, version: int) -> None:
 def main() -> None:
     folder, seed, first = sys.argv[1:]
     chance = random.Random(seed)
+    faiss_finder.DUE = 20  # so that a few hundred rows are built, added to and compacted again and again
     with Index.open(folder, encoder=FakeModel()) as index:
         say("")
         for version in range(int(first), sys.maxsize):

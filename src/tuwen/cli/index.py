@@ -1,6 +1,6 @@
 """`tuwen index …`: what is in an index, and how it gets there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command
-from tuwen.cli.ending import REJECTED
+from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.filling import Shown, fill, fill_texts, show_report
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, printable, table
@@ -29,31 +29,40 @@ def index() -> None:
         "tuwen index build PHOTOS/ --index photos.tuwen",
         "tuwen index build PHOTOS/ --index photos.tuwen --model demo --json --progress json",
         "tuwen index build captions.txt --texts --index captions.tuwen",
+        "tuwen index build PHOTOS/ --index photos.tuwen --kind ivf",
     ),
 )
 @click.argument("photos", type=options.EXISTING)
 @with_texts
 @options.index
+@options.designed
 @options.computing
 @options.progress
 @options.as_json
 def build(
-    computing: Computing, photos: Path, texts: "Columns | None", folder: Path | None, progress: str, as_json: bool
+    *,
+    computing: Computing,
+    asked: Mapping[str, str],
+    photos: Path,
+    texts: "Columns | None",
+    folder: Path | None,
+    progress: str,
+    as_json: bool,
 ) -> int:
     """Index every picture below PHOTOS; with --texts, every text of the file PHOTOS.
 
     Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
-    that have vanished keep their rows.
+    that have vanished keep their rows. --kind, --metric and --store are of the index when it is made.
     """
     from tuwen.cli.opening import opened_or_new
 
     target = options.index_folder(folder)
     if texts is not None:
         check_files([photos])
-        with opened_or_new(target, photos.absolute().parent, computing, anywhere=True) as (encoder, store):
+        with opened_or_new(target, photos.absolute().parent, computing, asked, anywhere=True) as (encoder, store):
             return fill_texts([photos], encoder, store, texts, Shown(target, progress, as_json, "row"))
     check_folder(photos)
-    with opened_or_new(target, photos, computing) as (encoder, store):
+    with opened_or_new(target, photos, computing, asked) as (encoder, store):
         return fill([photos], encoder, store, computing, Shown(target, progress, as_json))
 
 
@@ -134,12 +143,16 @@ def info(folder: Path | None, as_json: bool) -> None:
         "dim": facts.dim,
         "metric": facts.metric,
         "kind": facts.kind,
+        "store": facts.store,
+        "searched": facts.searched,
         "model": facts.model,
         "fingerprint": facts.fingerprint,
         "bytes": facts.bytes,
     }
+    for note in facts.notes:
+        say(note)
     if as_json:
-        emit(document)
+        emit({**document, "notes": facts.notes})
     else:
         table(("fact", "value"), document.items())
 

@@ -4,9 +4,10 @@ Knows which model a command takes: the one that is named, else the index's own, 
 never another in silence. Does not know what is done with them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tuwen.cli.options import Computing, read_settings
@@ -40,17 +41,28 @@ def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Ind
 
 @contextmanager
 def opened_or_new(
-    folder: Path, root: Path, computing: Computing, *, anywhere: bool = False
+    folder: Path,
+    root: Path,
+    computing: Computing,
+    asked: Mapping[str, str] = MappingProxyType({}),
+    *,
+    anywhere: bool = False,
 ) -> Iterator[tuple["Encoder", "Index"]]:
     """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
 
-    `anywhere`: go on with an index of another root, too; a new one is of this root.
+    Args:
+        folder: the index.
+        root: the collection.
+        computing: the model.
+        asked: of what kind, metric and store it shall be, see `design`; what is not said may be anything.
+        anywhere: go on with an index of another root, too; a new one is of this root.
 
     Raises:
-        InvalidInput: the index has another root.
+        InvalidInput: the index has another root, or is not as it is asked to be.
         BundleNotFound: the model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
+    from tuwen.index.kinds import design
     from tuwen.index.manifest import read_manifest, root_from_text
     from tuwen.index.opening import make
 
@@ -58,8 +70,9 @@ def opened_or_new(
         base = root_from_text(read_manifest(folder).root, folder)
     except IndexNotFound:
         model = computing.model or computing.settings.default_model
-        make(folder, computing.load(model), root, bundle=_place(model))
+        make(folder, computing.load(model), root, design(**asked), bundle=_place(model))
     else:
+        _check_design(read_manifest(folder), folder, asked)
         if not anywhere and not (base.exists() and base.samefile(root)):
             raise InvalidInput(
                 f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
@@ -76,6 +89,18 @@ def opened_alone(folder: Path) -> Iterator["Index"]:
 
     with Index.open(folder, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
         yield index
+
+
+def _check_design(manifest: "Manifest", folder: Path, asked: Mapping[str, str]) -> None:
+    """An index stays what it was made as: said, where something else is asked for."""
+    from tuwen.index.kinds import design
+
+    made = {"kind": manifest.kind, "metric": manifest.metric, "store": manifest.store}
+    if design(**{**made, **asked}) != design(**made):
+        raise InvalidInput(
+            f"{folder} is of kind {manifest.kind} and metric {manifest.metric} in {manifest.store}, and stays so: "
+            "leave out --kind, --metric and --store, or make another --index"
+        )
 
 
 def _place(model: str) -> str:

@@ -116,6 +116,19 @@ def computing(command: F) -> F:
     return with_computing  # type: ignore[return-value]
 
 
+def designed(command: F) -> F:
+    """Add `--kind --metric --store`; `command` gets what is said of them, see `index/kinds.py`."""
+
+    @wraps(command)
+    def with_design(**words: Any) -> object:  # noqa: ANN401
+        given = {name: words.pop(name) for name in ("kind", "metric", "store")}
+        return command(asked={name: value for name, value in given.items() if value not in (None, "auto")}, **words)
+
+    for option in reversed(_DESIGN):
+        with_design = option(with_design)
+    return with_design  # type: ignore[return-value]
+
+
 def as_set(model: str | None = None) -> Computing:
     """How the settings want it, where a command line says nothing."""
     settings = read_settings()
@@ -154,6 +167,17 @@ def index_folder(folder: Path | None) -> Path:
     return chosen
 
 
+_DESIGN = (
+    click.option("--kind", metavar="KIND", help="How rows are found: hnsw (or HNSW32; the default), flat or ivf."),
+    click.option(
+        "--metric", metavar="METRIC", help="cosine (or ip; the default) or l2; scores are cosines anyway."
+    ),
+    click.option(
+        "--store",
+        type=click.Choice(["auto", "qdrant-edge", "faiss"]),
+        help="What keeps the rows; auto: FAISS for ivf, else Qdrant Edge.",
+    ),
+)
 _COMPUTING = (
     click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo."),
     click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="What computes."),

@@ -34,7 +34,9 @@ class Info:
         rows: how many there are.
         dim: the length of a vector.
         metric: `cosine` or `l2`: how vectors are compared; scores are cosines in any case.
-        kind: `hnsw`: through a graph, once there are rows enough; `flat`: compared one by one.
+        kind: `hnsw`: through a graph, once there are rows enough; `flat`: compared one by one; `ivf`: in lists.
+        searched: the kind that it is searched as for now: an `ivf` of too few rows is `flat`.
+        store: what keeps the rows: `qdrant-edge` or `faiss`.
         model: whose vectors these are.
         fingerprint: what identifies that model.
         bytes: what the folder takes on the disk.
@@ -46,6 +48,8 @@ class Info:
     dim: int
     metric: str
     kind: str
+    searched: str
+    store: str
     model: str
     fingerprint: str
     bytes: int
@@ -54,7 +58,7 @@ class Info:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about these rows, one line each; mostly nothing."""
-        return precision_notes(self.index, self.precisions)
+        return precision_notes(self.index, self.precisions) + kind_notes(self)
 
 
 def precision_notes(index: str, precisions: Sequence[str]) -> tuple[str, ...]:
@@ -65,4 +69,14 @@ def precision_notes(index: str, precisions: Sequence[str]) -> tuple[str, ...]:
     return (
         f"{index} has rows computed in int8 and in {', '.join(others)}: the same picture scores a little "
         "differently; build it again in one --precision",
+    )
+
+
+def kind_notes(info: Info) -> tuple[str, ...]:
+    """A line if an `ivf` index is searched as `flat`."""
+    if info.kind != "ivf" or info.searched == "ivf":
+        return ()
+    return (
+        f"{info.index} is flat for now, not ivf: every search compares all {info.rows:,} rows, which are too few "
+        "for lists or not built into them yet",
     )

@@ -40,7 +40,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
         self._quantize_above = quantize_above
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913  (what an index is, is said once, here)
         cls,
         place: Path | str,
         *,
@@ -48,6 +48,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
         root: Path | str | None = None,
         kind: str = "hnsw",
         metric: str = "cosine",
+        store: str = "auto",
         quantize_above: int = 50_000,
     ) -> Self:
         """Make an empty index and open it. Killed before it returns, it leaves a whole index or none.
@@ -56,14 +57,16 @@ class Index(Lookup, AbstractContextManager["Index"]):
             place: a folder; nothing may be there yet, or an empty folder.
             encoder: the model whose vectors it will hold.
             root: the collection's folder, that keys are relative to; where None, the folder that the index is in.
-            kind: how rows are found: `hnsw` through a graph, `flat` by comparing with all of them.
+            kind: how rows are found: `hnsw` through a graph, `flat` by comparing with all, `ivf` in lists.
             metric: `cosine` (the same as `ip`) or `l2`; a hit's score is the cosine in any case.
+            store: what keeps the rows: `qdrant-edge`, `faiss`, or `auto`: FAISS for `ivf`, else Qdrant Edge.
             quantize_above: see `open`.
 
         Raises:
-            InvalidInput: there is an index already, or something else; or there is no such kind or metric.
+            InvalidInput: there is an index already, or something else; or the store has no such kind or metric.
+            MissingExtra: FAISS is not installed.
         """
-        make(Path(place), encoder, None if root is None else Path(root), design(kind, metric))
+        make(Path(place), encoder, None if root is None else Path(root), design(kind, metric, store))
         return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
     @classmethod
@@ -149,8 +152,10 @@ class Index(Lookup, AbstractContextManager["Index"]):
 
     def info(self) -> Info:
         """Facts about the index."""
-        facts = self._manifest.model_dump(include={"dim", "metric", "kind", "model", "fingerprint", "precisions"})
-        return Info(index=str(self.folder), rows=self._store.rows, bytes=disk_usage(self.folder), **facts)
+        known = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
+        store, facts = self._store, self._manifest.model_dump(include=known)
+        size = disk_usage(self.folder)
+        return Info(index=str(self.folder), rows=store.rows, bytes=size, searched=store.searched, **facts)
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuwen.errors import IndexInvalid, IndexNotFound
-from tuwen.index.kinds import Kind, Metric
+from tuwen.index.kinds import Kind, Metric, StoreName
 
 MANIFEST = "index.json"
 FORMAT = 1
@@ -27,10 +27,11 @@ class Manifest(BaseModel):
 
     format: Literal[1] = 1
     """the version of this folder's shape"""
-    store: Literal["qdrant-edge"] = "qdrant-edge"
+    store: StoreName = "qdrant-edge"
     """what keeps the rows"""
     kind: Kind = "hnsw"
-    """how rows are found: `hnsw` compares few one by one and finds many through a graph; `flat` compares all"""
+    """how rows are found: `hnsw` compares few one by one and finds many through a graph; `flat` compares all; `ivf`
+    compares those of the nearest lists"""
     metric: Metric = "cosine"
     """how near two vectors are; of vectors of length 1 both have one order"""
     model: str

@@ -2,7 +2,8 @@
 
     photos.tuwen/
       index.json           what it is: model, fingerprint, root, see `manifest.py`
-      shard/               the rows, see `qdrant.py`
+      shard/               the rows, see `qdrant.py`; or
+      faiss/               the rows and a file that finds them, see `faiss.py`
       lock, lock.json      who holds it, see `lock.py`
 
 Knows where each part stands and in what order they are opened. Does not know what is done with rows.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tuwen.errors import WrongModel
 from tuwen.index.facts import Model
+from tuwen.index.faiss import FaissStore
 from tuwen.index.folder import creating
 from tuwen.index.kinds import Design
 from tuwen.index.lock import Lock
@@ -21,7 +23,7 @@ from tuwen.index.manifest import Manifest, read_manifest, root_to_text, write_ma
 from tuwen.index.qdrant import QdrantStore
 from tuwen.index.store import Store
 
-SHARD = "shard"
+SHARD, FAISS = "shard", "faiss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ def make(
     """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     chosen = design or Design()
     manifest = Manifest(
+        store=chosen.store,
         kind=chosen.kind,
         metric=chosen.metric,
         model=encoder.name,
@@ -49,7 +52,10 @@ def make(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     with creating(folder) as aside:
-        QdrantStore.create(aside / SHARD, manifest.dim, flat=chosen.kind == "flat")
+        if chosen.store == "faiss":
+            FaissStore.create(aside / FAISS)
+        else:
+            QdrantStore.create(aside / SHARD, manifest.dim, flat=chosen.kind == "flat")
         write_manifest(aside, manifest)
 
 
@@ -61,8 +67,7 @@ def open_parts(folder: Path, encoder: Model | None, lock_timeout: float) -> Open
     try:
         manifest = read_manifest(folder)
         _check_model(manifest, folder, encoder)
-        store = QdrantStore(folder / SHARD, manifest.dim, lock_timeout, flat=manifest.kind == "flat")
-        return Opened(manifest, store, lock)
+        return Opened(manifest, _store(manifest, folder, lock_timeout), lock)
     except BaseException:
         lock.release()
         raise
@@ -75,6 +80,13 @@ def with_precision(manifest: Manifest, folder: Path, precision: str) -> Manifest
     known = manifest.model_copy(update={"precisions": tuple(sorted({*manifest.precisions, precision}))})
     write_manifest(folder, known)
     return known
+
+
+def _store(manifest: Manifest, folder: Path, patience: float) -> Store:
+    if manifest.store == "faiss":
+        design = Design(manifest.kind, manifest.metric, manifest.store)
+        return FaissStore(folder / FAISS, manifest.dim, design)
+    return QdrantStore(folder / SHARD, manifest.dim, patience, flat=manifest.kind == "flat")
 
 
 def _check_model(manifest: Manifest, folder: Path, encoder: Model | None) -> None:

@@ -67,6 +67,10 @@ class QdrantStore:
         with self._shard.calling() as shard:
             return shard.count(edge.CountRequest(exact=True))
 
+    @property
+    def searched(self) -> str:  # noqa: D102
+        return "flat" if self._flat else "hnsw"
+
     def upsert(self, rows: Sequence[Row]) -> None:
         """A page is replayed as a whole or not at all, so no row is ever mixed from two."""
         import qdrant_edge as edge

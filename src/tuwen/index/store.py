@@ -62,6 +62,11 @@ class Store(Protocol):
         """How many rows there are."""
         ...
 
+    @property
+    def searched(self) -> str:
+        """The kind of index that rows are found by for now, which may be simpler than the one it was made as."""
+        ...
+
     def upsert(self, rows: Sequence[Row]) -> None:
         """Write rows, each key once. One whose key is there already is replaced as a whole, or stays as it was."""
         ...

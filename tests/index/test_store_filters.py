@@ -1,4 +1,4 @@
-"""The store finds exactly the rows that a condition means, for conditions nobody thought of."""
+"""Every store finds exactly the rows that a condition means, for conditions nobody thought of."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import FakeModel, vectors
 
-from conftest import copied
 from tuwen.index.conditions import FIELDS, And, Compare, Condition, Not, OneOf, Or
 from tuwen.index.filters import parse
 from tuwen.index.index import Index
@@ -39,10 +38,11 @@ def payloads() -> dict[str, Payload]:
 ROWS = payloads()
 
 
-@pytest.fixture(scope="module")
-def filled(empty: Path, memory: Path) -> Iterator[Index]:
+@pytest.fixture(scope="module", params=["qdrant-edge", "faiss"])
+def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[Index]:
     """Half of the rows as they were written, half as they are after reopening."""
-    folder = copied(empty, memory / "filled.tuwen")
+    folder = memory / f"filled-{request.param}.tuwen"
+    Index.create(folder, encoder=FakeModel(), store=request.param).close()
     made = [Row(key, vector, ROWS[key]) for key, vector in zip(ROWS, vectors(COUNT), strict=True)]
     with Index.open(folder, encoder=FakeModel()) as index:
         index.upsert(made[: COUNT // 2])

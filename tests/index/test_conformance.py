@@ -1,0 +1,239 @@
+"""One suite for every store: what callers of an index rely on, whatever keeps its rows."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from homes import DESIGNS, Home
+from killing import OPTIMIZE, check_all, kill_writers, killed, start
+from making import DIM, FakeModel, paths, payload, row, rows, vectors
+
+from tuwen.errors import IndexLocked, IndexNotFound, InvalidInput, InvalidVectors, WrongModel
+from tuwen.index import faiss_finder
+from tuwen.index.index import Index
+from tuwen.types import Row
+
+FEW, MANY = 60, 1_500
+"""rows that nobody would build anything for, and enough for lists and for more than one build"""
+
+
+@pytest.fixture(params=DESIGNS)
+def home(request: pytest.FixtureRequest, place: Path) -> Home:
+    return Home(request.param, place / "photos.tuwen")
+
+
+@pytest.fixture
+def index(home: Home) -> Iterator[Index]:
+    with home.create() as index:
+        yield index
+
+
+def nearest(made: list[Row], query: np.ndarray, k: int = 10) -> list[str]:
+    cosines = np.stack([it.vector for it in made]).astype(np.float64) @ query.astype(np.float64)
+    return [made[i].key for i in np.argsort(-cosines)[:k]]
+
+
+def agreement(index: Index, made: list[Row], count: int = 20, **words) -> float:
+    """The share of the ten nearest that is found."""
+    queries = vectors(count, seed=3)
+    return float(np.mean([len({*paths(index.search(it, **words))} & {*nearest(made, it)}) / 10 for it in queries]))
+
+
+# New, empty, wrong
+
+
+def test_a_new_index_is_empty_and_knows_what_it_is(index: Index, home: Home) -> None:
+    info = index.info()
+    assert (info.rows, info.dim, info.kind, info.model) == (0, DIM, home.kind(), "fake")
+    query = vectors(1)[0]
+    assert index.search(query) == index.search(query, where="width > 3", exact=True) == []
+    assert list(index.list()) == []
+    assert index.remove(["gone"]) == 0
+    assert index.payloads(["gone"]) == index.get(["gone"]) == index.vectors_of(["gone"]) == {}
+    index.optimize()
+    assert index.search(query) == []
+    with pytest.raises(InvalidInput, match="already"):
+        home.create()
+
+
+def test_what_is_wrong_is_refused(index: Index, home: Home) -> None:
+    short = Row("short", vectors(1, dim=DIM - 1)[0], payload("short"))
+    with pytest.raises(InvalidVectors, match=r"'short'.*\(23,\)"):
+        index.upsert([row("good"), short])
+    with pytest.raises(InvalidVectors, match=r"query.*\(23,\)"):
+        index.search(short.vector)
+    assert index.info().rows == 0, "nothing of the batch is written"
+    index.close()
+    for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
+        with pytest.raises(WrongModel, match=r"fake.*other"):
+            home.open(other)
+    home.open(FakeModel("renamed", precision="int8")).close()
+
+
+def test_nothing_is_there_to_open(home: Home) -> None:
+    with pytest.raises(IndexNotFound, match="tuwen index build"):
+        home.open()
+
+
+# Rows come and go
+
+
+def test_rows_come_and_go_while_searches_stay_right(index: Index) -> None:
+    made = rows(MANY)
+    index.upsert(made[:1_000])
+    assert agreement(index, made[:1_000]) == 1
+    index.optimize()
+    assert agreement(index, made[:1_000]) >= 0.99
+    index.upsert(made[1_000:])  # appended after the build
+    assert agreement(index, made) >= 0.99
+    doomed = {it.key for it in made[::3]}
+    assert index.remove([*doomed, "gone", *doomed]) == len(doomed)
+    left = [it for it in made if it.key not in doomed]
+    assert index.info().rows == len(left)
+    assert agreement(index, left) >= 0.99
+    assert agreement(index, left, exact=True) == 1
+    index.optimize()
+    assert agreement(index, left) >= 0.99
+    assert agreement(index, left, exact=True) == 1
+    assert [it.payload for it in index.list()] == [it.payload for it in sorted(left, key=lambda it: it.key)]
+
+
+def test_removed_to_the_last_and_filled_again(index: Index) -> None:
+    made = rows(MANY)
+    for _ in range(2):
+        index.upsert(made)
+        index.optimize()
+        assert index.remove([it.key for it in made]) == MANY
+        assert index.search(made[0].vector) == []
+        index.optimize()
+        assert index.search(made[0].vector) == []
+        assert index.info().rows == 0
+    index.upsert(made[:3])
+    assert paths(index.search(made[1].vector, k=1)) == [made[1].key]
+
+
+def test_a_row_that_is_written_again_is_replaced_as_a_whole(index: Index) -> None:
+    made = rows(FEW)
+    index.upsert([*made, row("a", made[0].vector, note="old")])
+    index.optimize()
+    ids = {it.payload["path"]: it.id for it in index.list()}
+    new = vectors(1, seed=77)[0]
+    index.upsert([row("a", made[1].vector, width=1), row("a", new, width=2)])  # of one key twice the last wins
+    assert index.info().rows == FEW + 1
+    assert index.payloads(["a"]) == {"a": payload("a", width=2)}
+    (hit,) = index.search(new, k=1)
+    assert (hit.id, hit.score) == (ids["a"], pytest.approx(1, abs=1e-6))
+    assert "a" not in paths(index.search(made[0].vector, k=1))
+    index.optimize()
+    assert {it.payload["path"]: it.id for it in index.list()} == ids, "ids never shift"
+
+
+def test_another_payload_leaves_the_vector(index: Index) -> None:
+    made = rows(FEW)
+    index.upsert(made)
+    index.optimize()
+    index.update_payloads({made[3].key: payload(made[3].key, width=9, modified=1.7e9 + 1 / 3)})
+    assert index.payloads([made[3].key])[made[3].key]["modified"] == 1.7e9 + 1 / 3
+    assert paths(index.search(made[3].vector, k=1, where="width == 9")) == [made[3].key]
+    with pytest.raises(InvalidInput, match="'gone'"):
+        index.update_payloads({"gone": payload("gone")})
+
+
+# Search
+
+
+def test_k_threshold_and_filter(index: Index) -> None:
+    made = rows(MANY)
+    index.upsert(made)
+    index.optimize()
+    query = vectors(1, seed=9)[0]
+    everything = index.search(query, k=2 * MANY, exact=True)
+    assert paths(everything) == nearest(made, query, MANY)
+    cosines = np.sort(np.stack([it.vector for it in made]).astype(np.float64) @ query)[::-1]
+    np.testing.assert_allclose([hit.score for hit in everything], cosines, atol=1e-6)
+    assert len(index.search(query, k=MANY)) == MANY
+    assert index.search(query, k=3, exact=True) == everything[:3]
+    assert index.search(query, k=9, min_score=everything[4].score, exact=True) == everything[:5]
+    assert index.search(query, min_score=1.5) == []
+    for where in ('folder == "3" and width >= 200', "width < 105", "height > 0", "not width < 1090"):
+        kept = {str(it.payload["path"]) for it in index.list(where)}
+        left = [it for it in made if it.key in kept]
+        assert agreement(index, left, where=where) >= 0.99, where
+    assert index.search(query, where='folder == "nowhere"') == []
+
+
+def test_equal_rows_are_all_found_and_stand_by_key(index: Index) -> None:
+    same = vectors(1)[0]
+    keys = ["b", "a", "ä", "0", "c/1", "Z"]
+    index.upsert([row(key, same, content="one") for key in keys])
+    index.optimize()
+    hits = index.search(same, k=10)
+    assert paths(hits) == sorted(keys)
+    assert {hit.score for hit in hits} == {hits[0].score}
+    assert set(index.vectors_of(["one"])) == {"one"}
+
+
+def test_ids_and_keys_of_every_script(index: Index) -> None:
+    keys = ["2023/夏/猫 & 犬.jpg", "😀.png", "e\u0301", "é", " ", "q\"u'o\\te\n\t.jpg", "x" * 4_000, "a\0b"]
+    made = [row(key, vector) for key, vector in zip(keys, vectors(len(keys)), strict=True)]
+    index.upsert(made)
+    index.optimize()
+    found = {str(it.payload["path"]): it.id for it in index.list()}
+    assert sorted(found) == sorted(keys)
+    kept = index.vectors(list(found.values()))
+    for it in made:
+        assert paths(index.search(it.vector, k=1)) == [it.key]
+        np.testing.assert_allclose(kept[found[it.key]], it.vector, atol=1e-6)
+    assert [it.payload["path"] for it in index.list('path contains "猫"')] == [keys[0]]
+    assert index.remove(keys) == len(keys)
+
+
+# Opened again, opened twice, killed
+
+
+def test_reopened_everything_is_there(home: Home) -> None:
+    made = rows(MANY)
+    with home.create() as index:
+        index.upsert(made[:1_200])
+        index.optimize()
+        index.upsert(made[1_200:])
+        index.remove([made[0].key, made[-1].key])
+    with home.open() as index:
+        assert [it.payload for it in index.list()] == [
+            it.payload for it in sorted(made[1:-1], key=lambda it: it.key)
+        ]
+        assert agreement(index, made[1:-1]) >= 0.99
+
+
+def test_a_second_one_waits_for_a_folder(index: Index, home: Home) -> None:
+    with pytest.raises(IndexLocked, match="open already"):
+        home.open(lock_timeout=0)
+
+
+def test_writers_are_killed(home: Home) -> None:
+    home.create().close()
+    kill_writers(home.place, times=3, seed=time.time_ns())
+
+
+def test_builders_are_killed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At random moments of a build, and of one that compacts."""
+    made = rows(3_000)
+    chance = random.Random(time.time_ns())
+    with home.create() as index:
+        index.upsert(made[:2_000])
+        index.optimize()
+        index.upsert(made)
+    for _ in range(2):
+        killed(start("-c", OPTIMIZE, home.place, 1_000), 1, chance.random())
+        with home.open(lock_timeout=5) as index:
+            check_all(index, made, chance)
+            index.remove([it.key for it in made[:1_000]])
+            index.upsert(made[:1_000])
+    with home.open() as index:
+        monkeypatch.setattr(faiss_finder, "DUE", 0)
+        index.optimize()
+        check_all(index, made, chance)
+    assert len(list(home.place.rglob("*.faiss"))) <= 1, "what a killed build left behind is cleared away"
