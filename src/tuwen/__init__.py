@@ -11,15 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuwen.client.client import Client
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
     from tuwen.settings import load
     from tuwen.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Encoder", "Hit", "Index", "__version__", "load"]
+__all__ = ["Client", "Encoder", "Hit", "Index", "__version__", "load"]
 
 _ROOMS = {
+    "Client": "tuwen.client.client",
     "Encoder": "tuwen.runtime.encoder",
     "Hit": "tuwen.types",
     "Index": "tuwen.index.index",

@@ -2,6 +2,7 @@
 
     TuwenError                       exit code 1
     ├── InvalidInput (ValueError)    exit code 2: a value that was given cannot be used
+    │   └── NotFound                 a running service has no such row
     ├── RejectedImages (ValueError)  pictures that cannot be read, each with its reason
     ├── BundleError
     │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
@@ -15,6 +16,10 @@
     │   ├── IndexLocked              another process holds the index
     │   ├── WrongModel               the index holds another model's vectors
     │   └── InvalidVectors           vectors of wrong shape, not finite or not of unit length
+    ├── ServiceFault                 a running service was asked, and failed
+    │   ├── ServiceUnreachable       nothing answers at its address, or not in time
+    │   ├── ServiceBusy              it has more to do than it takes, also after waiting
+    │   └── KeyRefused               its key is missing, wrong, or does not allow this
     └── MissingExtra (ImportError)   an optional package is needed; the message has the pip line
 
 A message says what value, where it stood, and how to mend it, in one line. The command line prints it as it
@@ -39,6 +44,10 @@ class InvalidInput(TuwenError, ValueError):
     """A value that was given cannot be used."""
 
     exit_code = 2
+
+
+class NotFound(InvalidInput):
+    """A running service has no such row."""
 
 
 class RejectedImages(TuwenError, ValueError):
@@ -101,6 +110,22 @@ class WrongModel(IndexFault):
 
 class InvalidVectors(IndexFault):
     """Vectors of wrong shape, not finite, or not of unit length."""
+
+
+class ServiceFault(TuwenError):
+    """A running service was asked, and failed; or what answers is no such service."""
+
+
+class ServiceUnreachable(ServiceFault):
+    """Nothing answers at a service's address, or not in time."""
+
+
+class ServiceBusy(ServiceFault):
+    """A service has more to do than it takes, and it stayed so while we waited."""
+
+
+class KeyRefused(ServiceFault):
+    """A service's key is missing, wrong, or does not allow what was asked."""
 
 
 class MissingExtra(TuwenError, ImportError):

@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     """where compiled models and digests are kept; may be deleted at any time"""
     index: Path | None = None
     """the index of a command that is not told which"""
+    url: str | None = None
+    """the service whose index is used where no index is given, e.g. `http://127.0.0.1:8000`"""
+    key: str | None = None
+    """the key that the service wants"""
     default_model: str = DEFAULT_MODEL
     """the model of a new index of photos"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"

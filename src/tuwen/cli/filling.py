@@ -5,18 +5,20 @@ Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from tuwen.cli.ending import INTERRUPTED, REJECTED, say
-from tuwen.cli.options import Computing
+from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from tuwen.cli.places import Rows
+    from tuwen.client.client import Client
     from tuwen.index.index import Index
     from tuwen.prepare.captions import Columns
     from tuwen.runtime.encoder import Encoder
@@ -29,7 +31,7 @@ Reports: TypeAlias = "Generator[IngestReport]"
 class Shown:
     """What a command shows: of which index, how far it is, in what form the outcome, and what goes in."""
 
-    target: Path
+    target: Path | Address
     progress: str
     as_json: bool
     noun: str = "picture"
@@ -49,7 +51,18 @@ def fill_texts(paths: Sequence[Path], encoder: "Encoder", index: "Index", column
     return run_shown(reports, lambda: sum(1 for path in paths for _ in read_captions(path, columns)), index, shown)
 
 
-def run_shown(reports: Reports, total: Callable[[], int], index: "Index", shown: Shown) -> int:
+def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
+    """Send pictures to a service, show how far it is and what came of it; return the exit code."""
+    from tuwen.cli.places import ServedRows
+    from tuwen.tasks.files import find_files
+
+    def total() -> int:
+        return sum(1 for _ in find_files(paths, Path()))
+
+    return run_shown(_uploaded(paths, client), total, ServedRows(client), shown)
+
+
+def run_shown(reports: Reports, total: Callable[[], int], index: "Rows", shown: Shown) -> int:
     """Run a task to its end, show how far it is (of `total`) and what came of it; return the exit code.
 
     Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
@@ -112,7 +125,26 @@ def _pictures(
     return reports, lambda: sum(1 for _ in find_files(paths, index.root, but=index.folder))
 
 
-def _document(report: "IngestReport", target: Path) -> dict[str, object]:
+def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
+    """What the service says that became of them; `rows` counts what others add meanwhile at the end."""
+    from tuwen.tasks.report import IngestReport
+
+    before = client.info().rows
+    for added in client.adding(paths):
+        report = IngestReport(
+            rows=before + added.indexed,
+            indexed=added.indexed,
+            unchanged=added.unchanged,
+            replaced=added.replaced,
+            skipped=added.skipped,
+            rejected=added.rejected,
+            seconds=added.seconds,
+        )
+        yield report
+    yield replace(report, rows=client.info().rows)
+
+
+def _document(report: "IngestReport", target: Path | Address) -> dict[str, object]:
     return {
         "index": str(target),
         "indexed": report.indexed,

@@ -9,8 +9,8 @@ import click
 from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.ending import REJECTED, say
-from tuwen.cli.filling import Shown, fill, fill_texts, show_report
-from tuwen.cli.options import Computing
+from tuwen.cli.filling import Shown, fill, fill_texts, show_report, upload
+from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import emit, printable, table
 from tuwen.cli.texts import check_files, check_folder, with_texts
 
@@ -75,7 +75,7 @@ def build(
 )
 @click.argument("paths", nargs=-1, required=True, type=options.EXISTING)
 @with_texts
-@options.index
+@options.place
 @options.computing
 @options.progress
 @options.as_json
@@ -83,23 +83,28 @@ def add(
     computing: Computing,
     paths: Sequence[Path],
     texts: "Columns | None",
-    folder: Path | None,
+    place: Path | Address,
     progress: str,
     as_json: bool,
 ) -> int:
     """Add pictures, folders of pictures, or with --texts files of texts, to an index.
 
-    A path below the index's root is stored relative to it, any other as an absolute path.
+    A path below the index's root is stored relative to it, any other as an absolute path. With --url the pictures
+    are sent to the service, which keeps them below its own root and calls them by their content.
     """
     from tuwen.cli.opening import opened
 
-    target = options.index_folder(folder)
+    if isinstance(place, Address):
+        if texts is not None:
+            raise click.UsageError(f"the service at {place} takes pictures, not --texts")
+        with place.client() as client:
+            return upload(paths, client, Shown(place, progress, as_json))
     if texts is not None:
         check_files(paths)
-    with opened(target, computing) as (encoder, store):
+    with opened(place, computing) as (encoder, store):
         if texts is not None:
-            return fill_texts(paths, encoder, store, texts, Shown(target, progress, as_json, "row"))
-        return fill(paths, encoder, store, computing, Shown(target, progress, as_json))
+            return fill_texts(paths, encoder, store, texts, Shown(place, progress, as_json, "row"))
+        return fill(paths, encoder, store, computing, Shown(place, progress, as_json))
 
 
 @index.command(
@@ -110,9 +115,9 @@ def add(
     ),
 )
 @click.argument("paths", nargs=-1, required=True)
-@options.index
+@options.place
 @options.as_json
-def remove(paths: Sequence[str], folder: Path | None, as_json: bool) -> int:
+def remove(paths: Sequence[str], place: Path | Address, as_json: bool) -> int:
     """Take pictures and texts out of an index; the files stay where they are.
 
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
@@ -120,25 +125,23 @@ def remove(paths: Sequence[str], folder: Path | None, as_json: bool) -> int:
     from tuwen.cli.opening import opened_alone
     from tuwen.tasks.remove import remove as take_out
 
-    target = options.index_folder(folder)
-    with opened_alone(target) as store:
+    with opened_alone(place) as store:
         report = take_out(paths, store)
-    show_report(report, Shown(target, "none", as_json))
+    show_report(report, Shown(place, "none", as_json))
     return REJECTED if report.rejected else 0
 
 
 @index.command(cls=Command, examples=("tuwen index info --index photos.tuwen",))
-@options.index
+@options.place
 @options.as_json
-def info(folder: Path | None, as_json: bool) -> None:
+def info(place: Path | Address, as_json: bool) -> None:
     """Show what an index holds, and of which model."""
     from tuwen.cli.opening import opened_alone
 
-    target = options.index_folder(folder)
-    with opened_alone(target) as store:
+    with opened_alone(place) as store:
         facts = store.info()
     document = {
-        "index": str(target),
+        "index": str(place),
         "rows": facts.rows,
         "dim": facts.dim,
         "metric": facts.metric,
@@ -165,18 +168,17 @@ def info(folder: Path | None, as_json: bool) -> None:
         """tuwen index list --index photos.tuwen --where 'format == "PNG"' --json""",
     ),
 )
-@options.index
+@options.place
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @options.as_json
-def list_(folder: Path | None, where: str | None, as_json: bool) -> None:
+def list_(place: Path | Address, where: str | None, as_json: bool) -> None:
     """List what is in an index: one path a line, or whole rows with --json."""
     from tuwen.cli.opening import opened_alone
 
-    target = options.index_folder(folder)
-    with opened_alone(target) as store:
+    with opened_alone(place) as store:
         if as_json:
             rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]
-            emit({"index": str(target), "rows": rows})
+            emit({"index": str(place), "rows": rows})
             return
         for row in store.list(where=where):
             click.echo(printable(str(row.payload["path"])))

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tuwen.cli.options import Computing, read_settings
+from tuwen.cli.options import Address, Computing, read_settings
+from tuwen.cli.places import Here, Rows, Searched, Served, ServedRows
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
 
 if TYPE_CHECKING:
@@ -83,11 +84,15 @@ def opened_or_new(
 
 
 @contextmanager
-def opened_alone(folder: Path) -> Iterator["Index"]:
-    """The index in `folder` without its model: enough to look at rows and to take some out."""
+def opened_alone(place: Path | Address) -> Iterator[Rows]:
+    """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
     from tuwen.index.index import Index
 
-    with Index.open(folder, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
+    if isinstance(place, Address):
+        with place.client() as client:
+            yield ServedRows(client)
+        return
+    with Index.open(place, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
         yield index
 
 
@@ -101,6 +106,17 @@ def _check_design(manifest: "Manifest", folder: Path, asked: Mapping[str, str]) 
             f"{folder} is of kind {manifest.kind} and metric {manifest.metric} in {manifest.store}, and stays so: "
             "leave out --kind, --metric and --store, or make another --index"
         )
+
+
+@contextmanager
+def opened_to_search(place: Path | Address, computing: Computing) -> Iterator[Searched]:
+    """The index in a folder with its model, or a service; errors as `opened`."""
+    if isinstance(place, Address):
+        with place.client() as client:
+            yield Served(client)
+        return
+    with opened(place, computing) as (encoder, index):
+        yield Here(encoder, index)
 
 
 def _place(model: str) -> str:

@@ -15,6 +15,7 @@ from tuwen.cli.progress import KINDS
 from tuwen.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from tuwen.client.client import Client
     from tuwen.prepare.images import Reading
     from tuwen.runtime.encoder import Encoder
     from tuwen.settings import Settings
@@ -52,6 +53,28 @@ progress = click.option(
 index = click.option(
     "--index", "folder", type=ANY_PATH, metavar="FOLDER", help="The index; else the setting TUWEN_INDEX."
 )
+
+url = click.option("--url", metavar="URL", help="A running service, in place of --index; else TUWEN_URL.")
+COMPUTING = ("model", "runtime", "device", "precision", "threads", "exact_decode")
+"""the parameters of the options of `computing`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A running service whose index a command works on, and the key that it wants. As text: where it answers."""
+
+    url: str
+    key: str | None
+
+    def __str__(self) -> str:
+        """As people type it."""
+        return self.url
+
+    def client(self) -> "Client":
+        """A client of it."""
+        from tuwen.client.client import Client
+
+        return Client(self.url, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +124,31 @@ class Computing:
         return reading_for(encoder.image_spec, exact=self.exact_decode, max_pixels=self.settings.max_pixels)
 
 
+def place(command: F) -> F:
+    """Add `--index --url`; `command` gets one `place`: an index's folder, or the `Address` of a service.
+
+    Outside of `computing`, if a command has both: what a service computes with is its own choice.
+    """
+
+    @wraps(command)
+    def with_place(**options: Any) -> object:  # noqa: ANN401
+        found = _place(options.pop("folder"), options.pop("url"))
+        given = [name for name in COMPUTING if options.get(name)]
+        if given and isinstance(found, Address):
+            raise click.UsageError(
+                f"--{given[0].replace('_', '-')} is for the service at {found} to say: leave it out"
+            )
+        return command(place=found, **options)
+
+    return index(url(with_place))  # type: ignore[return-value]
+
+
 def computing(command: F) -> F:
     """Add `--model --runtime --device --precision --threads --exact-decode`; `command` gets one `Computing`."""
 
     @wraps(command)
     def with_computing(**options: Any) -> object:  # noqa: ANN401
-        given = {name: options.pop(name) for name in ("model", "runtime", "device", "precision", "threads")}
+        given = {name: options.pop(name) for name in COMPUTING if name != "exact_decode"}
         exact = options.pop("exact_decode")
         chosen = {name: value for name, value in given.items() if value is not None}
         return command(computing=replace(as_set(), exact_decode=exact, **chosen), **options)
@@ -127,6 +169,22 @@ def designed(command: F) -> F:
     for option in reversed(_DESIGN):
         with_design = option(with_design)
     return with_design  # type: ignore[return-value]
+
+
+def _place(folder: Path | None, url: str | None) -> Path | Address:
+    """What `--index` or `--url` says, or the settings.
+
+    Raises:
+        click.UsageError: neither says anything, or both do.
+    """
+    settings = read_settings()
+    if folder is None and url is None:
+        folder, url = settings.index, settings.url
+    if folder is not None and url is not None:
+        raise click.UsageError(f"both an index ({folder}) and a service ({url}) are given: say --index or --url")
+    if url is not None:
+        return Address(url, settings.key)
+    return index_folder(folder)
 
 
 def as_set(model: str | None = None) -> Computing:

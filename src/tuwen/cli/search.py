@@ -14,7 +14,7 @@ from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, shortened, table
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.cli.places import Rows
     from tuwen.tasks.search import Term
     from tuwen.types import Hit
 
@@ -38,7 +38,7 @@ UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
 @click.option("--like", multiple=True, metavar=OPERAND, help="What hits shall be like; repeatable.")
 @click.option("--unlike", multiple=True, metavar=OPERAND, help="What not; repeatable.")
 @click.option("--compose", metavar="TERMS", help='All of it in one line: "beach + 0.5 * sunset - people".')
-@options.index
+@options.place
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
 @click.option("--min-score", type=float, help="Leave out hits of a lower cosine.")
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
@@ -63,7 +63,7 @@ def search(
     like: Sequence[str],
     unlike: Sequence[str],
     compose: str | None,
-    folder: Path | None,
+    place: Path | options.Address,
     sheet: Path | None,
     as_json: bool,
     **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
@@ -74,24 +74,24 @@ def search(
     it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a
     number with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
     """
-    from tuwen.cli.opening import opened
-    from tuwen.tasks.notes import text_notes
+    from tuwen.cli.opening import opened_to_search
     from tuwen.tasks.search import Wanted, describe
-    from tuwen.tasks.search import search as find
 
     asked = _Asked(query, image, like, unlike, compose)
     if not asked.anything():
         raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
-    with opened(options.index_folder(folder), computing) as (encoder, index):
-        terms = asked.terms(index)
-        for note in text_notes([term.what for term in terms if isinstance(term.what, str)], encoder):
+    with opened_to_search(place, computing) as searched:
+        terms = asked.terms(searched.rows)
+        for note in searched.notes([term.what for term in terms if isinstance(term.what, str)]):
             say(note)
-        hits = find(terms, encoder, index, Wanted(**wanted))
+        hits = searched.search(terms, Wanted(**wanted))
+        model = searched.model if as_json else ""
         if sheet is not None and hits:
-            _draw(hits, index.root, sheet, computing.settings.max_pixels)
+            with searched.to_draw(hits) as (drawn, root):
+                _draw(drawn, root, sheet, computing.settings.max_pixels)
     if as_json:
         shown = [as_document(hit, similar=wanted["unique"] is not None) for hit in hits]
-        emit({"query": describe(terms), "model": encoder.name, "hits": shown})
+        emit({"query": describe(terms), "model": model, "hits": shown})
     else:
         show(hits)
 
@@ -110,7 +110,7 @@ class _Asked:
         """Whether it says something."""
         return any((self.query is not None, self.image, self.like, self.unlike, self.compose is not None))
 
-    def terms(self, index: "Index") -> "list[Term]":
+    def terms(self, index: "Rows") -> "list[Term]":
         """All of it, in the order of the options' help."""
         from tuwen.tasks.compose import parse_compose
         from tuwen.tasks.search import Term, parse_term

@@ -16,7 +16,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from tuwen import __version__
-from tuwen.server import pages, routes_health, routes_images, routes_index, routes_search, routes_uploads
+from tuwen.server import (
+    compat_clip,
+    compat_openai,
+    pages,
+    routes_health,
+    routes_images,
+    routes_index,
+    routes_search,
+    routes_uploads,
+)
 from tuwen.server.config import ServerConfig, checked
 from tuwen.server.faults import http_error, validation_error
 from tuwen.server.guard import Guard
@@ -35,6 +44,8 @@ ROUTERS = (
     routes_uploads.router,
     routes_index.router,
     routes_health.router,
+    compat_openai.router,
+    compat_clip.router,
     pages.router,
 )
 

@@ -54,7 +54,7 @@ async def find(request: SearchRequest | RecommendRequest, asked: Sequence[Asked]
         k=request.offset + request.k + len(known),
         min_score=request.min_score,
         where=request.where or None,
-        exact=getattr(request, "exact", False),
+        exact=request.exact,
     )
     return [hit for hit in hits if hit.id not in known][request.offset : request.offset + request.k]
 

@@ -18,7 +18,6 @@ async def index(request: Request, service: Here) -> Answer:
     info = await service.calling.run(service.index.info)
     summary = await service.calling.run(service.catalogue.summary)
     document = asdict(info)
-    del document["precisions"]
     document["write"] = service.config.allow_upload and may_write(request)
     document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
     document["modified"] = summary.modified

@@ -11,7 +11,8 @@ def _not_empty(text: str) -> str:
     return text
 
 
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_not_empty)]
+MAX_TEXT = 4096
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(_not_empty)]
 Id: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Where: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -35,6 +36,8 @@ class _Selection(_Request):
     """hits of a lower cosine are left out"""
     where: Where | None = None
     """a filter such as `width >= 1024 and folder == "2023"`"""
+    exact: bool = False
+    """compare with every row"""
     diversity: float = Field(0.0, ge=0, le=1)
     """how much hits shall differ from one another"""
     unique: float | None = Field(None, gt=0, le=1)
@@ -52,8 +55,6 @@ class SearchRequest(_Selection):
     """ids of rows that hits shall be like"""
     unlike: list[Id] = Field([], max_length=100)
     """ids of rows that hits shall be unlike"""
-    exact: bool = False
-    """compare with every row"""
 
     @model_validator(mode="after")
     def _something(self) -> "SearchRequest":
@@ -217,9 +218,12 @@ class IndexFacts(_Answer):
     dim: int
     metric: str
     kind: str
+    searched: str
+    store: str
     model: str
     fingerprint: str
     bytes: int
+    precisions: list[str]
     write: bool
     folders: list[Folder]
     modified: list[float] | None

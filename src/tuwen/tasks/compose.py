@@ -6,20 +6,16 @@ Knows where operators stand. Does not know what an operand is: see `terms.py`.
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tuwen.errors import InvalidInput
-from tuwen.tasks.terms import Term, parse_term
-
-if TYPE_CHECKING:
-    from tuwen.index.index import Index
+from tuwen.tasks.terms import Named, Term, parse_term
 
 _OPERATOR = re.compile(r"(?:(?<=\s)|^)[+-](?=\s|$)")
 """A plus or minus with white space around it, or an end: `T-shirt` has none, nor `C++`."""
 _FACTOR = re.compile(r"(?P<weight>\d+(?:\.\d+)?|\.\d+)\s+\*\s+(?P<what>.*)", re.DOTALL)
 
 
-def parse_compose(text: str, index: "Index | None" = None) -> list[Term]:
+def parse_compose(text: str, index: "Named | None" = None) -> list[Term]:
     """Terms added and subtracted: `+` and `-` with spaces around, weights as `0.5 * sunset` or `sunset:0.5`.
 
     Args:
@@ -42,7 +38,7 @@ def _operands(text: str) -> Iterator[tuple[int, int, int]]:
     yield sign, start, len(text)
 
 
-def _term(text: str, sign: int, start: int, end: int, index: "Index | None") -> Term:
+def _term(text: str, sign: int, start: int, end: int, index: "Named | None") -> Term:
     operand = text[start:end].strip()
     if not operand:
         raise InvalidInput(_at(text, start, "a text, a file or a row's id is missing"))

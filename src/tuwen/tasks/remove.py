@@ -3,17 +3,24 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from tuwen.index.store import Stored
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.report import IngestReport
 from tuwen.types import Rejected
 
-if TYPE_CHECKING:
-    from tuwen.index.index import Index
+
+class Rows(Protocol):
+    """Rows that can be taken out. An `Index` opened here has them."""
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
+    def list(self) -> Iterator[Stored]: ...  # noqa: D102
 
 
-def remove(paths: Sequence[str], index: "Index") -> IngestReport:
+def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     """Take out the rows of each path: a key, or a file, or all that is below a folder, whether it exists or not.
 
     A path is first taken as a key or a folder of keys, as `Index.list` shows them, and else as a path on disk.

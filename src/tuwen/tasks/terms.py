@@ -7,17 +7,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tuwen.errors import InvalidInput
 from tuwen.index.store import row_id
-
-if TYPE_CHECKING:
-    from tuwen.index.index import Index
+from tuwen.types import Payload
 
 _WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
 """A weight is a final colon with a decimal number that has a decimal point; `ratio 16:9` has none."""
 _ID = "id:"
+
+
+class Named(Protocol):
+    """Rows that are named by their paths. An `Index` is that."""
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Term:
         return f"{'- ' if self.weight < 0 else ''}{factor}{shown}"
 
 
-def parse_term(operand: str, index: "Index | None" = None) -> Term:
+def parse_term(operand: str, index: "Named | None" = None) -> Term:
     """What `--like` is given: `cat.jpg:0.5`, `at night:2.0`, `id:1b671a64-40d5-591e-99b0-da01ff1f3341`.
 
     An operand that is an existing file is a picture, also where its name looks as if it had a weight; one that is
@@ -72,7 +76,7 @@ def describe(terms: Sequence[Term]) -> str:
     return first + "".join(f" {other}" if other.startswith("- ") else f" + {other}" for other in others)
 
 
-def _not_a_text(operand: str, index: "Index | None") -> Path | RowId | None:
+def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
     """The file or the row that an operand names, or None where it is a text, or has a weight that hides it."""
     path = Path(operand)
     if path.is_file():

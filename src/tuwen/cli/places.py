@@ -1,0 +1,174 @@
+"""The seam between commands and where an index is: in a folder here, or behind a service.
+
+    Rows       what is looked at and taken out: an `Index`, or `ServedRows`
+    Searched   what is searched: `Here`, or `Served`
+
+Knows what the commands ask of each. Does not know options.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Protocol
+
+from tuwen.errors import NotFound
+
+if TYPE_CHECKING:
+    from tuwen.client.client import Client
+    from tuwen.index.facts import Info
+    from tuwen.index.index import Index
+    from tuwen.index.store import Stored
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.search import Term, Wanted
+    from tuwen.types import Hit, Payload
+
+
+class Rows(Protocol):
+    """What commands do with rows; see `Index`."""
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    def info(self) -> "Info": ...  # noqa: D102
+    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]": ...  # noqa: D102
+    def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
+    def list(self, where: str | None = None) -> "Iterator[Stored]": ...  # noqa: D102
+
+
+class Searched(Protocol):
+    """An index that can be searched.
+
+    Attributes:
+        rows: what is in it.
+        model: the name of what it is searched with.
+    """
+
+    @property
+    def rows(self) -> Rows: ...  # noqa: D102
+    @property
+    def model(self) -> str: ...  # noqa: D102
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:
+        """What a person should know about the texts of a search."""
+        ...
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """The rows nearest to the terms, best first."""
+        ...
+
+    def to_draw(self, hits: "Sequence[Hit]") -> "AbstractContextManager[tuple[Sequence[Hit], Path]]":
+        """Hits whose paths lead to their files, and the folder that they lead from."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """An index in a folder, opened with its model."""
+
+    encoder: "Encoder"
+    rows: "Index"
+
+    @property
+    def model(self) -> str:
+        """See `Searched`."""
+        return self.encoder.name
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:
+        """Scripts that the model does not know, texts that are too long for it."""
+        from tuwen.tasks.notes import text_notes
+
+        return text_notes(texts, self.encoder)
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """See `Searched`."""
+        from tuwen.tasks.search import search
+
+        return search(terms, self.encoder, self.rows, wanted)
+
+    @contextmanager
+    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+        """See `Searched`."""
+        yield hits, self.rows.root
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An index behind a service."""
+
+    client: "Client"
+
+    @property
+    def rows(self) -> "ServedRows":
+        """See `Searched`."""
+        return ServedRows(self.client)
+
+    @property
+    def model(self) -> str:
+        """See `Searched`."""
+        return self.client.info().model
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        """None: a service answers, and says no more."""
+        return ()
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """See `Searched`."""
+        return self.client.recommend(
+            [term for term in terms if term.weight > 0],
+            [replace(term, weight=-term.weight) for term in terms if term.weight <= 0],
+            wanted.strategy,
+            wanted.k,
+            wanted.min_score,
+            wanted.where,
+            exact=wanted.exact,
+            diversity=wanted.diversity,
+            unique=wanted.unique,
+        )
+
+    @contextmanager
+    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+        """The files are fetched, for as long as they are needed; one that is gone by now is left out."""
+        with TemporaryDirectory() as folder:
+            fetched = []
+            for number, hit in enumerate(hits):
+                with suppress(NotFound):
+                    (Path(folder) / f"{number}").write_bytes(self.client.picture(hit))
+                fetched.append(replace(hit, payload={**hit.payload, "path": f"{number}"}))
+            yield fetched, Path(folder)
+
+
+class ServedRows:
+    """The rows behind a service, by their keys, as an `Index` has them."""
+
+    root = Path()
+    """files of this machine are called as they are typed: the service's folders are its own"""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def info(self) -> "Info":
+        """Facts; `index` is the service's address."""
+        return replace(self._client.info(), index=self._client.url)
+
+    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
+        """Key -> what is stored with it, of those keys that there are."""
+        found = {}
+        for key in keys:
+            with suppress(NotFound):
+                found[key] = self._client.get(_id(key)).payload
+        return found
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Take rows out; how many of them there were."""
+        return self._client.remove([_id(key) for key in keys])
+
+    def list(self, where: str | None = None) -> "Iterator[Stored]":
+        """The rows by key; with `where`, those that it keeps."""
+        return self._client.list(where)
+
+
+def _id(key: str) -> str:
+    from tuwen.index.store import row_id
+
+    return str(row_id(key))

@@ -1,0 +1,1 @@
+"""THE SERVICE FROM AFAR: the same verbs and the same Hit, over HTTP."""

@@ -1,0 +1,110 @@
+"""One request, one answer: the address, the key, waiting where the service is busy, and errors as ours.
+
+Knows HTTP. Does not know what is asked for, nor what an answer means.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import httpx2
+
+from tuwen.client.faults import busy_seconds, fault_of, unreachable
+from tuwen.errors import InvalidInput, ServiceFault
+
+ATTEMPTS = 4
+"""how often a request is sent at most, where the service says that it is busy or a connection breaks"""
+
+Files: TypeAlias = Sequence[tuple[str, tuple[str, bytes]]]
+"""form field, (file name, content): as a form sends them"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is sent: a JSON document, or files, or neither; and what stands behind the `?`."""
+
+    json: Mapping[str, object] | None = None
+    files: Files | None = None
+    params: Mapping[str, str | int] | None = None
+
+
+class Transport:
+    """Connections to one service, kept open and shared by threads."""
+
+    def __init__(self, url: str, key: str | None, timeout: float) -> None:
+        """Nothing is sent yet.
+
+        Raises:
+            InvalidInput: the address is no http or https address.
+        """
+        self.url = _checked(url)
+        self._timeout = timeout
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout)
+
+    def document(self, method: str, path: str, asked: Asked | None = None) -> dict[str, Any]:
+        """Ask, and read the answer as JSON.
+
+        Raises:
+            ServiceFault: see `content`; or the answer is no JSON object, so something else answers at this address.
+        """
+        answer = self._answer(method, path, asked or Asked())
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ServiceFault(f"what answers at {self.url}{path} is no tuwen service: check the address")
+        return found
+
+    def content(self, path: str) -> bytes:
+        """The bytes that are at a path.
+
+        Raises:
+            ServiceUnreachable: nothing answers.
+            KeyRefused: the key is missing, wrong, or does not allow this.
+            ServiceBusy: it is, and stayed so.
+            InvalidInput: it cannot do what was asked, for a reason that the message has.
+            ServiceFault: it failed.
+        """
+        return self._answer("GET", path, Asked()).content
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        self._http.close()
+
+    def _answer(self, method: str, path: str, asked: Asked) -> httpx2.Response:
+        """The answer, if it is a good one. Asked again where the service is busy, as long as `timeout` allows.
+
+        Every call of the service may be repeated: pictures that are uploaded twice are one. Only DELETE is not
+        where a connection broke: the second time, it would say that there is no such row.
+        """
+        patience = time.monotonic() + self._timeout
+        for attempt in range(1, ATTEMPTS + 1):
+            last = attempt == ATTEMPTS
+            try:
+                answer = self._http.request(method, path, json=asked.json, files=asked.files, params=asked.params)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
+                if last or method == "DELETE":
+                    raise unreachable(self.url, error) from error
+                continue
+            except httpx2.HTTPError as error:
+                raise unreachable(self.url, error) from error
+            if answer.is_success:
+                return answer
+            pause = busy_seconds(answer, attempt)
+            if pause is None or last or time.monotonic() + pause > patience:
+                raise fault_of(answer, self.url)
+            time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise InvalidInput(f"{url!r} is no address: {error}; e.g. http://127.0.0.1:8000") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidInput(f"{url!r} is no address of a service: it begins with http:// or https://")
+    return url.rstrip("/")

@@ -1,0 +1,141 @@
+"""`POST /v1/embeddings`, as OpenAI's clients call it: texts, and pictures as data URLs, to vectors.
+
+Knows that shape. Does not know how vectors are made.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuwen.index.store import Vector
+from tuwen.server.answers import Answer
+from tuwen.server.faults import invalid, not_found
+from tuwen.server.schemas import MAX_TEXT
+from tuwen.server.service import Here, Service
+from tuwen.server.towers import data_of
+
+router = APIRouter(prefix="/v1", tags=["for other clients"])
+
+MOST = 2048
+"""inputs of one request"""
+_PICTURE = re.compile(r"data:[^,]{0,200};base64,")
+
+
+class EmbeddingsRequest(BaseModel):
+    """Texts, and pictures as data URLs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MOST)] | list[int] | list[list[int]]
+    """a text, or a picture as a data URL with base64; or a list of these. Token ids are refused"""
+    model: Annotated[str, Field(max_length=256)] | None = None
+    """the model, as `/v1/models` names it; another one is refused"""
+    encoding_format: Literal["float", "base64"] = "float"
+    """`base64`: the float32 numbers of a vector, the lowest byte first"""
+    dimensions: int | None = None
+    """how many numbers a vector has; another number than the model's is refused"""
+    user: Annotated[str, Field(max_length=1000)] | None = None
+    """whom the client asks for; nothing depends on it"""
+
+
+class Embedding(BaseModel):
+    """One input's vector, of length 1."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """How many tokens the texts have; pictures have none."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+@router.post("/embeddings", responses={200: {"model": Embeddings}})
+async def embeddings(request: EmbeddingsRequest, service: Here) -> Answer:
+    """Texts and pictures as vectors of length 1; their dot product is the cosine."""
+    _check(request, service)
+    inputs = _inputs(request)
+    vectors = await _vectors(inputs, service)
+    texts = [it for it in inputs if isinstance(it, str)]
+    tokens = await service.decoding.run(_tokens, texts, service)
+    write = _as_base64 if request.encoding_format == "base64" else _as_floats
+    data = [{"object": "embedding", "index": i, "embedding": write(vector)} for i, vector in enumerate(vectors)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Answer({"object": "list", "data": data, "model": service.encoder.name, "usage": usage})
+
+
+def _check(request: EmbeddingsRequest, service: Service) -> None:
+    """Raises Fault: 404, another model is asked for; 422, other dimensions."""
+    encoder = service.encoder
+    if request.model is not None and request.model != encoder.name:
+        raise not_found(f"the model {request.model} is not served here: ask for {encoder.name}")
+    if request.dimensions is not None and request.dimensions != encoder.dim:
+        raise invalid(f"dimensions: vectors of {encoder.name} have {encoder.dim} numbers, not {request.dimensions}")
+
+
+def _inputs(request: EmbeddingsRequest) -> list[str | bytes]:
+    """Texts as they are, pictures as the bytes of their files.
+
+    Raises:
+        Fault: 422, there is nothing, there are token ids, a text is empty or too long, a picture is not base64.
+    """
+    given: Sequence[str | int | list[int]] = [request.input] if isinstance(request.input, str) else request.input
+    if not given:
+        raise invalid("input: there is nothing in it")
+    return [_input(number, item) for number, item in enumerate(given)]
+
+
+def _input(number: int, item: str | int | list[int]) -> str | bytes:
+    if not isinstance(item, str):
+        raise invalid(
+            "input: token ids are another model's words: send texts (LangChain's OpenAIEmbeddings sends them with "
+            "check_embedding_ctx_length=False)"
+        )
+    if _PICTURE.match(item):
+        return data_of(item)
+    if not item.strip() or len(item) > MAX_TEXT:
+        raise invalid(f"input.{number}: a text has 1 to {MAX_TEXT:,} characters, and not only spaces")
+    return item
+
+
+async def _vectors(inputs: Sequence[str | bytes], service: Service) -> list[Vector]:
+    """One after the other in parts of a batch, so that others get their turn between."""
+    found: list[Vector] = []
+    most = service.config.max_batch
+    for start in range(0, len(inputs), most):
+        part = inputs[start : start + most]
+        texts = iter(await service.texts.encode([it for it in part if isinstance(it, str)]))
+        for number, item in enumerate(part, start):
+            if isinstance(item, str):
+                found.append(next(texts))
+            else:
+                found.append(await service.pictures.encode(item, f"input.{number}"))
+    return found
+
+
+def _tokens(texts: Sequence[str], service: Service) -> int:
+    return int(service.encoder.to_tokens(texts).lengths.sum()) if texts else 0
+
+
+def _as_floats(vector: Vector) -> object:
+    return vector.tolist()
+
+
+def _as_base64(vector: Vector) -> object:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")

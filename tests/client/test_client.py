@@ -1,0 +1,192 @@
+"""The client says what the index and the encoder behind the service say themselves."""
+
+import threading
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tuwen
+from server.serving import Served, serving
+from tuwen.client.client import PAGE
+from tuwen.errors import InvalidInput, KeyRefused, NotFound, RejectedImages
+from tuwen.index.store import row_id
+from tuwen.tasks.labels import label_vectors
+from tuwen.tasks.search import Term
+
+
+def new_picture(seed: int, kind: str = "PNG") -> bytes:
+    """A file that no other seed gives."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    written = BytesIO()
+    Image.fromarray(pixels).save(written, format=kind)
+    return written.getvalue()
+
+
+def same(hits: list[tuwen.Hit], others: list[tuwen.Hit]) -> bool:
+    scores = np.abs([a.score - b.score for a, b in zip(hits, others, strict=True)])
+    return [hit.id for hit in hits] == [hit.id for hit in others] and scores.max() < 1e-4
+
+
+def test_search_by_text(client, served: Served, encoder) -> None:
+    hits = client.search("a red apple", k=5, min_score=0.01, where="width >= 1")
+    here = served.index.search(encoder.encode_texts(["a red apple"])[0], k=5, min_score=0.01)
+    assert same(hits, here)
+    assert hits[0].payload == here[0].payload
+
+
+def opened(picture: Path) -> Image.Image:
+    with Image.open(picture) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize("kind", [Path, str, bytes, Image.Image])
+def test_search_by_picture(client, served: Served, encoder, picture: Path, kind: type) -> None:
+    given = {Path: Path, str: str, bytes: Path.read_bytes, Image.Image: opened}[kind](picture)
+    assert same(client.search(image=given, k=4), served.index.search(encoder.encode_images([picture])[0], k=4))
+
+
+def test_search_by_rows(client, served: Served) -> None:
+    first, second, *_ = client.list()
+    by_hit = client.search(like=[tuwen.Hit(first.id, 1.0)], unlike=[second.id], k=3)
+    assert same(by_hit, client.search(like=[first.id], unlike=[second.id], k=3, exact=True))
+    assert first.id not in {hit.id for hit in by_hit}
+
+
+def test_recommend(client, served: Served, encoder, picture: Path) -> None:
+    hits = client.recommend([Term("a red apple", 2.0), picture], ["night"], k=4, exact=True)
+    vectors = [encoder.encode_texts(["a red apple"])[0] * 2, encoder.encode_images([picture])[0]]
+    total = sum(vectors) - encoder.encode_texts(["night"])[0]
+    assert same(hits, served.index.search((total / np.linalg.norm(total)).astype(np.float32), k=4))
+    row = next(client.list())
+    assert same(client.recommend([tuwen.Hit(row.id, 1.0)], k=4), client.search(like=[row.id], k=4))
+
+
+def test_classify(client, encoder, picture: Path) -> None:
+    labels = client.classify(picture, ["apple", "car", "moon"], "a _")
+    known = label_vectors(["apple", "car", "moon"], ["a _"], encoder)
+    cosines = dict(zip(known.labels, encoder.encode_images([picture])[0] @ known.vectors.T, strict=True))
+    assert [label.label for label in labels] == sorted(cosines, key=lambda it: -cosines[it])
+    assert sum(label.probability for label in labels) == pytest.approx(1)
+    row = tuwen.Hit(str(row_id(f"{picture.parent.name}/{picture.name}")), 1.0)
+    assert client.classify(row, ["apple", "car"], ["a _", "one _"], multi_label=True)[0].probability <= 1
+
+
+def test_a_picture_that_cannot_be_read(client) -> None:
+    with pytest.raises(RejectedImages, match="1 of the pictures cannot be read: image"):
+        client.classify(b"no picture", ["apple"])
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        client.search(image=b"no picture")
+    with pytest.raises(RejectedImages, match="No such file"):
+        client.search(image=Path("nowhere.jpg"))
+
+
+def test_embeddings_are_the_encoders(client, encoder, picture: Path) -> None:
+    texts = ["a red apple", "一只狗", "noche"]
+    assert np.abs(client.embed_texts(texts) - encoder.encode_texts(texts)).max() < 1e-5
+    pictures = [picture, picture.read_bytes(), opened(picture), picture, str(picture)]
+    found = client.embed_images(pictures)
+    assert np.abs(found - encoder.encode_images(pictures)).max() < 1e-5
+    assert found.dtype == np.float32
+    assert client.embed_texts([]).shape == client.embed_images([]).shape == (0, encoder.dim)
+    with pytest.raises(InvalidInput, match="one text"):
+        client.embed_texts("apple")
+    with pytest.raises(InvalidInput, match="one picture"):
+        client.embed_images(picture)
+
+
+def test_facts(client, served: Served, encoder) -> None:
+    facts, info = client.info(), served.index.info()
+    assert (facts.rows, facts.model, facts.bytes, facts.write) == (info.rows, info.model, info.bytes, True)
+    assert [(model.id, model.dim) for model in client.models()] == [(encoder.name, encoder.dim)]
+    rows = list(client.list())
+    assert rows == list(served.index.list())
+    assert list(client.list("width < 0")) == []
+    assert client.get(rows[3].id) == rows[3]
+    with pytest.raises(NotFound, match="no row"):
+        client.get("nobody")
+
+
+def test_pages_of_rows(client, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuwen.client.client.PAGE", 7)
+    assert PAGE > 7
+    assert list(client.list()) == list(served.index.list())
+
+
+def test_add_get_and_remove(client, served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / 'ödd "name".png').write_bytes(new_picture(1))
+    (folder / "broken.jpg").write_bytes(new_picture(2, "JPEG")[:300])
+    (folder / "notes.txt").write_text("no picture")
+    before = client.info().rows
+    report = client.add([folder, new_picture(3), Image.open(BytesIO(new_picture(4)))])
+    assert (report.indexed, report.unchanged, report.skipped) == (3, 0, 1)
+    assert [Path(item.path).name for item in report.rejected] == ["broken.jpg"]
+    assert [Path(name).name for name in report.ids] == ['ödd "name".png', "images[1]", "images[2]"]
+    again = client.add([folder / "deep", new_picture(3)])
+    assert (again.indexed, again.unchanged) == (0, 2)
+    ids = list(report.ids.values())
+    assert list(again.ids.values()) == ids[:2]
+    assert client.picture(ids[1]) == new_picture(3)
+    assert client.search(image=new_picture(3), k=1)[0].id == ids[1]
+    assert client.info().rows == before + 3
+    assert client.remove([*ids, ids[0]]) == 3
+    assert client.info().rows == before
+
+
+def test_parcels_are_sent_one_after_the_other(client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuwen.client.uploads.FILES", 2)
+    reports = list(client.adding([new_picture(seed) for seed in range(10, 15)]))
+    assert [report.indexed for report in reports] == [2, 4, 5]
+    assert client.remove(list(reports[-1].ids.values())) == 5
+
+
+def test_nothing_to_add(client, tmp_path: Path) -> None:
+    assert client.add([]).seen == client.add([tmp_path]).seen == 0
+    with pytest.raises(InvalidInput, match="put it into a list"):
+        client.add(tmp_path)
+    with pytest.raises(InvalidInput, match="does not exist"):
+        client.add([tmp_path / "nowhere"])
+
+
+def test_what_the_service_refuses_is_said_in_its_words(client) -> None:
+    with pytest.raises(InvalidInput, match="the filter"):
+        client.search("apple", where="width >")
+    with pytest.raises(InvalidInput, match="nothing to look for"):
+        client.search()
+
+
+def test_many_threads(client, served: Served) -> None:
+    queries = [f"apple {number}" for number in range(24)]
+    alone = [client.search(query, k=3) for query in queries]
+    found: dict[str, list[tuwen.Hit]] = {}
+
+    def ask(some: list[str]) -> None:
+        for query in some:
+            found[query] = client.search(query, k=3)
+
+    threads = [threading.Thread(target=ask, args=(queries[part::6],)) for part in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(same(found[query], hits) for query, hits in zip(queries, alone, strict=True))
+
+
+def test_keys(encoder, photos: Path, tmp_path: Path) -> None:
+    keys = {"keys": ("writing-key",), "read_keys": ("reading-key",), "allow_upload": True}
+    with serving(encoder, photos, tmp_path, **keys) as served:
+        with tuwen.Client(served.url) as nobody, pytest.raises(KeyRefused, match="a key is needed"):
+            nobody.search("apple")
+        with tuwen.Client(served.url, "wrong-key") as wrong, pytest.raises(KeyRefused):
+            wrong.info()
+        with tuwen.Client(served.url, "reading-key") as reader:
+            assert reader.search("apple", k=1)
+            with pytest.raises(KeyRefused, match="may read only"):
+                reader.add([new_picture(1)])
+        with tuwen.Client(served.url, key="writing-key") as writer:
+            assert writer.add([new_picture(1)]).indexed == 1

@@ -1,0 +1,88 @@
+"""`/v1/embeddings`, called by OpenAI's own client."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+from httpx2 import Client
+
+from tuwen.runtime.encoder import Encoder
+
+from .serving import Served
+
+TEXTS = ["a red apple", "一只狗", "data: the new oil"]
+
+
+@pytest.fixture(scope="module")
+def api(served: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{served.url}v1", api_key="none-is-needed", max_retries=0) as api:
+        yield api
+
+
+def test_texts(api: openai.OpenAI, encoder: Encoder) -> None:
+    here = encoder.encode_texts(TEXTS)
+    for encoding in ("float", "base64", openai.omit):
+        found = api.embeddings.create(model=encoder.name, input=TEXTS, encoding_format=encoding)
+        rows = [_numbers(item.embedding) for item in found.data]
+        assert np.abs(np.array(rows) - here).max() < 1e-5
+        assert [item.index for item in found.data] == [0, 1, 2]
+    assert found.model == encoder.name
+    assert found.usage.prompt_tokens == encoder.to_tokens(TEXTS).lengths.sum() == found.usage.total_tokens
+
+
+def _numbers(embedding: list[float] | str) -> np.ndarray:
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding), "<f4")
+    return np.array(embedding)
+
+
+def test_one_text_and_the_right_dimensions(api: openai.OpenAI, encoder: Encoder) -> None:
+    found = api.embeddings.create(model=encoder.name, input="a red apple", dimensions=encoder.dim, user="me")
+    assert np.abs(np.array(found.data[0].embedding) - encoder.encode_texts(["a red apple"])[0]).max() < 1e-5
+
+
+def test_pictures_beside_texts(api: openai.OpenAI, encoder: Encoder, photos: Path) -> None:
+    picture = sorted(photos.rglob("*.*"))[0]
+    url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    found = api.embeddings.create(model=encoder.name, input=["a red apple", url, "night"])
+    here = [encoder.encode_texts(["a red apple"])[0], encoder.encode_images([picture])[0]]
+    assert np.abs(np.array([item.embedding for item in found.data[:2]]) - here).max() < 1e-5
+    assert found.usage.prompt_tokens == encoder.to_tokens(["a red apple", "night"]).lengths.sum()
+
+
+def test_more_than_a_batch(api: openai.OpenAI, encoder: Encoder) -> None:
+    texts = [f"apple number {number}" for number in range(70)]
+    found = api.embeddings.create(model=encoder.name, input=texts)
+    assert np.abs(np.array([item.embedding for item in found.data]) - encoder.encode_texts(texts)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"input": [1, 2, 3]}, "send texts"),
+        ({"input": [[1, 2], [3]]}, "send texts"),
+        ({"input": "apple", "dimensions": 7}, "have [0-9]+ numbers, not 7"),
+        ({"input": ["apple", " "]}, "input.1: a text has"),
+        ({"input": "x" * 5000}, "input.0: a text has"),
+        ({"input": "data:image/png;base64,AAAA"}, "cannot be read"),
+        ({"input": "data:image/png;base64,A"}, "base64"),
+    ],
+)
+def test_what_is_refused(api: openai.OpenAI, encoder: Encoder, asked: dict[str, object], line: str) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match=line):
+        api.embeddings.create(model=encoder.name, **asked)
+
+
+def test_another_model(api: openai.OpenAI, encoder: Encoder) -> None:
+    with pytest.raises(openai.NotFoundError, match=f"ask for {encoder.name}"):
+        api.embeddings.create(model="text-embedding-3-small", input="apple")
+    assert [model.id for model in api.models.list()] == [encoder.name]
+
+
+@pytest.mark.parametrize("asked", [{}, {"input": []}, {"input": {}}, {"input": "a", "encoding_format": "int8"}, []])
+def test_requests_that_are_none(client: Client, asked: object) -> None:
+    answer = client.post("/v1/embeddings", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
