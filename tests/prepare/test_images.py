@@ -100,13 +100,13 @@ def test_bytes_files_and_pillow_images_agree(tmp_path) -> None:
 
 
 def test_a_pillow_image_is_not_changed() -> None:
-    image = smooth(1500, 1000).convert("RGBA")
+    image = smooth(2100, 1400).convert("RGBA")
     image.getexif()[0x0112] = 6
     before = image.tobytes()
     found = picture(image, FAST)
-    assert (found.width, found.height, found.format) == (1000, 1500, "")
-    assert found.image.width < 1000
-    assert (image.mode, image.size, image.tobytes()) == ("RGBA", (1500, 1000), before)
+    assert (found.width, found.height, found.format) == (1400, 2100, "")
+    assert found.image.width < 1400
+    assert (image.mode, image.size, image.tobytes()) == ("RGBA", (2100, 1400), before)
     assert image.getexif()[0x0112] == 6
 
 
