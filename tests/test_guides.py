@@ -88,6 +88,8 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "index list": ["index", "list", *index],
         "search": ["search", "a cat", *index],
         "classify": ["classify", "more", "--labels", "cat,dog"],
+        "embed, bulk": ["embed", "more", "-o", "embedded"],
+        "embed, items": ["embed", "a cat"],
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],

@@ -15,6 +15,7 @@ COMMANDS = {
     "classify": "tuwen.cli.classify",
     "demo": "tuwen.cli.demo",
     "doctor": "tuwen.cli.doctor",
+    "embed": "tuwen.cli.embed",
     "export": "tuwen.cli.export",
     "index": "tuwen.cli.index",
     "search": "tuwen.cli.search",

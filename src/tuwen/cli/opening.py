@@ -71,7 +71,7 @@ def opened_or_new(
         base = root_from_text(read_manifest(folder).root, folder)
     except IndexNotFound:
         model = computing.model or computing.settings.default_model
-        make(folder, computing.load(model), root, design(**asked), bundle=_place(model))
+        make(folder, computing.load(model), root, design(**asked), bundle=place_of(model))
     else:
         _check_design(read_manifest(folder), folder, asked)
         if not anywhere and not (base.exists() and base.samefile(root)):
@@ -119,7 +119,7 @@ def opened_to_search(place: Path | Address, computing: Computing) -> Iterator[Se
         yield Here(encoder, index)
 
 
-def _place(model: str) -> str:
+def place_of(model: str) -> str:
     """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
     folder = Path(model).expanduser()
     return str(folder.absolute()) if folder.is_dir() and model != "demo" else model

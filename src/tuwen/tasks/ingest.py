@@ -109,7 +109,7 @@ class Pictures:
             content, data = _read(source)
         except OSError as error:
             return Rejected(source.key, f"cannot be read: {error.strerror or error}")
-        if item.before is not None and item.before["content"] == content:
+        if item.before is not None and item.before.get("content") == content:
             return Ready(source.key, content, {**item.before, **_stamp(source)}, item.before)
         known = self._index.known(content)
         if known is not None and known.payload.get("type") != "text":
@@ -124,7 +124,7 @@ class Pictures:
 
 
 def _is_same(source: Source, stored: Payload | None) -> bool:
-    return stored is not None and (stored["bytes"], stored["modified"]) == (source.size, source.modified)
+    return stored is not None and (stored.get("bytes"), stored.get("modified")) == (source.size, source.modified)
 
 
 def _read(source: Source) -> tuple[str, bytes | Path]:

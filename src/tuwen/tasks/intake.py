@@ -63,7 +63,7 @@ class Ready(Generic[T]):
     @property
     def touched(self) -> bool:
         """Whether the content is what it was, and only facts beside it are news."""
-        return self.before is not None and self.before["content"] == self.content
+        return self.before is not None and self.before.get("content") == self.content
 
 
 @dataclass(slots=True)

@@ -114,7 +114,7 @@ class Texts:
 
 
 def _is_same(row: Payload, stored: Payload | None) -> bool:
-    return stored is not None and (stored["content"], stored.get("type")) == (row["content"], "text")
+    return stored is not None and (stored.get("content"), stored.get("type")) == (row["content"], "text")
 
 
 class _File:

@@ -1,0 +1,239 @@
+"""`tuwen embed`: vectors of a few pictures and texts, or of millions, into files or an index."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import INTERRUPTED, REJECTED, say
+from tuwen.cli.options import Computing
+from tuwen.cli.output import count, emit, list_rejected
+from tuwen.cli.progress import Progress
+from tuwen.errors import IndexNotFound, InvalidInput
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.embed import Engine, Request
+
+FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        'tuwen embed cat.jpg "a cat" --model demo --json',
+        "tuwen embed PHOTOS/ -o embedded/",
+        "tuwen embed shards/ -o vectors/ --format parquet --shard-size 50000",
+        "tuwen embed pairs.jsonl -o pairs.tuwen --format index --caption-column en",
+        "tuwen embed shards/ -o embedded/ --engine ray --address auto",
+    ),
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("-o", "--output", type=options.ANY_PATH, metavar="OUT", help="Folder or index; FILE.npy for a few.")
+@click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
+@click.option("--only", type=click.Choice(["images", "texts"]), help="Embed one of the two, where both are there.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="In files; float16 for clip-retrieval.")
+@click.option(
+    "--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples a shard."
+)
+@click.option("--key-column", metavar="NAME", help="In tables: what joins a picture and its captions.")
+@click.option("--image-column", metavar="NAME", help="In tables: the picture, or its path.")
+@click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
+@options.computing
+@options.progress
+@options.as_json
+def embed(
+    *,
+    computing: Computing,
+    sources: Sequence[str],
+    output: Path | None,
+    layout: str,
+    only: str | None,
+    dtype: str | None,
+    shard_size: int,
+    key_column: str | None,
+    image_column: str | None,
+    caption_column: str | None,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Compute vectors, of a few pictures and texts or of whole collections.
+
+    A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: pictures,
+    captions, or both, joined by key; their vectors go to OUT. Stopped or killed, the same command goes on where it
+    was and ends with the same bytes. Any other SOURCE is one item: a picture if a file of that name exists, else a
+    text; the vectors are printed, one a line, or saved as FILE.npy.
+    """
+    if not _are_bulk(sources):
+        return _embed_items(sources, output, computing, as_json=as_json)
+    from tuwen.prepare.tables import Columns
+    from tuwen.tasks.embed import Request
+
+    if output is None:
+        raise click.UsageError("say where the vectors go: add -o OUT")
+    loaded = _loaded(computing)
+    kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
+    columns, paths = Columns(key_column, image_column, caption_column), [Path(source) for source in sources]
+    request = Request(paths, output, layout, only, kind, shard_size, columns, loaded.facts)
+    return _run(request, loaded, Shown(progress, as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How far it is and what came of it, in what form."""
+
+    progress: str
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model, how it computes, and what of that the vectors depend on."""
+
+    model: str
+    encoder: "Encoder"
+    computing: Computing
+    facts: dict[str, Any]
+
+
+def _loaded(computing: Computing) -> Loaded:
+    from tuwen.runtime.plan import Choice, make_plan
+    from tuwen.tasks.load import find_bundle
+
+    model, settings = computing.model or computing.settings.default_model, computing.settings
+    choice = Choice(computing.runtime, computing.device, computing.precision, computing.threads)
+    plan = make_plan(find_bundle(model, settings.models, settings.cache), choice)
+    facts = {
+        "runtime": plan.runtime,
+        "device": plan.device,
+        "exact_decode": computing.exact_decode,
+        "max_pixels": settings.max_pixels,
+    }
+    return Loaded(model, computing.load(model), computing, facts)
+
+
+def _are_bulk(sources: Sequence[str]) -> bool:
+    """Whether the sources hold samples; a mixture of such and single items is refused."""
+    from tuwen.prepare.inputs import ENDINGS, is_bulk
+
+    bulk = [source for source in sources if is_bulk(Path(source))]
+    for source in bulk:
+        if not Path(source).exists():
+            raise InvalidInput(
+                f"{source} does not exist; a file that ends in {' '.join(sorted(ENDINGS))} holds samples"
+            )
+    if bulk and len(bulk) < len(sources):
+        other = next(source for source in sources if source not in bulk)
+        raise InvalidInput(f"{bulk[0]} holds samples, {other!r} is a single item: embed one after the other")
+    return bool(bulk)
+
+
+def _run(request: "Request", loaded: Loaded, shown: Shown) -> int:
+    """Do the job, show how far it is and what came of it; the exit code."""
+    start = monotonic()
+    written = total = 0
+    report = None
+    try:
+        from tuwen.tasks.embed import embed_all
+
+        with (
+            Progress(shown.progress) as bar,
+            _index_for(request, loaded) as index,
+            closing(embed_all(request, loaded.encoder, _here(loaded), index)) as steps,
+        ):
+            for step in steps:
+                if not total:
+                    bar.begin(step.total)
+                written, total, report = step.written, step.total, step.report
+                bar.show(step.seen, step.written)
+    except KeyboardInterrupt:
+        done = f"{written:,} of {count(total, 'sample')}"
+        say(f"stopped: {done} in {request.out}; run the same command again to go on")
+        return INTERRUPTED
+    assert report is not None, "a job ends with its report"
+    return _show(report, request, monotonic() - start, as_json=shown.as_json)
+
+
+def _here(loaded: Loaded) -> "Engine":
+    from functools import partial
+
+    from tuwen.tasks.embedding import embed as embed_here
+
+    computing = loaded.computing
+    return partial(
+        embed_here, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores
+    )
+
+
+@contextmanager
+def _index_for(request: "Request", loaded: Loaded) -> "Iterator[Index | None]":
+    """The index that rows go to: opened, or made where there is none; None for the formats that are files."""
+    if request.layout != "index":
+        yield None
+        return
+    from tuwen.cli.opening import place_of
+    from tuwen.index.index import Index
+    from tuwen.index.manifest import read_manifest
+    from tuwen.index.opening import make
+
+    settings = loaded.computing.settings
+    try:
+        read_manifest(request.out)
+    except IndexNotFound:
+        make(request.out, loaded.encoder, request.root, bundle=place_of(loaded.model))
+    with Index.open(
+        request.out,
+        encoder=loaded.encoder,
+        lock_timeout=settings.lock_timeout,
+        quantize_above=settings.quantize_above,
+    ) as index:
+        yield index
+
+
+def _show(report: Any, request: "Request", seconds: float, *, as_json: bool) -> int:  # noqa: ANN401
+    from tuwen.types import Rejected
+
+    rejected = [Rejected(**item) for item in report["rejected"]]
+    list_rejected(rejected)
+    if as_json:
+        emit({"out": str(request.out), **report, "seconds": round(seconds, 3)})
+    else:
+        parts = [
+            count(report["images"], "picture"),
+            count(report["texts"], "caption"),
+            f"{report['skipped']:,} skipped",
+            f"{len(rejected):,} rejected",
+        ]
+        rate = f" ({report['samples'] / seconds:.1f} samples/s)" if seconds > 1 else ""
+        click.echo(f"{request.out}: {', '.join(parts)}; {seconds:.1f} s{rate}")
+    return REJECTED if rejected else 0
+
+
+def _embed_items(sources: Sequence[str], output: Path | None, computing: Computing, *, as_json: bool) -> int:
+    from tuwen.tasks.items import embed_items, is_picture, save_items
+
+    if output is not None and output.suffix != ".npy":
+        raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
+    for source in sources:
+        is_picture(source)  # a slip of the pen is told before a model is loaded
+    encoder = computing.load(computing.model or computing.settings.default_model)
+    items = embed_items(sources, encoder)
+    if output is not None:
+        save_items(items, output)
+        say(f"{count(len(items), 'vector')}: {output}")
+    rows = [asdict(item) | {"vector": item.vector.tolist()} for item in items]
+    if as_json:
+        emit({"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim, "vectors": rows})
+    elif output is None:
+        import json
+
+        for row in rows:
+            click.echo(json.dumps(row["vector"]))
+    return 0

@@ -1,0 +1,172 @@
+"""Samples in Parquet files: pictures in a column of bytes or of paths, captions in another.
+
+As img2dataset and Hugging Face's datasets write them. Rows are read one after the other in small batches, so that a
+file of any size fits. Knows columns and rows. Does not know what a picture looks like.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tuwen.extras import require
+from tuwen.prepare.samples import Fact, Listed, RowOf, Sample, facts_of, span_of
+from tuwen.prepare.tables import Columns
+from tuwen.types import Rejected
+
+_File: TypeAlias = Any
+_Schema: TypeAlias = Any
+_Type: TypeAlias = Any
+"""`pyarrow.parquet.ParquetFile`, `pyarrow.Schema`, `pyarrow.DataType`: pyarrow tells no types"""
+
+PARQUET = frozenset({".parquet"})
+
+_BYTES = ("jpg", "jpeg", "png", "webp", "image", "img", "image_bytes", "bytes")
+"""usual names of columns that hold pictures themselves"""
+_AT_ONCE = 64
+"""rows that are in memory at a time"""
+
+
+def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected]:
+    """The samples of a Parquet file, one a row, by their key column, else by their number.
+
+    A row whose key an earlier one has is rejected.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        InvalidInput: the file has none of the columns.
+    """
+    arrow = require("pyarrow", extra="bulk")
+    try:
+        with _opened(path) as file:
+            found, held = _columns(file.schema_arrow, path, columns)
+            at = RowOf(str(path), 0, _stamp(path), found.image if held else None, found.caption)
+            needed = [name for name in (found.key, None if held else found.image) if name]
+            seen = set[str]()
+            for number, row in enumerate(_rows(file, 0, needed)):
+                listed = _listed(row, replace(at, row=number), found)
+                if listed.key in seen:
+                    yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row")
+                    continue
+                seen.add(listed.key)
+                yield replace(listed, key=prefix + listed.key, name=listed.name and prefix + listed.name)
+    except (arrow.ArrowInvalid, OSError) as error:
+        yield Rejected(str(path), f"cannot be read as Parquet: {str(error).splitlines()[0]}")
+
+
+def read_rows(listed: Iterable[Listed]) -> Iterator[Listed | Sample | Rejected]:
+    """Samples of Parquet files, read in passing in the order of their rows; all others as they are."""
+    with closing(_Reader()) as reader:
+        for item in listed:
+            yield item if item.row is None else reader.read(item, item.row)
+
+
+class _Reader:
+    """One file at a time, gone through from the row that is asked for first."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._next = -1
+        self._file: _File | None = None
+        self._rows: Iterator[Mapping[str, Any]] = iter(())
+
+    def read(self, listed: Listed, row: RowOf) -> Listed | Sample | Rejected:
+        arrow = require("pyarrow", extra="bulk")
+        try:
+            values = self._row(row)
+        except (arrow.ArrowInvalid, OSError, StopIteration) as error:
+            self._next = -1
+            return Rejected(listed.key, f"cannot be read from {row.path}: {str(error) or 'the file has changed'}")
+        rest = {name: value for name, value in values.items() if name not in {row.image, row.caption}}
+        captions, extra = _captions(values.get(row.caption or "")), _facts(rest)
+        if row.image is None:
+            return replace(listed, captions=captions, extra=extra, row=None)
+        held = values[row.image]
+        content = held.get("bytes") if isinstance(held, Mapping) else held
+        if not content:
+            return Rejected(listed.key, f"has no picture in the column {row.image}")
+        place = held.get("path") if isinstance(held, Mapping) else None
+        return Sample(listed.key, listed.key, place or listed.key, content, captions, extra, row.modified / 1e9)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _row(self, row: RowOf) -> Mapping[str, Any]:
+        if row.path != self._path or row.row < self._next or self._next < 0:
+            self.close()
+            if _stamp(Path(row.path)) != row.modified:
+                raise OSError("it has changed since it was listed")
+            self._file = _opened(Path(row.path))
+            self._path, self._next = row.path, row.row
+            self._rows = _rows(self._file, row.row, self._file.schema_arrow.names)
+        while self._next < row.row:
+            next(self._rows)
+            self._next += 1
+        self._next += 1
+        return next(self._rows)
+
+
+def _opened(path: Path) -> _File:
+    file: _File = require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
+    return file
+
+
+def _rows(file: _File, first: int, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows from number `first` on; groups of rows before it are not read."""
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    group = 0
+    while group < len(sizes) and first >= sizes[group]:
+        first -= sizes[group]
+        group += 1
+    if not names:
+        yield from ({} for _ in range(sum(sizes[group:]) - first))
+        return
+    groups = list(range(group, len(sizes)))
+    for batch in (
+        file.iter_batches(_AT_ONCE, row_groups=groups, columns=list(names), use_threads=False) if groups else ()
+    ):
+        yield from batch.slice(first).to_pylist() if first < batch.num_rows else ()
+        first = max(0, first - batch.num_rows)
+
+
+def _columns(schema: _Schema, path: Path, columns: Columns) -> tuple[Columns, bool]:
+    """What the columns are called, and whether pictures are in theirs as bytes."""
+    held = {field.name for field in schema if _is_bytes(field.type)}
+    image = columns.image or next((name for name in _BYTES if name in held), None)
+    found = replace(columns, image=image).among(schema.names, path)
+    return found, found.image in held
+
+
+def _is_bytes(kind: _Type) -> bool:
+    types = require("pyarrow.types", extra="bulk")
+    if types.is_struct(kind):
+        return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns) -> Listed:
+    picture = row.get(columns.image or "")
+    place = str(picture) if picture else ""
+    named = row.get(columns.key or "")
+    key = str(named) if named is not None else place or str(at.row)
+    if not place:
+        return Listed(key, row=at)
+    span = span_of(Path(at.path).parent / place)
+    return Listed(key, place, span.path, span, row=at)
+
+
+def _captions(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+def _facts(row: Mapping[str, object]) -> Mapping[str, Fact]:
+    return facts_of({name: value for name, value in row.items() if not isinstance(value, bytes)})
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns
