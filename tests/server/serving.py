@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from httpx2 import Client
+from uvicorn import Server
 
 from tuwen.index.index import Index
 from tuwen.prepare.images import reading_for
@@ -24,11 +25,16 @@ from tuwen.tasks.ingest import ingest
 class Served:
     """A running service: who calls it, its index, its collection's folder, what its handlers share."""
 
+    server: Server
     client: Client
     index: Index
     root: Path
     service: Service
     url: str
+
+    def stop(self) -> None:
+        """As a signal does."""
+        self.server.should_exit = True
 
 
 @contextmanager
@@ -50,7 +56,7 @@ def serving(encoder: Encoder, photos: Path, place: Path, **options: object) -> I
                     time.sleep(0.01)
                 url = address(listening)
                 with Client(base_url=url, timeout=60) as client:
-                    yield Served(client, index, root, app.state.service, url)
+                    yield Served(server, client, index, root, app.state.service, url)
             finally:
                 server.should_exit = True
                 thread.join()

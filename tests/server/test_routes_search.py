@@ -87,10 +87,9 @@ def test_what_cannot_be_looked_for(client: Client, asked: dict[str, object], say
 
 def test_a_row_that_is_not_there(client: Client) -> None:
     answer = client.post("/v1/search", json={"like": ["nobody"]})
-    assert answer.status_code == 404
-    assert answer.json() == {
-        "error": {"code": "not_found", "message": "the index has no row nobody", "status": 404}
-    }
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "invalid_request"
+    assert "the index has no row" in answer.json()["error"]["message"]
 
 
 def test_classify_by_row_and_by_picture(served: Served) -> None:

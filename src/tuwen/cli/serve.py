@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 @click.option("--read-key", "read_keys", multiple=True, metavar="KEY", help="Who has it may read; repeatable.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without any key.")
 @click.option("--allow-upload", is_flag=True, help="Pictures may be added and removed.")
+@click.option("--allow-url", is_flag=True, help="Pictures may be named by public addresses, and are fetched.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service.")
 @click.option(
     "--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0), default=0.0, help="Requests a second for each key; 0: any number."
 )
 @click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs a batch.")
 @click.option(
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
 )
 @click.option("--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to answer.")
 @click.option("--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Texts kept.")
+@click.option("--max-picture", type=click.IntRange(1), default=32, show_default=True, help="MiB of a picture.")
+@click.option("--max-upload", type=click.IntRange(1), default=256, show_default=True, help="MiB of an upload.")
 @click.option(
     "--log",
     type=click.Choice(["none", "errors", "requests", "queries"]),
@@ -63,6 +69,8 @@ def serve(
     opens: bool,
     as_json: bool,
     batch_wait: float,
+    max_picture: int,
+    max_upload: int,
     **given: Any,  # noqa: ANN401  (the fields of ServerConfig, by their names)
 ) -> None:
     """Serve an index over HTTP, with a page to search it, until Ctrl-C.
@@ -85,6 +93,8 @@ def serve(
             threads=computing.cores,
             max_pixels=settings.max_pixels,
             batch_wait=batch_wait / 1000,
+            max_picture=max_picture * 2**20,
+            max_upload=max_upload * 2**20,
             **given,
         )
     )

@@ -20,11 +20,17 @@ class Answer(Response):
         return text.encode("utf-8", "backslashreplace")
 
 
-def hits_as_documents(hits: Sequence[Hit]) -> list[dict[str, object]]:
-    """Hits as `search --json` prints them."""
-    return [{"id": hit.id, "score": hit.score, "payload": dict(hit.payload)} for hit in hits]
+def hits_as_documents(hits: Sequence[Hit], *, similar: bool) -> list[dict[str, object]]:
+    """Hits as `search --json` prints them; `similar`: with the rows that were folded into each."""
+    if similar:
+        return [_document(hit) | {"similar": list(hit.similar)} for hit in hits]
+    return [_document(hit) for hit in hits]
 
 
 def row_as_document(row: Stored) -> dict[str, object]:
     """A row as `index list --json` prints it."""
     return {"id": row.id, "payload": dict(row.payload)}
+
+
+def _document(hit: Hit) -> dict[str, object]:
+    return {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}

@@ -1,6 +1,6 @@
 """An encoder and an index -> a web application: which routes there are, and what stands around them.
 
-    Record (id, headers, errors, log) > CORS > Guard (host, origin, key) > routes
+    Record (id, headers, errors, log) > CORS > Guard (host, origin, key, rate) > Inlet (sizes, deadlines) > routes
 
 Knows the order. Does not know what a route does, nor who listens (`serving.py`).
 """
@@ -29,7 +29,10 @@ from tuwen.server import (
 from tuwen.server.config import ServerConfig, checked
 from tuwen.server.faults import http_error, validation_error
 from tuwen.server.guard import Guard
+from tuwen.server.inlet import Inlet
 from tuwen.server.logs import RequestLog
+from tuwen.server.metrics import Metrics
+from tuwen.server.metrics import router as metrics_router
 from tuwen.server.record import Record
 from tuwen.server.schemas import Failure
 from tuwen.server.service import running
@@ -46,6 +49,7 @@ ROUTERS = (
     routes_health.router,
     compat_openai.router,
     compat_clip.router,
+    metrics_router,
     pages.router,
 )
 
@@ -61,17 +65,19 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAP
     Raises:
         InvalidInput: the configuration cannot be meant, see `config.checked`.
     """
+    metrics = Metrics()
     app = FastAPI(
         title="tuwen",
         version=__version__,
         description="Search pictures by what is in them.",
         lifespan=_life,
-        middleware=_around(checked(config)),
+        middleware=_around(checked(config), metrics),
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
     )
     app.state.parts = (config, encoder, index)
+    app.state.metrics = metrics
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     for router in ROUTERS:
@@ -80,9 +86,13 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAP
     return app
 
 
-def _around(config: ServerConfig) -> list[Middleware]:
+def _around(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
     """What stands around the routes, outermost first."""
-    around = [Middleware(Record, log=RequestLog(config.log)), Middleware(Guard, config=config)]
+    around = [
+        Middleware(Record, log=RequestLog(config.log), metrics=metrics),
+        Middleware(Guard, config=config),
+        Middleware(Inlet, config=config),
+    ]
     if config.origins:
         allowed = Middleware(
             CORSMiddleware,
@@ -100,4 +110,5 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     config, encoder, index = app.state.parts
     async with running(config, encoder, index) as service:
         app.state.service = service
+        app.state.metrics.watch(service)
         yield

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tuwen.index.store import Vector
 from tuwen.server.answers import Answer
 from tuwen.server.faults import invalid, not_found
-from tuwen.server.queries import asked_by, find
+from tuwen.server.queries import find, terms_of
 from tuwen.server.schemas import MAX_HITS, MAX_TEXT, Id, SearchRequest
 from tuwen.server.service import Here, Service
 from tuwen.tasks.diversity import folded
@@ -132,7 +132,7 @@ async def _hits(asked: KnnRequest, service: Service) -> list[Hit]:
             raise invalid("give exactly one of text, image, image_url and embedding_input")
         wished = {"text": asked.text or None, "image": picture or None, "k": k, "where": where}
         wanted = _valid(lambda: SearchRequest.model_validate(wished))
-        hits = await find(wanted, asked_by(wanted), service)
+        hits = await find(await terms_of(wanted, service), wanted, service)
     else:
         vector = _unit(asked.embedding_input, service)
         hits = await service.calling.run(service.index.search, vector, k=k, where=where)

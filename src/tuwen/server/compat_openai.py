@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuwen.index.store import Vector
 from tuwen.server.answers import Answer
 from tuwen.server.faults import invalid, not_found
+from tuwen.server.pictures import decoded
 from tuwen.server.schemas import MAX_TEXT
 from tuwen.server.service import Here, Service
-from tuwen.server.towers import data_of
 
 router = APIRouter(prefix="/v1", tags=["for other clients"])
 
@@ -108,7 +108,7 @@ def _input(number: int, item: str | int | list[int]) -> str | bytes:
             "check_embedding_ctx_length=False)"
         )
     if _PICTURE.match(item):
-        return data_of(item)
+        return decoded(item)
     if not item.strip() or len(item) > MAX_TEXT:
         raise invalid(f"input.{number}: a text has 1 to {MAX_TEXT:,} characters, and not only spaces")
     return item

@@ -24,15 +24,12 @@ _CODES = {
 }
 
 
-class Fault(Exception):
-    """An error that is answered as it is."""
+class Fault(HTTPException):
+    """An error that is answered as it is. An HTTPException: the framework hides all others behind its own."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message, headers)
         self.code = code
-        self.message = message
-        self.headers = dict(headers or {})
 
 
 def busy(what: str) -> Fault:
@@ -52,8 +49,8 @@ def invalid(message: str) -> Fault:
 
 def answer_to(fault: Fault) -> Answer:
     """The fault as it is sent."""
-    document = {"error": {"code": fault.code, "message": fault.message, "status": fault.status}}
-    return Answer(document, status_code=fault.status, headers=fault.headers)
+    document = {"error": {"code": fault.code, "message": fault.detail, "status": fault.status_code}}
+    return Answer(document, status_code=fault.status_code, headers=fault.headers)
 
 
 def fault_of(error: Exception) -> Fault:
@@ -70,6 +67,8 @@ def fault_of(error: Exception) -> Fault:
 async def http_error(_: Request, error: Exception) -> Answer:
     """What the framework refuses: no such page, a method that a page does not have, a body that is no form."""
     assert isinstance(error, HTTPException)
+    if isinstance(error, Fault):
+        return answer_to(error)
     phrase = HTTPStatus(error.status_code).phrase
     message = _line(error.detail) if error.detail and error.detail != phrase else phrase.lower()
     code = _CODES.get(error.status_code, "refused")

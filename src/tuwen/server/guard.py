@@ -1,7 +1,9 @@
-"""Who is let in: the right name for the service, no page of another origin, a key where keys are set.
+"""Who is let in: the right name for the service, no page of another origin, a key where one is set, a pace.
 
 Knows addresses and headers. Does not know what is done inside.
 """
+
+from math import ceil
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tuwen.server.config import ServerConfig
 from tuwen.server.faults import Fault
 from tuwen.server.keys import Role, key_in, role_of
+from tuwen.server.rates import Rates
 
 OPEN = ("/health/", "/static/", "/docs", "/openapi.json", "/favicon.ico")
 """what needs no key: the page and its files hold nothing of the collection"""
@@ -22,6 +25,10 @@ READING = (
     "/metadata",
 )
 """what is posted and changes nothing"""
+HEAD = 16 * 2**10
+"""bytes of all headers"""
+GUESSES, GUESS_SECONDS = 10, 6
+"""how many wrong keys an address may try at once, and seconds until it may try one more"""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -31,16 +38,20 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app = app
         self._config = config
+        self._rates = Rates(config.rate, max(1.0, 2 * config.rate)) if config.rate else None
+        self._guesses = Rates(1 / GUESS_SECONDS, GUESSES)
         self._hosts = frozenset((*LOOPBACK, config.host, *config.hosts)) if config.loopback else frozenset[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise.
 
         Raises:
-            Fault: 401, 403, 421.
+            Fault: 401, 403, 421, 429, 431.
         """
         if scope["type"] == "http":
             headers = Headers(scope=scope)
+            if sum(len(name) + len(value) for name, value in headers.raw) > HEAD:
+                raise Fault(431, "too_large", f"a request's headers may have {HEAD:,} bytes")
             self._check_host(headers)
             self._check_origin(scope, headers)
             self._check_key(scope, headers)
@@ -61,16 +72,31 @@ class Guard:
             raise Fault(403, "cross_origin", "pages of other origins may not use this service: see --cors")
 
     def _check_key(self, scope: Scope, headers: Headers) -> None:
-        role = role_of(key_in(headers), self._config)
-        scope["tuwen.role"] = role
         needed = _needed(scope["method"], scope["path"])
         if needed is None:
             return
+        key, address = key_in(headers), scope["client"][0] if scope.get("client") else ""
+        _check_rate(self._guesses, address, take=False)
+        role = role_of(key, self._config)
+        scope["tuwen.role"] = role
         if role is None:
+            if key is not None:
+                self._guesses.take(address)
             challenge = {"www-authenticate": "Bearer"}
             raise Fault(401, "no_key", "a key is needed: Authorization: Bearer KEY", challenge)
+        if self._rates is not None:
+            _check_rate(self._rates, key if key and self._config.protected else address, take=True)
         if needed == "write" and role != "write":
             raise Fault(403, "read_key", "this key may read only")
+
+
+def _check_rate(rates: Rates, name: str, *, take: bool) -> None:
+    seconds = rates.wait(name)
+    if seconds:
+        after = {"retry-after": str(ceil(seconds))}
+        raise Fault(429, "too_often", f"too many requests: try again in {ceil(seconds)} s", after)
+    if take:
+        rates.take(name)
 
 
 def _host(value: str) -> str:

@@ -40,6 +40,11 @@ def write_logs(level: Log) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that was found for a request: it says nothing of what was asked for."""
+    return str(getattr(scope.get("route"), "path", "") or "none")
+
+
 class RequestLog:
     """A line for every request, as far as `level` wants them."""
 
@@ -47,20 +52,19 @@ class RequestLog:
         self._level = level
 
     def request(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        """An answer was given; 499 where the client did not wait for it."""
+        """An answer was given, or its client did not wait for it."""
         if self._level not in ("requests", "queries"):
             return
-        route = scope.get("route")
         fields = {
             "id": request_id,
             "method": scope["method"],
-            "path": getattr(route, "path", None) or ("" if self._level == "requests" else scope["path"]),
+            "route": route_of(scope),
             "status": status,
             "ms": round(seconds * 1000, 1),
             "client": scope["client"][0] if scope.get("client") else "",
         }
-        if self._level == "queries" and "tuwen.query" in scope:
-            fields["query"] = scope["tuwen.query"]
+        if self._level == "queries":
+            fields |= {"path": scope["path"], "query": scope["state"].get("query", "")}
         _LOGGER.info("request", extra={"fields": fields})
 
     def error(self, error: Exception, request_id: str) -> None:

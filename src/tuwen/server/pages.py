@@ -21,6 +21,12 @@ async def page() -> Response:
     return _file("index.html")
 
 
+@router.get("/docs")
+async def docs() -> Response:
+    """The API's description for people, drawn from `/openapi.json` without any file of somebody else."""
+    return _file("docs.html")
+
+
 @router.get("/favicon.ico")
 async def icon() -> Response:
     """The page's mark, at the address where browsers look without being told."""

@@ -1,91 +1,93 @@
-"""What a request looks for -> vectors -> hits.
+"""What a request looks for -> terms, with their vectors -> hits.
 
 Knows ids, texts and pictures as requests have them. Does not know how vectors are made, nor how rows are found.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 import numpy as np
 
 from tuwen.errors import InvalidInput
 from tuwen.index.store import Vector
-from tuwen.server.faults import not_found
+from tuwen.runtime.decoding import AnyImage
+from tuwen.server.pictures import data_of
 from tuwen.server.schemas import Example, RecommendRequest, SearchRequest
 from tuwen.server.service import Service
-from tuwen.server.towers import data_of
-from tuwen.types import Hit
+from tuwen.tasks.search import RowId, Term, Wanted
+from tuwen.tasks.search import search as find_rows
+from tuwen.types import Hit, Vectors
+
+Query: TypeAlias = SearchRequest | RecommendRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One thing that hits shall be like, or unlike where `weight` is negative."""
-
-    kind: Literal["text", "image", "id"]
-    value: str
-    weight: float = 1.0
-
-
-def asked_by(request: SearchRequest | RecommendRequest) -> list[Asked]:
-    """What a request names, in its order."""
-    if isinstance(request, RecommendRequest):
-        return [_example(it, 1.0) for it in request.like] + [_example(it, -1.0) for it in request.unlike]
-    asked = [] if request.text is None else [Asked("text", request.text)]
-    asked += [] if request.image is None else [Asked("image", request.image)]
-    asked += [Asked("id", it) for it in request.like]
-    return asked + [Asked("id", it, -1.0) for it in request.unlike]
+async def terms_of(query: Query, service: Service) -> list[Term]:
+    """What a request names, in its order; pictures as their bytes."""
+    if isinstance(query, RecommendRequest):
+        liked = [await _term(example, 1.0, service) for example in query.like]
+        return liked + [await _term(example, -1.0, service) for example in query.unlike]
+    terms = [] if query.text is None else [Term(query.text)]
+    terms += [] if query.image is None else [Term(await data_of(query.image, service))]
+    terms += [Term(RowId(ident)) for ident in query.like]
+    return terms + [Term(RowId(ident), -1.0) for ident in query.unlike]
 
 
-async def find(request: SearchRequest | RecommendRequest, asked: Sequence[Asked], service: Service) -> list[Hit]:
-    """The rows nearest to what is asked for, without those that are asked by."""
-    vectors = await _vectors(asked, service)
-    total = np.sum(
-        [it.weight * vector for it, vector in zip(asked, vectors, strict=True)], axis=0, dtype=np.float64
+async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hit]:
+    """The rows nearest to the terms, from `query.offset` on.
+
+    Raises:
+        InvalidInput: a row that is named is not there, the terms cancel each other out, or the filter is wrong.
+        RejectedImages: a picture cannot be read.
+    """
+    wanted = Wanted(
+        query.offset + query.k,
+        query.min_score,
+        query.where or None,
+        exact=isinstance(query, SearchRequest) and query.exact,
+        strategy=query.strategy if isinstance(query, RecommendRequest) else "average",
+        diversity=query.diversity,
+        unique=query.unique,
     )
-    length = float(np.linalg.norm(total))
-    if length < 1e-6:
-        raise InvalidInput("nothing is left to look for: the terms cancel each other out")
-    known = {it.value for it in asked if it.kind == "id"}
-    hits = await service.calling.run(
-        service.index.search,
-        np.asarray(total / length, np.float32),
-        k=request.offset + request.k + len(known),
-        min_score=request.min_score,
-        where=request.where or None,
-        exact=request.exact,
-    )
-    return [hit for hit in hits if hit.id not in known][request.offset : request.offset + request.k]
+    encoded = await _encoded(terms, service)
+    hits = await service.calling.run(find_rows, terms, encoded, service.index, wanted)
+    return hits[query.offset :]
 
 
-def described(asked: Sequence[Asked]) -> str:
-    """What is looked for, in one line."""
-    return " ".join(
-        f"{'-' if it.weight < 0 else '+'} {'image' if it.kind == 'image' else it.value}" for it in asked
-    ).removeprefix("+ ")
+class _Encoded:
+    """The vectors of a request's texts and pictures, made together with those of others, as an encoder gives them.
+
+    So `tasks.search` is the one place that searches, whoever encodes.
+    """
+
+    def __init__(self, vectors: dict[str | bytes, Vector]) -> None:
+        self._vectors = vectors
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        return np.stack([self._vectors[text] for text in texts])
+
+    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
+        return np.stack([self._vectors[image] for image in images if isinstance(image, bytes)])
 
 
-def _example(example: Example, sign: float) -> Asked:
+async def _encoded(terms: Sequence[Term], service: Service) -> _Encoded:
+    texts = [term.what for term in terms if isinstance(term.what, str)]
+    images = [term.what for term in terms if isinstance(term.what, bytes)]
+    vectors: dict[str | bytes, Vector] = {}
+    if texts:
+        vectors.update(zip(texts, await service.texts.encode(texts), strict=True))
+    if images:
+        encoding = (service.pictures.encode(image, "the image") for image in images)
+        vectors.update(zip(images, await asyncio.gather(*encoding), strict=True))
+    return _Encoded(vectors)
+
+
+async def _term(example: Example, sign: float, service: Service) -> Term:
+    weight = sign * example.weight
     if example.id is not None:
-        return Asked("id", example.id, sign * example.weight)
-    if example.text is not None:
-        return Asked("text", example.text, sign * example.weight)
-    return Asked("image", example.image or "", sign * example.weight)
-
-
-async def _vectors(asked: Sequence[Asked], service: Service) -> list[Vector]:
-    ids = [it.value for it in asked if it.kind == "id"]
-    stored = await service.calling.run(service.index.vectors, ids) if ids else {}
-    missing = next((it for it in ids if it not in stored), None)
-    if missing is not None:
-        raise not_found(f"the index has no row {missing}")
-    return await asyncio.gather(*(_vector(it, stored, service) for it in asked))
-
-
-async def _vector(asked: Asked, stored: dict[str, Vector], service: Service) -> Vector:
-    if asked.kind == "id":
-        return stored[asked.value]
-    if asked.kind == "text":
-        return np.asarray((await service.texts.encode([asked.value]))[0])
-    return await service.pictures.encode(data_of(asked.value), "image")
+        return Term(RowId(example.id), weight)
+    if example.image is not None:
+        return Term(await data_of(example.image, service), weight)
+    if example.text is None:
+        raise InvalidInput("an example is exactly one of id, text and image")
+    return Term(example.text, weight)

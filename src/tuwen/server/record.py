@@ -13,7 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuwen.server.faults import answer_to, fault_of
-from tuwen.server.logs import RequestLog
+from tuwen.server.logs import RequestLog, route_of
+from tuwen.server.metrics import Metrics
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -29,6 +30,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """of every answer that does not say otherwise itself"""
+GONE = 499
+"""the status of a request whose client did not wait for an answer"""
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -36,9 +39,10 @@ _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Record:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, log: RequestLog) -> None:
+    def __init__(self, app: ASGIApp, log: RequestLog, metrics: Metrics) -> None:
         self._app = app
         self._log = log
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -53,12 +57,14 @@ class Record:
             await self._app(scope, receive, answer)
         except Exception as error:
             fault = fault_of(error)
-            if fault.status >= 500:
+            if fault.status_code >= 500:
                 self._log.error(error, answer.request_id)
             if not answer.status:
                 await answer_to(fault)(scope, receive, answer)
         finally:
-            self._log.request(scope, answer.request_id, answer.status or 499, perf_counter() - start)
+            seconds, status = perf_counter() - start, answer.status or GONE
+            self._metrics.request(scope["method"], route_of(scope), status, seconds)
+            self._log.request(scope, answer.request_id, status, seconds)
 
 
 class _Answering:

@@ -15,6 +15,7 @@ from tuwen.prepare.images import reading_for
 from tuwen.server.catalogue import Catalogue
 from tuwen.server.collection import Collection
 from tuwen.server.config import ServerConfig
+from tuwen.server.fetching import Fetcher, PublicOnly
 from tuwen.server.pool import Pool
 from tuwen.server.thumbnails import Thumbnails
 from tuwen.server.towers import Pictures, Texts
@@ -40,6 +41,7 @@ class Service:
         catalogue: rows by key.
         thumbnails: small pictures.
         collection: what comes and goes.
+        fetcher: gets pictures by their addresses; None where that is not allowed.
         decoding: threads that read pictures.
         calling: threads that call the index.
     """
@@ -52,6 +54,7 @@ class Service:
     catalogue: Catalogue
     thumbnails: Thumbnails
     collection: Collection
+    fetcher: Fetcher | None
     decoding: Pool
     calling: Pool
 
@@ -80,6 +83,7 @@ async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> A
         catalogue,
         thumbnails,
         Collection(index, catalogue, thumbnails, calling, config),
+        Fetcher(config.max_picture, PublicOnly()) if config.allow_url else None,
         decoding,
         calling,
     )

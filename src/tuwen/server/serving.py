@@ -7,12 +7,15 @@ import uvicorn
 
 from tuwen.errors import InvalidInput
 from tuwen.server.config import ServerConfig
+from tuwen.server.listener import Listener
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HEADERS = 16 * 2**10
 """bytes of a request's first line and headers"""
+BACKLOG = 2048
+"""callers that wait to be let in"""
 IDLE = 10
 """seconds that a connection is kept without a request"""
 GRACE = 30
@@ -20,7 +23,7 @@ GRACE = 30
 
 
 def listen(config: ServerConfig) -> socket.socket:
-    """Take the address.
+    """Take the address: who calls from now on waits until the application is there.
 
     Raises:
         InvalidInput: it is taken, or not this machine's.
@@ -32,6 +35,7 @@ def listen(config: ServerConfig) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((config.host, config.port))
+        taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
         raise InvalidInput(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from error
@@ -49,6 +53,7 @@ def server_of(app: "FastAPI") -> uvicorn.Server:
     """What runs the application: `server.run(sockets=[listen(config)])`."""
     config = uvicorn.Config(
         app,
+        http=Listener,
         log_config=None,
         access_log=False,
         server_header=False,

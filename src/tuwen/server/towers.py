@@ -3,8 +3,6 @@
 Knows what is cached and what is decoded where. Does not know what vectors are for.
 """
 
-import base64
-import binascii
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +16,7 @@ from tuwen.prepare.images import Picture, Reading, read_image
 from tuwen.prepare.pixels import to_pixels
 from tuwen.server.batcher import Batcher
 from tuwen.server.config import ServerConfig
-from tuwen.server.faults import Fault, invalid
+from tuwen.server.faults import Fault
 from tuwen.server.pool import Pool
 from tuwen.types import Pixels, Rejected, Vectors
 
@@ -98,23 +96,6 @@ class Pictures:
         if isinstance(picture, Rejected):
             raise RejectedImages([picture])
         return picture, to_pixels(self._spec, [picture.image])
-
-
-def data_of(text: str) -> bytes:
-    """The bytes of a picture that stands in a request: base64, or a data URL of it.
-
-    Raises:
-        Fault: 422, it is neither.
-    """
-    body = text
-    if text.startswith("data:"):
-        head, comma, body = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise invalid("a picture's data URL must look like data:image/jpeg;base64,…")
-    try:
-        return base64.b64decode(body.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise invalid("a picture must be base64, or a data URL of it") from None
 
 
 def _encoded(encoder: "Encoder", texts: Sequence[str]) -> list[Vector]:

@@ -4,7 +4,7 @@ Knows where the vector of a text, a picture and a row comes from. Does not know 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,22 @@ from tuwen.types import Vectors
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
-    from tuwen.runtime.encoder import Encoder
+    from tuwen.runtime.decoding import AnyImage
 
 
-def term_vectors(terms: Sequence[Term], encoder: "Encoder | None", index: "Index | None" = None) -> Vectors:
+class Encodes(Protocol):
+    """What computes the vectors of texts and pictures. An `Encoder` does."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """(n, dim) float32, every row of length 1."""
+        ...
+
+    def encode_images(self, images: "Sequence[AnyImage]") -> Vectors:
+        """Likewise. RejectedImages: some cannot be read."""
+        ...
+
+
+def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None) -> Vectors:
     """The vector of each term, whatever its weight.
 
     Args:
@@ -44,7 +56,7 @@ def term_vectors(terms: Sequence[Term], encoder: "Encoder | None", index: "Index
 
 
 def query_vector(
-    terms: Sequence[Term], encoder: "Encoder | None", index: "Index | None" = None
+    terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None
 ) -> NDArray[np.float32]:
     """The weighted sum of the terms' unit vectors, brought to length 1.
 
@@ -80,7 +92,7 @@ def _stored(rows: Sequence[RowId], index: "Index | None") -> dict[RowId, NDArray
     return {row: found[row.id] for row in rows}
 
 
-def _computed(term: Term, encoder: "Encoder | None") -> NDArray[np.float32]:
+def _computed(term: Term, encoder: Encodes | None) -> NDArray[np.float32]:
     if encoder is None:
         raise InvalidInput(f"{term} is no row of the index: its vector takes the index's model")
     assert not isinstance(term.what, RowId)

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from tuwen.errors import InvalidInput
 from tuwen.tasks.candidates import STRATEGIES, Scope, Strategy, by_average, by_best
 from tuwen.tasks.diversity import folded, spread
-from tuwen.tasks.query import query_vector, term_vectors
+from tuwen.tasks.query import Encodes, query_vector, term_vectors
 from tuwen.tasks.terms import RowId, Term, describe, parse_term
 from tuwen.types import Hit
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
-    from tuwen.runtime.encoder import Encoder
 
 __all__ = ["RowId", "Strategy", "Term", "Wanted", "describe", "parse_term", "query_vector", "search"]
 
@@ -56,7 +55,7 @@ class Wanted:
     unique: float | None = None
 
 
-def search(terms: Sequence[Term], encoder: "Encoder | None", index: "Index", wanted: Wanted) -> list[Hit]:
+def search(terms: Sequence[Term], encoder: Encodes | None, index: "Index", wanted: Wanted) -> list[Hit]:
     """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
 
     `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
