@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def raw(served: Served, data: bytes, *, seconds: float = 20) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(data)
         answer = b""
-        while b"\r\n\r\n" not in answer or (b"chunked" in answer and not answer.endswith(b"0\r\n\r\n")):
+        while b"\r\n\r\n" not in answer or b'"status"' not in answer:
             piece = connection.recv(65536)
             if not piece:
                 break
@@ -267,8 +268,8 @@ def test_a_slow_body_is_refused(small: Served) -> None:
 
 def test_one_connection_too_many(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuwen.server.listener.CONNECTIONS", 0)
-    with pytest.raises(ConnectionError):
-        raw(served, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with suppress(ConnectionError):
+        assert raw(served, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
 
 
 # Who asks

@@ -91,7 +91,8 @@ async def knn_service(request: Request, service: Here) -> Answer:
     )
 
 
-@router.api_route("/indices-list", methods=["GET", "POST"], responses={200: {"model": list[str]}})
+@router.get("/indices-list", responses={200: {"model": list[str]}})
+@router.post("/indices-list", responses={200: {"model": list[str]}})
 async def indices_list(service: Here) -> Answer:
     """The names of the indexes: one."""
     return Answer([_name(service)])

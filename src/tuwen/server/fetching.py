@@ -103,7 +103,11 @@ class Fetcher:
 
     async def _answer(self, pool: httpcore2.AsyncConnectionPool, url: str) -> tuple[bytes, str | None]:
         """The content, or where else it is."""
-        headers = {"accept": "image/*", "accept-encoding": "identity", "user-agent": "tuwen"}
+        headers: dict[bytes | str, bytes | str] = {
+            "accept": "image/*",
+            "accept-encoding": "identity",
+            "user-agent": "tuwen",
+        }
         async with pool.stream("GET", url, headers=headers) as response:
             if response.status in (301, 302, 303, 307, 308):
                 places = [value for name, value in response.headers if name.lower() == b"location"]

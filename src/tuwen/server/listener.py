@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 HEAD_SECONDS = 15.0
 """for a request's first line and headers"""
@@ -53,10 +53,15 @@ class Listener(H11Protocol):
 
     def _expect_head(self) -> None:
         """A timer runs exactly while the next request's head is awaited."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._idle():
             self._be_patient()
         elif self._patience is None:
             self._patience = self.loop.call_later(HEAD_SECONDS, self._end)
+
+    def _idle(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle  # until the first request there is none
+        return cycle is None or cycle.response_complete
 
     def _be_patient(self) -> None:
         if self._patience is not None:
@@ -65,5 +70,5 @@ class Listener(H11Protocol):
 
     def _end(self) -> None:
         self._patience = None
-        if self.cycle is None or self.cycle.response_complete:
+        if self._idle():
             self.transport.close()
