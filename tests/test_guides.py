@@ -83,7 +83,7 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
     (tmp_path / "more" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     index = ["--index", "i.tuwen"]
     commands = {
-        "index build, add, remove": ["index", "build", "more", *index],
+        "index build, add, sync, remove": ["index", "build", "more", *index],
         "index info": ["index", "info", *index],
         "index list": ["index", "list", *index],
         "search": ["search", "a cat", *index],

@@ -83,8 +83,13 @@ def show_report(report: "IngestReport", shown: Shown) -> None:
     """The report in words or as JSON, and a line for each input that was rejected."""
     list_rejected(report.rejected)
     if shown.as_json:
-        emit(_document(report, shown.target))
-        return
+        emit(as_document(report, shown.target))
+    else:
+        click.echo(summary(report, shown))
+
+
+def summary(report: "IngestReport", shown: Shown) -> str:
+    """The report in one line."""
     parts = (
         (report.indexed, "indexed"),
         (report.replaced, "replaced"),
@@ -95,7 +100,7 @@ def show_report(report: "IngestReport", shown: Shown) -> None:
     )
     said = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
     rows, rate = count(report.rows, shown.noun), _rate(report, shown.noun)
-    click.echo(f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}")
+    return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
 
 
 def ingest_shown(
@@ -114,15 +119,21 @@ def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "I
     return report
 
 
+def count_files(paths: Sequence[Path], index: "Index") -> int:
+    """How many files a task on these paths will see."""
+    from tuwen.tasks.files import find_files
+
+    return sum(1 for _ in find_files(paths, index.root, but=index.folder))
+
+
 def _pictures(
     paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing
 ) -> tuple[Reports, Callable[[], int]]:
     """`ingest`, and what counts the files that it will see."""
-    from tuwen.tasks.files import find_files
     from tuwen.tasks.ingest import ingest
 
     reports = ingest(paths, encoder, index, reading=computing.reading(encoder), decoders=computing.cores)
-    return reports, lambda: sum(1 for _ in find_files(paths, index.root, but=index.folder))
+    return reports, lambda: count_files(paths, index)
 
 
 def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
@@ -144,7 +155,8 @@ def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
     yield replace(report, rows=client.info().rows)
 
 
-def _document(report: "IngestReport", target: Path | Address) -> dict[str, object]:
+def as_document(report: "IngestReport", target: Path | Address) -> dict[str, object]:
+    """The report as `--json` prints it."""
     return {
         "index": str(target),
         "indexed": report.indexed,

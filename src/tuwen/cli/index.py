@@ -12,6 +12,7 @@ from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.filling import Shown, fill, fill_texts, show_report, upload
 from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import emit, printable, table
+from tuwen.cli.sync import sync
 from tuwen.cli.texts import check_files, check_folder, with_texts
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def remove(paths: Sequence[str], place: Path | Address, as_json: bool) -> int:
         report = take_out(paths, store)
     show_report(report, Shown(place, "none", as_json))
     return REJECTED if report.rejected else 0
+
+
+index.add_command(sync)
 
 
 @index.command(cls=Command, examples=("tuwen index info --index photos.tuwen",))

@@ -89,6 +89,11 @@ def parse(where: str) -> Condition:
     return condition
 
 
+def quoted(text: str) -> str:
+    """A text as a filter has it."""
+    return '"' + re.sub(r'[\x00-\x1f"\\]', lambda match: f"\\u{ord(match[0]):04x}", text) + '"'
+
+
 @cache
 def _parser() -> "Lark":
     from lark import Lark

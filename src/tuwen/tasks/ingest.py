@@ -71,12 +71,12 @@ def ingest(
 
 
 class Pictures:
-    """The stages that know what a picture is, and the intake that they lead to."""
+    """The stages that know what a picture is, and the intake that they lead to. `index`: where rows go."""
 
     def __init__(self, encoder: "Encoder", index: "Index", reading: Reading, decoders: int) -> None:
         """Nothing is read yet; see `ingest`."""
         self._encoder = encoder
-        self._index = index
+        self.index = index
         self._reading = reading
         self._decoders = decoders
         self.intake: Intake[Pixels] = Intake(
@@ -93,7 +93,7 @@ class Pictures:
         """Files -> those whose size or time is not the stored one. The others are not even opened."""
         for group in grouped(found, LOOKUP):
             files = [item for item in group if isinstance(item, Source)]
-            stored = self._index.payloads([source.key for source in files])
+            stored = self.index.payloads([source.key for source in files])
             news = [source for source in files if not _is_same(source, stored.get(source.key))]
             yield from (item for item in group if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in news)
@@ -111,7 +111,7 @@ class Pictures:
             return Rejected(source.key, f"cannot be read: {error.strerror or error}")
         if item.before is not None and item.before.get("content") == content:
             return Ready(source.key, content, {**item.before, **_stamp(source)}, item.before)
-        known = self._index.known(content)
+        known = self.index.known(content)
         if known is not None and known.payload.get("type") != "text":
             facts = {name: known.payload[name] for name in ("width", "height", "format")}
             return Ready(source.key, content, payload_of(source, content, facts), item.before, vector=known.vector)

@@ -8,12 +8,12 @@ Knows what a row of a text is made of. Does not know how files are written (`pre
 """
 
 import hashlib
-import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuwen.index.filters import quoted
 from tuwen.prepare.captions import NOT_UTF8, Caption, Columns, NoCaption, read_captions
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.ahead import grouped
@@ -153,13 +153,5 @@ class _File:
 
     def gone(self) -> list[str]:
         """The rows of texts that it had once, when it has been read to its end."""
-        where = (
-            f'type == "text" and (folder == {_quoted(self._key)} or folder startswith {_quoted(self._key + "/")})'
-        )
+        where = f'type == "text" and (folder == {quoted(self._key)} or folder startswith {quoted(self._key + "/")})'
         return [key for row in self._index.list(where) if (key := str(row.payload["path"])) not in self._seen]
-
-
-def _quoted(text: str) -> str:
-    """A text as a filter has it."""
-    plain = json.dumps(text, ensure_ascii=False)[1:-1]
-    return '"' + "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in plain) + '"'
