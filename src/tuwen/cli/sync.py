@@ -73,9 +73,7 @@ def sync(
 class _Keeping:
     """`--watch`: the index is open only while there is something to do, so that it can be searched meanwhile."""
 
-    def __init__(
-        self, photos: Path, target: Path, computing: Computing, shown: Shown, allow_empty: bool
-    ) -> None:
+    def __init__(self, photos: Path, target: Path, computing: Computing, shown: Shown, allow_empty: bool) -> None:
         self._photos = photos
         self._target = target
         self._computing = computing
