@@ -82,7 +82,6 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAP
     app.add_exception_handler(RequestValidationError, validation_error)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/static", pages.files(), name="static")
     return app
 
 
