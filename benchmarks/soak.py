@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from parts.service import Service
 from PIL import Image
 
 import tuwen
-from tuwen.errors import ServiceBusy, ServiceUnreachable
+from tuwen.errors import NotFound, ServiceBusy, ServiceUnreachable
 from tuwen.index.index import Index
 
 QUERIES = ("a red apple", "一只狗", "der Mond bei Nacht", "noise", "green")
@@ -104,7 +105,7 @@ class Worker:
                     act(client, draw)
                 except (ServiceUnreachable, ServiceBusy):
                     self.ledger.count("unanswered")
-                    self.stop.wait(0.2)
+                    self._wait(client)
                 except Exception as error:
                     self.ledger.fault(f"{act.__name__}: {type(error).__name__}: {error}")
                     self.stop.wait(0.2)
@@ -116,20 +117,28 @@ class Worker:
         self.ledger.count("searches")
         self.stop.wait(0.02)
 
+    def _wait(self, client: tuwen.Client) -> None:
+        """Until the service is there again."""
+        while not self.stop.wait(0.2):
+            with suppress(ServiceUnreachable, ServiceBusy):
+                client.info()
+                return
+
     def upload(self, client: tuwen.Client, draw: random.Random) -> None:
-        """One to three new pictures; where no answer comes, the same ones are sent again, once in two times."""
+        """One to three new pictures; where no answer comes, the same ones are sent again, or in one of four times not."""
         pictures = [picture(draw) for _ in range(draw.randint(1, 3))]
         contents = [hashlib.sha256(data).hexdigest() for data in pictures]
         for content in contents:
             self.ledger.begun(content)
+        patient = draw.random() < 0.75
         while True:
             try:
                 added = client.add(pictures)
                 break
-            except ServiceUnreachable:
-                if self.stop.is_set() or draw.random() < 0.5:
+            except (ServiceUnreachable, ServiceBusy):
+                if self.stop.is_set() or not patient:
                     raise
-                self.stop.wait(0.5)
+                self._wait(client)
         if added.rejected or len(added.ids) != len(pictures):
             self.ledger.fault(f"upload: {added}")
         for number, content in enumerate(contents):
@@ -205,7 +214,7 @@ def compare(url: str, ledger: Ledger) -> dict[str, int]:
     with tuwen.Client(url, timeout=60) as client:
         stored = {str(row.payload["content"]): row.id for row in client.list()}
         told = client.info().rows
-        files = {content: hashlib.sha256(client.picture(row)).hexdigest() for content, row in stored.items()}
+        files = {content: digest_of(client, row) for content, row in stored.items()}
     print(f"{len(stored)} rows; {len(ledger.present)} acknowledged, {len(ledger.unknown)} either", file=sys.stderr)
     return {
         "missing": len(ledger.present.keys() - stored.keys()),
@@ -215,6 +224,14 @@ def compare(url: str, ledger: Ledger) -> dict[str, int]:
         "other_bytes": sum(content != found for content, found in files.items()),
         "counted_otherwise": abs(told - len(stored)),
     }
+
+
+def digest_of(client: tuwen.Client, row: str) -> str:
+    """Of a row's file; of none where it is gone."""
+    try:
+        return hashlib.sha256(client.picture(row)).hexdigest()
+    except NotFound:
+        return "no file"
 
 
 def picture(draw: random.Random) -> bytes:

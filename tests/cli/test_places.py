@@ -1,0 +1,162 @@
+"""`--url` in place of `--index`: the same tables, the same JSON, and what cannot be asked for together."""
+
+import json
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+from server.conftest import encoder, photos  # noqa: F401  (fixtures)
+from server.serving import Served, indexed, serving
+from tuwen.cli.ending import REJECTED
+from tuwen.cli.main import tuwen
+from tuwen.errors import InvalidInput, KeyRefused, ServiceUnreachable
+
+DEMO = ("--model", "demo")
+"""said of an index that was not made by a command: it does not know where its model is"""
+Run = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(encoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """An index that no service has open: of the same pictures as `served`'s, so its rows have the same ids."""
+    place = tmp_path_factory.mktemp("here") / "photos.tuwen"
+    with indexed(encoder, photos, place):
+        return place
+
+
+@pytest.fixture(scope="module")
+def served(encoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:  # noqa: F811
+    with serving(encoder, photos, tmp_path_factory.mktemp("there"), allow_upload=True) as running:
+        yield running
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line; its exit code or None, and what it printed. Nobody's settings are read."""
+    for name in ("TUWEN_URL", "TUWEN_KEY", "TUWEN_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: object) -> tuple[object, str, str]:
+        code = tuwen.main([*map(str, words)], standalone_mode=False)
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def rounded(found: object) -> object:
+    """JSON with its floats rounded: texts of one batch and of another differ in the last digits."""
+    return json.loads(json.dumps(found), parse_float=lambda digits: round(float(digits), 4))
+
+
+def key(picture: Path) -> str:
+    return f"{picture.parent.name}/{picture.name}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a red apple", "-k", 5],
+        ["--image", "PICTURE", "--where", "width >= 1", "--min-score", 0.1],
+        ["--like", "night", "--like", "PICTURE:0.5", "--unlike", "ROW", "--exact"],
+        ["--like", "ROW", "--like", "a dog", "--strategy", "best", "--diversity", 0.3],
+        ["--compose", "apple + 0.5 * night - a dog", "--unique", 0.95],
+    ],
+)
+def test_search(run: Run, folder: Path, served: Served, photos: Path, words: list[object]) -> None:  # noqa: F811
+    picture, row = sorted(photos.rglob("*.*"))[3], sorted(photos.rglob("*.*"))[9]
+    words = [str(word).replace("PICTURE", str(picture)).replace("ROW", key(row)) for word in words]
+    here = run("search", *words, "--index", folder, *DEMO, "--json")[1]
+    there = run("search", *words, "--url", served.url, "--json")[1]
+    there_rows, here_rows = json.loads(there), json.loads(here)
+    for hit in [*there_rows["hits"], *here_rows["hits"]]:
+        del hit["payload"]["modified"]  # of copies
+    assert rounded(there_rows) == rounded(here_rows)
+    assert there_rows["hits"]
+
+
+def test_tables(run: Run, folder: Path, served: Served) -> None:
+    assert run("search", "apple", "--url", served.url) == run("search", "apple", "--index", folder, *DEMO)
+    for words in (["index", "list"], ["index", "list", "--where", 'format == "PNG"']):
+        assert run(*words, "--url", served.url) == run(*words, "--index", folder)
+
+
+def test_info(run: Run, folder: Path, served: Served) -> None:
+    here = json.loads(run("index", "info", "--index", folder, "--json")[1])
+    there = json.loads(run("index", "info", "--url", served.url, "--json")[1])
+    assert there.pop("index") == served.url
+    assert there.keys() == here.keys() - {"index"}
+    assert there == {name: here[name] for name in there} | {"bytes": there["bytes"]}
+
+
+def test_sheet(run: Run, folder: Path, served: Served, tmp_path: Path) -> None:
+    for name, place in (("here", ["--index", folder, *DEMO]), ("there", ["--url", served.url])):
+        run("search", "apple", *place, "--sheet", tmp_path / f"{name}.png")
+    with Image.open(tmp_path / "here.png") as here, Image.open(tmp_path / "there.png") as there:
+        assert np.array_equal(here, there)
+
+
+def test_add_and_remove(run: Run, served: Served, tmp_path: Path) -> None:
+    written = BytesIO()
+    Image.fromarray(np.random.default_rng(5).integers(0, 255, (30, 50, 3), dtype=np.uint8)).save(written, "PNG")
+    (tmp_path / "MORE").mkdir()
+    (tmp_path / "MORE" / "new.png").write_bytes(written.getvalue())
+    (tmp_path / "MORE" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    before = served.index.info().rows
+    code, out, err = run("index", "add", tmp_path / "MORE", "--url", served.url, "--json", "--progress", "json")
+    report = json.loads(out)
+    assert (code, report["index"], report["indexed"]) == (REJECTED, served.url, 1)
+    assert [Path(item["path"]).name for item in report["rejected"]] == ["broken.jpg"]
+    assert json.loads(err.splitlines()[0]) == {"committed": before + 1}
+    again = run("index", "add", tmp_path / "MORE" / "new.png", "--url", served.url)[1]
+    assert f"{before + 1} pictures; 1 unchanged" in again
+    assert run("index", "remove", "uploads", "--url", served.url)[1].count("1 removed") == 1
+    code, out, err = run("index", "remove", "uploads/", "--url", served.url, "--json")
+    assert (code, json.loads(out)["removed"]) == (REJECTED, 0)
+    assert served.index.info().rows == before
+
+
+def test_settings(run: Run, folder: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUWEN_URL", served.url)
+    assert json.loads(run("index", "info", "--json")[1])["index"] == served.url
+    assert json.loads(run("index", "info", "--index", folder, "--json")[1])["index"] == str(folder)
+    monkeypatch.setenv("TUWEN_INDEX", str(folder))
+    with pytest.raises(click.UsageError, match="both an index"):
+        run("index", "info")
+    monkeypatch.setenv("TUWEN_URL", "elsewhere")
+    with pytest.raises(InvalidInput, match="is no address"):
+        run("index", "info", "--url", "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["search", "x", "--index", "here.tuwen"], "both an index"),
+        (["search", "x", "--model", "demo"], "--model is for the service"),
+        (["search", "x", "--exact-decode"], "--exact-decode is for the service"),
+        (["index", "add", ".", "--threads", "2"], "--threads is for the service"),
+        (["index", "add", "setup.csv", "--texts"], "takes pictures, not --texts"),
+    ],
+)
+def test_what_cannot_be_said_with_a_service(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.csv").write_text("text\na\n")
+    with pytest.raises(click.UsageError, match=line):
+        run(*words, "--url", "http://127.0.0.1:1")
+
+
+def test_a_key_and_nobody(run: Run, encoder, photos: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
+    with serving(encoder, photos, tmp_path, keys=("a-key-of-ours",)) as served:
+        with pytest.raises(KeyRefused, match="TUWEN_KEY"):
+            run("index", "list", "--url", served.url)
+        monkeypatch.setenv("TUWEN_KEY", "a-key-of-ours")
+        assert len(run("index", "list", "--url", served.url)[1].splitlines()) == served.index.info().rows
+    with pytest.raises(ServiceUnreachable, match="no service answers at"):
+        run("search", "apple", "--url", served.url)
