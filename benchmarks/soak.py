@@ -125,7 +125,7 @@ class Worker:
                 return
 
     def upload(self, client: tuwen.Client, draw: random.Random) -> None:
-        """One to three new pictures; where no answer comes, the same ones are sent again, or in one of four times not."""
+        """One to three new pictures; where no answer comes, three times in four the same again."""
         pictures = [picture(draw) for _ in range(draw.randint(1, 3))]
         contents = [hashlib.sha256(data).hexdigest() for data in pictures]
         for content in contents:

@@ -1,6 +1,7 @@
 """`--url` in place of `--index`: the same tables, the same JSON, and what cannot be asked for together."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -101,6 +102,18 @@ def test_sheet(run: Run, folder: Path, served: Served, tmp_path: Path) -> None:
         assert np.array_equal(here, there)
 
 
+def test_classify(run: Run, served: Served, photos: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = next(path for path in sorted(photos.iterdir()) if path.is_dir())
+    shutil.copytree(folder, tmp_path / "few")
+    (tmp_path / "few" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    words = ["classify", tmp_path / "few", "--labels", "cat,dog,tree", "--template", "a _", "--json"]
+    here, there = run(*words, *DEMO), run(*words, "--url", served.url)
+    assert (here[0], there[0]) == (REJECTED, REJECTED)
+    assert rounded(json.loads(there[1])) == rounded(json.loads(here[1]))
+    with pytest.raises(click.UsageError, match="--warmup is for a model of this process"):
+        run(*words, "--url", served.url, "--warmup", tmp_path / "few" / "broken.jpg")
+
+
 def test_add_and_remove(run: Run, served: Served, tmp_path: Path) -> None:
     written = BytesIO()
     Image.fromarray(np.random.default_rng(5).integers(0, 255, (30, 50, 3), dtype=np.uint8)).save(written, "PNG")
@@ -139,6 +152,7 @@ def test_settings(run: Run, folder: Path, served: Served, monkeypatch: pytest.Mo
         (["search", "x", "--index", "here.tuwen"], "both an index"),
         (["search", "x", "--model", "demo"], "--model is for the service"),
         (["search", "x", "--exact-decode"], "--exact-decode is for the service"),
+        (["classify", "setup.csv", "--labels", "a,b", "--model", "demo"], "--model is for the service"),
         (["index", "add", ".", "--threads", "2"], "--threads is for the service"),
         (["index", "add", "setup.csv", "--texts"], "takes pictures, not --texts"),
     ],

@@ -1,12 +1,12 @@
 """`tuwen classify`: which of some labels fits a picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from tuwen.tasks.labels import LabelVectors
     from tuwen.types import Rejected
 
+Outcome: TypeAlias = "tuple[str, list[Classified], list[Rejected]]"
+"""The model's name, the pictures that are labelled, those that cannot be read."""
+
 
 @click.command(
     cls=Command,
     examples=(
         'tuwen classify cat.jpg --labels "cat,dog,rat,man,woman" --template "a photo of a _"',
         'tuwen classify PHOTOS/ --label-file labels.txt --template "一张_的照片" -o res.json',
+        'tuwen classify cat.jpg --labels "cat,dog" --url http://127.0.0.1:8000',
     ),
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
@@ -44,11 +48,13 @@ if TYPE_CHECKING:
 @click.option("--multi-label", is_flag=True, help="Judge each label by itself, not against the others.")
 @click.option("-o", "--output", type=options.NEW_FILE, metavar="FILE", help='Write {"path": "best label"} as JSON.')
 @click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Run this picture first, outside the timing.")
+@options.service
 @options.computing
 @options.as_json
 def classify(
     *,
     computing: Computing,
+    service: options.Address | None,
     path: Path,
     labels: str | None,
     label_file: Path | None,
@@ -66,17 +72,17 @@ def classify(
     the template without any label.
     """
     chosen = _labels(labels, label_file)
-    encoder = computing.load(computing.model or computing.settings.default_model)
-    known = _encode_labels(chosen, templates, encoder, multi_label=multi_label)
-    if warmup is not None:
-        encoder.encode_images([warmup])
-    done, rejected = _classify(path, known, encoder, computing, multi_label=multi_label)
+    how = _How(chosen, templates, multi_label)
+    if service is None:
+        model, done, rejected = _classify_here(path, how, computing, warmup)
+    else:
+        model, done, rejected = _classify_there(path, how, service, warmup)
     list_rejected(rejected)
     if output is not None:
         _write(done, output)
     if as_json:
         images = [asdict(item) for item in done]
-        emit({"model": encoder.name, "images": images, "rejected": [asdict(item) for item in rejected]})
+        emit({"model": model, "images": images, "rejected": [asdict(item) for item in rejected]})
     elif output is None:
         _show(done)
     return REJECTED if rejected else 0
@@ -92,39 +98,63 @@ def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
     raise click.UsageError('give the labels, either as --labels "cat,dog" or as --label-file FILE')
 
 
-def _encode_labels(
-    labels: Sequence[str], templates: Sequence[str], encoder: "Encoder", *, multi_label: bool
-) -> "LabelVectors":
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What pictures may show, and how that is judged."""
+
+    labels: Sequence[str]
+    templates: Sequence[str]
+    multi_label: bool
+
+
+def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
+    from tuwen.tasks.classify import classify as label_pictures
+
+    encoder = computing.load(computing.model or computing.settings.default_model)
+    known = _encode_labels(how, encoder)
+    if warmup is not None:
+        encoder.encode_images([warmup])
+    reading = computing.reading(encoder)
+    batches = label_pictures(
+        path, known, encoder, reading=reading, decoders=computing.cores, multi_label=how.multi_label
+    )
+    return encoder.name, *_run_shown(path, batches)
+
+
+def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
+    from tuwen.cli.sending import classify_files
+
+    if warmup is not None:
+        raise click.UsageError(
+            f"--warmup is for a model of this process, not for the service at {service}: leave it out"
+        )
+    with service.client() as client:
+        batches = classify_files(path, how.labels, how.templates, client, multi_label=how.multi_label)
+        return client.models()[0].id, *_run_shown(path, batches)
+
+
+def _encode_labels(how: _How, encoder: "Encoder") -> "LabelVectors":
     from tuwen.tasks.labels import PLAIN, fill, label_vectors
     from tuwen.tasks.notes import text_notes
 
-    templates = templates or (PLAIN,)
-    for note in text_notes([fill(template, label) for label in labels for template in templates], encoder):
+    templates = how.templates or (PLAIN,)
+    for note in text_notes([fill(template, label) for label in how.labels for template in templates], encoder):
         say(note)
-    if len(labels) == 1 and encoder.scoring.kind == "softmax" and not multi_label:
+    if len(how.labels) == 1 and encoder.scoring.kind == "softmax" and not how.multi_label:
         say("one label alone always has probability 1; --multi-label judges it by itself")
-    return label_vectors(labels, templates, encoder)
+    return label_vectors(how.labels, templates, encoder)
 
 
-def _classify(
-    path: Path,
-    labels: "LabelVectors",
-    encoder: "Encoder",
-    computing: Computing,
-    *,
-    multi_label: bool,
+def _run_shown(
+    path: Path, batches: "Generator[list[Classified | Rejected]]"
 ) -> "tuple[list[Classified], list[Rejected]]":
     from tuwen.prepare.sources import Skipped
-    from tuwen.tasks.classify import classify as label_pictures
     from tuwen.tasks.files import find_files
     from tuwen.types import Rejected
 
     start = monotonic()
     done: list[Classified] = []
     rejected: list[Rejected] = []
-    batches = label_pictures(
-        path, labels, encoder, reading=computing.reading(encoder), decoders=computing.cores, multi_label=multi_label
-    )
     with Progress("auto") as shown, closing(batches):
         if path.is_dir():
             shown.begin(

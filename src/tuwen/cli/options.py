@@ -3,7 +3,7 @@
 Knows settings and their options. Does not know any command.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -133,14 +133,24 @@ def place(command: F) -> F:
     @wraps(command)
     def with_place(**options: Any) -> object:  # noqa: ANN401
         found = _place(options.pop("folder"), options.pop("url"))
-        given = [name for name in COMPUTING if options.get(name)]
-        if given and isinstance(found, Address):
-            raise click.UsageError(
-                f"--{given[0].replace('_', '-')} is for the service at {found} to say: leave it out"
-            )
+        _check_computing(found, options)
         return command(place=found, **options)
 
     return index(url(with_place))  # type: ignore[return-value]
+
+
+def service(command: F) -> F:
+    """Add `--url` alone, for what needs no index; `command` gets one `service`, None where it is not said."""
+
+    @wraps(command)
+    def with_service(**options: Any) -> object:  # noqa: ANN401
+        given = options.pop("url")
+        found = None if given is None else Address(given, read_settings().key)
+        _check_computing(found, options)
+        return command(service=found, **options)
+
+    asks = click.option("--url", metavar="URL", help="Ask a running service, with its model.")
+    return asks(with_service)  # type: ignore[return-value]
 
 
 def computing(command: F) -> F:
@@ -169,6 +179,13 @@ def designed(command: F) -> F:
     for option in reversed(_DESIGN):
         with_design = option(with_design)
     return with_design  # type: ignore[return-value]
+
+
+def _check_computing(place: object, options: Mapping[str, Any]) -> None:
+    """Raises click.UsageError: what a service computes with is asked for."""
+    given = [name.replace("_", "-") for name in COMPUTING if options.get(name)]
+    if given and isinstance(place, Address):
+        raise click.UsageError(f"--{given[0]} is for the service at {place} to say: leave it out")
 
 
 def _place(folder: Path | None, url: str | None) -> Path | Address:

@@ -44,7 +44,7 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
         query.offset + query.k,
         query.min_score,
         query.where or None,
-        exact=isinstance(query, SearchRequest) and query.exact,
+        exact=query.exact,
         strategy=query.strategy if isinstance(query, RecommendRequest) else "average",
         diversity=query.diversity,
         unique=query.unique,
