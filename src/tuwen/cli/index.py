@@ -8,6 +8,7 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command
+from tuwen.cli.duplicates import duplicates
 from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.filling import Shown, fill, fill_texts, show_report, upload
 from tuwen.cli.options import Address, Computing
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 @click.group()
 def index() -> None:
     """Build and look after an index of pictures and texts."""
+
+
+index.add_command(duplicates)
 
 
 @index.command(
@@ -141,9 +145,11 @@ index.add_command(sync)
 def info(place: Path | Address, as_json: bool) -> None:
     """Show what an index holds, and of which model."""
     from tuwen.cli.opening import opened_alone
+    from tuwen.index.calibration import QUERY_KINDS
 
     with opened_alone(place) as store:
-        facts = store.info()
+        facts, calibration = store.info(), store.calibration()
+    measured = {kind: calibration and getattr(calibration, kind) for kind in QUERY_KINDS}
     document = {
         "index": str(place),
         "rows": facts.rows,
@@ -158,10 +164,12 @@ def info(place: Path | Address, as_json: bool) -> None:
     }
     for note in facts.notes:
         say(note)
+    thresholds = {kind: it and it.threshold for kind, it in measured.items()}
     if as_json:
-        emit({**document, "notes": facts.notes})
+        emit({**document, "notes": facts.notes, "thresholds": thresholds})
     else:
-        table(("fact", "value"), document.items())
+        said = {f"threshold, {kind}": f"{value:.3f}" for kind, value in thresholds.items() if value is not None}
+        table(("fact", "value"), {**document, **said}.items())
 
 
 @index.command(

@@ -13,15 +13,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from tuwen.errors import NotFound
+from tuwen.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client
+    from tuwen.index.calibration import Calibration
     from tuwen.index.facts import Info
     from tuwen.index.index import Index
     from tuwen.index.store import Stored
     from tuwen.runtime.encoder import Encoder
     from tuwen.tasks.search import Term, Wanted
+    from tuwen.tasks.threshold import Auto
     from tuwen.types import Hit, Payload
 
 
@@ -31,6 +33,7 @@ class Rows(Protocol):
     @property
     def root(self) -> Path: ...  # noqa: D102
     def info(self) -> "Info": ...  # noqa: D102
+    def calibration(self) -> "Calibration | None": ...  # noqa: D102
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]": ...  # noqa: D102
     def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
     def list(self, where: str | None = None) -> "Iterator[Stored]": ...  # noqa: D102
@@ -51,6 +54,10 @@ class Searched(Protocol):
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:
         """What a person should know about the texts of a search."""
+        ...
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """The score below which nothing matches these terms, as it was measured."""
         ...
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
@@ -79,6 +86,12 @@ class Here:
         from tuwen.tasks.notes import text_notes
 
         return text_notes(texts, self.encoder)
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """See `Searched`."""
+        from tuwen.tasks.threshold import auto_threshold
+
+        return auto_threshold(terms, self.rows)
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
@@ -111,6 +124,12 @@ class Served:
     def notes(self, texts: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
         """None: a service answers, and says no more."""
         return ()
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":  # noqa: ARG002
+        """An error: a service does not tell what was measured on its index."""
+        raise InvalidInput(
+            f"{self.client.url} tells no threshold: give --min-score a number, not auto"
+        )
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
@@ -150,6 +169,9 @@ class ServedRows:
     def info(self) -> "Info":
         """Facts; `index` is the service's address."""
         return replace(self._client.info(), index=self._client.url)
+
+    def calibration(self) -> None:
+        """None: a service does not tell."""
 
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
         """Key -> what is stored with it, of those keys that there are."""

@@ -14,12 +14,29 @@ from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, shortened, table
 
 if TYPE_CHECKING:
-    from tuwen.cli.places import Rows
+    from tuwen.cli.places import Rows, Searched
     from tuwen.tasks.search import Term
     from tuwen.types import Hit
 
 OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
+NOTHING = "nothing here matches"
 UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
+
+
+class MinScore(click.ParamType):
+    """A cosine, or `auto`."""
+
+    name = "min-score"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:  # noqa: ANN401
+        """The number, or the word; a usage error for anything else."""
+        try:
+            return "auto" if value == "auto" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
+
+
+MIN_SCORE = MinScore()
 
 
 @click.command(
@@ -40,7 +57,12 @@ UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
 @click.option("--compose", metavar="TERMS", help='All of it in one line: "beach + 0.5 * sunset - people".')
 @options.place
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
-@click.option("--min-score", type=float, help="Leave out hits of a lower cosine.")
+@click.option(
+    "--min-score",
+    type=MIN_SCORE,
+    metavar="COSINE|auto",
+    help="Leave out hits that score less; auto: see calibrate.",
+)
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @click.option("--exact", is_flag=True, help="Compare with every row instead of asking the approximate index.")
 @click.option(
@@ -66,6 +88,7 @@ def search(
     place: Path | options.Address,
     sheet: Path | None,
     as_json: bool,
+    min_score: float | str | None,
     **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
 ) -> None:
     """Find pictures by texts and pictures, added and subtracted.
@@ -84,7 +107,8 @@ def search(
         terms = asked.terms(searched.rows)
         for note in searched.notes([term.what for term in terms if isinstance(term.what, str)]):
             say(note)
-        hits = searched.search(terms, Wanted(**wanted))
+        least = _threshold(searched, terms) if isinstance(min_score, str) else min_score
+        hits = searched.search(terms, Wanted(min_score=least, **wanted))
         model = searched.model if as_json else ""
         if sheet is not None and hits:
             with searched.to_draw(hits) as (drawn, root):
@@ -93,7 +117,7 @@ def search(
         shown = [as_document(hit, similar=wanted["unique"] is not None) for hit in hits]
         emit({"query": describe(terms), "model": model, "hits": shown})
     else:
-        show(hits)
+        show(hits, "nothing found" if least is None else NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +152,17 @@ def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
     return {**document, "similar": list(hit.similar)} if similar else document
 
 
-def show(hits: "Sequence[Hit]") -> None:
-    """A table of hits: rank, score, size in pixels and path; of a text, what it says and its path."""
+def _threshold(searched: "Searched", terms: "Sequence[Term]") -> float:
+    auto = searched.threshold(terms)
+    if auto.doubt:
+        say(auto.doubt)
+    return auto.min_score
+
+
+def show(hits: "Sequence[Hit]", nothing: str) -> None:
+    """A table of hits: rank, score, size in pixels and path; of a text, what it says; or a line for none."""
     if not hits:
-        say("nothing found")
+        say(nothing)
         return
     rows = [(rank, f"{hit.score:.3f}", _size(hit), _name(hit)) for rank, hit in enumerate(hits, start=1)]
     table(("rank", "score", "size", "path"), rows, numbers=(0, 1, 2))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from tuwen.errors import InvalidInput
+from tuwen.index.calibration import Calibration, read_calibration
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
 from tuwen.index.folder import check_room, disk_usage
@@ -156,6 +157,10 @@ class Index(Lookup, AbstractContextManager["Index"]):
         store, facts = self._store, self._manifest.model_dump(include=known)
         size = disk_usage(self.folder)
         return Info(index=str(self.folder), rows=store.rows, bytes=size, searched=store.searched, **facts)
+
+    def calibration(self) -> Calibration | None:
+        """The thresholds that `tuwen calibrate` has measured with this model; None if it has not."""
+        return read_calibration(self.folder, self._manifest.fingerprint)
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""

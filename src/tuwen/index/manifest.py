@@ -81,15 +81,20 @@ def read_manifest(folder: Path | str) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `index.json`; on return it is on the disk."""
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    handle, aside = tempfile.mkstemp(prefix=f".{MANIFEST}-", dir=folder)
+    write_model(folder / MANIFEST, manifest)
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write values as JSON, aside and renamed into place; on return they are on the disk."""
+    text = json.dumps(model.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     Path(aside).chmod(0o644)
-    Path(aside).replace(folder / MANIFEST)
-    sync_folder(folder)
+    Path(aside).replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

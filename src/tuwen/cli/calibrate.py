@@ -1,0 +1,143 @@
+"""`tuwen calibrate`: from which score on a hit means something, measured on an index."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import say
+from tuwen.cli.options import Computing
+from tuwen.cli.output import emit, table
+from tuwen.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from tuwen.index.calibration import Calibration, QueryKind, Threshold
+    from tuwen.index.index import Index
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.calibrate import Score
+    from tuwen.tasks.probes import Probe
+
+RANDOM = 200
+"""how many random queries of each kind there are where nobody says a number and no file is given"""
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen calibrate --index photos.tuwen",
+        "tuwen calibrate --index photos.tuwen --labelled queries.jsonl --random 200 --plot scores.png",
+    ),
+)
+@options.index
+@click.option("--labelled", type=options.FILE, help="Queries and what they should find: JSONL, CSV or TSV.")
+@click.option(
+    "--random",
+    "chosen",
+    type=click.IntRange(min=0, max=5000),
+    metavar="N",
+    help=f"Add N texts that nothing matches, and N of the index's pictures; {RANDOM} without --labelled, else 0.",
+)
+@click.option("--plot", type=options.NEW_FILE, metavar="FILE.png", help="Draw the scores and the thresholds, too.")
+@options.computing
+@options.progress
+@options.as_json
+def calibrate(
+    *,
+    computing: Computing,
+    folder: Path | None,
+    labelled: Path | None,
+    chosen: int | None,
+    plot: Path | None,
+    progress: str,
+    as_json: bool,
+) -> None:
+    """Measure the score below which nothing in an index matches, for texts and for pictures.
+
+    It is kept with the index, for tuwen search --min-score auto. The rates of errors are of queries that the
+    threshold was not chosen by.
+    """
+    from tuwen.cli.opening import opened
+    from tuwen.index.calibration import write_calibration
+    from tuwen.tasks.calibrate import samples, thresholds
+    from tuwen.tasks.histograms import draw
+
+    if plot is not None:
+        _check_plot(plot)
+    target = options.index_folder(folder)
+    number = chosen if chosen is not None else 0 if labelled else RANDOM
+    with opened(target, computing) as (encoder, index):
+        measured = samples(_scores(_probes(labelled, number, encoder, index), encoder, index, progress))
+        found = thresholds(measured)
+        calibration = _calibration(found, index)
+        write_calibration(index.folder, calibration)
+    if plot is not None:
+        draw(measured, found, plot)
+        say(f"plot: {plot}")
+    _show(target, encoder.name, calibration, as_json=as_json)
+
+
+def _check_plot(file: Path) -> None:
+    from tuwen.extras import require
+
+    require("matplotlib", extra="plot")
+    if file.suffix.lower() not in {".png", ".svg", ".pdf"}:
+        raise click.UsageError(f"--plot {file}: end the name in .png, .svg or .pdf")
+
+
+def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Index") -> "Sequence[Probe]":
+    from tuwen.tasks.probes import labelled_probes, random_probes
+
+    asked = labelled_probes(labelled, index) if labelled else []
+    asked += random_probes(number, encoder, index) if number else []
+    if not asked:
+        raise click.UsageError("no query to measure with: give --labelled FILE, or --random a number above 0")
+    return asked
+
+
+def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "Index", progress: str) -> "list[Score]":
+    from tuwen.tasks.calibrate import measure
+
+    found = []
+    with Progress(progress) as shown:
+        shown.begin(len(probes))
+        for done, score in enumerate(measure(probes, encoder, index), start=1):
+            shown.show(done)
+            found += [] if score is None else [score]
+    return found
+
+
+def _calibration(found: "dict[QueryKind, Threshold]", index: "Index") -> "Calibration":
+    from datetime import UTC, datetime
+
+    from tuwen.index.calibration import Calibration
+
+    info = index.info()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Calibration(
+        fingerprint=info.fingerprint,
+        rows=info.rows,
+        created=now,
+        text=found.get("text"),
+        image=found.get("image"),
+    )
+
+
+def _show(target: Path, model: str, calibration: "Calibration", *, as_json: bool) -> None:
+    kinds = {"text": calibration.text, "image": calibration.image}
+    if as_json:
+        measured = {kind: None if it is None else it.model_dump() for kind, it in kinds.items()}
+        emit({"index": str(target), "model": model, "rows": calibration.rows, "thresholds": measured})
+        return
+    rows = [
+        (kind, f"{it.threshold:.3f}", _rate(it.false_accept, it.unmatching), _rate(it.false_reject, it.matching))
+        for kind, it in kinds.items()
+        if it is not None
+    ]
+    table(("query", "threshold", "false accepts", "false rejects"), rows, numbers=(1,))
+
+
+def _rate(rate: float | None, queries: int) -> str:
+    return "not measured" if rate is None else f"{100 * rate:.1f} % of {queries}"

@@ -1,0 +1,64 @@
+"""The score from which a hit means something, for what is looked for: `--min-score auto`.
+
+Knows which kind of query terms are. Does not know how thresholds are measured: see `calibrate.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuwen.errors import InvalidInput
+from tuwen.index.calibration import Calibration, QueryKind
+from tuwen.tasks.terms import RowId, Term, describe
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+
+_CHANGED = 2
+"""by which factor an index may grow or shrink before its thresholds are doubted"""
+_NAMES = {"text": "texts", "image": "pictures"}
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """A threshold, and a line if there is reason to doubt it; else the line is empty."""
+
+    min_score: float
+    doubt: str
+
+
+def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
+    """The threshold that was measured for queries of this kind, on this index with this model.
+
+    Raises:
+        InvalidInput: none was measured; or texts and pictures are mixed, whose scores have no common scale.
+    """
+    kinds = {_kind(term, index) for term in terms}
+    if len(kinds) > 1:
+        raise InvalidInput(
+            f"no threshold holds for texts and pictures together ({describe(terms)}): give a number instead of auto"
+        )
+    kind: QueryKind = kinds.pop() if kinds else "text"
+    calibration = index.calibration()
+    threshold = calibration and (calibration.text if kind == "text" else calibration.image)
+    if calibration is None or threshold is None:
+        raise InvalidInput(
+            f"no threshold was measured for {_NAMES[kind]} on {index.folder}: run tuwen calibrate --index "
+            f"{index.folder}, or give a number instead of auto"
+        )
+    return Auto(threshold.threshold, _doubt(calibration, index.info().rows))
+
+
+def _doubt(calibration: Calibration, rows: int) -> str:
+    if calibration.rows <= _CHANGED * rows and rows <= _CHANGED * calibration.rows:
+        return ""
+    return (
+        f"thresholds were measured on {calibration.rows:,} rows, there are {rows:,} now: run tuwen calibrate again"
+    )
+
+
+def _kind(term: Term, index: "Index") -> QueryKind:
+    if isinstance(term.what, RowId):
+        row = index.get([term.what.id]).get(term.what.id)
+        return "text" if row is not None and row.payload.get("type") == "text" else "image"
+    return "text" if isinstance(term.what, str) else "image"
