@@ -86,6 +86,8 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "index build, add, sync, remove": ["index", "build", "more", *index],
         "index info": ["index", "info", *index],
         "index list": ["index", "list", *index],
+        "index duplicates": ["index", "duplicates", *index, "--threshold", "0.1"],
+        "calibrate": ["calibrate", *index, "--random", "5"],
         "search": ["search", "a cat", *index],
         "classify": ["classify", "more", "--labels", "cat,dog"],
         "embed, bulk": ["embed", "more", "-o", "embedded"],

@@ -38,11 +38,12 @@ def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bo
     One path a line, an empty line between groups; in each the picture with most pixels comes first. Where a is near
     b and b near c, all are in one group. Nothing is changed.
     """
-    from tuwen.cli.opening import opened_alone
+    from tuwen.index.index import Index
     from tuwen.tasks.duplicates import Duplicates
 
     target = options.index_folder(folder)
-    with opened_alone(target) as store, Progress(progress) as shown:
+    patience = options.read_settings().lock_timeout
+    with Index.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
         search = Duplicates(store, threshold)
         for place, step in enumerate(search):
             if place == 0:

@@ -127,9 +127,7 @@ class Served:
 
     def threshold(self, terms: "Sequence[Term]") -> "Auto":  # noqa: ARG002
         """An error: a service does not tell what was measured on its index."""
-        raise InvalidInput(
-            f"{self.client.url} tells no threshold: give --min-score a number, not auto"
-        )
+        raise InvalidInput(f"{self.client.url} tells no threshold: give --min-score a number, not auto")
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""

@@ -23,7 +23,7 @@ NOTHING = "nothing here matches"
 UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
 
 
-class MinScore(click.ParamType):
+class MinScore(click.ParamType[float | str]):
     """A cosine, or `auto`."""
 
     name = "min-score"

@@ -41,7 +41,7 @@ def draw(measured: Mapping[QueryKind, Samples], chosen: Mapping[QueryKind, Thres
 
 def _histograms(axes: "Axes", measured: Samples, threshold: float) -> None:
     everything = np.concatenate([measured.matching, measured.unmatching, [threshold]])
-    edges = np.linspace(everything.min() - 0.01, everything.max() + 0.01, _BINS + 1)
+    edges: list[float] = np.linspace(everything.min() - 0.01, everything.max() + 0.01, _BINS + 1).tolist()
     for scores, name, colour in (
         (measured.unmatching, "nothing matches", _NONE),
         (measured.matching, "something matches", _MATCH),

@@ -40,13 +40,13 @@ def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
         )
     kind: QueryKind = kinds.pop() if kinds else "text"
     calibration = index.calibration()
-    threshold = calibration and (calibration.text if kind == "text" else calibration.image)
-    if calibration is None or threshold is None:
+    measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
+    if calibration is None or measured is None:
         raise InvalidInput(
             f"no threshold was measured for {_NAMES[kind]} on {index.folder}: run tuwen calibrate --index "
             f"{index.folder}, or give a number instead of auto"
         )
-    return Auto(threshold.threshold, _doubt(calibration, index.info().rows))
+    return Auto(measured.threshold, _doubt(calibration, index.info().rows))
 
 
 def _doubt(calibration: Calibration, rows: int) -> str:
