@@ -1,4 +1,4 @@
-"""Nothing is found where nothing matches: thresholds measured on an index, and searches that use them; duplicates."""
+"""Nothing is found where nothing matches: thresholds measured on an index, searches that use them; duplicates."""
 
 import json
 import shutil
@@ -123,4 +123,3 @@ def test_near_duplicates_are_folded_and_listed(terminal, photos: Path, bundle: P
         "large.jpg",
         "blue/blue-0.jpg",
     ]
-    assert terminal.type("index", "duplicates", *INDEX, "--threshold", 1).err == "tuwen: 1 group of 2 rows\n"

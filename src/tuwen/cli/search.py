@@ -101,8 +101,7 @@ def search(
     from tuwen.tasks.search import Wanted, describe
 
     asked = _Asked(query, image, like, unlike, compose)
-    if not asked.anything():
-        raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
+    asked.check()
     with opened_to_search(place, computing) as searched:
         terms = asked.terms(searched.rows)
         for note in searched.notes([term.what for term in terms if isinstance(term.what, str)]):
@@ -130,9 +129,10 @@ class _Asked:
     unlike: Sequence[str]
     compose: str | None
 
-    def anything(self) -> bool:
-        """Whether it says something."""
-        return any((self.query is not None, self.image, self.like, self.unlike, self.compose is not None))
+    def check(self) -> None:
+        """A usage error if it says nothing."""
+        if self.query is None and self.compose is None and not (self.image or self.like or self.unlike):
+            raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
 
     def terms(self, index: "Rows") -> "list[Term]":
         """All of it, in the order of the options' help."""
