@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuwen.cli import options
+from tuwen.cli.cluster import Where
+from tuwen.cli.cluster import where as where_options
 from tuwen.cli.command import Command
 from tuwen.cli.ending import INTERRUPTED, REJECTED, say
 from tuwen.cli.options import Computing
@@ -20,7 +22,8 @@ from tuwen.errors import IndexNotFound, InvalidInput
 if TYPE_CHECKING:
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.embed import Engine, Request
+    from tuwen.runtime.plan import Choice
+    from tuwen.tasks.embed import Request
 
 FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 
@@ -46,12 +49,14 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--key-column", metavar="NAME", help="In tables: what joins a picture and its captions.")
 @click.option("--image-column", metavar="NAME", help="In tables: the picture, or its path.")
 @click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
+@where_options
 @options.computing
 @options.progress
 @options.as_json
 def embed(
     *,
     computing: Computing,
+    where: Where,
     sources: Sequence[str],
     output: Path | None,
     layout: str,
@@ -82,7 +87,7 @@ def embed(
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
     columns, paths = Columns(key_column, image_column, caption_column), [Path(source) for source in sources]
     request = Request(paths, output, layout, only, kind, shard_size, columns, loaded.facts)
-    return _run(request, loaded, Shown(progress, as_json))
+    return _run(request, loaded, where, Shown(progress, as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model, how it computes, and what of that the vectors depend on."""
+    """The model, how it computes (`choice`: nothing in it is `auto`), and what of that the vectors depend on."""
 
     model: str
     encoder: "Encoder"
     computing: Computing
+    choice: "Choice"
     facts: dict[str, Any]
 
 
@@ -116,7 +122,8 @@ def _loaded(computing: Computing) -> Loaded:
         "exact_decode": computing.exact_decode,
         "max_pixels": settings.max_pixels,
     }
-    return Loaded(model, computing.load(model), computing, facts)
+    exactly = Choice(plan.runtime, plan.device, plan.precision, plan.threads)
+    return Loaded(model, computing.load(model), computing, exactly, facts)
 
 
 def _are_bulk(sources: Sequence[str]) -> bool:
@@ -135,7 +142,7 @@ def _are_bulk(sources: Sequence[str]) -> bool:
     return bool(bulk)
 
 
-def _run(request: "Request", loaded: Loaded, shown: Shown) -> int:
+def _run(request: "Request", loaded: Loaded, where: Where, shown: Shown) -> int:
     """Do the job, show how far it is and what came of it; the exit code."""
     start = monotonic()
     written = total = 0
@@ -146,7 +153,8 @@ def _run(request: "Request", loaded: Loaded, shown: Shown) -> int:
         with (
             Progress(shown.progress) as bar,
             _index_for(request, loaded) as index,
-            closing(embed_all(request, loaded.encoder, _here(loaded), index)) as steps,
+            where.opened(loaded) as engine,
+            closing(embed_all(request, loaded.encoder, engine, index)) as steps,
         ):
             for step in steps:
                 if not total:
@@ -159,17 +167,6 @@ def _run(request: "Request", loaded: Loaded, shown: Shown) -> int:
         return INTERRUPTED
     assert report is not None, "a job ends with its report"
     return _show(report, request, monotonic() - start, as_json=shown.as_json)
-
-
-def _here(loaded: Loaded) -> "Engine":
-    from functools import partial
-
-    from tuwen.tasks.embedding import embed as embed_here
-
-    computing = loaded.computing
-    return partial(
-        embed_here, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores
-    )
 
 
 @contextmanager

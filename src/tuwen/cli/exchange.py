@@ -1,0 +1,133 @@
+"""`tuwen index import` and `export`: vectors from other tools, and to them."""
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.ending import REJECTED
+from tuwen.cli.options import Address, Computing
+from tuwen.cli.output import count, emit, list_rejected
+from tuwen.cli.progress import Progress
+from tuwen.errors import InvalidInput
+
+
+@click.command(
+    "import",
+    cls=Command,
+    examples=(
+        "tuwen index import embedded/ --index photos.tuwen --model b32",
+        "tuwen index import vectors.npy --names names.txt --index photos.tuwen --model b32 --normalise",
+    ),
+)
+@click.argument("vectors", type=click.Path(exists=True, path_type=Path))
+@options.index
+@click.option("--names", type=options.FILE, help="Of an .npy file: a name a line, in the order of its rows.")
+@click.option("--vector-column", metavar="NAME", help="In Parquet: the vectors.")
+@click.option("--key-column", metavar="NAME", help="In tables: what names a row.")
+@click.option("--root", type=options.FOLDER, help="Of a new index: the folder that paths are relative to.")
+@click.option("--normalise", is_flag=True, help="Bring vectors of other lengths to length 1.")
+@options.computing
+@options.progress
+@options.as_json
+def import_(
+    *,
+    computing: Computing,
+    vectors: Path,
+    folder: "Path | Address | None",
+    names: Path | None,
+    vector_column: str | None,
+    key_column: str | None,
+    root: Path | None,
+    normalise: bool,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Bring vectors that another tool has computed into an index.
+
+    VECTORS is a folder of clip-retrieval, an .npy file with --names, or a Parquet file with a column of vectors.
+    --model says whose vectors they are: it must be the model that computed them.
+    """
+    from tuwen.cli.opening import opened_or_new
+    from tuwen.tasks.exchange import Imported, import_vectors
+    from tuwen.tasks.vector_files import VectorFiles
+
+    target = options.index_folder(folder)
+    if computing.model is None:
+        raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
+    files, start, done = VectorFiles(vectors, names, vector_column), monotonic(), Imported(0)
+    base = root or target.absolute().parent
+    with (
+        Progress(progress) as bar,
+        opened_or_new(target, base, computing, anywhere=True) as (encoder, index),
+        closing(import_vectors(files, encoder, index, normalise=normalise, key_column=key_column)) as steps,
+    ):
+        bar.begin(None)
+        for done in steps:
+            bar.show(done.rows, done.rows)
+        rows = index.info().rows
+    list_rejected(done.rejected)
+    if as_json:
+        rejected = [asdict(item) for item in done.rejected]
+        emit({"index": str(target), "rows": rows, "imported": done.rows, "rejected": rejected, "seconds": monotonic() - start})
+    else:
+        click.echo(f"{target}: {count(rows, 'row')}; {done.rows:,} imported, {len(done.rejected):,} rejected")
+    return REJECTED if done.rejected else 0
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen index export --index photos.tuwen -o exported/ --format clip-retrieval",
+        """tuwen index export --index photos.tuwen -o pictures.parquet --where 'type == "image"'""",
+    ),
+)
+@options.index
+@click.option("-o", "--output", type=options.ANY_PATH, required=True, metavar="OUT", help="A new folder or file.")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["clip-retrieval", "parquet", "npy"]),
+    help="By the ending of OUT: .parquet, .npy, else clip-retrieval.",
+)
+@click.option("--where", metavar="FILTER", help="""Which rows, e.g. 'type == "image"'.""")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@options.progress
+@options.as_json
+def export(
+    *,
+    folder: "Path | Address | None",
+    output: Path,
+    layout: str | None,
+    where: str | None,
+    dtype: str,
+    progress: str,
+    as_json: bool,
+) -> None:
+    """Write an index's vectors and payloads in a layout of another tool.
+
+    clip-retrieval: a folder. parquet: one file with all fields. npy: one array, with the paths beside it as .txt.
+    """
+    from tuwen.cli.opening import opened_alone
+    from tuwen.index.index import Index
+    from tuwen.tasks.exchange import export_vectors
+
+    target = options.index_folder(folder)
+    endings = {".parquet": "parquet", ".npy": "npy"}
+    chosen = layout or endings.get(output.suffix, "clip-retrieval")
+    start, done = monotonic(), 0
+    with Progress(progress) as bar, opened_alone(target) as index:
+        if not isinstance(index, Index):
+            raise InvalidInput(f"{target} is no index on this machine: export where it is")
+        bar.begin(index.info().rows)
+        with closing(export_vectors(index, output, chosen, where=where, dtype=dtype)) as steps:
+            for done in steps:
+                bar.show(done, done)
+    if as_json:
+        emit({"index": str(target), "out": str(output), "layout": chosen, "rows": done, "seconds": monotonic() - start})
+    else:
+        click.echo(f"{output}: {count(done, 'row')}")

@@ -1,0 +1,224 @@
+"""Shards on many machines: a Ray cluster, each of whose workers holds the model and embeds a shard at a time.
+
+A shard whose worker or machine dies is given to another. Results come back to this process, which alone writes: the
+machines must see the sources under the same paths, but need not share the output. Knows Ray. Does not know what a
+shard is written as.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tuwen.errors import InvalidInput, TuwenError, WrongModel
+from tuwen.extras import require
+from tuwen.prepare.images import reading_for
+from tuwen.prepare.quiet import silence_libtiff
+from tuwen.prepare.samples import Listed
+from tuwen.runtime.plan import Choice
+from tuwen.tasks.embedding import Embedded, Shard, Wanted, embed
+from tuwen.tasks.load import load_encoder
+
+if TYPE_CHECKING:
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.tasks.embed import Engine
+
+ATTEMPTS = 5
+"""how often a shard is tried before it is taken to be what kills its workers"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What every worker must be: the model, and how it computes.
+
+    Attributes:
+        model: a bundle's folder or a model's name, the same on every machine.
+        fingerprint: what that model must be.
+        choice: runtime, device, precision and threads: none of them `auto`, so that all machines compute the same.
+        models: where pulled models are kept.
+        cache: where compiled models are kept.
+        max_pixels: see `Reading`.
+        exact_decode: see `Reading`.
+    """
+
+    model: str
+    fingerprint: str
+    choice: Choice
+    models: Path
+    cache: Path | None
+    max_pixels: int
+    exact_decode: bool
+
+    @property
+    def threads(self) -> int:
+        """Cores of a worker."""
+        assert self.choice.threads is not None, "a recipe says how many threads"
+        return self.choice.threads
+
+
+class Worker:
+    """A process of the cluster. The model is loaded for the first shard."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._encoder: Encoder | None = None
+
+    def embed(self, number: int, lines: list[str], wanted: Wanted) -> Embedded:
+        """Embed one shard, as it would be embedded anywhere."""
+        recipe, encoder = self._recipe, self._loaded()
+        reading = reading_for(encoder.image_spec, exact=recipe.exact_decode, max_pixels=recipe.max_pixels)
+        shard = Shard(number, map(Listed.of_line, lines))
+        events = embed([shard], wanted, encoder, reading=reading, decoders=recipe.threads)
+        return next(event for event in events if isinstance(event, Embedded))
+
+    def _loaded(self) -> "Encoder":
+        if self._encoder is None:
+            recipe = self._recipe
+            silence_libtiff()
+            self._encoder = load_encoder(recipe.model, recipe.choice, models=recipe.models, cache=recipe.cache)
+            if self._encoder.fingerprint != recipe.fingerprint:
+                raise WrongModel(
+                    f"{recipe.model} on {os.uname().nodename} is the model {self._encoder.fingerprint}, not "
+                    f"{recipe.fingerprint}: put the same bundle on every machine"
+                )
+        return self._encoder
+
+
+@contextmanager
+def on_cluster(address: str, recipe: Recipe, workers: int | None) -> "Iterator[Engine]":
+    """An engine that computes on a Ray cluster, which is left, or ended if it was begun here, with the block.
+
+    Args:
+        address: `auto` for the cluster that this machine is part of, `local` for one that is begun here,
+            `ray://host:10001` or `host:6379` for another.
+        recipe: what a worker is.
+        workers: how many; None: as many as the cluster's cores are enough for.
+
+    Raises:
+        TuwenError: there is no cluster at that address.
+        InvalidInput: no machine of it has the cores that a worker takes.
+    """
+    ray = _connected(address, recipe.threads)
+    try:
+        yield _Cluster(ray, recipe, workers or _fitting(ray, recipe))
+    finally:
+        ray.shutdown()
+
+
+@dataclass(slots=True)
+class _Task:
+    """A shard that is on its way, as lines, and how often it was tried."""
+
+    number: int
+    lines: list[str]
+    attempts: int = 0
+
+
+class _Cluster:
+    """An `Engine`: hands shards to idle workers, and takes back what dead ones have not done."""
+
+    def __init__(self, ray: ModuleType, recipe: Recipe, workers: int) -> None:
+        self._ray = ray
+        self._recipe = recipe
+        self._workers = workers
+
+    def __call__(self, shards: Iterable[Shard], wanted: Wanted) -> Iterator[int | Embedded]:
+        new = (_Task(shard.number, [item.line() for item in shard.listed]) for shard in shards)
+        again: deque[_Task] = deque()
+        idle: list[Any] = [None] * self._workers  # None: to be started, when there is work for it
+        running: dict[Any, tuple[_Task, Any]] = {}
+        while True:
+            while idle and (task := again.popleft() if again else next(new, None)):
+                worker = idle.pop() or self._started()
+                running[worker.embed.remote(task.number, task.lines, wanted)] = (task, worker)
+            if not running:
+                return
+            (done, *_), _ = self._ray.wait(list(running), num_returns=1)
+            task, worker = running.pop(done)
+            result = self._result(done, task)
+            idle.append(None if result is None else worker)
+            if result is None:
+                again.append(task)
+                continue
+            yield len(task.lines)
+            yield result
+
+    def _started(self) -> Any:  # noqa: ANN401  (an actor handle, which Ray makes)
+        gpus = 0 if self._recipe.choice.device.startswith(("cpu", "openvino")) else 1
+        kind = self._ray.remote(num_cpus=self._recipe.threads, num_gpus=gpus)(Worker)
+        return kind.remote(self._recipe)
+
+    def _result(self, reference: Any, task: _Task) -> Embedded | None:  # noqa: ANN401  (an object reference)
+        """What a worker made of a shard; None if it died over it.
+
+        Raises:
+            TuwenError: what the worker raised, or that the shard kills every worker.
+        """
+        errors = self._ray.exceptions
+        try:
+            result: Embedded = self._ray.get(reference)
+        except errors.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, TuwenError) else error from None
+        except (errors.RayActorError, errors.RaySystemError, errors.ObjectLostError) as error:
+            task.attempts += 1
+            if task.attempts < ATTEMPTS:
+                return None
+            raise TuwenError(
+                f"shard {task.number} has ended {ATTEMPTS} workers, the last one so: {str(error).splitlines()[0]}; "
+                "see what its samples have in common, in OUT/embedding/plan"
+            ) from error
+        return result
+
+
+def _connected(address: str, threads: int) -> ModuleType:
+    """Ray, connected. Its usage statistics are off, and nothing of it prints here."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address == "local":
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: listen on loopback alone
+    ray = require("ray", extra="ray")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    try:
+        if address == "local":
+            with _nothing_leaves():
+                cores = max(threads, os.cpu_count() or 1)
+                ray.init(address=address, num_cpus=cores, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ImportError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise TuwenError(
+            f"there is no Ray cluster at {address} ({said}): begin one with ray start --head, or use --address local"
+        ) from error
+    return ray
+
+
+@contextmanager
+def _nothing_leaves() -> Iterator[None]:
+    """The processes that are started meanwhile find no way out: they ask the clouds' metadata services where they
+    are, even with usage statistics off. Their requests go to a port of this machine where nobody listens.
+    """
+    wanted = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _fitting(ray: ModuleType, recipe: Recipe) -> int:
+    """How many workers the cluster's machines have cores for."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    found = sum(number // recipe.threads for number in cores)
+    if not found:
+        raise InvalidInput(
+            f"no machine of the cluster has {recipe.threads} cores (they have {cores}): say --threads {max(cores)}"
+        )
+    return found

@@ -1,0 +1,178 @@
+"""Vectors of other tools, read: clip-retrieval's folders, a `.npy` file with names, Parquet with a column of vectors.
+
+Knows layouts. Does not know whose vectors they are, except where the files say so.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import InvalidInput
+from tuwen.extras import require
+from tuwen.prepare.samples import Fact, facts_of
+from tuwen.tasks.job import JOB, STATE
+
+AT_ONCE = 2_000
+"""rows that are read at a time"""
+COLUMNS = {"image": ("image_vector", "vector", "vectors", "embedding", "embeddings", "emb"), "text": ("text_vector",)}
+"""usual names of columns of vectors, and of what they are"""
+KEYS = ("path", "image_path", "key", "id", "url")
+"""usual names of the column that names a row"""
+
+_File: TypeAlias = Any
+"""`pyarrow.parquet.ParquetFile`: pyarrow tells no types"""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows.
+
+    Attributes:
+        kind: what their vectors are of, `image` or `text`, where the rows themselves do not say.
+        vectors: (n, dim) as they stand in the file.
+        facts: what is known of each row.
+        place: the file, for messages.
+        first: the number of the first of the rows in it.
+    """
+
+    kind: str
+    vectors: NDArray[Any]
+    facts: Sequence[Mapping[str, Fact]]
+    place: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFiles:
+    """Where vectors are. `names`: the file of names of an `.npy`; `column`: of vectors, in Parquet."""
+
+    path: Path
+    names: Path | None = None
+    column: str | None = None
+
+    def fingerprint(self) -> str | None:
+        """Which model's vectors these are, where the files say so."""
+        job = self.path / STATE / JOB
+        if job.is_file():
+            return str(json.loads(job.read_bytes())["fingerprint"])
+        if self.path.suffix == ".parquet":
+            with _opened(self.path) as file:
+                said = (file.schema_arrow.metadata or {}).get(b"tuwen.fingerprint")
+            return None if said is None else str(said.decode())
+        return None
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, in the order of the files. May be asked for again.
+
+        Raises:
+            InvalidInput: the path is none of these layouts, or its parts do not fit each other.
+        """
+        if self.path.is_dir():
+            yield from _folder(self.path)
+        elif self.path.suffix == ".npy":
+            yield from _named(self.path, self.names)
+        elif self.path.suffix == ".parquet":
+            yield from _table(self.path, self.column)
+        else:
+            raise InvalidInput(
+                f"{self.path} is no folder of clip-retrieval (img_emb, metadata), no .npy and no .parquet file"
+            )
+
+
+def _folder(folder: Path) -> Iterator[Block]:
+    found = False
+    for kind, name in (("image", "img_emb"), ("text", "text_emb")):
+        for file in sorted((folder / name).glob(f"{name}_*.npy"), key=_number):
+            found = True
+            metadata = folder / "metadata" / f"metadata_{file.stem.removeprefix(f'{name}_')}.parquet"
+            vectors = _array(file)
+            if not metadata.is_file():
+                raise InvalidInput(f"{metadata} is missing: without it the rows of {file} have no names")
+            with _opened(metadata) as table:
+                _check_length(file, len(vectors), metadata, table.metadata.num_rows)
+                first = 0
+                for batch in table.iter_batches(AT_ONCE):
+                    rows = batch.to_pylist()
+                    yield Block(kind, vectors[first : first + len(rows)], _facts(rows), str(file), first)
+                    first += len(rows)
+    if not found:
+        raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy")
+
+
+def _named(file: Path, names: Path | None) -> Iterator[Block]:
+    if names is None:
+        raise InvalidInput(f"{file} has vectors without names: add --names FILE, with a name a line")
+    try:
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{names} cannot be read as UTF-8 text: {error}") from error
+    vectors = _array(file)
+    _check_length(file, len(vectors), names, len(lines))
+    for first in range(0, len(lines), AT_ONCE):
+        part = lines[first : first + AT_ONCE]
+        yield Block("image", vectors[first : first + AT_ONCE], [{"path": name} for name in part], str(file), first)
+
+
+def _table(path: Path, column: str | None) -> Iterator[Block]:
+    with _opened(path) as file:
+        names = file.schema_arrow.names
+        usual = {name: kind for kind, several in COLUMNS.items() for name in several if name in names}
+        wanted = usual if column is None else {column: usual.get(column, "image")}
+        if not wanted or not wanted.keys() <= set(names):
+            raise InvalidInput(f"{path} has no column of vectors that is known: say which of {', '.join(names)}")
+        beside = [name for name in names if name not in {*wanted, *usual}]
+        first = 0
+        for batch in file.iter_batches(AT_ONCE):
+            facts = _facts(batch.select(beside).to_pylist())
+            for name, kind in wanted.items():
+                there = np.flatnonzero(batch.column(name).is_valid().to_numpy(zero_copy_only=False))
+                vectors = _matrix(batch.column(name).drop_null(), path, name)
+                yield Block(kind, vectors, [facts[place] for place in there], str(path), first)
+            first += batch.num_rows
+
+
+def _matrix(column: Any, path: Path, name: str) -> NDArray[Any]:  # noqa: ANN401  (an array of Arrow)
+    """A column of lists of numbers, all of one length, as (n, length)."""
+    try:
+        rows: NDArray[Any] = np.stack([row.values.to_numpy(zero_copy_only=False) for row in column]) if len(column) else np.empty((0, 0))
+    except (AttributeError, ValueError) as error:
+        raise InvalidInput(f"{path}: the column {name} is none of vectors of one length") from error
+    return rows
+
+
+def _facts(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Fact]]:
+    return [facts_of({name: value for name, value in row.items() if not isinstance(value, bytes)}) for row in rows]
+
+
+def _array(file: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{file} cannot be read as a numpy array: {error}") from error
+    if array.ndim != 2:
+        raise InvalidInput(f"{file} has the shape {array.shape}; vectors are (n, dim)")
+    return array
+
+
+def _check_length(file: Path, vectors: int, other: Path, rows: int) -> None:
+    if vectors != rows:
+        raise InvalidInput(f"{file} has {vectors} vectors and {other} has {rows} rows: they do not belong together")
+
+
+def _number(file: Path) -> tuple[int, str]:
+    digits = re.findall(r"\d+", file.stem)
+    return (int(digits[-1]) if digits else 0, file.name)
+
+
+def _opened(path: Path) -> _File:
+    arrow = require("pyarrow", extra="bulk")
+    try:
+        return require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
+    except (OSError, arrow.ArrowInvalid) as error:
+        raise InvalidInput(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
