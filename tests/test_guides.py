@@ -92,6 +92,10 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "classify": ["classify", "more", "--labels", "cat,dog"],
         "embed, bulk": ["embed", "more", "-o", "embedded"],
         "embed, items": ["embed", "a cat"],
+        "index export": ["index", "export", *index, "-o", "exported.npy"],
+        "index import": [
+            *("index", "import", "exported.npy", "--names", "exported.txt", "--index", "j.tuwen", "--model", "demo")
+        ],
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 @pytest.fixture
 def terminal(tmp_path: Path, home: Path):
-    """As any terminal; but Ray asks this machine's own name where it is, and binds to any address to find a port."""
+    """As any terminal; but Ray looks up this machine's own name, and binds to any address to find a port."""
     terminal = Terminal(tmp_path, home)
     yield terminal
     assert terminal.reached() <= {socket.gethostname(), "0.0.0.0"}

@@ -10,10 +10,9 @@ import click
 from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.ending import REJECTED
-from tuwen.cli.options import Address, Computing
+from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
-from tuwen.errors import InvalidInput
 
 
 @click.command(
@@ -38,7 +37,7 @@ def import_(
     *,
     computing: Computing,
     vectors: Path,
-    folder: "Path | Address | None",
+    folder: Path | None,
     names: Path | None,
     vector_column: str | None,
     key_column: str | None,
@@ -73,7 +72,8 @@ def import_(
     list_rejected(done.rejected)
     if as_json:
         rejected = [asdict(item) for item in done.rejected]
-        emit({"index": str(target), "rows": rows, "imported": done.rows, "rejected": rejected, "seconds": monotonic() - start})
+        counts = {"index": str(target), "rows": rows, "imported": done.rows, "rejected": rejected}
+        emit({**counts, "seconds": round(monotonic() - start, 3)})
     else:
         click.echo(f"{target}: {count(rows, 'row')}; {done.rows:,} imported, {len(done.rejected):,} rejected")
     return REJECTED if done.rejected else 0
@@ -100,7 +100,7 @@ def import_(
 @options.as_json
 def export(
     *,
-    folder: "Path | Address | None",
+    folder: Path | None,
     output: Path,
     layout: str | None,
     where: str | None,
@@ -112,7 +112,6 @@ def export(
 
     clip-retrieval: a folder. parquet: one file with all fields. npy: one array, with the paths beside it as .txt.
     """
-    from tuwen.cli.opening import opened_alone
     from tuwen.index.index import Index
     from tuwen.tasks.exchange import export_vectors
 
@@ -120,14 +119,14 @@ def export(
     endings = {".parquet": "parquet", ".npy": "npy"}
     chosen = layout or endings.get(output.suffix, "clip-retrieval")
     start, done = monotonic(), 0
-    with Progress(progress) as bar, opened_alone(target) as index:
-        if not isinstance(index, Index):
-            raise InvalidInput(f"{target} is no index on this machine: export where it is")
+    timeout = options.read_settings().lock_timeout
+    with Progress(progress) as bar, Index.open(target, encoder=None, lock_timeout=timeout) as index:
         bar.begin(index.info().rows)
         with closing(export_vectors(index, output, chosen, where=where, dtype=dtype)) as steps:
             for done in steps:
                 bar.show(done, done)
     if as_json:
-        emit({"index": str(target), "out": str(output), "layout": chosen, "rows": done, "seconds": monotonic() - start})
+        seconds = round(monotonic() - start, 3)
+        emit({"index": str(target), "out": str(output), "layout": chosen, "rows": done, "seconds": seconds})
     else:
         click.echo(f"{output}: {count(done, 'row')}")

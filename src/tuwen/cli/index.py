@@ -10,6 +10,7 @@ from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.duplicates import duplicates
 from tuwen.cli.ending import REJECTED, say
+from tuwen.cli.exchange import export, import_
 from tuwen.cli.filling import Shown, fill, fill_texts, show_report, upload
 from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import emit, printable, table
@@ -194,3 +195,7 @@ def list_(place: Path | Address, where: str | None, as_json: bool) -> None:
             return
         for row in store.list(where=where):
             click.echo(printable(str(row.payload["path"])))
+
+
+index.add_command(import_)
+index.add_command(export)

@@ -193,15 +193,17 @@ def _connected(address: str, threads: int) -> ModuleType:
     except (ConnectionError, RuntimeError, ImportError, ValueError) as error:
         said = str(error).splitlines()[0]
         raise TuwenError(
-            f"there is no Ray cluster at {address} ({said}): begin one with ray start --head, or use --address local"
+            f"there is no Ray cluster at {address} ({said}): ray start --head begins one, or say --address local"
         ) from error
     return ray
 
 
 @contextmanager
 def _nothing_leaves() -> Iterator[None]:
-    """The processes that are started meanwhile find no way out: they ask the clouds' metadata services where they
-    are, even with usage statistics off. Their requests go to a port of this machine where nobody listens.
+    """The processes that are started meanwhile find no way out.
+
+    Ray asks the clouds' metadata services where it is, even with usage statistics off. These requests go to a port
+    of this machine where nobody listens.
     """
     wanted = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1"}
     before = {name: os.environ.get(name) for name in wanted}

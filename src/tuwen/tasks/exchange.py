@@ -70,7 +70,9 @@ def import_vectors(
     """
     said = files.fingerprint()
     if said is not None and said != encoder.fingerprint:
-        raise WrongModel(f"{files.path} holds vectors of the model {said}, not of {encoder.name} ({encoder.fingerprint})")
+        raise WrongModel(
+            f"{files.path} holds vectors of the model {said}, not of {encoder.name} ({encoder.fingerprint})"
+        )
     for block in files.blocks():
         _check(block, encoder, normalise=normalise)
     done = Imported(0)
@@ -87,21 +89,22 @@ def import_vectors(
 def _check(block: Block, encoder: "Encoder", *, normalise: bool) -> None:
     if len(block.vectors) and block.vectors.shape[1] != encoder.dim:
         raise InvalidVectors(
-            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {encoder.name} have {encoder.dim}"
+            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {encoder.name} have "
+            f"{encoder.dim}"
         )
     lengths = np.linalg.norm(np.asarray(block.vectors, dtype=np.float64).reshape(len(block.vectors), -1), axis=1)
     off = np.flatnonzero(np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > TOLERANCE))
     if len(off) and not normalise:
         raise InvalidVectors(
-            f"{block.place}: the vector of row {block.first + off[0]} has the length {lengths[off[0]]:.4g}, not 1: if "
-            "only directions count, --normalise brings all to length 1"
+            f"{block.place}: the vector of row {block.first + off[0]} has the length {lengths[off[0]]:.4g}, not 1: "
+            "if only directions count, --normalise brings all to length 1"
         )
 
 
 def _rows(
     block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]
 ) -> tuple[list[Row], list[Rejected]]:
-    """Rows of a block; those without a direction or a name are rejected, and other vectors under a name that is taken."""
+    """Rows of a block; those without a direction or a name, or whose name has another vector, are rejected."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
     for place, (raw, facts) in enumerate(zip(block.vectors, block.facts, strict=True), start=block.first):
@@ -114,7 +117,8 @@ def _rows(
             rejected.append(Rejected(f"{block.place}:{place}", reason))
             continue
         seen[key] = digest
-        rows.append(Row(key, (exact / length).astype(np.float32), payload))
+        unit = exact if abs(length - 1.0) <= TOLERANCE else exact / length  # the index does the rest
+        rows.append(Row(key, unit.astype(np.float32), payload))
     return rows, rejected
 
 
@@ -129,7 +133,9 @@ def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
 def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | None) -> tuple[str, Payload]:
     """A row's key, and what is stored of it."""
     stored = storable(facts)
-    named = next((stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), "")
+    named = next(
+        (stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), ""
+    )
     key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
     if kind == "text" and stored.get("type", "image") == "image":
         text = str(facts.get("text") or facts.get("caption") or "")
@@ -144,7 +150,7 @@ def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None,
 
     Args:
         index: opened; without a model will do.
-        out: a folder for `clip-retrieval`; else a file, whose names stand beside it where it is `.npy`.
+        out: a folder for `clip-retrieval`; else a file, with the names beside it where it is `.npy`.
         layout: one of `LAYOUTS`.
         where: which rows.
         dtype: `float32`, or `float16`, which is not exact.
@@ -153,7 +159,7 @@ def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None,
         How many rows are written so far.
 
     Raises:
-        InvalidInput: `out` is there already; or pictures and texts would be mixed where the layout keeps them apart.
+        InvalidInput: `out` is there already; or there are pictures and texts, and the layout keeps them apart.
     """
     if out.exists():
         raise InvalidInput(f"{out} is there already: name another")
@@ -205,8 +211,8 @@ class _Writer:
         kinds = {str(row.payload.get("type", "image")) for row in self._index.list(where=self._where)}
         if len(kinds) > 1:
             raise InvalidInput(
-                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of them "
-                """with --where 'type == "image"', or choose --format parquet"""
+                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of the "
+                """two with --where 'type == "image"', or choose --format parquet"""
             )
         name = "text_emb" if kinds == {"text"} else "img_emb"
         (self._out / name).mkdir(parents=True)
@@ -216,7 +222,9 @@ class _Writer:
         for number, rows in enumerate(grouped(self._index.list(where=self._where), A_FILE)):
             suffix = str(number).zfill(len(str(max(1, files))))
             np.save(self._out / name / f"{name}_{suffix}.npy", self._vectors(rows))
-            pq.write_table(self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet")
+            pq.write_table(
+                self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet"
+            )
             done += len(rows)
             yield done
 

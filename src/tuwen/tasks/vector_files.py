@@ -1,4 +1,4 @@
-"""Vectors of other tools, read: clip-retrieval's folders, a `.npy` file with names, Parquet with a column of vectors.
+"""Vectors of other tools, read: clip-retrieval's folders, `.npy` with names, Parquet with a column of vectors.
 
 Knows layouts. Does not know whose vectors they are, except where the files say so.
 """
@@ -20,7 +20,10 @@ from tuwen.tasks.job import JOB, STATE
 
 AT_ONCE = 2_000
 """rows that are read at a time"""
-COLUMNS = {"image": ("image_vector", "vector", "vectors", "embedding", "embeddings", "emb"), "text": ("text_vector",)}
+COLUMNS = {
+    "image": ("image_vector", "vector", "vectors", "embedding", "embeddings", "emb"),
+    "text": ("text_vector",),
+}
 """usual names of columns of vectors, and of what they are"""
 KEYS = ("path", "image_path", "key", "id", "url")
 """usual names of the column that names a row"""
@@ -139,8 +142,10 @@ def _table(path: Path, column: str | None) -> Iterator[Block]:
 
 def _matrix(column: Any, path: Path, name: str) -> NDArray[Any]:  # noqa: ANN401  (an array of Arrow)
     """A column of lists of numbers, all of one length, as (n, length)."""
+    if not len(column):
+        return np.empty((0, 0))
     try:
-        rows: NDArray[Any] = np.stack([row.values.to_numpy(zero_copy_only=False) for row in column]) if len(column) else np.empty((0, 0))
+        rows: NDArray[Any] = np.stack([row.values.to_numpy(zero_copy_only=False) for row in column])
     except (AttributeError, ValueError) as error:
         raise InvalidInput(f"{path}: the column {name} is none of vectors of one length") from error
     return rows

@@ -1,0 +1,182 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
+from tuwen.index.index import Index
+from tuwen.tasks.exchange import export_vectors, import_vectors
+from tuwen.tasks.texts import Text, row_of
+from tuwen.tasks.vector_files import VectorFiles
+from tuwen.types import Row
+
+
+def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(rows, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, encoder):
+    """Makes empty indexes and opens them."""
+    made: list[Index] = []
+
+    def make(name: str) -> Index:
+        made.append(Index.create(tmp_path / name, encoder=encoder, root=tmp_path))
+        return made[-1]
+
+    yield make
+    for index in made:
+        index.close()
+
+
+@pytest.fixture
+def filled(opened, encoder) -> Index:
+    """Pictures with facts of every kind, and a text."""
+    index = opened("filled.tuwen")
+    vectors = unit(2103, encoder.dim)
+    rows = [
+        Row(f"d/{i}.jpg", vector, {"width": i, "modified": i / 3, "url": f"红{i}", **({"odd": i} if i % 2 else {})})
+        for i, vector in enumerate(vectors[:-1])
+    ]
+    index.upsert([*rows, Row("t#0", vectors[-1], row_of(Text("t#0", "a red photo", 7.5)))])
+    return index
+
+
+def rows(index: Index) -> dict[str, tuple[dict[str, object], bytes]]:
+    """Key -> payload and vector, of everything."""
+    stored = list(index.list())
+    vectors = index.vectors([row.id for row in stored])
+    return {str(row.payload["path"]): (dict(row.payload), vectors[row.id].tobytes()) for row in stored}
+
+
+def run_import(files: VectorFiles, encoder, index: Index, **options: object):
+    return list(import_vectors(files, encoder, index, **{"normalise": False, "key_column": None, **options}))[-1]
+
+
+def export(index: Index, out: Path, layout: str, where: str | None = None, dtype: str = "float32") -> Path:
+    list(export_vectors(index, out, layout, where=where, dtype=dtype))
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".") and "part" in path.name] == []
+    return out
+
+
+def test_parquet_there_and_back_is_exact(filled, opened, encoder, tmp_path: Path) -> None:
+    file = export(filled, tmp_path / "all.parquet", "parquet")
+    done = run_import(VectorFiles(file), encoder, again := opened("again.tuwen"))
+    assert (done.rows, done.rejected) == (2103, ())
+    expected = {
+        key: ({"folder": "d", "name": key[2:], **payload} if key[0] == "d" else payload, vector)
+        for key, (payload, vector) in rows(filled).items()
+    }
+    assert rows(again) == expected
+    assert rows(again)["t#0"][0]["text"] == "a red photo"
+
+
+@dataclass(frozen=True)
+class Large:
+    """What an index asks of a model with vectors of a usual length."""
+
+    name: str = "large"
+    dim: int = 512
+    fingerprint: str = "0123456789abcdef"
+    precision: str = "fp32"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_clip_retrieval_there_and_back_is_exact(tmp_path: Path, dtype: str) -> None:
+    vectors = unit(300, 512, seed=4).astype(dtype).astype(np.float32)
+    with Index.create(tmp_path / "first", encoder=Large(), root=tmp_path) as first:
+        first.upsert([Row(f"{i:03}.jpg", vector, {"width": i}) for i, vector in enumerate(vectors)])
+        folder = export(first, tmp_path / "a", "clip-retrieval", dtype=dtype)
+        names = [str(row.payload["path"]) for row in first.list()]
+    with Index.create(tmp_path / "second", encoder=Large(), root=tmp_path) as second:
+        assert run_import(VectorFiles(folder), Large(), second).rows == 300
+        again = export(second, tmp_path / "b", "clip-retrieval", dtype=dtype)
+        assert [str(row.payload["path"]) for row in second.list()] == names
+    once, twice = ((place / "img_emb" / "img_emb_0.npy").read_bytes() for place in (folder, again))
+    assert once == twice
+    assert np.load(again / "img_emb" / "img_emb_0.npy").dtype == dtype
+
+
+def test_npy_with_names(filled, opened, encoder, tmp_path: Path) -> None:
+    file = export(filled, tmp_path / "v.npy", "npy")
+    names = tmp_path / "v.txt"
+    assert np.load(file).shape == (2103, encoder.dim)
+    run_import(VectorFiles(file, names), encoder, again := opened("again.tuwen"))
+    assert {key: vector for key, (_, vector) in rows(again).items()} == {
+        key: vector for key, (_, vector) in rows(filled).items()
+    }
+    names.write_text("one\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"has 2103 vectors and .* has 1 rows"):
+        run_import(VectorFiles(file, names), encoder, again)
+    with pytest.raises(InvalidInput, match="add --names"):
+        run_import(VectorFiles(file), encoder, again)
+
+
+def test_pairs_of_clip_retrieval_become_pictures_and_texts(opened, encoder, tmp_path: Path) -> None:
+    for name in ("img_emb", "text_emb", "metadata"):
+        (tmp_path / name).mkdir()
+    images, texts = unit(2, encoder.dim, 1)[[0, 0, 1]], unit(3, encoder.dim, 2)
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", images.astype(np.float16))
+    np.save(tmp_path / "text_emb" / "text_emb_0.npy", texts.astype(np.float16))
+    table = {"image_path": [str(tmp_path / "a.jpg")] * 2 + ["/else/b.jpg"], "caption": ["one", "two", "three"]}
+    pq.write_table(pa.table(table), tmp_path / "metadata" / "metadata_0.parquet")
+    done = run_import(VectorFiles(tmp_path), encoder, index := opened("i.tuwen"))
+    assert done.rejected == ()
+    stored = rows(index)
+    kinds = [str(payload["type"]) for payload, _ in stored.values()]
+    assert (kinds.count("image"), kinds.count("text")) == (2, 3)
+    assert {"a.jpg", "/else/b.jpg"} <= stored.keys()
+    assert {payload["text"] for payload, _ in stored.values() if "text" in payload} == {"one", "two", "three"}
+
+
+def test_what_does_not_fit_is_refused(opened, encoder, tmp_path: Path) -> None:
+    index, file, names = opened("i.tuwen"), tmp_path / "v.npy", tmp_path / "v.txt"
+    names.write_text("a\nb\nc\n", encoding="utf-8")
+    vectors = unit(3, encoder.dim)
+    np.save(file, vectors * [[1], [3], [1]])
+    with pytest.raises(InvalidVectors, match=r"row 1 has the length 3, not 1.*--normalise"):
+        run_import(VectorFiles(file, names), encoder, index)
+    assert rows(index) == {}
+    assert run_import(VectorFiles(file, names), encoder, index, normalise=True).rows == 3
+    np.testing.assert_allclose(np.frombuffer(rows(index)["b"][1], np.float32), vectors[1], atol=1e-6)
+    np.save(file, np.ones((3, 5), np.float32))
+    with pytest.raises(InvalidVectors, match=f"vectors of 5 numbers; those of colours have {encoder.dim}"):
+        run_import(VectorFiles(file, names), encoder, index)
+    vectors[0], vectors[1] = 0, np.nan
+    np.save(file, vectors)
+    names.write_text("x\ny\nz\n", encoding="utf-8")
+    done = run_import(VectorFiles(file, names), encoder, index)
+    assert (done.rows, [item.path for item in done.rejected]) == (1, [f"{file}:0", f"{file}:1"])
+
+
+def test_another_models_vectors_are_refused(filled, opened, encoder, tmp_path: Path) -> None:
+    file = export(filled, tmp_path / "all.parquet", "parquet")
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({"tuwen.fingerprint": "other"}), file)
+    with pytest.raises(WrongModel, match="of the model other, not of colours"):
+        run_import(VectorFiles(file), encoder, opened("i.tuwen"))
+
+
+def test_slips_are_told(filled, opened, encoder, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="rows of pictures and of texts"):
+        export(filled, tmp_path / "out", "clip-retrieval")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InvalidInput, match="is there already"):
+        export(filled, tmp_path, "parquet")
+    empty = opened("i.tuwen")
+    with pytest.raises(InvalidInput, match="has neither img_emb"):
+        run_import(VectorFiles(tmp_path), encoder, empty)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match="has no column of vectors"):
+        run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
+    pq.write_table(pa.table({"vector": [[1.0, 0.0], [1.0]]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match="none of vectors of one length"):
+        run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
+    vectors = [unit(1, encoder.dim, seed)[0].tolist() for seed in (1, 2, 1)]
+    pq.write_table(pa.table({"emb": vectors, "id": ["a", "a", "a"]}), tmp_path / "a.parquet")
+    done = run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
+    assert [item.reason for item in done.rejected] == ["has the name 'a' of an earlier row, but another vector"]
