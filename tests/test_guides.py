@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -81,6 +82,8 @@ def written_shapes() -> dict[str, object]:
 def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(photos / "more", tmp_path / "more")
     (tmp_path / "more" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    np.save(tmp_path / "zero.npy", np.zeros((1, 128), np.float32))
+    (tmp_path / "zero.txt").write_text("nothing\n", encoding="utf-8")
     index = ["--index", "i.tuwen"]
     commands = {
         "index build, add, sync, remove": ["index", "build", "more", *index],
@@ -94,7 +97,7 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "embed, items": ["embed", "a cat"],
         "index export": ["index", "export", *index, "-o", "exported.npy"],
         "index import": [
-            *("index", "import", "exported.npy", "--names", "exported.txt", "--index", "j.tuwen", "--model", "demo")
+            *("index", "import", "zero.npy", "--names", "zero.txt", "--index", "j.tuwen", "--model", "demo")
         ],
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],

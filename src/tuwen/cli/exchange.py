@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from tuwen.cli.ending import REJECTED
 from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from tuwen.tasks.exchange import Imported
 
 
 @click.command(
@@ -69,11 +73,15 @@ def import_(
         for done in steps:
             bar.show(done.rows, done.rows)
         rows = index.info().rows
+    return _show(done, target, rows, monotonic() - start, as_json=as_json)
+
+
+def _show(done: "Imported", target: Path, rows: int, seconds: float, *, as_json: bool) -> int:
     list_rejected(done.rejected)
     if as_json:
         rejected = [asdict(item) for item in done.rejected]
         counts = {"index": str(target), "rows": rows, "imported": done.rows, "rejected": rejected}
-        emit({**counts, "seconds": round(monotonic() - start, 3)})
+        emit({**counts, "seconds": round(seconds, 3)})
     else:
         click.echo(f"{target}: {count(rows, 'row')}; {done.rows:,} imported, {len(done.rejected):,} rejected")
     return REJECTED if done.rejected else 0

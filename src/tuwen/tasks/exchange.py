@@ -211,8 +211,8 @@ class _Writer:
         kinds = {str(row.payload.get("type", "image")) for row in self._index.list(where=self._where)}
         if len(kinds) > 1:
             raise InvalidInput(
-                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of the "
-                """two with --where 'type == "image"', or choose --format parquet"""
+                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of "
+                """them with --where 'type == "image"', or choose --format parquet"""
             )
         name = "text_emb" if kinds == {"text"} else "img_emb"
         (self._out / name).mkdir(parents=True)
