@@ -160,3 +160,12 @@ def test_both_languages_say_the_same(english: Path, chinese: Path) -> None:
 
 def test_no_guide_is_in_one_language_only() -> None:
     assert {page.name for page in (DOCS / "en").glob("*.md")} == {page.name for page in (DOCS / "zh").glob("*.md")}
+
+
+def test_every_attack_that_is_listed_has_its_test() -> None:
+    text = (DOCS / "en" / "serve.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "server").glob("test_*.py"))
+    assert named <= set(re.findall(r"def (test_\w+)", code))
+    attacks = (ROOT / "tests" / "server" / "test_attacks.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"def (test_\w+)", attacks)) <= named

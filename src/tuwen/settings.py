@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     quantize_above: int = Field(default=50_000, ge=0)
     """an index of more rows searches int8 vectors and rescores with the exact ones"""
 
+    key: str | None = None
+    """the key of a service that `tuwen serve` begins, where `--key` says nothing: who has it may read and write"""
+    read_key: str | None = None
+    """likewise, for reading alone"""
+
     @classmethod
     def settings_customise_sources(
         cls,

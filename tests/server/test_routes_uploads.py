@@ -1,7 +1,10 @@
 import io
+import time
+from tempfile import SpooledTemporaryFile
 
 import pytest
 from PIL import Image
+from starlette import formparsers
 
 from .serving import Served
 
@@ -67,3 +70,23 @@ def test_a_picture_of_the_owner_loses_its_row_and_keeps_its_file(served: Served)
 @pytest.mark.parametrize("files", [[], [("file", ("a.png", b"x"))]])
 def test_a_form_without_pictures(served: Served, files: list[object]) -> None:
     assert served.client.post("/v1/images", files=files).status_code == 422
+
+
+@pytest.mark.parametrize("field", ["files", "wrong"])
+def test_what_was_put_aside_while_it_arrived_is_closed(
+    served: Served, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[SpooledTemporaryFile[bytes]] = []
+
+    def remembered(**options: object) -> "SpooledTemporaryFile[bytes]":
+        put.append(SpooledTemporaryFile(**options))  # noqa: SIM115
+        return put[-1]
+
+    monkeypatch.setattr(formparsers, "SpooledTemporaryFile", remembered)
+    for _ in range(5):
+        served.client.post("/v1/images", files=[(field, ("a.png", b"x" * 2_000_000))])
+    end = time.monotonic() + 5
+    while not all(file.closed for file in put):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert len(put) == 5

@@ -1,5 +1,7 @@
 """`tuwen serve`: an index as an HTTP service with a page."""
 
+import signal
+import sys
 import threading
 import webbrowser
 from pathlib import Path
@@ -68,43 +70,57 @@ def serve(
     folder: Path | None,
     opens: bool,
     as_json: bool,
-    batch_wait: float,
-    max_picture: int,
-    max_upload: int,
-    **given: Any,  # noqa: ANN401  (the fields of ServerConfig, by their names)
+    **given: Any,  # noqa: ANN401  (what `_config` makes a ServerConfig of)
 ) -> None:
     """Serve an index over HTTP, with a page to search it, until Ctrl-C.
 
-    Only this machine can reach it, unless --host says otherwise; then a key must be set.
+    Only this machine can reach it, unless --host says otherwise; then a key must be set: --key, or the setting
+    TUWEN_KEY, which other users of this machine do not see.
     """
     from tuwen.cli.opening import opened
 
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")
     from tuwen.server.app import make_app
-    from tuwen.server.config import ServerConfig, checked
     from tuwen.server.logs import write_logs
     from tuwen.server.serving import address, listen, server_of
 
-    settings = computing.settings
-    config = checked(
-        ServerConfig(
-            cache=settings.cache / "thumbnails",
-            threads=computing.cores,
-            max_pixels=settings.max_pixels,
-            batch_wait=batch_wait / 1000,
-            max_picture=max_picture * 2**20,
-            max_upload=max_upload * 2**20,
-            **given,
-        )
-    )
+    config = _config(computing, **given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # raised when the service has ended; the index is closed
     with listen(config) as listening, opened(options.index_folder(folder), computing) as (encoder, index):
-        server = server_of(make_app(config, encoder, index))
+        if config.allow_upload:
+            index.optimize()
         write_logs(config.log)
         _tell(config, address(listening), as_json=as_json)
         if opens:
             threading.Timer(1.0, webbrowser.open, [address(listening)]).start()
-        server.run(sockets=[listening])
+        server_of(make_app(config, encoder, index)).run(sockets=[listening])
+
+
+def _config(
+    computing: Computing,
+    *,
+    batch_wait: float,
+    max_picture: int,
+    max_upload: int,
+    **given: Any,  # noqa: ANN401
+) -> "ServerConfig":
+    """What the options and the settings say, in the service's units."""
+    from tuwen.server.config import ServerConfig, checked
+
+    settings = computing.settings
+    given["keys"] = given["keys"] or tuple(filter(None, [settings.key]))
+    given["read_keys"] = given["read_keys"] or tuple(filter(None, [settings.read_key]))
+    config = ServerConfig(
+        cache=settings.cache / "thumbnails",
+        threads=computing.cores,
+        max_pixels=settings.max_pixels,
+        batch_wait=batch_wait / 1000,
+        max_picture=max_picture * 2**20,
+        max_upload=max_upload * 2**20,
+        **given,
+    )
+    return checked(config)
 
 
 def _tell(config: "ServerConfig", url: str, *, as_json: bool) -> None:

@@ -95,6 +95,8 @@ class _Passage:
         """What has begun to be answered may take its time: a large file, a slow line."""
         if message["type"] == "http.response.start":
             self._clock.reschedule(None)
+        elif self._watch is not None and not message.get("more_body", False):
+            self._watch.cancel()  # once all is sent the client counts as gone, and there are files to close yet
         await self._send(message)
 
     def _arrived(self, *, whole: bool) -> None:
