@@ -60,10 +60,9 @@ class Settings(BaseSettings):
     """seconds to wait for another process that holds an index"""
     quantize_above: int = Field(default=50_000, ge=0)
     """an index of more rows searches int8 vectors and rescores with the exact ones"""
-
-    key: str | None = None
+    serve_key: str | None = None
     """the key of a service that `tuwen serve` begins, where `--key` says nothing: who has it may read and write"""
-    read_key: str | None = None
+    serve_read_key: str | None = None
     """likewise, for reading alone"""
 
     @classmethod

@@ -75,7 +75,7 @@ def serve(
     """Serve an index over HTTP, with a page to search it, until Ctrl-C.
 
     Only this machine can reach it, unless --host says otherwise; then a key must be set: --key, or the setting
-    TUWEN_KEY, which other users of this machine do not see.
+    TUWEN_SERVE_KEY, which other users of this machine do not see.
     """
     from tuwen.cli.opening import opened
 
@@ -109,8 +109,8 @@ def _config(
     from tuwen.server.config import ServerConfig, checked
 
     settings = computing.settings
-    given["keys"] = given["keys"] or tuple(filter(None, [settings.key]))
-    given["read_keys"] = given["read_keys"] or tuple(filter(None, [settings.read_key]))
+    given["keys"] = given["keys"] or tuple(filter(None, [settings.serve_key]))
+    given["read_keys"] = given["read_keys"] or tuple(filter(None, [settings.serve_read_key]))
     config = ServerConfig(
         cache=settings.cache / "thumbnails",
         threads=computing.cores,
