@@ -21,7 +21,7 @@ test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 	@$(BIN)/pytest
 
 test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
-	@$(BIN)/pytest -m "long and not hub" --timeout 3600
+	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600
 
 lint: $(VENV)/dev  ## format, lint, types, directions between rooms, generated documentation
 	@$(BIN)/ruff format --check --quiet .

@@ -1,13 +1,17 @@
 """The places that an index can be in, each made and opened as callers do: what the conformance suite runs over."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from uuid import uuid4
 
+import pytest
 from making import FakeModel
 
 from tuwen.index.index import Index
 from tuwen.index.kinds import design
+from tuwen.index.place import Cluster, Place, place_of
 
 DESIGNS: Mapping[str, Mapping[str, str]] = {
     "edge-hnsw": {"kind": "hnsw"},
@@ -15,6 +19,7 @@ DESIGNS: Mapping[str, Mapping[str, str]] = {
     "faiss-hnsw": {"kind": "hnsw", "store": "faiss", "metric": "l2"},
     "faiss-flat": {"kind": "flat", "store": "faiss"},
     "faiss-ivf": {"kind": "ivf"},
+    "cluster": {},
 }
 
 
@@ -23,11 +28,7 @@ class Home:
     """Where one test's index is, and what it is made as."""
 
     name: str
-    place: Path
-
-    @property
-    def on_disk(self) -> bool:
-        return isinstance(self.place, Path)
+    place: Place
 
     def create(self, model: FakeModel | None = None, **words) -> Index:
         return Index.create(self.place, encoder=model or FakeModel(), **DESIGNS[self.name], **words)
@@ -37,3 +38,42 @@ class Home:
 
     def kind(self) -> str:
         return design(**DESIGNS[self.name]).kind
+
+
+ON_DISK = [name for name in DESIGNS if name != "cluster"]
+LOCAL_MODE_SAYS = ("Payload indexes have no effect in the local", "Local mode performs exact")
+"""warnings of qdrant-client's local mode, which does without what a cluster is told to build"""
+SERVER = "TUWEN_TEST_QDRANT"
+"""the environment variable with the URL of a real cluster, such as qdrant://127.0.0.1:6333"""
+
+
+@contextmanager
+def local_cluster(monkeypatch: pytest.MonkeyPatch, name: str = "photos") -> Iterator[Cluster]:
+    """A place whose client is qdrant-client's local mode: one memory for all that connect, as a cluster has."""
+    from qdrant_client import QdrantClient
+
+    class Staying(QdrantClient):
+        def close(self, *_: object, **__: object) -> None:
+            """What is in memory would be lost."""
+
+    client = Staying(":memory:")
+    monkeypatch.setattr("tuwen.index.cluster_link.connect", lambda place: client)
+    yield Cluster("local", 6333, name)
+    QdrantClient.close(client)
+
+
+@contextmanager
+def real_cluster() -> Iterator[Cluster]:
+    """A collection of its own in the cluster that the environment names, removed afterwards."""
+    from tuwen.index.cluster_link import connect
+
+    if SERVER not in os.environ:
+        pytest.skip(f"set {SERVER} to the URL of a Qdrant cluster, e.g. qdrant://127.0.0.1:6333")
+    place = place_of(f"{os.environ[SERVER].rstrip('/')}/tuwen-{uuid4().hex}", os.environ.get(f"{SERVER}_KEY"))
+    assert isinstance(place, Cluster)
+    try:
+        yield place
+    finally:
+        client = connect(place)
+        client.delete_collection(place.name)
+        client.close()

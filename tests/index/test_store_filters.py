@@ -1,11 +1,13 @@
 """Every store finds exactly the rows that a condition means, for conditions nobody thought of."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from evaluating import holds, written
+from homes import LOCAL_MODE_SAYS, local_cluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import FakeModel, vectors
@@ -13,6 +15,7 @@ from making import FakeModel, vectors
 from tuwen.index.conditions import FIELDS, And, Compare, Condition, Not, OneOf, Or
 from tuwen.index.filters import parse
 from tuwen.index.index import Index
+from tuwen.index.place import Place
 from tuwen.types import Payload, Row
 
 WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "😀", "x" * 300)
@@ -38,11 +41,23 @@ def payloads() -> dict[str, Payload]:
 ROWS = payloads()
 
 
-@pytest.fixture(scope="module", params=["qdrant-edge", "faiss"])
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
+
+
+@pytest.fixture(scope="module", params=["qdrant-edge", "faiss", "qdrant"])
 def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[Index]:
+    if request.param != "qdrant":
+        yield from written_and_reopened(memory / f"filled-{request.param}.tuwen", request.param)
+        return
+    with pytest.MonkeyPatch.context() as patch, local_cluster(patch) as cluster:
+        yield from written_and_reopened(cluster, request.param)
+
+
+def written_and_reopened(folder: Place, store: str) -> Iterator[Index]:
     """Half of the rows as they were written, half as they are after reopening."""
-    folder = memory / f"filled-{request.param}.tuwen"
-    Index.create(folder, encoder=FakeModel(), store=request.param).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Index.create(folder, encoder=FakeModel(), store=store).close()
     made = [Row(key, vector, ROWS[key]) for key, vector in zip(ROWS, vectors(COUNT), strict=True)]
     with Index.open(folder, encoder=FakeModel()) as index:
         index.upsert(made[: COUNT // 2])
@@ -83,7 +98,7 @@ def examples(count: int) -> settings:
     return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@examples(100)
+@examples(50)
 @given(CONDITIONS)
 def test_a_filter_finds_the_rows_it_means(filled: Index, condition: Condition) -> None:
     check(filled, condition)

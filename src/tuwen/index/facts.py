@@ -30,16 +30,16 @@ class Info:
     """Facts about an index.
 
     Attributes:
-        index: its folder.
+        index: its folder, or a cluster's URL.
         rows: how many there are.
         dim: the length of a vector.
         metric: `cosine` or `l2`: how vectors are compared; scores are cosines in any case.
         kind: `hnsw`: through a graph, once there are rows enough; `flat`: compared one by one; `ivf`: in lists.
         searched: the kind that it is searched as for now: an `ivf` of too few rows is `flat`.
-        store: what keeps the rows: `qdrant-edge` or `faiss`.
+        store: what keeps the rows: `qdrant-edge`, `faiss`, or `qdrant`, which is a cluster.
         model: whose vectors these are.
         fingerprint: what identifies that model.
-        bytes: what the folder takes on the disk.
+        bytes: what the folder takes on the disk; None for a cluster, which does not tell.
         precisions: what the model computed in, of all rows that were ever written.
     """
 
@@ -52,7 +52,7 @@ class Info:
     store: str
     model: str
     fingerprint: str
-    bytes: int
+    bytes: int | None
     precisions: tuple[str, ...]
 
     @property

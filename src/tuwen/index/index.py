@@ -1,4 +1,4 @@
-"""An index: rows of vectors and facts, in a folder, of one model.
+"""An index: rows of vectors and facts, of one model, in a folder or in a cluster.
 
 Knows what may enter and what can be asked. Does not know what computes vectors, nor how rows are kept.
 """
@@ -12,38 +12,37 @@ from tuwen.errors import InvalidInput
 from tuwen.index.calibration import Calibration, read_calibration
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
-from tuwen.index.folder import check_room, disk_usage
-from tuwen.index.kinds import design
 from tuwen.index.lookup import Lookup
-from tuwen.index.manifest import root_from_text
-from tuwen.index.opening import Opened, make, open_parts, with_precision
+from tuwen.index.opening import Opened, design_at, make, open_parts, with_precision
+from tuwen.index.place import Place, place_of
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
 from tuwen.index.store import Vector
 from tuwen.types import Hit, Payload, Row
 
 
 class Index(Lookup, AbstractContextManager["Index"]):
-    """Rows of one model, open in this process alone. A context manager; or call `close`.
+    """Rows of one model. A context manager; or call `close`.
 
     Safe in several threads: calls take turns, and wait while `optimize` builds. What `upsert`, `remove` and
-    `update_payloads` have returned from outlives a kill and a power cut. `folder`: where it is; `root`: the
-    collection's folder, that keys are relative to.
+    `update_payloads` have returned from outlives a kill and a power cut. `place`: where it is; `folder`: the same,
+    None in a cluster; `root`: the collection's folder, that keys are relative to.
     """
 
-    def __init__(self, folder: Path, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
+    def __init__(self, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
         """Not for callers: see `create` and `open`."""
-        self.folder = folder
-        self.root = root_from_text(parts.manifest.root, folder)
+        self.place = parts.home.place
+        self.folder = self.place if isinstance(self.place, Path) else None
+        self.root = parts.home.root(parts.manifest)
+        self._home = parts.home
         self._manifest = parts.manifest
         super().__init__(parts.store)
-        self._lock = parts.lock
         self._encoder = encoder
         self._quantize_above = quantize_above
 
     @classmethod
     def create(  # noqa: PLR0913  (what an index is, is said once, here)
         cls,
-        place: Path | str,
+        place: Place | str,
         *,
         encoder: Model,
         root: Path | str | None = None,
@@ -55,29 +54,31 @@ class Index(Lookup, AbstractContextManager["Index"]):
         """Make an empty index and open it. Killed before it returns, it leaves a whole index or none.
 
         Args:
-            place: a folder; nothing may be there yet, or an empty folder.
+            place: a folder; nothing may be there yet, or an empty folder. Or a cluster's URL, see `place.py`.
             encoder: the model whose vectors it will hold.
             root: the collection's folder, that keys are relative to; where None, the folder that the index is in.
             kind: how rows are found: `hnsw` through a graph, `flat` by comparing with all, `ivf` in lists.
             metric: `cosine` (the same as `ip`) or `l2`; a hit's score is the cosine in any case.
-            store: what keeps the rows: `qdrant-edge`, `faiss`, or `auto`: FAISS for `ivf`, else Qdrant Edge.
+            store: what keeps the rows of a folder: `qdrant-edge`, `faiss`, or `auto`: FAISS for `ivf`, else Edge.
             quantize_above: see `open`.
 
         Raises:
             InvalidInput: there is an index already, or something else; or the store has no such kind or metric.
-            MissingExtra: FAISS is not installed.
+            MissingExtra: FAISS, or the client of a cluster, is not installed.
         """
-        make(Path(place), encoder, None if root is None else Path(root), design(kind, metric, store))
+        where = place_of(place)
+        chosen = design_at(where, {"kind": kind, "metric": metric, "store": store})
+        make(where, encoder, None if root is None else Path(root), chosen)
         return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
     @classmethod
     def open(
-        cls, place: Path | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
+        cls, place: Place | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
     ) -> Self:
-        """Open an index; nobody else can until it is closed.
+        """Open an index; nobody else can open a folder until it is closed.
 
         Args:
-            place: its folder.
+            place: its folder, or a cluster's URL such as `qdrant://host:6333/photos`.
             encoder: the model to search and write with. With None, rows can be searched and removed, not written.
             lock_timeout: seconds to wait for another process that has it open.
             quantize_above: with more rows, `optimize` keeps vectors as int8 too, for good; scores stay exact.
@@ -88,7 +89,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
             WrongModel: its vectors are another model's. The message has both names.
             IndexLocked: it is open already, here or elsewhere. The message names the holder.
         """
-        return cls(Path(place), open_parts(Path(place), encoder, lock_timeout), encoder, quantize_above)
+        return cls(open_parts(place_of(place), encoder, lock_timeout), encoder, quantize_above)
 
     def search(
         self,
@@ -124,11 +125,11 @@ class Index(Lookup, AbstractContextManager["Index"]):
             InvalidInput: a key or payload cannot be stored, or the index was opened without a model.
         """
         if self._encoder is None:
-            raise InvalidInput(f"{self.folder} was opened without its model: rows can be removed, not written")
+            raise InvalidInput(f"{self.place} was opened without its model: rows can be removed, not written")
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
-            check_room(self.folder)
-            self._manifest = with_precision(self._manifest, self.folder, self._encoder.precision)
+            self._home.check_room()
+            self._manifest = with_precision(self._manifest, self._home, self._encoder.precision)
             self._store.upsert(checked)
 
     def remove(self, keys: Sequence[str]) -> int:
@@ -137,11 +138,11 @@ class Index(Lookup, AbstractContextManager["Index"]):
 
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
         """Key -> another payload; vectors stay. InvalidInput, and no change, where one is wrong or has no row."""
-        check_room(self.folder)
+        self._home.check_room()
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
-            raise InvalidInput(f"{self.folder} has no row {min(missing)!r}: it cannot be given a payload")
+            raise InvalidInput(f"{self.place} has no row {min(missing)!r}: it cannot be given a payload")
         self._store.set_payloads(checked)
 
     def optimize(self) -> None:
@@ -155,8 +156,8 @@ class Index(Lookup, AbstractContextManager["Index"]):
         """Facts about the index."""
         known = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
         store, facts = self._store, self._manifest.model_dump(include=known)
-        size = disk_usage(self.folder)
-        return Info(index=str(self.folder), rows=store.rows, bytes=size, searched=store.searched, **facts)
+        size = self._home.bytes()
+        return Info(index=str(self.place), rows=store.rows, bytes=size, searched=store.searched, **facts)
 
     def calibration(self) -> Calibration | None:
         """The thresholds that `tuwen calibrate` has measured with this model; None if it has not."""
@@ -165,7 +166,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
     def close(self) -> None:
         """Let go of the index. May be called twice."""
         self._store.close()
-        self._lock.release()
+        self._home.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -10,7 +10,7 @@ from tuwen.errors import InvalidInput
 
 Kind: TypeAlias = Literal["hnsw", "flat", "ivf"]
 Metric: TypeAlias = Literal["cosine", "l2"]
-StoreName: TypeAlias = Literal["qdrant-edge", "faiss"]
+StoreName: TypeAlias = Literal["qdrant-edge", "faiss", "qdrant"]
 
 KINDS = {name: name for name in get_args(Kind)} | {"hnsw32": "hnsw"}
 """by any name, in lower case"""
@@ -35,7 +35,7 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
     Args:
         kind: `hnsw` (of old `HNSW32`), `flat` or `ivf`.
         metric: `cosine`, or `ip`, which on vectors of length 1 is the same; or `l2`.
-        store: `qdrant-edge`, `faiss`, or `auto`: FAISS for `ivf`, else Qdrant Edge.
+        store: `qdrant-edge`, `faiss`, `qdrant` (a cluster), or `auto`: FAISS for `ivf`, else Qdrant Edge.
 
     Raises:
         InvalidInput: there is none of that name, or the store has no such kind.
@@ -45,7 +45,9 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
     if keeper == "auto":
         keeper = "faiss" if chosen == "ivf" else "qdrant-edge"
     if chosen == "ivf" and keeper != "faiss":
-        raise InvalidInput(f"the store {store} has no kind ivf: take the store faiss, or the kind hnsw")
+        raise InvalidInput(
+            f"the store {keeper} has no kind ivf: take the store faiss in a folder, or the kind hnsw"
+        )
     return Design(chosen, _named("metric", metric, METRICS), keeper)  # type: ignore[arg-type]
 
 

@@ -108,10 +108,10 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def root_to_text(root: Path, folder: Path) -> str:
-    """A collection's root as `index.json` has it, see `Manifest.root`."""
-    base, home = _absolute(root), _absolute(folder)
-    near = base.is_relative_to(home.parent) or home.is_relative_to(base)
+def root_to_text(root: Path, folder: Path | None) -> str:
+    """A collection's root as `index.json` has it, see `Manifest.root`. `folder`: the index's; None: it has none."""
+    base, home = _absolute(root), None if folder is None else _absolute(folder)
+    near = home is not None and (base.is_relative_to(home.parent) or home.is_relative_to(base))
     raw = os.fsencode(os.path.relpath(base, home) if near else base)
     try:
         text = raw.decode("utf-8")

@@ -1,0 +1,84 @@
+"""Where an index can be: in a folder, or in a Qdrant cluster, by URL.
+
+    photos.tuwen
+    qdrant://host:6333/photos
+    qdrants://host:6333/photos      the same over TLS
+
+Knows how a place is written. Does not know what is there.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from tuwen.errors import InvalidInput
+
+PORT = 6333
+_SCHEMES = {"qdrant": False, "qdrants": True}
+_NAME = re.compile(r"[\w.\-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A collection of a Qdrant cluster.
+
+    Attributes:
+        host: its name or address.
+        port: of its HTTP interface.
+        name: the collection's.
+        tls: whether the connection is encrypted.
+        key: what it wants to be shown; never printed.
+        shards: into how many parts a new collection is cut; None: as the cluster does it.
+        replicas: how many copies of each part a new collection has; likewise.
+    """
+
+    host: str
+    port: int
+    name: str
+    tls: bool = False
+    key: str | None = field(default=None, repr=False)
+    shards: int | None = None
+    replicas: int | None = None
+
+    def __str__(self) -> str:
+        """The URL, without the key."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"qdrant{'s' if self.tls else ''}://{host}:{self.port}/{self.name}"
+
+
+Place: TypeAlias = Path | Cluster
+
+
+def is_cluster(text: str) -> bool:
+    """Whether a text is meant as a cluster's URL."""
+    return text.partition("://")[0] in _SCHEMES and "://" in text
+
+
+def place_of(text: "str | Place", key: str | None = None) -> Place:
+    """What a person has written, as a place.
+
+    Args:
+        text: a folder, or a cluster's URL; a place is returned as it is.
+        key: for a cluster.
+
+    Raises:
+        InvalidInput: a URL lacks the host or the collection, or has more than host, port and collection.
+    """
+    if isinstance(text, Cluster):
+        return text if key is None else replace(text, key=key)
+    if isinstance(text, Path) or not is_cluster(text):
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.username or parts.password:
+        raise InvalidInput(
+            f"{parts.scheme}://…@{parts.hostname} has a key in it: leave it out, and set TUWEN_QDRANT_KEY"
+        )
+    try:
+        host, port, name = parts.hostname, parts.port or PORT, parts.path.strip("/")
+    except ValueError as error:
+        raise InvalidInput(f"{text}: {error}") from error
+    if not host or not _NAME.fullmatch(name) or parts.query or parts.fragment:
+        raise InvalidInput(f"{text} is no place of an index: write it as {parts.scheme}://host:{PORT}/collection")
+    return Cluster(host, port, name, _SCHEMES[parts.scheme], key)
