@@ -88,6 +88,7 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
     commands = {
         "index build, add, sync, remove": ["index", "build", "more", *index],
         "index info": ["index", "info", *index],
+        "index copy": ["index", "copy", "i.tuwen", "copy.tuwen"],
         "index list": ["index", "list", *index],
         "index duplicates": ["index", "duplicates", *index, "--threshold", "0.1"],
         "calibrate": ["calibrate", *index, "--random", "5"],

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,8 +38,14 @@ class Settings(BaseSettings):
     """where pulled models are kept"""
     cache: Path = Field(default_factory=partial(_home, "XDG_CACHE_HOME", ".cache"))
     """where compiled models and digests are kept; may be deleted at any time"""
-    index: Path | None = None
-    """the index of a command that is not told which"""
+    index: str | None = None
+    """the index of a command that is not told which: a folder, or `qdrant://host:6333/name`"""
+    qdrant_key: SecretStr | None = None
+    """the key that a Qdrant cluster wants"""
+    qdrant_shards: int | None = Field(default=None, ge=1)
+    """into how many parts a new index in a cluster is cut; as the cluster does it where it is not set"""
+    qdrant_replicas: int | None = Field(default=None, ge=1)
+    """how many copies of each part a new index in a cluster has; likewise"""
     url: str | None = None
     """the service whose index is used where no index is given, e.g. `http://127.0.0.1:8000`"""
     key: str | None = None

@@ -15,6 +15,7 @@ from tuwen.cli.ending import INTERRUPTED, REJECTED, say
 from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.cli.places import Rows
@@ -31,7 +32,7 @@ Reports: TypeAlias = "Generator[IngestReport]"
 class Shown:
     """What a command shows: of which index, how far it is, in what form the outcome, and what goes in."""
 
-    target: Path | Address
+    target: Place | Address
     progress: str
     as_json: bool
     noun: str = "picture"
@@ -155,7 +156,7 @@ def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
     yield replace(report, rows=client.info().rows)
 
 
-def as_document(report: "IngestReport", target: Path | Address) -> dict[str, object]:
+def as_document(report: "IngestReport", target: Place | Address) -> dict[str, object]:
     """The report as `--json` prints it."""
     return {
         "index": str(target),

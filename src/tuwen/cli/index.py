@@ -8,6 +8,7 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command
+from tuwen.cli.copying import copy
 from tuwen.cli.duplicates import duplicates
 from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.exchange import export, import_
@@ -16,6 +17,7 @@ from tuwen.cli.options import Address, Computing
 from tuwen.cli.output import emit, printable, table
 from tuwen.cli.sync import sync
 from tuwen.cli.texts import check_files, check_folder, with_texts
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.prepare.captions import Columns
@@ -27,6 +29,7 @@ def index() -> None:
 
 
 index.add_command(duplicates)
+index.add_command(copy)
 
 
 @index.command(
@@ -51,7 +54,7 @@ def build(
     asked: Mapping[str, str],
     photos: Path,
     texts: "Columns | None",
-    folder: Path | None,
+    folder: Place | None,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -89,7 +92,7 @@ def add(
     computing: Computing,
     paths: Sequence[Path],
     texts: "Columns | None",
-    place: Path | Address,
+    place: Place | Address,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -123,7 +126,7 @@ def add(
 @click.argument("paths", nargs=-1, required=True)
 @options.place
 @options.as_json
-def remove(paths: Sequence[str], place: Path | Address, as_json: bool) -> int:
+def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
     """Take pictures and texts out of an index; the files stay where they are.
 
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
@@ -143,7 +146,7 @@ index.add_command(sync)
 @index.command(cls=Command, examples=("tuwen index info --index photos.tuwen",))
 @options.place
 @options.as_json
-def info(place: Path | Address, as_json: bool) -> None:
+def info(place: Place | Address, as_json: bool) -> None:
     """Show what an index holds, and of which model."""
     from tuwen.cli.opening import opened_alone
     from tuwen.index.calibration import QUERY_KINDS
@@ -184,7 +187,7 @@ def info(place: Path | Address, as_json: bool) -> None:
 @options.place
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
 @options.as_json
-def list_(place: Path | Address, where: str | None, as_json: bool) -> None:
+def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
     """List what is in an index: one path a line, or whole rows with --json."""
     from tuwen.cli.opening import opened_alone
 

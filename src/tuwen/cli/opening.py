@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tuwen.cli.options import Address, Computing, read_settings
 from tuwen.cli.places import Here, Rows, Searched, Served, ServedRows
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
+def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
     """The index in `folder`, and its model.
 
     Raises:
@@ -30,9 +31,9 @@ def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Ind
         WrongModel: `--model` names another model than the index's.
     """
     from tuwen.index.index import Index
-    from tuwen.index.manifest import read_manifest
+    from tuwen.index.opening import manifest_of
 
-    encoder = _model_of(read_manifest(folder), folder, computing)
+    encoder = _model_of(manifest_of(folder), folder, computing)
     settings = computing.settings
     with Index.open(
         folder, encoder=encoder, lock_timeout=settings.lock_timeout, quantize_above=settings.quantize_above
@@ -42,7 +43,7 @@ def opened(folder: Path, computing: Computing) -> Iterator[tuple["Encoder", "Ind
 
 @contextmanager
 def opened_or_new(
-    folder: Path,
+    folder: Place,
     root: Path,
     computing: Computing,
     asked: Mapping[str, str] = MappingProxyType({}),
@@ -63,17 +64,16 @@ def opened_or_new(
         BundleNotFound: the model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
-    from tuwen.index.kinds import design
-    from tuwen.index.manifest import read_manifest, root_from_text
-    from tuwen.index.opening import make
+    from tuwen.index.opening import design_at, make, manifest_of, root_of
 
     try:
-        base = root_from_text(read_manifest(folder).root, folder)
+        manifest = manifest_of(folder)
     except IndexNotFound:
         model = computing.model or computing.settings.default_model
-        make(folder, computing.load(model), root, design(**asked), bundle=place_of(model))
+        make(folder, computing.load(model), root, design_at(folder, asked), bundle=place_of(model))
     else:
-        _check_design(read_manifest(folder), folder, asked)
+        check_design(manifest, folder, asked)
+        base = root_of(manifest, folder)
         if not anywhere and not (base.exists() and base.samefile(root)):
             raise InvalidInput(
                 f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
@@ -84,7 +84,7 @@ def opened_or_new(
 
 
 @contextmanager
-def opened_alone(place: Path | Address) -> Iterator[Rows]:
+def opened_alone(place: Place | Address) -> Iterator[Rows]:
     """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
     from tuwen.index.index import Index
 
@@ -96,7 +96,7 @@ def opened_alone(place: Path | Address) -> Iterator[Rows]:
         yield index
 
 
-def _check_design(manifest: "Manifest", folder: Path, asked: Mapping[str, str]) -> None:
+def check_design(manifest: "Manifest", folder: Place, asked: Mapping[str, str]) -> None:
     """An index stays what it was made as: said, where something else is asked for."""
     from tuwen.index.kinds import design
 
@@ -109,7 +109,7 @@ def _check_design(manifest: "Manifest", folder: Path, asked: Mapping[str, str]) 
 
 
 @contextmanager
-def opened_to_search(place: Path | Address, computing: Computing) -> Iterator[Searched]:
+def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[Searched]:
     """The index in a folder with its model, or a service; errors as `opened`."""
     if isinstance(place, Address):
         with place.client() as client:
@@ -125,7 +125,7 @@ def place_of(model: str) -> str:
     return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
 
 
-def _model_of(manifest: "Manifest", folder: Path, computing: Computing) -> "Encoder":
+def _model_of(manifest: "Manifest", folder: Place, computing: Computing) -> "Encoder":
     """The model that is named, else the index's own: where it was when the index was made, or by its name."""
     if computing.model is not None:
         return computing.load(computing.model)

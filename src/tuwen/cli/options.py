@@ -13,6 +13,7 @@ import click
 
 from tuwen.cli.progress import KINDS
 from tuwen.errors import InvalidInput
+from tuwen.index.place import Place, place_of
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client
@@ -36,11 +37,25 @@ class NewFile(click.Path):
         return path
 
 
+class PlaceType(click.ParamType[Place]):
+    """Where an index is or shall be: a folder, or a cluster's URL."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:  # noqa: ANN401
+        """The place; a usage error if it is a URL that names none."""
+        try:
+            return place_of(value)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FILE = NewFile()
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
+PLACE = PlaceType()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 progress = click.option(
@@ -51,7 +66,11 @@ progress = click.option(
     help='What standard error shows meanwhile; json: one line {"committed": n} a batch.',
 )
 index = click.option(
-    "--index", "folder", type=ANY_PATH, metavar="FOLDER", help="The index; else the setting TUWEN_INDEX."
+    "--index",
+    "folder",
+    type=PLACE,
+    metavar="INDEX",
+    help="The index: a folder, or qdrant://host:6333/name; else the setting TUWEN_INDEX.",
 )
 
 url = click.option("--url", metavar="URL", help="A running service, in place of --index; else TUWEN_URL.")
@@ -188,7 +207,7 @@ def _check_computing(place: object, options: Mapping[str, Any]) -> None:
         raise click.UsageError(f"--{given[0]} is for the service at {place} to say: leave it out")
 
 
-def _place(folder: Path | None, url: str | None) -> Path | Address:
+def _place(folder: Place | None, url: str | None) -> Place | Address:
     """What `--index` or `--url` says, or the settings.
 
     Raises:
@@ -196,7 +215,7 @@ def _place(folder: Path | None, url: str | None) -> Path | Address:
     """
     settings = read_settings()
     if folder is None and url is None:
-        folder, url = settings.index, settings.url
+        folder, url = None if settings.index is None else place_of(settings.index), settings.url
     if folder is not None and url is not None:
         raise click.UsageError(f"both an index ({folder}) and a service ({url}) are given: say --index or --url")
     if url is not None:
@@ -230,16 +249,21 @@ def read_settings() -> "Settings":
         raise InvalidInput(f"the setting TUWEN_{name.upper()} cannot be used: {first['msg']}") from error
 
 
-def index_folder(folder: Path | None) -> Path:
-    """What `--index` says, or the setting.
+def index_folder(folder: Place | None) -> Place:
+    """What `--index` says, or the setting; a cluster's with the key, shards and replicas that are set.
 
     Raises:
         click.UsageError: neither says anything.
     """
-    chosen = folder or read_settings().index
+    settings = read_settings()
+    chosen = folder or settings.index
     if chosen is None:
         raise click.UsageError("no index is given: add --index FOLDER, or set TUWEN_INDEX")
-    return chosen
+    place = place_of(chosen)
+    if isinstance(place, Path):
+        return place
+    key = None if settings.qdrant_key is None else settings.qdrant_key.get_secret_value()
+    return replace(place, key=key, shards=settings.qdrant_shards, replicas=settings.qdrant_replicas)
 
 
 _DESIGN = (

@@ -12,6 +12,7 @@ from tuwen.cli.command import Command
 from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, shortened, table
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.cli.places import Rows, Searched
@@ -85,7 +86,7 @@ def search(
     like: Sequence[str],
     unlike: Sequence[str],
     compose: str | None,
-    place: Path | options.Address,
+    place: Place | options.Address,
     sheet: Path | None,
     as_json: bool,
     min_score: float | str | None,

@@ -4,7 +4,6 @@ import signal
 import sys
 import threading
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit
 from tuwen.extras import require
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.server.config import ServerConfig
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 def serve(
     *,
     computing: Computing,
-    folder: Path | None,
+    folder: Place | None,
     opens: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401  (what `_config` makes a ServerConfig of)

@@ -26,6 +26,16 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model that is known by its facts alone, which is enough to copy its vectors. See `Model`."""
+
+    name: str
+    dim: int
+    fingerprint: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Facts about an index.
 

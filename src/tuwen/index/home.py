@@ -11,7 +11,7 @@ from tuwen.index import cluster_collection
 from tuwen.index.cluster_link import Link
 from tuwen.index.folder import check_room, disk_usage
 from tuwen.index.lock import Lock
-from tuwen.index.manifest import Manifest, root_from_text, write_manifest
+from tuwen.index.manifest import Manifest, write_manifest
 from tuwen.index.place import Cluster, Place
 
 
@@ -21,10 +21,6 @@ class Home(Protocol):
     @property
     def place(self) -> Place:
         """Where that is."""
-        ...
-
-    def root(self, manifest: Manifest) -> Path:
-        """The collection's folder, as an absolute path."""
         ...
 
     def write(self, manifest: Manifest) -> None:
@@ -51,10 +47,6 @@ class FolderHome:
     place: Path
     lock: Lock
 
-    def root(self, manifest: Manifest) -> Path:
-        """See `Home`."""
-        return root_from_text(manifest.root, self.place)
-
     def write(self, manifest: Manifest) -> None:
         """See `Home`."""
         write_manifest(self.place, manifest)
@@ -78,10 +70,6 @@ class ClusterHome:
 
     place: Cluster
     link: Link
-
-    def root(self, manifest: Manifest) -> Path:
-        """See `Home`. A collection is nowhere near the pictures, so this is stored as an absolute path."""
-        return root_from_text(manifest.root, Path())
 
     def write(self, manifest: Manifest) -> None:
         """See `Home`. What others have added to the precisions meanwhile stays."""

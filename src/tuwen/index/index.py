@@ -13,7 +13,7 @@ from tuwen.index.calibration import Calibration, read_calibration
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
 from tuwen.index.lookup import Lookup
-from tuwen.index.opening import Opened, design_at, make, open_parts, with_precision
+from tuwen.index.opening import Opened, design_at, make, open_parts, root_of, with_precision
 from tuwen.index.place import Place, place_of
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
 from tuwen.index.store import Vector
@@ -32,7 +32,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
         """Not for callers: see `create` and `open`."""
         self.place = parts.home.place
         self.folder = self.place if isinstance(self.place, Path) else None
-        self.root = parts.home.root(parts.manifest)
+        self.root = root_of(parts.manifest, self.place)
         self._home = parts.home
         self._manifest = parts.manifest
         super().__init__(parts.store)
@@ -129,8 +129,12 @@ class Index(Lookup, AbstractContextManager["Index"]):
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
             self._home.check_room()
-            self._manifest = with_precision(self._manifest, self._home, self._encoder.precision)
+            self.computed_in(self._encoder.precision)
             self._store.upsert(checked)
+
+    def computed_in(self, precision: str) -> None:
+        """Note what rows that are written next are computed in; `upsert` notes its encoder's precision itself."""
+        self._manifest = with_precision(self._manifest, self._home, precision)
 
     def remove(self, keys: Sequence[str]) -> int:
         """Take rows out; how many of them there were."""

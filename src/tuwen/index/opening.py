@@ -26,7 +26,7 @@ from tuwen.index.folder import creating
 from tuwen.index.home import ClusterHome, FolderHome, Home
 from tuwen.index.kinds import Design, design
 from tuwen.index.lock import Lock
-from tuwen.index.manifest import Manifest, read_manifest, root_to_text, write_manifest
+from tuwen.index.manifest import Manifest, read_manifest, root_from_text, root_to_text, write_manifest
 from tuwen.index.place import Cluster, Place
 from tuwen.index.qdrant import QdrantStore
 from tuwen.index.store import Store
@@ -89,6 +89,11 @@ def manifest_of(place: Place) -> Manifest:
         return cluster_collection.read(link, place)
     finally:
         link.close()
+
+
+def root_of(manifest: Manifest, place: Place) -> Path:
+    """The collection's folder, as an absolute path. A cluster is nowhere near it: there it is stored as one."""
+    return root_from_text(manifest.root, place if isinstance(place, Path) else Path())
 
 
 def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Opened:

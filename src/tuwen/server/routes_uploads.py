@@ -25,7 +25,7 @@ async def add(files: Annotated[list[UploadFile], File(description="pictures")], 
     done = [await _add(file, service) for file in files]
     added = [item for item in done if isinstance(item, Added)]
     report = {
-        "index": str(service.index.folder),
+        "index": str(service.index.place),
         "indexed": sum(item.new for item in added),
         "unchanged": sum(not item.new for item in added),
         "replaced": 0,

@@ -1,0 +1,81 @@
+"""Rows from one index into another, whatever keeps them: folder to cluster, cluster to folder, store to store.
+
+Keys, ids, payloads and vectors stay as they are, to the last bit. Knows rows. Does not know stores.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuwen.types import Row
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.index.store import Stored
+
+PAGE = 500
+"""rows copied at a time"""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy has done so far.
+
+    Attributes:
+        rows: how many there are to copy.
+        copied: how many were written.
+        unchanged: how many were there already, as they are in the source.
+        seconds: how long it took.
+    """
+
+    rows: int
+    copied: int = 0
+    unchanged: int = 0
+    seconds: float = 0.0
+
+
+def copy(source: "Index", target: "Index") -> Generator[CopyReport]:
+    """Copy all rows. Interrupted and run again, it writes only what is not there yet.
+
+    Rows that only the target has stay there.
+
+    Yields:
+        A report after each write, which is durable, and that of the whole run last.
+
+    Raises:
+        TuwenError: what an index raises.
+    """
+    start = monotonic()
+    report = CopyReport(source.info().rows)
+    for page in _pages(source.list()):
+        rows = list(_different(page, source, target))
+        target.upsert(rows)
+        report = replace(
+            report,
+            copied=report.copied + len(rows),
+            unchanged=report.unchanged + len(page) - len(rows),
+            seconds=monotonic() - start,
+        )
+        yield report
+    target.optimize()
+    yield replace(report, seconds=monotonic() - start)
+
+
+def _different(page: "list[Stored]", source: "Index", target: "Index") -> Iterator[Row]:
+    """The rows of a page that the target lacks, or has otherwise."""
+    ids = [row.id for row in page]
+    vectors, there, theirs = source.vectors(ids), target.get(ids), target.vectors(ids)
+    for row in page:
+        same = row.id in there and there[row.id].payload == row.payload
+        if row.id in vectors and not (same and np.array_equal(vectors[row.id], theirs[row.id])):
+            yield Row(str(row.payload["path"]), vectors[row.id], row.payload)
+
+
+def _pages(rows: "Iterable[Stored]") -> "Iterator[list[Stored]]":
+    left = iter(rows)
+    while page := list(islice(left, PAGE)):
+        yield page
