@@ -12,6 +12,7 @@ from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, table
 from tuwen.cli.progress import Progress
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.index.calibration import Calibration, QueryKind, Threshold
@@ -47,7 +48,7 @@ RANDOM = 200
 def calibrate(
     *,
     computing: Computing,
-    folder: Path | None,
+    folder: Place | None,
     labelled: Path | None,
     chosen: int | None,
     plot: Path | None,
@@ -67,12 +68,14 @@ def calibrate(
     if plot is not None:
         _check_plot(plot)
     target = options.index_folder(folder)
+    if not isinstance(target, Path):
+        raise click.UsageError(f"{target} is in a cluster: a threshold is kept in a folder, so give one")
     number = chosen if chosen is not None else 0 if labelled else RANDOM
     with opened(target, computing) as (encoder, index):
         measured = samples(_scores(_probes(labelled, number, encoder, index), encoder, index, progress))
         found = thresholds(measured)
         calibration = _calibration(found, index)
-        write_calibration(index.folder, calibration)
+        write_calibration(target, calibration)
     if plot is not None:
         draw(measured, found, plot)
         say(f"plot: {plot}")

@@ -16,6 +16,7 @@ from tuwen.cli.filling import Shown, as_document, count_files, last_report, run_
 from tuwen.cli.options import Computing
 from tuwen.cli.output import list_rejected
 from tuwen.errors import IndexLocked
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -43,7 +44,7 @@ def sync(
     *,
     computing: Computing,
     photos: Path,
-    folder: Path | None,
+    folder: Place | None,
     watch: bool,
     allow_empty: bool,
     progress: str,
@@ -73,7 +74,7 @@ def sync(
 class _Keeping:
     """`--watch`: the index is open only while there is something to do, so that it can be searched meanwhile."""
 
-    def __init__(self, photos: Path, target: Path, computing: Computing, shown: Shown, allow_empty: bool) -> None:
+    def __init__(self, photos: Path, target: Place, computing: Computing, shown: Shown, allow_empty: bool) -> None:
         self._photos = photos
         self._target = target
         self._computing = computing
@@ -87,8 +88,9 @@ class _Keeping:
         from tuwen.tasks.watch import Pending, watched
 
         pending = Pending(self._photos)
+        own = self._target.absolute() if isinstance(self._target, Path) else None
         try:
-            with closing(watched(self._photos, self._target.absolute())) as changes:
+            with closing(watched(self._photos, own)) as changes:
                 for changed in changes:  # the first come before anything is read, so that none is missed
                     pending.note(changed, monotonic())
                     due = pending.take(monotonic())

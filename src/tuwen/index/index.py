@@ -164,8 +164,8 @@ class Index(Lookup, AbstractContextManager["Index"]):
         return Info(index=str(self.place), rows=store.rows, bytes=size, searched=store.searched, **facts)
 
     def calibration(self) -> Calibration | None:
-        """The thresholds that `tuwen calibrate` has measured with this model; None if it has not."""
-        return read_calibration(self.folder, self._manifest.fingerprint)
+        """The thresholds that `tuwen calibrate` has measured; None if it has not, or in a cluster."""
+        return None if self.folder is None else read_calibration(self.folder, self._manifest.fingerprint)
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""

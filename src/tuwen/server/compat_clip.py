@@ -165,7 +165,7 @@ def _metadata(row: str, payload: Payload, base: str) -> dict[str, object]:
 
 def _name(service: Service) -> str:
     """The index's folder, or its name in a cluster, without the ending."""
-    return PurePath(str(service.index.folder)).stem
+    return PurePath(str(service.index.place)).stem
 
 
 def _check_name(name: str | None, service: Service) -> None:

@@ -43,8 +43,8 @@ def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
     measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
     if calibration is None or measured is None:
         raise InvalidInput(
-            f"no threshold was measured for {_NAMES[kind]} on {index.folder}: run tuwen calibrate --index "
-            f"{index.folder}, or give a number instead of auto"
+            f"no threshold was measured for {_NAMES[kind]} on {index.place}: run tuwen calibrate --index "
+            f"{index.place}, or give a number instead of auto"
         )
     return Auto(measured.threshold, _doubt(calibration, index.info().rows))
 

@@ -77,19 +77,19 @@ class Pending:
         return inside.resolve() != self._folder.resolve() / inside.relative_to(self._folder)
 
 
-def watched(folder: Path, own: Path) -> Generator[set[Path] | None]:
+def watched(folder: Path, own: Path | None) -> Generator[set[Path] | None]:
     """The paths that changed, a few times a second, also when none did; None: some changes were lost.
 
     Args:
         folder: an absolute path.
-        own: an absolute path, whose changes are nobody's business: the index, where it is in the folder.
+        own: an absolute path, whose changes are nobody's business: the index, where it may be in the folder.
 
     Raises:
         MissingExtra: the package watchfiles is missing.
         OSError: the folder cannot be watched.
     """
     watchfiles = extras.require("watchfiles", extra="watch")
-    inner = str(own) + os.sep
+    inner = f"{own}{os.sep}"
     while True:
         try:
             for events in watchfiles.watch(
