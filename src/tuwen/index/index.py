@@ -19,6 +19,8 @@ from tuwen.index.rows import checked_limits, checked_payload, checked_query, che
 from tuwen.index.store import Vector
 from tuwen.types import Hit, Payload, Row
 
+_FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
+
 
 class Index(Lookup, AbstractContextManager["Index"]):
     """Rows of one model. A context manager; or call `close`.
@@ -150,16 +152,12 @@ class Index(Lookup, AbstractContextManager["Index"]):
         self._store.set_payloads(checked)
 
     def optimize(self) -> None:
-        """Make later searches fast, where that is worth it: to be called after writing. May take minutes.
-
-        Ctrl-C or a kill ends it at once. No row is lost by that, nor where it raises IndexFault.
-        """
+        """Make later searches fast, after writing. May take minutes; ended at any moment, it loses no row."""
         self._store.optimize(self._quantize_above)
 
     def info(self) -> Info:
         """Facts about the index."""
-        known = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
-        store, facts = self._store, self._manifest.model_dump(include=known)
+        store, facts = self._store, self._manifest.model_dump(include=_FACTS)
         size = self._home.bytes()
         return Info(index=str(self.place), rows=store.rows, bytes=size, searched=store.searched, **facts)
 
