@@ -14,6 +14,7 @@ from tuwen.cli.ending import REJECTED
 from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.tasks.exchange import Imported
@@ -41,7 +42,7 @@ def import_(
     *,
     computing: Computing,
     vectors: Path,
-    folder: Path | None,
+    folder: Place | None,
     names: Path | None,
     vector_column: str | None,
     key_column: str | None,
@@ -63,7 +64,7 @@ def import_(
     if computing.model is None:
         raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
     files, start, done = VectorFiles(vectors, names, vector_column), monotonic(), Imported(0)
-    base = root or target.absolute().parent
+    base = root or (target.absolute().parent if isinstance(target, Path) else Path.cwd())
     with (
         Progress(progress) as bar,
         opened_or_new(target, base, computing, anywhere=True) as (encoder, index),
@@ -76,7 +77,7 @@ def import_(
     return _show(done, target, rows, monotonic() - start, as_json=as_json)
 
 
-def _show(done: "Imported", target: Path, rows: int, seconds: float, *, as_json: bool) -> int:
+def _show(done: "Imported", target: Place, rows: int, seconds: float, *, as_json: bool) -> int:
     list_rejected(done.rejected)
     if as_json:
         rejected = [asdict(item) for item in done.rejected]
@@ -108,7 +109,7 @@ def _show(done: "Imported", target: Path, rows: int, seconds: float, *, as_json:
 @options.as_json
 def export(
     *,
-    folder: Path | None,
+    folder: Place | None,
     output: Path,
     layout: str | None,
     where: str | None,
