@@ -1,4 +1,4 @@
-"""One side of `ingest.py`, in a process of its own: prints a JSON line with what it took.
+"""One side of `ingest.py` or `embed.py`, in a process of its own: prints a JSON line with what it took.
 
 python benchmarks/parts/sides.py SIDE PHOTOS MODEL STORE THREADS
 """
@@ -92,6 +92,23 @@ def model_side(photos: Path, model: str, _: Path, threads: int) -> float:
     return time.perf_counter() - start
 
 
+def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
+    """A whole bulk job: listed, embedded, written and reported."""
+    from functools import partial
+
+    from tuwen.prepare.tables import Columns
+    from tuwen.tasks.embed import Request, embed_all
+    from tuwen.tasks.embedding import embed
+
+    encoder, reading = warm(model, threads)
+    request = Request([photos], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})
+    engine = partial(embed, encoder=encoder, reading=reading, decoders=threads)
+    start = time.perf_counter()
+    for _ in embed_all(request, encoder, engine):
+        pass
+    return time.perf_counter() - start
+
+
 def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[tuple[int, float]]:
     """Rows and resident MiB after every batch."""
     encoder, reading = warm(model, threads)
@@ -130,6 +147,7 @@ SIDES: dict[str, Callable[[Path, str, Path, int], float]] = {
     "open_clip": open_clip_side,
     "decoding alone": decoding_side,
     "model alone": model_side,
+    "embed": embed_side,
 }
 
 if __name__ == "__main__":
