@@ -5,9 +5,9 @@ Knows nothing of what is asked. Stands outermost, so nothing escapes it.
 
 import re
 from collections.abc import MutableMapping
+from random import getrandbits
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,7 +51,7 @@ class Record:
             return
         start = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        answer = _Answering(send, given if _ID.fullmatch(given) else uuid4().hex)
+        answer = _Answering(send, given if _ID.fullmatch(given) else f"{getrandbits(128):032x}")
         scope["tuwen.request_id"] = answer.request_id
         try:
             await self._app(scope, receive, answer)
