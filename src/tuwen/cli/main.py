@@ -19,6 +19,7 @@ COMMANDS = {
     "embed": "tuwen.cli.embed",
     "export": "tuwen.cli.export",
     "index": "tuwen.cli.index",
+    "run": "tuwen.cli.run",
     "search": "tuwen.cli.search",
     "serve": "tuwen.cli.serve",
     "verify": "tuwen.cli.verify",

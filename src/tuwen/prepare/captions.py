@@ -67,30 +67,38 @@ def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
     Raises:
         InvalidInput: it cannot be opened, is UTF-16, has not the columns, or columns are asked of plain lines.
     """
+    kind = path.suffix.lower()
+    with _opened(path, newline="" if kind in _SEPARATORS else None) as file:
+        if kind in _SEPARATORS:
+            yield from _named(_of_table(file, _SEPARATORS[kind], path, columns))
+        elif kind in _JSON:
+            yield from _named(_of_objects(file, columns))
+        elif columns == Columns():
+            yield from _of_lines(file)
+        else:
+            raise InvalidInput(f"{path} has no columns: columns are of files that end in .csv, .tsv or .jsonl")
+
+
+def read_lines(path: Path) -> Iterator[Read]:
+    """The lines of a file, whatever its ending; errors as `read_captions`."""
+    with _opened(path, newline=None) as file:
+        yield from _of_lines(file)
+
+
+def _opened(path: Path, newline: str | None) -> io.TextIOWrapper:
     try:
         raw = open_file(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    with raw:
-        if raw.read(2) in _WIDE:
-            raise InvalidInput(f"{path} is UTF-16: save it as UTF-8")
-        raw.seek(0)
-        kind = path.suffix.lower()
-        newline = "" if kind in _SEPARATORS else None
-        with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline) as file:
-            if kind in _SEPARATORS:
-                yield from _named(_of_table(file, _SEPARATORS[kind], path, columns))
-            elif kind in _JSON:
-                yield from _named(_of_objects(file, columns))
-            else:
-                yield from _of_lines(file, path, columns)
+    if raw.read(2) in _WIDE:
+        raw.close()
+        raise InvalidInput(f"{path} is UTF-16: save it as UTF-8")
+    raw.seek(0)
+    return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def _of_lines(file: Iterable[str], path: Path, columns: Columns) -> Iterator[Read]:
-    if columns != Columns():
-        raise InvalidInput(f"{path} has no columns: columns are of files that end in .csv, .tsv or .jsonl")
-    for number, line in enumerate(file, start=1):
-        yield _checked(f"{number}", line, number)
+def _of_lines(file: Iterable[str]) -> Iterator[Read]:
+    return (_checked(f"{number}", line, number) for number, line in enumerate(file, start=1))
 
 
 def _of_table(

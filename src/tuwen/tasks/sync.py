@@ -98,7 +98,7 @@ class _Scope:
 
     def _is_gone(self, key: str, tops: list[str]) -> bool:
         path = str(path_of(key, self._index.root))
-        return _is_below(path, tops) and not _is_below(path, self._unknown)
+        return is_below(path, tops) and not is_below(path, self._unknown)
 
     def _stored(self) -> Iterator[str]:
         """The keys that may be of this scope: of a few paths, those that begin like them, and not all."""
@@ -135,7 +135,8 @@ def identity_of(folder: Path) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _is_below(path: str, tops: Iterable[str]) -> bool:
+def is_below(path: str, tops: Iterable[str]) -> bool:
+    """Whether an absolute path is one of some, or within one of them that is a folder."""
     return any(path == top or path.startswith(f"{top.rstrip(os.sep)}{os.sep}") for top in tops)
 
 
