@@ -19,6 +19,8 @@ from PIL import Image
 import tuwen
 
 GUIDES = Path(__file__).parents[1] / "docs" / "en"
+CONFIG = Path(__file__).parents[1] / "configs" / "inference_clip.yaml"
+SEARCH = ("Global.mode=image-to-image", "Global.infer_imgs=more", "IndexProcess.image_index_dir=i.tuwen")
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,6 +41,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(picture, folder / place)
     Image.open(next(demo_gallery().rglob("cat-face.*"))).convert("RGB").save(folder / "cat.jpg")
     (folder / "labels.txt").write_text("cat\ndog\ntree\nheart\n", encoding="utf-8")
+    shutil.copytree(CONFIG.parent, folder / CONFIG.parent.name)
     (folder / "captions.txt").write_text("a smiling cat\na red heart\n", encoding="utf-8")
     (folder / "captions.csv").write_text("image,caption\ncat.jpg,a smiling cat\n", encoding="utf-8")
     return folder
@@ -96,10 +99,14 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "classify": ["classify", "more", "--labels", "cat,dog"],
         "embed, bulk": ["embed", "more", "-o", "embedded"],
         "embed, items": ["embed", "a cat"],
+<<<<<<< HEAD
         "index export": ["index", "export", *index, "-o", "exported.npy"],
         "index import": [
             *("index", "import", "zero.npy", "--names", "zero.txt", "--index", "j.tuwen", "--model", "demo")
         ],
+=======
+        "run": ["run", "-c", str(CONFIG), *(word for key in SEARCH for word in ("-o", key))],
+>>>>>>> 69cdaf3 (Run: guide, example, the shape of its JSON)
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],
