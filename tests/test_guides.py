@@ -99,14 +99,11 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "classify": ["classify", "more", "--labels", "cat,dog"],
         "embed, bulk": ["embed", "more", "-o", "embedded"],
         "embed, items": ["embed", "a cat"],
-<<<<<<< HEAD
         "index export": ["index", "export", *index, "-o", "exported.npy"],
         "index import": [
             *("index", "import", "zero.npy", "--names", "zero.txt", "--index", "j.tuwen", "--model", "demo")
         ],
-=======
         "run": ["run", "-c", str(CONFIG), *(word for key in SEARCH for word in ("-o", key))],
->>>>>>> 69cdaf3 (Run: guide, example, the shape of its JSON)
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],
