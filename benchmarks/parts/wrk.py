@@ -68,7 +68,8 @@ class Measured:
 
 def run(url: str, load: Load, folder: Path) -> Measured:
     """Load a service. `folder`: for what is handed over through files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     threads = 1 if load.connections < 64 else 2
     command = ["wrk", "-t", str(threads), "-c", str(load.connections), "-d", f"{load.seconds:g}s"]
     command += ["--timeout", "60s", "--latency", "-s", str(SCRIPT), url, "--"]
