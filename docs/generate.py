@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -93,15 +94,27 @@ def stub(node: ast.stmt) -> ast.stmt | None:
     return node
 
 
+def definition(published: Any) -> ast.stmt:
+    """The source of a published class or function; to a class, its bases of the package add what they define."""
+    source = PACKAGE.parent / Path(*published.__module__.split(".")).with_suffix(".py")
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    found = next(node for node in tree.body if getattr(node, "name", "") == published.__name__)
+    if isinstance(found, ast.ClassDef):
+        for base in published.__mro__[1:]:
+            if base.__module__.startswith("tuwen."):
+                below = definition(base)
+                assert isinstance(below, ast.ClassDef)
+                found.body += [node for node in below.body if isinstance(node, ast.FunctionDef)]
+    return found
+
+
 def python_page() -> str:
     """The published names, as stubs."""
     parts = [f"{NOTE}\n# Python\n"]
     for name in tuwen.__all__:
         if name.startswith("_"):
             continue
-        source = PACKAGE.parent / Path(*getattr(tuwen, name).__module__.split(".")).with_suffix(".py")
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        found = next(node for node in tree.body if getattr(node, "name", "") == name)
+        found = definition(getattr(tuwen, name))
         parts.append(f"## tuwen.{name}\n\n```python\n{formatted(ast.unparse(stub(found) or found))}```\n")
     return "\n".join(parts)
 
