@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FunctionType
 
 import click
 
@@ -94,12 +94,12 @@ def stub(node: ast.stmt) -> ast.stmt | None:
     return node
 
 
-def definition(published: Any) -> ast.stmt:
+def definition(published: type | FunctionType) -> ast.stmt:
     """The source of a published class or function; to a class, its bases of the package add what they define."""
     source = PACKAGE.parent / Path(*published.__module__.split(".")).with_suffix(".py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
     found = next(node for node in tree.body if getattr(node, "name", "") == published.__name__)
-    if isinstance(found, ast.ClassDef):
+    if isinstance(found, ast.ClassDef) and isinstance(published, type):
         for base in published.__mro__[1:]:
             if base.__module__.startswith("tuwen."):
                 below = definition(base)
