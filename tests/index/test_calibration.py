@@ -7,9 +7,15 @@ from tuwen.index.calibration import CALIBRATION, Calibration, Threshold, read_ca
 
 MEASURED = Calibration(
     fingerprint="f00d",
-    rows=7,
-    created="2026-01-02T03:04:05+00:00",
-    text=Threshold(threshold=0.25, false_accept=0.05, false_reject=None, matching=0, unmatching=20),
+    text=Threshold(
+        threshold=0.25,
+        false_accept=0.05,
+        false_reject=None,
+        matching=0,
+        unmatching=20,
+        rows=7,
+        created="2026-01-02T03:04:05+00:00",
+    ),
 )
 
 
@@ -30,9 +36,9 @@ def test_another_model_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"rows": 7', '"rows": "seven"', "rows: Input should be a valid integer"),
+        ('"rows": 7', '"rows": "seven"', "text.rows: Input should be a valid integer"),
         ('"format": 1', '"format": 2', "format: "),
-        ('"rows": 7', '"rows": 7, "more": 1', "more: Extra inputs"),
+        ('"rows": 7', '"rows": 7, "more": 1', "text.more: Extra inputs"),
         ('{\n  "format"', '\n  "format"', "the file: Invalid JSON"),
     ],
 )

@@ -30,9 +30,9 @@ def measured(desk):
 
 
 def test_thresholds_are_measured_and_shown(desk, measured) -> None:
-    assert (measured["index"], measured["model"], measured["rows"]) == ("photos.tuwen", "colours", 15)
+    assert (measured["index"], measured["model"]) == ("photos.tuwen", "colours")
     text, image = measured["thresholds"]["text"], measured["thresholds"]["image"]
-    assert (text["matching"], text["unmatching"]) == (10, 18)
+    assert (text["matching"], text["unmatching"], text["rows"]) == (10, 18, 15)
     assert (image["matching"], image["unmatching"], image["false_accept"]) == (12, 0, None)
     assert 0 <= text["false_accept"] < 0.5 > text["false_reject"] >= 0
     with Image.open(desk.folder / "scores.png") as plot:
@@ -58,13 +58,24 @@ def test_a_table_for_people(desk, measured) -> None:
     assert shown[0].split() == ["query", "threshold", "false", "accepts", "false", "rejects"]
     assert [line.split()[0] for line in shown[1:]] == ["text", "image"]
     assert shown[2].split()[2:4] == ["not", "measured"]
+    again = desk.type("calibrate", *INDEX, "--labelled", "queries.tsv", "--json").json["thresholds"]
+    assert again["text"]["unmatching"] == 6
+    assert again["image"] == {**measured["thresholds"]["image"], "created": again["image"]["created"]}
+    (desk.folder / "photos.tuwen" / "calibration.json").write_text("{}")
+    assert "tuwen calibrate writes it anew" in desk.type("index", "info", *INDEX, code=1).err
+    assert "tuwen calibrate writes it anew" in desk.type("calibrate", *INDEX, "--random", 12).err
+    desk.type("index", "info", *INDEX)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (("calibrate", *INDEX, "--random", 0), 2, "no query to measure with"),
-        (("calibrate", *INDEX, "--random", 4), 2, "4 queries of the kind text say nothing"),
+        (
+            ("calibrate", *INDEX, "--random", 4),
+            2,
+            "4 of the kind text, 4 of the kind image: so few queries say nothing",
+        ),
         (("calibrate", *INDEX, "--plot", "scores.txt"), 2, "end the name in .png, .svg or .pdf"),
         (("search", "red", *INDEX, "--min-score", "high"), 2, "'high' is neither a number nor auto"),
         (("search", "red", "--like", "PHOTOS/red/red-0.jpg", *INDEX, "--min-score", "auto"), 2, "give a number"),

@@ -41,7 +41,7 @@ def scored(matching, unmatching) -> list[Score]:
 def test_the_rates_are_of_queries_left_out() -> None:
     rng = np.random.default_rng(0)
     matching, unmatching = rng.normal(0.3, 0.05, 30), rng.normal(0.25, 0.05, 30)
-    found = thresholds(samples(scored(matching, unmatching)))["text"]
+    found = thresholds(samples(scored(matching, unmatching)), 100)["text"]
     assert (found.matching, found.unmatching) == (30, 30)
     wrong = []
     for i in range(30):
@@ -55,22 +55,29 @@ def test_the_rates_are_of_queries_left_out() -> None:
 def test_the_rates_hold_for_queries_that_were_not_there() -> None:
     rng = np.random.default_rng(1)
     draw = lambda count: (rng.normal(0.30, 0.03, count), rng.normal(0.22, 0.03, count))  # noqa: E731
-    found = thresholds(samples(scored(*draw(300))))["text"]
+    found = thresholds(samples(scored(*draw(300))), 100)["text"]
     matching, unmatching = draw(20_000)
     assert (unmatching >= found.threshold).mean() == pytest.approx(found.false_accept, abs=0.04)
     assert (matching < found.threshold).mean() == pytest.approx(found.false_reject, abs=0.04)
 
 
 def test_what_was_not_tried_has_no_rate() -> None:
-    found = thresholds(samples(scored([], np.linspace(0, 1, 20))))
+    found = thresholds(samples(scored([], np.linspace(0, 1, 20))), 100)
     assert set(found) == {"text"}
     assert found["text"].false_reject is None
     assert found["text"].false_accept == pytest.approx(0.05, abs=0.06)
 
 
 def test_four_queries_say_nothing() -> None:
-    with pytest.raises(InvalidInput, match="4 queries of the kind text say nothing"):
-        thresholds(samples(scored([0.1, 0.2], [0.3, 0.4])))
+    with pytest.raises(InvalidInput, match="4 of the kind text: so few queries say nothing"):
+        thresholds(samples(scored([0.1, 0.2], [0.3, 0.4])), 100)
+
+
+def test_a_kind_with_too_few_is_left_out() -> None:
+    few = [*scored([], np.linspace(0, 1, 20)), Score("image", 0.9, True)]
+    assert set(thresholds(samples(few), 100)) == {"text"}
+    with pytest.raises(InvalidInput, match="the index has no rows"):
+        thresholds({}, 0)
 
 
 def test_each_kind_has_its_own() -> None:

@@ -17,7 +17,9 @@ MEASURED = {
     "image": Samples(np.sort(RNG.normal(0.8, 0.03, 50)), NONE),
 }
 CHOSEN = {
-    kind: Threshold(threshold=value, false_accept=None, false_reject=None, matching=1, unmatching=1)
+    kind: Threshold(
+        threshold=value, false_accept=None, false_reject=None, matching=1, unmatching=1, rows=9, created="now"
+    )
     for kind, value in {"text": 0.25, "image": 0.75}.items()
 }
 
@@ -42,7 +44,7 @@ def test_both_kinds_of_scores_are_drawn(tmp_path: Path) -> None:
     assert has(colours(tmp_path / "both.png"), match)
     assert has(colours(tmp_path / "both.png"), none)
     only = {"image": MEASURED["image"]}
-    draw(only, CHOSEN, tmp_path / "one.png")
+    draw(only, {"image": CHOSEN["image"]}, tmp_path / "one.png")
     assert has(colours(tmp_path / "one.png"), match)
     assert not has(colours(tmp_path / "one.png"), none)
     assert height(tmp_path / "one.png") < height(tmp_path / "both.png")

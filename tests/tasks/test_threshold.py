@@ -8,8 +8,10 @@ from tuwen.tasks.terms import RowId, Term
 from tuwen.tasks.threshold import auto_threshold
 
 
-def threshold(value: float) -> Threshold:
-    return Threshold(threshold=value, false_accept=0.1, false_reject=0.1, matching=9, unmatching=9)
+def threshold(value: float, rows: int = 15) -> Threshold:
+    return Threshold(
+        threshold=value, false_accept=0.1, false_reject=0.1, matching=9, unmatching=9, rows=rows, created="now"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +26,7 @@ def calibrated(filled):
     info = filled.info()
     write_calibration(
         filled.folder,
-        Calibration(
-            fingerprint=info.fingerprint, rows=info.rows, created="now", text=threshold(0.3), image=threshold(0.8)
-        ),
+        Calibration(fingerprint=info.fingerprint, text=threshold(0.3), image=threshold(0.8)),
     )
     return filled
 
@@ -48,15 +48,13 @@ def test_an_index_that_was_not_measured_has_none(filled) -> None:
     with pytest.raises(InvalidInput, match=r"no threshold was measured for texts on .*: run tuwen calibrate"):
         auto_threshold([Term("red")], filled)
     info = filled.info()
-    write_calibration(
-        filled.folder, Calibration(fingerprint=info.fingerprint, rows=1, created="now", text=threshold(0.3))
-    )
+    write_calibration(filled.folder, Calibration(fingerprint=info.fingerprint, text=threshold(0.3)))
     with pytest.raises(InvalidInput, match="for pictures"):
         auto_threshold([Term(Path("cat.jpg"))], filled)
 
 
 def test_thresholds_of_another_model_do_not_count(filled) -> None:
-    write_calibration(filled.folder, Calibration(fingerprint="other", rows=15, created="now", text=threshold(0.3)))
+    write_calibration(filled.folder, Calibration(fingerprint="other", text=threshold(0.3)))
     with pytest.raises(InvalidInput, match="no threshold was measured"):
         auto_threshold([Term("red")], filled)
 
@@ -64,10 +62,8 @@ def test_thresholds_of_another_model_do_not_count(filled) -> None:
 @pytest.mark.parametrize(("rows", "doubted"), [(7, True), (8, False), (15, False), (30, False), (31, True)])
 def test_an_index_that_has_changed_much_is_doubted(filled, rows: int, doubted: bool) -> None:
     fingerprint = filled.info().fingerprint
-    write_calibration(
-        filled.folder, Calibration(fingerprint=fingerprint, rows=rows, created="now", text=threshold(0.3))
-    )
+    write_calibration(filled.folder, Calibration(fingerprint=fingerprint, text=threshold(0.3, rows)))
     doubt = auto_threshold([Term("red")], filled).doubt
     assert doubt == (
-        f"thresholds were measured on {rows} rows, there are 15 now: run tuwen calibrate again" if doubted else ""
+        f"the threshold was measured on {rows} rows, there are 15 now: run tuwen calibrate again" if doubted else ""
     )

@@ -12,6 +12,7 @@ from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, table
 from tuwen.cli.progress import Progress
+from tuwen.errors import IndexInvalid
 from tuwen.index.place import Place
 
 if TYPE_CHECKING:
@@ -73,8 +74,10 @@ def calibrate(
     number = chosen if chosen is not None else 0 if labelled else RANDOM
     with opened(target, computing) as (encoder, index):
         measured = samples(_scores(_probes(labelled, number, encoder, index), encoder, index, progress))
-        found = thresholds(measured)
-        calibration = _calibration(found, index)
+        found = thresholds(measured, index.info().rows)
+        for kind in measured.keys() - found.keys():
+            say(f"{measured[kind].count} queries of the kind {kind}: too few for a threshold")
+        calibration = _with(found, index)
         write_calibration(target, calibration)
     if plot is not None:
         draw(measured, found, plot)
@@ -112,27 +115,28 @@ def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "Index", progr
     return found
 
 
-def _calibration(found: "dict[QueryKind, Threshold]", index: "Index") -> "Calibration":
-    from datetime import UTC, datetime
-
+def _with(found: "dict[QueryKind, Threshold]", index: "Index") -> "Calibration":
+    """What was measured now, and of the other kind of query what was measured before."""
     from tuwen.index.calibration import Calibration
 
-    info = index.info()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Calibration(
-        fingerprint=info.fingerprint,
-        rows=info.rows,
-        created=now,
-        text=found.get("text"),
-        image=found.get("image"),
-    )
+    before = _before(index) or Calibration(fingerprint=index.info().fingerprint)
+    return before.model_copy(update={str(kind): it for kind, it in found.items()})
+
+
+def _before(index: "Index") -> "Calibration | None":
+    """What was measured before; a file that cannot be read is written anew."""
+    try:
+        return index.calibration()
+    except IndexInvalid as error:
+        say(str(error))
+        return None
 
 
 def _show(target: Path, model: str, calibration: "Calibration", *, as_json: bool) -> None:
     kinds = {"text": calibration.text, "image": calibration.image}
     if as_json:
         measured = {kind: None if it is None else it.model_dump() for kind, it in kinds.items()}
-        emit({"index": str(target), "model": model, "rows": calibration.rows, "thresholds": measured})
+        emit({"index": str(target), "model": model, "thresholds": measured})
         return
     rows = [
         (kind, f"{it.threshold:.3f}", _rate(it.false_accept, it.unmatching), _rate(it.false_reject, it.matching))

@@ -33,6 +33,10 @@ class Threshold(BaseModel):
     """how many queries with a match were tried"""
     unmatching: int
     """how many without"""
+    rows: int
+    """how many rows the index had: the best score of a query without a match grows with them"""
+    created: str
+    """when, ISO 8601 in UTC"""
 
 
 class Calibration(BaseModel):
@@ -44,10 +48,6 @@ class Calibration(BaseModel):
     """the version of this file's shape"""
     fingerprint: str
     """what identifies the model that it was measured with"""
-    rows: int
-    """how many rows the index had: the best score of a query without a match grows with them"""
-    created: str
-    """when, ISO 8601 in UTC"""
     text: Threshold | None = None
     """for texts; None where it was not measured"""
     image: Threshold | None = None

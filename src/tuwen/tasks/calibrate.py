@@ -10,6 +10,7 @@ Knows what a threshold is worth. Does not know where queries come from, nor wher
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +52,11 @@ class Samples:
     matching: Scores
     unmatching: Scores
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.matching) + len(self.unmatching)
+
 
 def measure(probes: Sequence[Probe], encoder: "Encoder", index: "Index") -> Iterator[Score | None]:
     """One score for each query, in order; None where there is nothing to compare with.
@@ -81,16 +87,29 @@ def samples(scores: Sequence[Score]) -> dict[QueryKind, Samples]:
     return found
 
 
-def thresholds(measured: Mapping[QueryKind, Samples]) -> dict[QueryKind, Threshold]:
-    """A threshold for each kind of query, see `choose`, with the rates of errors left to expect.
+def thresholds(measured: Mapping[QueryKind, Samples], rows: int) -> dict[QueryKind, Threshold]:
+    """A threshold for each kind of query that there is enough of, see `choose`, with the rates of errors to expect.
 
     A rate is of queries that were left out when the threshold was chosen that they are judged by, each in its turn
     (leave-one-out), so that it is not flattered by them.
 
+    Args:
+        measured: see `samples`.
+        rows: how many the index has.
+
     Raises:
-        InvalidInput: of some kind there are fewer than five queries.
+        InvalidInput: there are fewer than five queries of every kind, or none had anything to find.
     """
-    return {kind: _threshold(kind, it) for kind, it in measured.items()}
+    if not measured:
+        raise InvalidInput("there is nothing to measure: the index has no rows")
+    found = {kind: _threshold(it, rows) for kind, it in measured.items() if it.count >= FEWEST}
+    if not found:
+        said = ", ".join(f"{it.count} of the kind {kind}" for kind, it in measured.items())
+        raise InvalidInput(
+            f"{said}: so few queries say nothing about a threshold; give {FEWEST} or more, better 50, or let "
+            "--random add some"
+        )
+    return found
 
 
 def choose(matching: Scores, unmatching: Scores) -> float:
@@ -128,13 +147,8 @@ def _value(probe: Probe, vector: NDArray[np.float32], index: "Index") -> float |
     return next((hit.score for hit in hits if hit.id != row and hit.payload.get("content") != content), None)
 
 
-def _threshold(kind: QueryKind, measured: Samples) -> Threshold:
+def _threshold(measured: Samples, rows: int) -> Threshold:
     matching, unmatching = measured.matching, measured.unmatching
-    if len(matching) + len(unmatching) < FEWEST:
-        raise InvalidInput(
-            f"{len(matching) + len(unmatching)} queries of the kind {kind} say nothing about a threshold: give "
-            f"{FEWEST} or more, better 50, or let --random add some"
-        )
     return Threshold(
         threshold=choose(matching, unmatching),
         false_accept=_rate(
@@ -143,6 +157,8 @@ def _threshold(kind: QueryKind, measured: Samples) -> Threshold:
         false_reject=_rate([matching[i] < choose(np.delete(matching, i), unmatching) for i in _others(matching)]),
         matching=len(matching),
         unmatching=len(unmatching),
+        rows=rows,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -22,7 +22,7 @@ _MATCH, _NONE, _LINE = "#0072b2", "#d55e00", "#222222"  # told apart by the colo
 
 
 def draw(measured: Mapping[QueryKind, Samples], chosen: Mapping[QueryKind, Threshold], file: Path) -> None:
-    """Write a picture with one plot for each kind of query, in the format that the file's ending names.
+    """Write a picture with a plot for each kind of query that has a threshold, in the format of the file's ending.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -30,10 +30,10 @@ def draw(measured: Mapping[QueryKind, Samples], chosen: Mapping[QueryKind, Thres
     require("matplotlib", extra="plot")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 0.4 + 2.6 * len(measured)), layout="constrained")
-    for place, (kind, it) in enumerate(measured.items(), start=1):
-        axes = figure.add_subplot(len(measured), 1, place)
-        _histograms(axes, it, chosen[kind].threshold)
+    figure = Figure(figsize=(7, 0.4 + 2.6 * len(chosen)), layout="constrained")
+    for place, (kind, it) in enumerate(chosen.items(), start=1):
+        axes = figure.add_subplot(len(chosen), 1, place)
+        _histograms(axes, measured[kind], it.threshold)
         axes.set_title(_TITLES[kind], loc="left", fontsize=11)
     axes.set_xlabel("score: the cosine of the best hit, or of the match where there is one")
     figure.savefig(file, dpi=110)

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +74,11 @@ def labelled_probes(path: Path, index: "Index") -> list[Probe]:
     if path.suffix.lower() not in readers:
         raise InvalidInput(f"{path} ends in none of {', '.join(readers)}: it is not clear how to read it")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     found = []
-    for number, (query, paths) in readers[path.suffix.lower()](lines, path):
+    for number, (query, paths) in readers[path.suffix.lower()](text, path):
         if not query.strip():
             raise InvalidInput(f"{path}, line {number}: the query is empty")
         right = _rows(paths, index, f"{path}, line {number}")
@@ -103,8 +104,8 @@ def _rows(paths: Sequence[str], index: "Index", place: str) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _json_lines(lines: Sequence[str], path: Path) -> Iterator[tuple[int, tuple[str, list[str]]]]:
-    for number, line in enumerate(lines, start=1):
+def _json_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[str]]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -127,10 +128,8 @@ def _is_labelled(item: object) -> bool:
     )
 
 
-def _csv_lines(
-    lines: Sequence[str], path: Path, delimiter: str = ","
-) -> Iterator[tuple[int, tuple[str, list[str]]]]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _csv_lines(text: str, path: Path, delimiter: str = ",") -> Iterator[tuple[int, tuple[str, list[str]]]]:
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -139,8 +138,8 @@ def _csv_lines(
         raise InvalidInput(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _tsv_lines(lines: Sequence[str], path: Path) -> Iterator[tuple[int, tuple[str, list[str]]]]:
-    return _csv_lines(lines, path, "\t")
+def _tsv_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[str]]]]:
+    return _csv_lines(text, path, "\t")
 
 
 def _some_pictures(count: int, index: "Index") -> list[str]:

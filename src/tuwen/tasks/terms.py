@@ -91,4 +91,4 @@ def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
 def _row(given: str) -> RowId:
     if not given.strip():
         raise InvalidInput("id: is not followed by a row's id: copy one from tuwen search --json")
-    return RowId(given.strip())
+    return RowId(given.strip().lower())

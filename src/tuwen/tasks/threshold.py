@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuwen.errors import InvalidInput
-from tuwen.index.calibration import Calibration, QueryKind
+from tuwen.index.calibration import QueryKind
 from tuwen.tasks.terms import RowId, Term, describe
 
 if TYPE_CHECKING:
@@ -41,20 +41,18 @@ def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
     kind: QueryKind = kinds.pop() if kinds else "text"
     calibration = index.calibration()
     measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
-    if calibration is None or measured is None:
+    if measured is None:
         raise InvalidInput(
             f"no threshold was measured for {_NAMES[kind]} on {index.place}: run tuwen calibrate --index "
             f"{index.place}, or give a number instead of auto"
         )
-    return Auto(measured.threshold, _doubt(calibration, index.info().rows))
+    return Auto(measured.threshold, _doubt(measured.rows, index.info().rows))
 
 
-def _doubt(calibration: Calibration, rows: int) -> str:
-    if calibration.rows <= _CHANGED * rows and rows <= _CHANGED * calibration.rows:
+def _doubt(then: int, now: int) -> str:
+    if then <= _CHANGED * now and now <= _CHANGED * then:
         return ""
-    return (
-        f"thresholds were measured on {calibration.rows:,} rows, there are {rows:,} now: run tuwen calibrate again"
-    )
+    return f"the threshold was measured on {then:,} rows, there are {now:,} now: run tuwen calibrate again"
 
 
 def _kind(term: Term, index: "Index") -> QueryKind:
