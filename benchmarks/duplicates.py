@@ -1,4 +1,4 @@
-"""How long `tuwen index duplicates` takes, and whether it finds what was planted: copies a little off the originals.
+"""How long `tuwen index duplicates` takes, and whether it finds what was planted: copies a little off originals.
 
     python benchmarks/duplicates.py [--rows 50000] [--dim 512] [--threshold 0.97]
 
