@@ -243,6 +243,7 @@ def test_writers_are_killed(folder_home: Home) -> None:
     kill_writers(folder_home.place, times=3, seed=time.time_ns())
 
 
+@pytest.mark.parametrize("folder_home", ["faiss-hnsw", "faiss-ivf"], indirect=True)  # Edge: see test_kills.py
 def test_builders_are_killed(folder_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """At random moments of a build, and of one that compacts."""
     made = rows(3_000)

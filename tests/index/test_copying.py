@@ -46,7 +46,7 @@ def content(place: Place) -> tuple[dict, dict[str, bytes]]:
         return listed, {name: vector.tobytes() for name, vector in index.vectors(list(listed)).items()}
 
 
-@pytest.mark.parametrize("design", [name for name in DESIGNS if name != "cluster"])
+@pytest.mark.parametrize("design", ["edge-flat", "faiss-hnsw", "faiss-ivf"])
 def test_there_and_back_nothing_has_changed(
     source: Path, place: Path, design: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +72,21 @@ def test_to_a_cluster_and_back(
         assert content(cluster) == content(place / "back.tuwen") == content(source)
         with Index.open(cluster, encoder=FakeModel()) as index:
             assert (index.root, index.info().metric) == (place / "PHOTOS", "l2")
+
+
+def test_commands_take_a_url_for_an_index(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_cluster(monkeypatch) as cluster:
+        copied(capsys, source, cluster)
+        printed = {}
+        for words in (["remove", MADE[0].key, "文"], ["list", "--where", 'folder == "3"'], ["info"]):
+            assert not tuwen.main(["index", *words, "--index", str(cluster), "--json"], standalone_mode=False)
+            printed[words[0]] = json.loads(capsys.readouterr().out)
+    assert printed["remove"]["removed"] == 2
+    assert {row["payload"]["folder"] for row in printed["list"]["rows"]} == {"3"}
+    assert (printed["info"]["index"], printed["info"]["rows"]) == (str(cluster), 1_199)
+    assert (printed["info"]["store"], printed["info"]["bytes"]) == ("qdrant", None)
 
 
 def test_interrupted_it_goes_on_and_writes_only_what_differs(
