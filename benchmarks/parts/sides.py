@@ -93,8 +93,10 @@ def model_side(photos: Path, model: str, _: Path, threads: int) -> float:
 
 
 def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
-    """A whole bulk job: listed, embedded, written and reported."""
+    """A whole bulk job: listed, embedded, written and reported; packages are loaded before, as the model is."""
     from functools import partial
+
+    import pyarrow.parquet  # noqa: F401
 
     from tuwen.prepare.tables import Columns
     from tuwen.tasks.embed import Request, embed_all

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import colours
+from journeys.test_killed import rows
 from samples_of import jpeg, write_tar
 
 pytestmark = pytest.mark.journey
@@ -131,3 +132,23 @@ def test_a_killed_job_ends_with_the_same_bytes(terminal, bundle: Path, shards: P
 def test_a_job_killed_often_ends_with_the_same_bytes(terminal, bundle: Path, shards: Path, layout: str) -> None:
     words = ("shards", "--model", bundle, "--shard-size", "1", "--format", layout)
     check_kills(terminal, words, kills=15, seed=5)
+
+
+@pytest.mark.long
+def test_an_index_whose_job_is_killed_often_has_the_same_rows(terminal, bundle: Path, shards: Path) -> None:
+    words = ("embed", "shards", "--model", bundle, "--shard-size", "1", "--format", "index", "-o")
+    terminal.type(*words, "whole.tuwen", code=3)
+    done, chance = terminal.folder / "killed.tuwen" / "embedding" / "done", random.Random(7)
+    for _ in range(8):
+        process = terminal.start(*words, "killed.tuwen")
+        enough = len(list(done.glob("*.json"))) + chance.randrange(8)
+        while process.poll() is None and len(list(done.glob("*.json"))) < enough:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    terminal.type(*words, "killed.tuwen", code=3)
+    whole, killed = rows(terminal.folder / "whole.tuwen"), rows(terminal.folder / "killed.tuwen")
+    assert list(killed) == list(whole)
+    for key, (payload, vector) in whole.items():
+        assert killed[key][0] == payload
+        np.testing.assert_array_equal(killed[key][1], vector)

@@ -7,6 +7,7 @@ shard is written as.
 
 import logging
 import os
+import platform
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ class Worker:
             self._encoder = load_encoder(recipe.model, recipe.choice, models=recipe.models, cache=recipe.cache)
             if self._encoder.fingerprint != recipe.fingerprint:
                 raise WrongModel(
-                    f"{recipe.model} on {os.uname().nodename} is the model {self._encoder.fingerprint}, not "
+                    f"{recipe.model} on {platform.node()} is the model {self._encoder.fingerprint}, not "
                     f"{recipe.fingerprint}: put the same bundle on every machine"
                 )
         return self._encoder
