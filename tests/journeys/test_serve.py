@@ -35,6 +35,7 @@ def service(terminal: Terminal, index: Path, *options: str) -> Iterator[tuple[su
             said = ""
             while not said.endswith("}\n"):
                 said += process.stdout.readline()
+            assert json.loads(said).keys() == {"url", "docs", "key", "write"}
             with Client(base_url=json.loads(said)["url"], timeout=60) as client:
                 yield process, client
         finally:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import tuwen
 from tuwen.errors import InvalidInput
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.config import ServerConfig, checked
+from tuwen.server.fetching import PublicOnly
 from tuwen.server.pages import WEB
 
 from .serving import Served, serving
@@ -110,3 +112,33 @@ def test_configurations_that_cannot_be_meant(wrong: dict[str, object], tmp_path:
 )
 def test_configurations_that_can(right: dict[str, object], tmp_path: Path) -> None:
     assert checked(ServerConfig(cache=tmp_path, **right)).cache == tmp_path
+
+
+def test_a_picture_by_its_address(
+    encoder: Encoder, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service fetches from another one, which passes for a public host."""
+    with serving(encoder, photos, tmp_path, allow_url=True) as running:
+        row = next(iter(running.index.list()))
+        asked = {"image": f"{running.url}v1/images/{row.id}", "k": 1}
+        refused = running.client.post("/v1/search", json=asked)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "not_fetched")
+        monkeypatch.setattr(PublicOnly, "allows", lambda *_: True)
+        (hit,) = running.client.post("/v1/search", json=asked).json()["hits"]
+        assert hit["id"] == row.id
+
+
+def test_searches_of_all_kinds_go_on_while_pictures_come(served: Served, photos: Path) -> None:
+    pictures = sorted(photos.rglob("*.webp"))[:8]
+    more = [{}, {"exact": True}, {"unique": 0.9}, {"where": "width > 1"}, {"diversity": 0.5}]
+    asked = [{"text": "a", **one} for one in more]
+    with ThreadPoolExecutor(8) as pool:
+        adding = [
+            pool.submit(served.client.post, "/v1/images", files=[("files", (it.name, it.read_bytes()))])
+            for it in pictures
+        ]
+        finding = [pool.submit(served.client.post, "/v1/search", json=one) for one in asked * 4]
+        assert {one.result().status_code for one in finding} == {200}
+        ids = {image["id"] for one in adding for image in one.result().json()["images"]}
+    assert len(ids) == 8
+    assert [served.client.delete(f"/v1/images/{it}").json() for it in ids] == [{"removed": 1}] * 8

@@ -57,6 +57,11 @@ class Collection:
             "writing", self._upsert, most=256, wait=config.batch_wait, limit=config.queue
         )
 
+    @property
+    def writing(self) -> bool:
+        """Whether pictures are coming or going just now."""
+        return bool(self._begun)
+
     def mend(self) -> None:
         """Finish what a kill has interrupted."""
         self._uploads.mend(self._index)

@@ -6,6 +6,7 @@ Begun before the first request, ended after the last. Knows what there is; does 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -42,6 +43,7 @@ class Service:
         thumbnails: small pictures.
         collection: what comes and goes.
         fetcher: gets pictures by their addresses; None where that is not allowed.
+        graph: whether rows are in this process and found through a graph, so that a search is quick.
         decoding: threads that read pictures.
         calling: threads that call the index.
     """
@@ -55,6 +57,7 @@ class Service:
     thumbnails: Thumbnails
     collection: Collection
     fetcher: Fetcher | None
+    graph: bool
     decoding: Pool
     calling: Pool
 
@@ -84,6 +87,7 @@ async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> A
         thumbnails,
         Collection(index, catalogue, thumbnails, calling, config),
         Fetcher(config.max_picture, PublicOnly()) if config.allow_url else None,
+        isinstance(index.folder, Path) and (await calling.run(index.info)).kind == "hnsw",
         decoding,
         calling,
     )
