@@ -62,8 +62,8 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
 def _is_quick(wanted: Wanted, service: Service) -> bool:
     """Whether a search may be done where it stands, about a millisecond that holds the interpreter anyway.
 
-    Handing it to a thread and back costs a third more (the interpreter changes hands four times). Not while rows are
-    written, which holds the index for as long as the disk takes, nor where many rows are looked at.
+    Handing it to a thread and back costs a third more: the interpreter changes hands four times. Not while rows
+    are written, which holds the index for as long as the disk takes, nor where many rows are looked at.
     """
     many = wanted.where or wanted.exact or wanted.diversity or wanted.unique or wanted.strategy == "best"
     return service.graph and not many and wanted.k <= QUICK and not service.collection.writing
