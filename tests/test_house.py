@@ -108,7 +108,15 @@ def best_time(limit: float, *command: str) -> float:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    assert not modules_after("import tuwen") & {"numpy", "pydantic", "PIL", "onnxruntime", "openvino", *HEAVY}
+    assert not modules_after("import tuwen") & {
+        "httpx2",
+        "numpy",
+        "pydantic",
+        "PIL",
+        "onnxruntime",
+        "openvino",
+        *HEAVY,
+    }
 
 
 SEARCH = """

@@ -156,6 +156,8 @@ def test_nothing_to_add(client, tmp_path: Path) -> None:
 def test_what_the_service_refuses_is_said_in_its_words(client) -> None:
     with pytest.raises(InvalidInput, match="the filter"):
         client.search("apple", where="width >")
+    with pytest.raises(InvalidInput, match="text"):
+        client.search("half a pair: \ud83d")
     with pytest.raises(InvalidInput, match="nothing to look for"):
         client.search()
 

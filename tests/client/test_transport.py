@@ -151,6 +151,12 @@ def test_answers_that_are_no_good(scripted, answer, kind: type, line: str) -> No
         client.search("apple")
 
 
+@pytest.mark.parametrize("key", ["ключ", "two\nlines"])
+def test_keys_that_are_none(key: str) -> None:
+    with pytest.raises(InvalidInput, match="can be no key"):
+        tuwen.Client("http://127.0.0.1", key=key)
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://example.org", "http://", "http://[::1", ""])
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InvalidInput, match="is no address"):

@@ -43,7 +43,7 @@ class Client(Searching, AbstractContextManager["Client"]):
             timeout: seconds to wait for a connection, for each part of an answer, and while it is busy.
 
         Raises:
-            InvalidInput: `url` is no http or https address.
+            InvalidInput: `url` is no http or https address, or `key` can be no key.
         """
         super().__init__(Transport(url, key, timeout))
         self.url = self._transport.url

@@ -3,6 +3,7 @@
 Knows HTTP. Does not know what is asked for, nor what an answer means.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ class Asked:
     files: Files | None = None
     params: Mapping[str, str | int] | None = None
 
+    def as_sent(self) -> dict[str, Any]:
+        """For `httpx2.Client.request`. JSON in ASCII: half a surrogate pair in a text has no UTF-8."""
+        if self.json is None:
+            return {"files": self.files, "params": self.params}
+        content = json.dumps(self.json).encode("ascii")
+        return {"content": content, "headers": {"Content-Type": "application/json"}, "params": self.params}
+
 
 class Transport:
     """Connections to one service, kept open and shared by threads."""
@@ -36,12 +44,11 @@ class Transport:
         """Nothing is sent yet.
 
         Raises:
-            InvalidInput: the address is no http or https address.
+            InvalidInput: the address is no http or https address, or the key can be no key.
         """
         self.url = _checked(url)
         self._timeout = timeout
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._http = httpx2.Client(base_url=self.url, headers=_headers(key), timeout=timeout)
 
     def document(self, method: str, path: str, asked: Asked | None = None) -> dict[str, Any]:
         """Ask, and read the answer as JSON.
@@ -81,10 +88,11 @@ class Transport:
         where a connection broke: the second time, it would say that there is no such row.
         """
         patience = time.monotonic() + self._timeout
+        sent = asked.as_sent()
         for attempt in range(1, ATTEMPTS + 1):
             last = attempt == ATTEMPTS
             try:
-                answer = self._http.request(method, path, json=asked.json, files=asked.files, params=asked.params)
+                answer = self._http.request(method, path, **sent)
             except (httpx2.ReadError, httpx2.RemoteProtocolError) as error:
                 if last or method == "DELETE":
                     raise unreachable(self.url, error) from error
@@ -98,6 +106,14 @@ class Transport:
                 raise fault_of(answer, self.url)
             time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    if not key:
+        return {}
+    if not key.isascii() or not key.isprintable():
+        raise InvalidInput("the key can be no key of a service: it has characters beyond printable ASCII")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _checked(url: str) -> str:
