@@ -1,0 +1,98 @@
+"""The page as a person has it: Debian's chromium, a service in a process of its own, the packaged demo."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tuwen.demo import demo_gallery
+
+from .serving import served, tuwen
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+)
+EVERY = 8
+NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella")
+HOSTILE = "<img src=x onerror=document.title='bitten'>&lt;b&gt;.webp"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    if not CHROMIUM:
+        pytest.skip("there is no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service's caches go."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def index(home: Path) -> Path:
+    """An index of a part of the gallery, and of a picture whose name is an attack."""
+    photos = home / "photos"
+    every = sorted(path for path in demo_gallery().rglob("*.webp"))
+    for picture in {*every[::EVERY], *(path for path in every if path.stem in NEEDED)}:
+        (photos / picture.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, photos / picture.parent.name)
+    shutil.copy(next(demo_gallery().rglob("dog-face.webp")), photos / "objects" / HOSTILE)
+    tuwen(home, "index", "build", str(photos), "--index", str(home / "photos.tuwen"))
+    return home / "photos.tuwen"
+
+
+@pytest.fixture(scope="session")
+def url(home: Path, index: Path) -> Iterator[str]:
+    """A service that pictures may be added to."""
+    with served(home, index, "--allow-upload") as address:
+        yield address
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens addresses, each in a browser's own profile; the page must not err, nor ask anybody else for anything."""
+    contexts, troubles = [], []
+
+    def open_page(address: str, *, quiet: bool = True, **options: object) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "locale": "en-US", **options})
+        contexts.append(context)
+        origin = "/".join(address.split("/")[:3])
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        if quiet:
+            page.on("console", lambda line: line.type in ("error", "warning") and troubles.append(line.text))
+        context.on(
+            "request",
+            lambda asked: asked.url.startswith((origin, "data:", "blob:")) or troubles.append(asked.url),
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def page(opened: Callable[..., Page], url: str) -> Page:
+    """The page, with its first pictures."""
+    page = opened(url)
+    page.wait_for_selector(".tile img.here")
+    return page
