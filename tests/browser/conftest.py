@@ -65,7 +65,7 @@ def url(home: Path, index: Path) -> Iterator[str]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens addresses, each in a browser's own profile; the page must not err, nor ask anybody else for anything."""
+    """Opens addresses, each in a profile of its own; the page must not err, nor ask anybody else for anything."""
     contexts, troubles = [], []
 
     def open_page(address: str, *, quiet: bool = True, **options: object) -> Page:

@@ -1,4 +1,4 @@
-"""For everybody: both languages, both themes, a screen reader, a key, a server that is away, an index without pictures."""
+"""For everybody: languages, themes, a screen reader, a key, a server that is away, an index without pictures."""
 
 from pathlib import Path
 

@@ -44,7 +44,7 @@ def test_words_in_five_languages(page: Page, words: str, name: str) -> None:
 
 
 def test_first_results_are_painted_soon(page: Page) -> None:
-    """From the submission to the frame after the first row is decoded; the best of some tries on a machine at work."""
+    """From the submission to the frame after the first row is decoded; the best of some tries: others work here."""
     took = []
     for words in ("a pizza", "a dog", "rain", "a tree", "a house", "a car", "a smile", "a flag"):
         page.evaluate("document.getElementById('grid').scrollIntoView()")
