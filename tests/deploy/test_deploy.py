@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tuwen.cli.serve import serve
+from tuwen.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 STAGE = re.compile(r"^FROM (\S+) AS (\w+)\n(.*?)(?=^FROM |\Z)", re.MULTILINE | re.DOTALL)
@@ -65,7 +66,7 @@ def test_every_base_has_a_version_and_every_copied_file_is_there() -> None:
 
 def test_the_service_starts_with_what_is_set(tmp_path: Path) -> None:
     """`start`, with a `tuwen` that prints what it is called with."""
-    (tmp_path / "tuwen").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    (tmp_path / "tuwen").write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$TUWEN_SERVE_KEY"\n', encoding="utf-8")
     (tmp_path / "tuwen").chmod(0o755)
     (tmp_path / "key").write_text("open sesame\n", encoding="utf-8")
     given = {"TUWEN_MODEL": "demo", "TUWEN_KEY_FILE": str(tmp_path / "key")}
@@ -74,7 +75,8 @@ def test_the_service_starts_with_what_is_set(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
     assert words[:2] == ["serve", "--allow-upload"]
-    assert words[-4:] == ["--model", "demo", "--key", "open sesame"]
+    assert words[-3:] == ["--model", "demo", "open sesame"]
+    assert {"serve_key", "serve_read_key"} <= set(Settings.model_fields)
     known = {name for option in serve.params for name in (*option.opts, *option.secondary_opts)}
     written = set(re.findall(r"(?<=[ (])--[a-z-]+", (DEPLOY / "start").read_text(encoding="utf-8")))
     assert written <= known
