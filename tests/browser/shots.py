@@ -18,54 +18,66 @@ from .conftest import QUIET
 SIZES = {390: 844, 820: 1180, 1440: 900}
 
 
-def everything(page: Page, address: str, photo: Path, folder: Path, name: str) -> None:
-    """Walk through the states of the page."""
+class Walk:
+    """A walk through the states of the page, with a picture of each."""
 
-    def shot(state: str) -> None:
-        page.wait_for_timeout(450)
-        page.screenshot(path=folder / f"{state}-{name}.png")
+    def __init__(self, page: Page, address: str, photo: Path, target: str) -> None:
+        self.page, self.address, self.photo, self.target = page, address, photo, target
 
-    page.goto(address)
-    page.wait_for_selector(".tile img.here")
-    page.wait_for_load_state("networkidle")
-    shot("all")
-    search(page, "a cat")
-    shot("hits")
-    page.click("#filtering")
-    page.click("#scoring")
-    for place, how in enumerate(("like", "unlike")):
-        page.locator("#grid li").nth(place).hover()
-        page.locator("#grid li").nth(place).locator(f"[data-how={how}]").click()
+    def shot(self, state: str) -> None:
+        self.page.wait_for_timeout(450)
+        self.page.screenshot(path=self.target.format(state))
+
+    def hits(self) -> None:
+        page = self.page
+        page.goto(self.address)
+        page.wait_for_selector(".tile img.here")
+        page.wait_for_load_state("networkidle")
+        self.shot("all")
+        search(page, "a cat")
+        self.shot("hits")
+        page.click("#filtering")
+        page.click("#scoring")
+        for place, how in enumerate(("like", "unlike")):
+            page.locator("#grid li").nth(place).hover()
+            page.locator("#grid li").nth(place).locator(f"[data-how={how}]").dispatch_event("click")
+            settled(page)
+        self.shot("steered")
+
+    def viewer(self) -> None:
+        page = self.page
+        page.locator(".tile").nth(2).click()
+        page.fill("#labels", "cat, dog, tree")
+        page.press("#labels", "Enter")
+        page.wait_for_selector("#bars li")
+        self.shot("viewer")
+        page.click("#close")
+
+    def dropping(self) -> None:
+        page = self.page
+        page.goto(f"{self.address}?q=cat&folder=nowhere")
+        self.shot("nothing")
+        hand = {"dataTransfer": carried(page, self.photo)}
+        page.dispatch_event("main", "dragenter", hand)
+        page.dispatch_event("#drop-search", "dragover", hand)
+        self.shot("dropping")
+        page.goto(self.address)
+        drop(page, "#drop-search", self.photo)
         settled(page)
-    shot("steered")
-    page.locator(".tile").nth(2).click()
-    page.fill("#labels", "cat, dog, tree")
-    page.press("#labels", "Enter")
-    page.wait_for_selector("#bars li")
-    shot("viewer")
-    page.click("#close")
-    page.goto(f"{address}?q=cat&folder=nowhere")
-    shot("nothing")
-    hand = {"dataTransfer": carried(page, photo)}
-    page.dispatch_event("main", "dragenter", hand)
-    page.dispatch_event("#drop-search", "dragover", hand)
-    shot("dropping")
-    page.dispatch_event("#drop-search", "drop", hand)
-    settled(page)
-    page.goto(address)
-    drop(page, "#drop-search", photo)
-    settled(page)
-    page.set_input_files("#files", [photo, Path(__file__)])
-    page.wait_for_selector(".note .new, .note ul")
-    shot("picture-and-note")
-    page.route("**/v1/search", lambda route: route.abort())
-    page.fill("#words", "away")
-    page.press("#words", "Enter")
-    shot("offline")
-    page.unroute("**/v1/search")
-    page.click("#language")
-    page.goto(f"{address}?q=猫")
-    shot("chinese")
+        page.set_input_files("#files", [self.photo, Path(__file__)])
+        page.wait_for_selector(".note .new, .note ul")
+        self.shot("picture-and-note")
+
+    def away(self) -> None:
+        page = self.page
+        page.route("**/v1/search", lambda route: route.abort())
+        page.fill("#words", "away")
+        page.press("#words", "Enter")
+        self.shot("offline")
+        page.unroute("**/v1/search")
+        page.click("#language")
+        page.goto(f"{self.address}?q=猫")
+        self.shot("chinese")
 
 
 def main(address: str, target: str, photo: str) -> None:
@@ -79,7 +91,9 @@ def main(address: str, target: str, photo: str) -> None:
                 viewport=viewport, color_scheme=scheme, locale="en-US", has_touch=width < 400
             )
             page = context.new_page()
-            everything(page, address, Path(photo), folder, f"{width}-{scheme}")
+            walk = Walk(page, address, Path(photo), f"{folder}/{{}}-{width}-{scheme}.png")
+            for part in (walk.hits, walk.viewer, walk.dropping, walk.away):
+                part()
             context.close()
         browser.close()
 
