@@ -1,11 +1,13 @@
 """What is FAISS's own: a file that is mapped, built when it is worth it, and never the only copy."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from making import FakeModel, paths, row, rows
 
+from tuwen.cli.main import tuwen
 from tuwen.errors import IndexInvalid, MissingExtra
 from tuwen.index.faiss_file import lists_for, probes_for
 from tuwen.index.index import Index
@@ -72,7 +74,7 @@ def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytes
         assert MADE[0].key not in paths(index.search(MADE[0].vector, k=2_000))
 
 
-def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path) -> None:
+def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf") as index:
         index.upsert(MADE[:100])
         index.optimize()
@@ -81,6 +83,11 @@ def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path) -> None:
         (note,) = info.notes
         assert "flat for now, not ivf" in note
         assert "100 rows" in note
+    tuwen.main(["index", "info", "--index", str(place / "f.tuwen"), "--json"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"tuwen: {note}"]
+    assert json.loads(said.out)["notes"] == [note]
+    with Index.open(place / "f.tuwen", encoder=FakeModel()) as index:
         index.upsert(MADE)
         index.optimize()
         assert (index.info().searched, index.info().notes) == ("ivf", ())

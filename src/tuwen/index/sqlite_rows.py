@@ -42,6 +42,7 @@ CREATE TRIGGER removed AFTER DELETE ON rows BEGIN
     INSERT INTO gone SELECT old.number WHERE old.number <= (SELECT top FROM built);
 END;
 """
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 T = TypeVar("T")
 
 
@@ -68,12 +69,13 @@ class Rows:
         with self._transaction() as database:
             for page in _pages(rows):
                 self._delete([row.key for row in page])
-                for row in page:
-                    values = (str(row_id(row.key)), *_written(row.payload))
-                    marks = ", ".join("?" * len(values))
-                    said = database.execute(f"INSERT INTO rows (id, payload, {_COLUMNS}) VALUES ({marks})", values)
-                    vector = row.vector.astype("<f4").tobytes()
-                    database.execute("INSERT INTO vectors VALUES (?, ?)", (said.lastrowid, vector))
+                last = self._one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rows'")
+                numbered = list(enumerate(page, last + 1))
+                values = [(number, str(row_id(row.key)), *_written(row.payload)) for number, row in numbered]
+                vectors = [(number, row.vector.astype("<f4").tobytes()) for number, row in numbered]
+                marks = ", ".join("?" * len(values[0]))
+                database.executemany(f"INSERT INTO rows (number, id, payload, {_COLUMNS}) VALUES ({marks})", values)
+                database.executemany("INSERT INTO vectors VALUES (?, ?)", vectors)
 
     def remove(self, keys: Sequence[str]) -> int:
         """Take rows out, all of them or none; how many there were."""
@@ -184,7 +186,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _written(payload: Payload) -> list[Any]:
     """A payload as a text that gives it back to the last bit, and the fields that are filtered by."""
     fields = [None if field not in payload else comparable(field, payload[field]) for field in FIELDS]
-    return [json.dumps(dict(payload), ensure_ascii=False), *fields]
+    return [_as_json(dict(payload)), *fields]
 
 
 def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:
