@@ -152,7 +152,7 @@ class Worker:
                 self.ledger.removed(content)
             else:
                 self.ledger.fault(f"remove: {row} was acknowledged, and is gone")
-        self.stop.wait(draw.uniform(0.0, 0.2))
+        self.stop.wait(draw.uniform(0.1, 0.6))
 
 
 def main() -> None:

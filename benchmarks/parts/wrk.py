@@ -28,7 +28,7 @@ class Load:
     connections: int
     seconds: float
     ids: Path
-    sample: int = 50
+    sample: int = 10
 
 
 @dataclass(frozen=True)
