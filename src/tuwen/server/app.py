@@ -69,7 +69,7 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAP
     app = FastAPI(
         title="tuwen",
         version=__version__,
-        description="Search pictures by what is in them.",
+        description="Search pictures by what is in them. A key, where one is needed: Authorization: Bearer KEY.",
         lifespan=_life,
         middleware=_around(checked(config), metrics),
         docs_url=None,

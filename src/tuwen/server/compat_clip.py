@@ -142,7 +142,8 @@ async def _hits(asked: KnnRequest, service: Service) -> list[Hit]:
 
 def _unit(numbers: Sequence[float], service: Service) -> Vector:
     vector = np.array(numbers, np.float64)
-    length = float(np.linalg.norm(vector))
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector))
     if len(vector) != service.encoder.dim or not np.isfinite(length) or length < 1e-12:
         raise invalid(
             f"embedding_input: {len(vector)} numbers of length {length:.3g} as a vector; a vector of "

@@ -35,7 +35,8 @@ class Inlet:
         headers = Headers(scope=scope)
         form = headers.get("content-type", "").startswith("multipart/form-data")
         most = self._config.max_upload if form else 4 * self._config.max_picture // 3 + 2**20
-        passage = _Passage(receive, send, self._config, most)
+        bodied = "content-length" in headers or "transfer-encoding" in headers
+        passage = _Passage(receive, send, self._config, most, whole=not bodied)
         passage.check(int(headers.get("content-length", "0")))
         await passage.run(self._app, scope)
 
@@ -43,12 +44,13 @@ class Inlet:
 class _Passage:
     """One request on its way in."""
 
-    def __init__(self, receive: Receive, send: Send, config: ServerConfig, most: int) -> None:
+    def __init__(self, receive: Receive, send: Send, config: ServerConfig, most: int, *, whole: bool) -> None:
         self._receive, self._send = receive, send
         self._config = config
         self._most = most
         self._count = 0
-        self._whole = False
+        self._answered = False
+        self._whole = whole
         self._gone = asyncio.Event()
         self._clock = asyncio.timeout(None)
         self._begun = asyncio.get_running_loop().time()
@@ -65,10 +67,10 @@ class _Passage:
         assert task is not None
         try:
             async with self._clock:
-                self._allow(self._config.deadline if scope["method"] == "GET" else self._config.body_seconds)
+                self._allow(self._config.deadline if self._whole else self._config.body_seconds)
                 await app(scope, self.receive, self.send)
         except TimeoutError:
-            if self._whole or scope["method"] == "GET":
+            if self._whole:
                 raise Fault(504, "deadline", f"no answer in {self._config.deadline:g} s") from None
             raise Fault(408, "slow_body", "the request's body comes too slowly") from None
         except asyncio.CancelledError:
@@ -81,7 +83,7 @@ class _Passage:
 
     async def receive(self) -> Message:
         """The next part of the body; when it is whole, whether the client has left."""
-        if self._whole:
+        if self._watch is not None:
             await self._gone.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
@@ -94,6 +96,7 @@ class _Passage:
     async def send(self, message: Message) -> None:
         """What has begun to be answered may take its time: a large file, a slow line."""
         if message["type"] == "http.response.start":
+            self._answered = True
             self._clock.reschedule(None)
         elif self._watch is not None and not message.get("more_body", False):
             self._watch.cancel()  # once all is sent the client counts as gone, and there are files to close yet
@@ -111,7 +114,7 @@ class _Passage:
 
     def _allow(self, seconds: float) -> None:
         """Seconds since the request began."""
-        if self._clock.when() is not None or self._count == 0:
+        if not self._answered:
             self._clock.reschedule(self._begun + seconds)
 
     async def _until_gone(self, task: "asyncio.Task[object]") -> None:
