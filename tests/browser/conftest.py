@@ -21,7 +21,7 @@ QUIET = (
     "--disable-sync",
     "--disable-default-apps",
 )
-EVERY = 8
+EVERY = 10
 NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella")
 HOSTILE = "<img src=x onerror=document.title='bitten'>&lt;b&gt;.webp"
 
@@ -69,7 +69,7 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts, troubles = [], []
 
     def open_page(address: str, *, quiet: bool = True, **options: object) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "locale": "en-US", **options})
+        context = browser.new_context(**{"viewport": {"width": 1000, "height": 640}, "locale": "en-US", **options})
         contexts.append(context)
         origin = "/".join(address.split("/")[:3])
         page = context.new_page()
