@@ -78,6 +78,7 @@ def serve(
     TUWEN_SERVE_KEY, which other users of this machine do not see.
     """
     from tuwen.cli.opening import opened
+    from tuwen.prepare.quiet import silence_libtiff
 
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")
@@ -91,6 +92,7 @@ def serve(
         if config.allow_upload:
             index.optimize()
         write_logs(config.log)
+        silence_libtiff()
         _tell(config, address(listening), as_json=as_json)
         if opens:
             threading.Timer(1.0, webbrowser.open, [address(listening)]).start()
