@@ -40,7 +40,6 @@ class Home:
         return design(**DESIGNS[self.name]).kind
 
 
-ON_DISK = [name for name in DESIGNS if name != "cluster"]
 LOCAL_MODE_SAYS = ("Payload indexes have no effect in the local", "Local mode performs exact")
 """warnings of qdrant-client's local mode, which does without what a cluster is told to build"""
 SERVER = "TUWEN_TEST_QDRANT"

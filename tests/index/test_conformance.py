@@ -1,13 +1,14 @@
 """One suite for every store: what callers of an index rely on, whatever keeps its rows."""
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from homes import DESIGNS, LOCAL_MODE_SAYS, ON_DISK, Home, local_cluster, real_cluster
+from homes import DESIGNS, LOCAL_MODE_SAYS, Home, local_cluster, real_cluster
 from killing import OPTIMIZE, check_all, kill_writers, killed, start
 from making import DIM, FakeModel, paths, payload, row, rows, vectors
 
@@ -34,7 +35,7 @@ def home(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.Monkey
         yield Home(request.param, place / "photos.tuwen")
 
 
-@pytest.fixture(params=ON_DISK)
+@pytest.fixture
 def folder_home(request: pytest.FixtureRequest, place: Path) -> Home:
     return Home(request.param, place / "photos.tuwen")
 
@@ -238,6 +239,31 @@ def test_two_at_once(index: Index, home: Home) -> None:
         assert third.info().precisions == ("bf16", "fp32")
 
 
+def test_threads_search_while_one_writes(index: Index) -> None:
+    made = rows(400)
+    index.upsert(made[:200])
+    wrong: list[object] = []
+
+    def search(seed: int) -> None:
+        for it in made[seed:200:20]:
+            wrong.extend(hit for hit in index.search(it.vector, k=1) if hit.payload["path"] != it.key)
+
+    def write() -> None:
+        for first in range(200, 400, 50):
+            index.upsert(made[first : first + 50])
+            index.optimize()
+
+    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(3)]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert index.info().rows == 400
+
+
+@pytest.mark.parametrize("folder_home", ["edge-flat", "faiss-hnsw", "faiss-ivf"], indirect=True)
 def test_writers_are_killed(folder_home: Home) -> None:
     folder_home.create().close()
     kill_writers(folder_home.place, times=3, seed=time.time_ns())
