@@ -80,7 +80,7 @@ def test_a_killed_sync_goes_on(terminal, bundle: Path) -> None:
     photos = colours.make_photos(terminal.folder / "PHOTOS", count=60)
     words = ("index", "sync", "PHOTOS", *INDEX, "--model", bundle, "--progress", "json")
     chance = random.Random(5)
-    for turn in range(1, 6):
+    for turn in range(1, 4):
         process = terminal.start(*words)
         for _ in range(chance.randrange(3)):
             process.stderr.readline()
@@ -206,6 +206,7 @@ def test_events_that_were_lost_are_made_up_for(terminal, watching: Watching, pho
     until(terminal, names(photos))
 
 
+@pytest.mark.long
 def test_names_that_are_not_utf8_do_not_end_it(terminal, watching: Watching, photos: Path) -> None:
     colours.picture("blue", seed=80).save(photos / os.fsdecode(b"caf\xe9.jpg"))
     colours.picture("blue", seed=81).save(photos / "after.jpg")
@@ -213,6 +214,7 @@ def test_names_that_are_not_utf8_do_not_end_it(terminal, watching: Watching, pho
     assert watching.process.poll() is None
 
 
+@pytest.mark.long
 def test_an_index_that_another_holds_is_waited_for(terminal, watching: Watching, photos: Path) -> None:
     with Index.open(terminal.folder / "photos.tuwen", encoder=None):
         colours.picture("blue", seed=90).save(photos / "later.jpg")

@@ -1,19 +1,60 @@
 """Another tool's configuration, run as it is: builds and searches in all modes, with every kind of index."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
 import colours
+from tuwen.cli.ending import exit_code
+from tuwen.cli.main import tuwen
 
-pytestmark = pytest.mark.journey
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command printed."""
+
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+class Terminal:
+    """Commands in this process; the examples of the guide run in processes of their own."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def type(self, *words: str, code: int = 0) -> Ended:
+        self._capsys.readouterr()
+        ended = exit_code(lambda: tuwen.main(list(words), standalone_mode=False))
+        captured = self._capsys.readouterr()
+        assert ended == code, captured.err
+        return Ended(captured.out, captured.err)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours.make_bundle(tmp_path_factory.mktemp("models") / "colours")
 
 
 @pytest.fixture
-def terminal(terminal, photos: Path, bundle: Path):
+def photos(tmp_path: Path) -> Path:
+    return colours.make_photos(tmp_path / "PHOTOS")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, photos: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """A terminal with pictures, texts and a configuration."""
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(bundle.parent / name))
+    monkeypatch.chdir(tmp_path)
     config = {
         "Global": {"mode": "text-to-image", "model": str(bundle), "infer_imgs": "PHOTOS", "texts": "texts.txt"},
         "IndexProcess": {
@@ -23,9 +64,9 @@ def terminal(terminal, photos: Path, bundle: Path):
             "score_thres": 0.5,
         },
     }
-    (terminal.folder / "inference_clip.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    (terminal.folder / "texts.txt").write_text("a photo of red\na photo of green\n", encoding="utf-8")
-    return terminal
+    (tmp_path / "inference_clip.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "texts.txt").write_text("a photo of red\na photo of green\n", encoding="utf-8")
+    return Terminal(tmp_path, capsys)
 
 
 def run(terminal, mode: str, *overrides: str, code: int = 0):
