@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 """how often a shard is tried before it is taken to be what kills its workers"""
+PATIENCE = 20.0
+"""seconds that a new worker may take to start, at the least"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +116,12 @@ def on_cluster(address: str, recipe: Recipe, workers: int | None) -> "Iterator[E
 
 @dataclass(slots=True)
 class _Task:
-    """A shard that is on its way, as lines, and how often it was tried."""
+    """A shard that is on its way, as lines; how often it was tried, and since when it is tried now."""
 
     number: int
     lines: list[str]
     attempts: int = 0
+    since: float = 0.0
 
 
 class _Cluster:
@@ -126,28 +130,61 @@ class _Cluster:
     def __init__(self, ray: ModuleType, recipe: Recipe, workers: int) -> None:
         self._ray = ray
         self._recipe = recipe
-        self._workers = workers
+        self._idle: list[Any] = [None] * workers  # None: to be started, when there is work for it
+        self._running: dict[Any, tuple[_Task, Any]] = {}
+        self._proven: set[Any] = set()  # workers that have done a shard
+        self._longest = PATIENCE
 
     def __call__(self, shards: Iterable[Shard], wanted: Wanted) -> Iterator[int | Embedded]:
         new = (_Task(shard.number, [item.line() for item in shard.listed]) for shard in shards)
         again: deque[_Task] = deque()
-        idle: list[Any] = [None] * self._workers  # None: to be started, when there is work for it
-        running: dict[Any, tuple[_Task, Any]] = {}
         while True:
-            while idle and (task := again.popleft() if again else next(new, None)):
-                worker = idle.pop() or self._started()
-                running[worker.embed.remote(task.number, task.lines, wanted)] = (task, worker)
-            if not running:
+            while self._idle and (task := again.popleft() if again else next(new, None)):
+                self._hand_out(task, wanted)
+            if not self._running:
                 return
-            (done, *_), _ = self._ray.wait(list(running), num_returns=1)
-            task, worker = running.pop(done)
-            result = self._result(done, task)
-            idle.append(None if result is None else worker)
-            if result is None:
-                again.append(task)
-                continue
-            yield len(task.lines)
-            yield result
+            ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=PATIENCE / 4)
+            for reference in ended:
+                task, worker = self._running.pop(reference)
+                result = self._result(reference, task)
+                self._idle.append(None if result is None else worker)
+                if result is None:
+                    again.append(task)
+                    continue
+                self._proven.add(worker)
+                self._longest = max(self._longest, monotonic() - task.since)
+                yield len(task.lines)
+                yield result
+            again.extend(self._taken_back())
+
+    def _hand_out(self, task: _Task, wanted: Wanted) -> None:
+        """Give a shard to a worker, rather to one that has done some."""
+        self._idle.sort(key=lambda worker: worker in self._proven)
+        worker = self._idle.pop() or self._started()
+        task.since = monotonic()
+        self._running[worker.embed.remote(task.number, task.lines, wanted)] = (task, worker)
+
+    def _taken_back(self) -> list[_Task]:
+        """Shards of workers that have never done one and that there may be no room for, while others are idle.
+
+        Raises:
+            TuwenError: no machine is left.
+        """
+        if not any(node["Alive"] for node in self._ray.nodes()):
+            raise TuwenError("no machine of the cluster is left: when there is one, the same command goes on")
+        if not any(worker in self._proven for worker in self._idle):
+            return []
+        late = [
+            reference
+            for reference, (task, worker) in self._running.items()
+            if worker not in self._proven and monotonic() - task.since > 2 * self._longest
+        ]
+        tasks = []
+        for reference in late:
+            task, worker = self._running.pop(reference)
+            self._ray.kill(worker)
+            tasks.append(task)
+        return tasks
 
     def _started(self) -> Any:  # noqa: ANN401  (an actor handle, which Ray makes)
         gpus = 0 if self._recipe.choice.device.startswith(("cpu", "openvino")) else 1
