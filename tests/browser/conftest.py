@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tuwen.demo import demo_gallery
 
@@ -22,6 +22,7 @@ QUIET = (
     "--disable-default-apps",
 )
 EVERY = 10
+WINDOW = {"width": 1000, "height": 640}
 NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella")
 HOSTILE = "<img src=x onerror=document.title='bitten'>&lt;b&gt;.webp"
 
@@ -63,30 +64,43 @@ def url(home: Path, index: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def profiles(browser: Browser) -> Callable[..., BrowserContext]:
+    """A browser's profile for each way to look at the page: what it has fetched once, it has."""
+    made: dict[str, BrowserContext] = {}
+
+    def profile(**options: object) -> BrowserContext:
+        name = repr(sorted(options.items()))
+        if name not in made:
+            made[name] = browser.new_context(**{"viewport": WINDOW, "locale": "en-US", **options})
+        return made[name]
+
+    return profile
+
+
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens addresses, each in a profile of its own; the page must not err, nor ask anybody else for anything."""
-    contexts, troubles = [], []
+def opened(profiles: Callable[..., BrowserContext]) -> Iterator[Callable[..., Page]]:
+    """Opens addresses, each in a tab of its own; the page must not err, nor ask anybody else for anything."""
+    pages, troubles = [], []
 
     def open_page(address: str, *, quiet: bool = True, **options: object) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1000, "height": 640}, "locale": "en-US", **options})
-        contexts.append(context)
         origin = "/".join(address.split("/")[:3])
-        page = context.new_page()
+        page = profiles(**options).new_page()
+        pages.append(page)
         page.set_default_timeout(15_000)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         if quiet:
             page.on("console", lambda line: line.type in ("error", "warning") and troubles.append(line.text))
-        context.on(
-            "request",
-            lambda asked: asked.url.startswith((origin, "data:", "blob:")) or troubles.append(asked.url),
-        )
+        own = (origin, "data:", "blob:")
+        page.on("request", lambda asked: asked.url.startswith(own) or troubles.append(asked.url))
         page.goto(address)
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.unroute_all(behavior="ignoreErrors")
+        page.evaluate("localStorage.clear()")
+        page.close()
     assert troubles == []
 
 

@@ -21,7 +21,7 @@ export function start(calls) {
     if (room() !== width) layout(0);
     width = room();
   }).observe(list);
-  const near = new IntersectionObserver((seen) => seen[0].isIntersecting && actions.more(), { rootMargin: "1500px" });
+  const near = new IntersectionObserver((seen) => seen[0].isIntersecting && actions.more(), { rootMargin: "1000px" });
   near.observe($("end"));
   return { look: () => (near.unobserve($("end")), near.observe($("end"))) };
 }
