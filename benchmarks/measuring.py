@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 PAUSE = 0.2
 """Seconds between two contenders' turns: thread pools go on spinning for a while after their work is done."""
 
@@ -56,6 +54,8 @@ GEMM_FLOPS = GEMM_TIMES * 2 * GEMM[0] * GEMM[1] * GEMM[2]
 
 def gemm() -> Callable[[int], object]:
     """A contender that does nothing but fp32 matrix products: its best round is this machine's ceiling."""
+    import torch
+
     m, k, n = GEMM
     a, b = torch.randn(m, k), torch.randn(k, n)
     return lambda _: [a @ b for _ in range(GEMM_TIMES)]

@@ -4,7 +4,6 @@ python benchmarks/parts/sides.py SIDE PHOTOS MODEL STORE THREADS
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -111,10 +110,10 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
     return time.perf_counter() - start
 
 
-def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[tuple[int, float]]:
-    """Rows and resident MiB after every batch."""
+def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[dict[str, float]]:
+    """Rows and resident MiB after every batch, see `resident`."""
     encoder, reading = warm(model, threads)
-    return [(report.rows, resident()) for report in run_ingest(photos, encoder, reading, store, threads)]
+    return [{"rows": report.rows, **resident()} for report in run_ingest(photos, encoder, reading, store, threads)]
 
 
 def run_ingest(
@@ -138,10 +137,16 @@ def warm(model: str, threads: int) -> tuple["Encoder", "Reading"]:
     return encoder, reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
 
 
-def resident() -> float:
-    """This process' resident memory in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def resident() -> dict[str, float]:
+    """This process' resident memory in MiB: its own, and pages of files that it has mapped.
+
+    The latter are the system's to take back whenever memory is short: the store maps its files.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = {
+        name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines if line.startswith("Rss"))
+    }
+    return {"own": kilobytes["RssAnon"] / 1024, "mapped": (kilobytes["RssFile"] + kilobytes["RssShmem"]) / 1024}
 
 
 SIDES: dict[str, Callable[[Path, str, Path, int], float]] = {

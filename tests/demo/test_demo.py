@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from recipes.emoji.words import LANGUAGES
 
 import tuwen
 from tuwen.bundle.bundle import read_bundle, read_manifest
@@ -15,26 +16,6 @@ from tuwen.demo import demo_bundle, demo_gallery
 
 NAMES = Path(__file__).with_name("names.tsv")
 """Every twelfth picture with its CLDR name in 18 languages: `python -m recipes.emoji.words` writes it."""
-LANGUAGES = (
-    "en",
-    "zh",
-    "ja",
-    "ko",
-    "fr",
-    "de",
-    "es",
-    "it",
-    "pt",
-    "nl",
-    "pl",
-    "ru",
-    "uk",
-    "ar",
-    "hi",
-    "th",
-    "tr",
-    "vi",
-)
 FIVE = (
     "animals-and-nature/dog",
     "animals-and-nature/rat",

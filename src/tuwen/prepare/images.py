@@ -22,7 +22,7 @@ from tuwen.prepare.sources import open_file
 from tuwen.prepare.upright import Box, is_sideways, orientation_of, turned, turned_box
 from tuwen.types import Rejected
 
-GAP = 2
+GAP = 3
 """a picture decoded at reduced scale keeps at least this many pixels, each way, for one that the resize makes"""
 MAX_SLOW_PIXELS = 2**24
 """the most pixels in formats that Pillow decodes in Python, about a microsecond each"""

@@ -1,0 +1,114 @@
+"""One collection in several stores, in one run: tuwen's index beside FAISS, LanceDB and numpy.
+
+    python benchmarks/stores.py --rows 1000000 --dim 512 --json stores.json --plot stores.png
+    python benchmarks/stores.py --rows 20000 --without lancedb
+
+Each store is filled, made ready, and asked the same queries, picture-like and text-like, with more and more
+effort. tuwen's rows carry the payload of a picture with its indexes, and are on the disk when a call returns;
+FAISS and numpy keep vectors alone, in memory; LanceDB keeps vectors and paths on the disk. All use all cores to
+build and answer one query at a time. LanceDB is not installed with tuwen: `pip install lancedb`.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import finish, machine, table
+from numpy.typing import NDArray
+from parts.stores import STORES, Asked
+from structured import Collection, Vectors, make_collection, nearest
+
+K = 10
+KINDS = ("picture", "text")
+
+
+def main() -> None:
+    arguments = parse()
+    made = make_collection(arguments.rows, arguments.dim, arguments.queries)
+    truth = {kind: nearest(made.pictures, queries_of(made, kind), K)[0] for kind in KINDS}
+    builds, searches = [], list[dict[str, Any]]()
+    for name, store in STORES.items():
+        if name in arguments.without:
+            continue
+        with tempfile.TemporaryDirectory(dir=arguments.place) as folder:
+            print(f"{name}: filling", flush=True)
+            facts, asked = store(made.pictures, Path(folder))
+            builds.append({"store": name, **facts})
+            searches += [{"store": name, **row} for row in curve(made, truth, asked)]
+            asked.close()
+    print(table(builds))
+    print(table(searches))
+    if arguments.plot:
+        plot(searches, arguments.rows, arguments.plot)
+    facts = {"rows": arguments.rows, "dim": arguments.dim, "builds": builds, "searches": searches}
+    finish({"machine": machine(0), **facts}, arguments.json)
+
+
+def queries_of(made: Collection, kind: str) -> Vectors:
+    return made.picture_queries if kind == "picture" else made.text_queries
+
+
+def curve(
+    made: Collection, truth: dict[str, NDArray[np.int64]], asked: Asked
+) -> Iterator[dict[str, str | int | float]]:
+    """Recall and times at every effort, each query once to warm up and once timed."""
+    for kind in KINDS:
+        for effort in asked.efforts:
+            ask = asked.search(effort)
+            timed(queries_of(made, kind), ask)
+            seconds, found = timed(queries_of(made, kind), ask)
+            hits = [len(set(ids) & set(best)) for ids, best in zip(found, truth[kind].tolist(), strict=True)]
+            p50, p99 = (float(it) * 1e3 for it in np.percentile(seconds, [50, 99]))
+            recall = sum(hits) / len(hits) / K
+            yield {"query": kind, "effort": effort, "p50_ms": p50, "p99_ms": p99, "recall@10": recall}
+
+
+def timed(queries: Vectors, ask: Callable[[Vectors], Sequence[int]]) -> tuple[list[float], list[Sequence[int]]]:
+    seconds, found = [], []
+    for vector in queries:
+        start = time.perf_counter()
+        ids = ask(vector)
+        seconds.append(time.perf_counter() - start)
+        found.append(ids)
+    return seconds, found
+
+
+def plot(searches: list[dict[str, Any]], rows: int, file: Path) -> None:
+    """Recall against latency, a panel a kind of query; better is up and left."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(KINDS), figsize=(10, 4.2), sharey=True, layout="constrained")
+    for panel, kind in zip(panels, KINDS, strict=True):
+        for name in dict.fromkeys(row["store"] for row in searches):
+            points = [row for row in searches if row["store"] == name and row["query"] == kind]
+            panel.plot(
+                [row["p50_ms"] for row in points], [row["recall@10"] for row in points], marker="o", label=name
+            )
+        panel.set(xscale="log", xlabel="p50 of a search, ms", title=f"{kind}-like queries, {rows:,} rows")
+        panel.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("recall@10")
+    panels[0].legend(fontsize="small")
+    figure.savefig(file, dpi=110)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--without", nargs="*", default=[], choices=list(STORES), help="stores to leave out")
+    parser.add_argument("--place", type=Path, help="a folder on the disk to measure on")
+    parser.add_argument("--json", type=Path, help="a file for the results")
+    parser.add_argument("--plot", type=Path, help="a picture of recall against latency")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
