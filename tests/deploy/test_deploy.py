@@ -69,13 +69,13 @@ def test_the_service_starts_with_what_is_set(tmp_path: Path) -> None:
     (tmp_path / "tuwen").write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$TUWEN_SERVE_KEY"\n', encoding="utf-8")
     (tmp_path / "tuwen").chmod(0o755)
     (tmp_path / "key").write_text("open sesame\n", encoding="utf-8")
-    given = {"TUWEN_MODEL": "demo", "TUWEN_KEY_FILE": str(tmp_path / "key")}
+    given = {"TUWEN_MODEL": "demo", "TUWEN_ROOT": "/photos", "TUWEN_KEY_FILE": str(tmp_path / "key")}
     environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **given}
     command = [str(DEPLOY / "start"), "--allow-upload"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
     assert words[:2] == ["serve", "--allow-upload"]
-    assert words[-3:] == ["--model", "demo", "open sesame"]
+    assert words[-5:] == ["--model", "demo", "--root", "/photos", "open sesame"]
     assert {"serve_key", "serve_read_key"} <= set(Settings.model_fields)
     known = {name for option in serve.params for name in (*option.opts, *option.secondary_opts)}
     written = set(re.findall(r"(?<=[ (])--[a-z-]+", (DEPLOY / "start").read_text(encoding="utf-8")))

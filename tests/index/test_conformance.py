@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,6 +179,42 @@ def test_k_threshold_and_filter(index: Index) -> None:
         left = [it for it in made if it.key in kept]
         assert agreement(index, left, count=6, where=where) >= 0.99, where
     assert index.search(query, where='folder == "nowhere"') == []
+
+
+def test_all_rows_at_a_glance(index: Index) -> None:
+    assert (index.count(), list(index.keys()), index.values("folder"), index.bounds("modified")) == (
+        0,
+        [],
+        {},
+        None,
+    )
+    made = rows(FEW)
+    note = {"path": "a.txt/1", "type": "text", "text": "a cat", "folder": "a.txt", "content": "c", "modified": 3.25}
+    index.upsert([*made, row("top", width=7, modified=2e9 + 1 / 3), Row("a.txt/1", made[0].vector, note)])
+    index.optimize()
+    every = [it.payload for it in index.list()]
+    assert list(index.keys()) == sorted(it["path"] for it in every)
+    assert index.count() == FEW + 2
+    assert index.values("folder") == Counter(it["folder"] for it in every)
+    assert index.values("type") == {"image": FEW + 1, "text": 1}
+    assert index.bounds("modified") == (3.25, 2e9 + 1 / 3)
+    assert index.bounds("width") == (7, 100 + FEW - 1), "a text has none"
+    kept = [it.key for it in made if it.payload["folder"] == "3"]
+    assert list(index.keys('folder == "3"')) == sorted(kept)
+    assert index.count('folder == "3"') == len(kept)
+    index.remove(["top", "a.txt/1", *kept])
+    assert index.bounds("modified") == (1.7e9, 1.7e9 + (FEW - 1) / 7)
+    assert index.values("type") == {"image": FEW - len(kept)}
+    assert "3" not in index.values("folder")
+    assert index.count() == len(index.keys()) == FEW - len(kept)
+    index.update_payloads({made[0].key: payload(made[0].key, folder="new", width=9_999)})
+    assert index.values("folder")["new"] == 1
+    assert index.bounds("width") == (101, 9_999)
+    for wrong in ("width", "colour"):
+        with pytest.raises(InvalidInput, match=f"'{wrong}'.*folder"):
+            index.values(wrong)
+    with pytest.raises(InvalidInput, match=r"'folder'.*modified"):
+        index.bounds("folder")
 
 
 def test_equal_rows_are_all_found_and_stand_by_key(index: Index) -> None:

@@ -45,21 +45,28 @@ def serving(encoder: Encoder, photos: Path, place: Path, **options: object) -> I
         shutil.copytree(photos, root)
     with indexed(encoder, root, place / "photos.tuwen") as index:
         config = replace(ServerConfig(cache=place / "cache", port=0, log="none"), **options)
-        app = make_app(config, encoder, index)
-        with listen(config) as listening:
-            server = server_of(app)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-            thread.start()
-            try:
-                while not server.started:
-                    assert thread.is_alive()
-                    time.sleep(0.01)
-                url = address(listening)
-                with Client(base_url=url, timeout=60) as client:
-                    yield Served(server, client, index, root, app.state.service, url)
-            finally:
-                server.should_exit = True
-                thread.join()
+        with serving_index(config, encoder, index) as served:
+            yield served
+
+
+@contextmanager
+def serving_index(config: ServerConfig, encoder: Encoder, index: Index) -> Iterator[Served]:
+    """A service of an index that is open."""
+    app = make_app(config, encoder, index)
+    with listen(config) as listening:
+        server = server_of(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            url = address(listening)
+            with Client(base_url=url, timeout=60) as client:
+                yield Served(server, client, index, app.state.service.root, app.state.service, url)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @contextmanager

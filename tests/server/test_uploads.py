@@ -1,5 +1,6 @@
 """Files aside and in place, and what kills leave."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,21 @@ def test_killed_while_removing(index: Index, tmp_path: Path) -> None:
     index.remove([KEY])
     uploads.mend(index)
     assert names(tmp_path) == []
+
+
+def test_what_another_service_may_be_writing_is_left_alone(index: Index, tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    part = uploads.stage(KEY, b"picture")
+    uploads.mend(index, grace=3600)
+    assert part.exists()
+    index.upsert([row()])
+    uploads.publish(part, KEY)
+    os.utime(tmp_path / KEY, (1, 1))
+    taken = uploads.retract(KEY)
+    uploads.mend(index, grace=3600)
+    assert taken.exists(), "it was taken aside just now, however old the picture is"
+    uploads.mend(index)
+    assert (tmp_path / KEY).read_bytes() == b"picture"
 
 
 def test_files_of_others_are_left_alone(index: Index, tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from tuwen.cli.command import Command
 from tuwen.cli.ending import say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit
+from tuwen.errors import InvalidInput
 from tuwen.extras import require
 from tuwen.index.place import Place
 
 if TYPE_CHECKING:
+    from tuwen.index.index import Index
     from tuwen.server.config import ServerConfig
 
 
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
         "tuwen serve --index photos.tuwen",
         "tuwen serve --index photos.tuwen --allow-upload --port 9000 --no-open",
         "tuwen serve --index photos.tuwen --host 0.0.0.0 --key $KEY --read-key $OTHER",
+        "tuwen serve --index qdrant://host:6333/photos --root /mnt/photos",
     ),
 )
 @options.index
+@click.option("--root", type=options.FOLDER, help="Where the pictures are here, if not where the index says.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Who has it may read and write; repeatable.")
@@ -89,6 +93,7 @@ def serve(
     config = _config(computing, **given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # raised when the service has ended; the index is closed
     with listen(config) as listening, opened(options.index_folder(folder), computing) as (encoder, index):
+        _see_root(config, index)
         if config.allow_upload:
             index.optimize()
         write_logs(config.log)
@@ -123,6 +128,23 @@ def _config(
         **given,
     )
     return checked(config)
+
+
+def _see_root(config: "ServerConfig", index: "Index") -> None:
+    """Say where pictures are missing because their folder is.
+
+    Raises:
+        InvalidInput: pictures shall be added to it.
+    """
+    root = config.root or index.root
+    if root.is_dir():
+        return
+    missing = (
+        f"{root}, the folder of the pictures in {index.place}, is not on this machine: --root says where it is"
+    )
+    if config.allow_upload:
+        raise InvalidInput(missing)
+    say(missing)
 
 
 def _tell(config: "ServerConfig", url: str, *, as_json: bool) -> None:

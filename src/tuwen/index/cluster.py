@@ -36,7 +36,7 @@ class ClusterStore:
 
     @property
     def rows(self) -> int:  # noqa: D102
-        return int(self._link("count", exact=True).count)
+        return self.count(None)
 
     @property
     def searched(self) -> str:  # noqa: D102
@@ -99,9 +99,23 @@ class ClusterStore:
                 missing = [it for it in missing if it not in found] if len(rows) == len(missing) else []
         return found
 
+    def count(self, where: Condition | None) -> int:  # noqa: D102
+        chosen = None if where is None else compiled(where)
+        return int(self._link("count", count_filter=chosen, exact=True).count)
+
+    def keys(self, where: Condition | None) -> list[str]:  # noqa: D102
+        return sorted(self._keys(where))
+
+    def values(self, field: str) -> dict[str, int]:  # noqa: D102
+        hits = self._link("facet", key=field, limit=max(1, self.rows), exact=True).hits
+        return {str(hit.value): int(hit.count) for hit in hits if hit.count}
+
+    def bounds(self, field: str) -> tuple[float, float] | None:  # noqa: D102
+        return _bounds(self._link, field)
+
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """Keys are read first and sorted; then the rows, page by page."""
-        for page in _pages(sorted(self._keys(where))):
+        """Keys are read first; then the rows, page by page."""
+        for page in _pages(self.keys(where)):
             ids = [str(row_id(key)) for key in page]
             stored = self.get(ids)
             yield from (stored[it] for it in ids if it in stored)
@@ -159,6 +173,19 @@ class ClusterStore:
             yield from (str(record.payload["path"]) for record in records)
             if following is None:
                 return
+
+
+def _bounds(link: Link, field: str) -> tuple[float, float] | None:
+    from qdrant_client import models
+
+    ends = []
+    for direction in (models.Direction.ASC, models.Direction.DESC):
+        order = models.OrderBy(key=field, direction=direction)
+        ends += link("scroll", order_by=order, limit=1, with_payload=True)[0]
+    if len(ends) < 2:
+        return None
+    least, greatest = (from_stored(record.payload)[field] for record in ends)
+    return float(least), float(greatest)
 
 
 def _vector(record: "Record") -> Vector:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from tuwen.errors import InvalidInput
+
 FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "path": str,
     "type": str,
@@ -66,6 +68,18 @@ class Or:
 
 
 Condition: TypeAlias = Compare | OneOf | Not | And | Or
+
+
+def checked_field(field: str, *kinds: type) -> str:
+    """A field, if it is one of some kinds.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if FIELDS.get(field) not in kinds:
+        fitting = [name for name, kind in FIELDS.items() if kind in kinds]
+        raise InvalidInput(f"{field!r} is no field for that: choose one of {', '.join(fitting)}")
+    return field
 
 
 def parts_of(condition: Condition) -> Iterator[Condition]:

@@ -107,6 +107,22 @@ class FaissStore:
             found = rows.where("number", firsts)
             return {str(it["content"]): Known(it, vectors[number]) for number, _, it in found}
 
+    def count(self, where: Condition | None) -> int:  # noqa: D102
+        with self._calling() as rows:
+            return rows.count() if where is None else len(rows.numbers(where))
+
+    def keys(self, where: Condition | None) -> list[str]:  # noqa: D102
+        with self._calling() as rows:
+            return rows.keys(where)
+
+    def values(self, field: str) -> dict[str, int]:  # noqa: D102
+        with self._calling() as rows:
+            return rows.values(field)
+
+    def bounds(self, field: str) -> tuple[float, float] | None:  # noqa: D102
+        with self._calling() as rows:
+            return rows.bounds(field)
+
     def scan(self, where: Condition | None) -> Iterator[Stored]:  # noqa: D102
         last = ""
         while True:

@@ -5,6 +5,7 @@ Knows keys, ids and contents. Does not know search, nor how rows are written.
 
 from collections.abc import Iterator, Sequence
 
+from tuwen.index.conditions import checked_field
 from tuwen.index.filters import parse
 from tuwen.index.store import Known, Store, Stored, Vector
 from tuwen.types import Payload
@@ -35,6 +36,22 @@ class Lookup:
     def vectors_of(self, contents: Sequence[str]) -> dict[str, Vector]:
         """Content -> the vector of a row that has it, of those contents that there are."""
         return {content: row.vector for content, row in self._store.known(contents).items()}
+
+    def count(self, where: str | None = None) -> int:
+        """How many rows there are; with `where`, how many it keeps (else InvalidInput)."""
+        return self._store.count(None if where is None else parse(where))
+
+    def keys(self, where: str | None = None) -> Sequence[str]:
+        """The keys of the rows, sorted; with `where`, of those that it keeps (else InvalidInput)."""
+        return self._store.keys(None if where is None else parse(where))
+
+    def values(self, field: str) -> dict[str, int]:
+        """Each text that rows have in a field, and how many have it (InvalidInput: it is no field of texts)."""
+        return self._store.values(checked_field(field, str))
+
+    def bounds(self, field: str) -> tuple[float, float] | None:
+        """The least and the greatest number of a field, None where none has any (InvalidInput: no numbers)."""
+        return self._store.bounds(checked_field(field, int, float))
 
     def list(self, where: str | None = None) -> Iterator[Stored]:
         """The rows by key, without their vectors; with `where`, those that it keeps (else InvalidInput)."""

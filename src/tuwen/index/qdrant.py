@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tuwen.index import qdrant_facets as facets
 from tuwen.index import qdrant_shard
 from tuwen.index.conditions import Condition
 from tuwen.index.qdrant_build import build
@@ -121,14 +122,26 @@ class QdrantStore:
         for page in _pages(list(dict.fromkeys(contents))):
             missing = page
             while missing:
-                rows = self._some_of(missing)
+                rows = _some_of(self._shard, missing)
                 found.update((str(row.payload["content"]), row) for row in rows)
                 missing = [it for it in missing if it not in found] if len(rows) == len(missing) else []
         return found
 
+    def count(self, where: Condition | None) -> int:  # noqa: D102
+        return facets.count(self._shard, where)
+
+    def keys(self, where: Condition | None) -> list[str]:  # noqa: D102
+        return sorted(_keys(self._shard, where))
+
+    def values(self, field: str) -> dict[str, int]:  # noqa: D102
+        return facets.values(self._shard, field, self.rows)
+
+    def bounds(self, field: str) -> tuple[float, float] | None:  # noqa: D102
+        return facets.bounds(self._shard, field)
+
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """Keys are read first and sorted; then the rows, page by page."""
-        for page in _pages(sorted(_keys(self._shard, where))):
+        """Keys are read first; then the rows, page by page."""
+        for page in _pages(self.keys(where)):
             ids: list[PointId] = [row_id(key) for key in page]
             with self._shard.calling() as shard:
                 records = shard.retrieve(ids, with_payload=True, with_vector=False)
@@ -170,15 +183,16 @@ class QdrantStore:
     def close(self) -> None:  # noqa: D102
         self._shard.close()
 
-    def _some_of(self, contents: list[str]) -> list[Known]:
-        """Rows that have one of some contents, as many at most as there are contents."""
-        import qdrant_edge as edge
 
-        wanted = edge.Filter(must=[edge.FieldCondition("content", match=edge.MatchAny(contents))])
-        request = edge.ScrollRequest(limit=len(contents), filter=wanted, with_payload=True, with_vector=True)
-        with self._shard.calling() as shard:
-            records, _ = shard.scroll(request)
-        return [Known(from_stored(it.payload), np.array(it.vector, dtype=np.float32)) for it in records]
+def _some_of(shard: Shard, contents: list[str]) -> list[Known]:
+    """Rows that have one of some contents, as many at most as there are contents."""
+    import qdrant_edge as edge
+
+    wanted = edge.Filter(must=[edge.FieldCondition("content", match=edge.MatchAny(contents))])
+    request = edge.ScrollRequest(limit=len(contents), filter=wanted, with_payload=True, with_vector=True)
+    with shard.calling() as it:
+        records, _ = it.scroll(request)
+    return [Known(from_stored(it.payload), np.array(it.vector, dtype=np.float32)) for it in records]
 
 
 def _fetched(shard: Shard, ids: "Sequence[PointId]", *, vectors: bool = False) -> "Iterator[Record]":
@@ -198,7 +212,7 @@ def _keys(shard: Shard, where: Condition | None) -> Iterator[str]:
         request = edge.ScrollRequest(following, PAGE, chosen, with_payload=["path"])
         with shard.calling() as it:
             records, following = it.scroll(request)
-        yield from (str(from_stored(record.payload)["path"]) for record in records)
+        yield from (str(record.payload["path"]) for record in records if record.payload)
         if following is None:
             return
 

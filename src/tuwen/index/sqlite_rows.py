@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.index.conditions import FIELDS, Condition
-from tuwen.index.sqlite_filters import comparable, compiled
+from tuwen.index.sqlite_filters import Compiled, comparable, compiled
 from tuwen.index.store import row_id
 from tuwen.types import Payload, Row, Vectors
 
@@ -64,6 +64,26 @@ class Rows:
         """How many rows there are, of numbers above one."""
         return int(self._one("SELECT count(*) FROM rows WHERE number > ?", above))
 
+    def keys(self, where: Condition | None) -> list[str]:
+        """The keys of the rows that fulfil a condition, sorted."""
+        words, values = _condition(where)
+        return [
+            key for (key,) in self._database.execute(f"SELECT path FROM rows WHERE {words} ORDER BY path", values)
+        ]
+
+    def values(self, field: str) -> dict[str, int]:
+        """Each value of a field, and how many rows have it."""
+        words = f'SELECT "{field}", count(*) FROM rows WHERE "{field}" IS NOT NULL GROUP BY "{field}"'
+        return dict(self._database.execute(words).fetchall())
+
+    def bounds(self, field: str) -> tuple[float, float] | None:
+        """The least and the greatest number of a field, as it was written; None where there is none."""
+        ends = []
+        for function in ("min", "max"):
+            words = f'SELECT payload FROM rows WHERE "{field}" = (SELECT {function}("{field}") FROM rows) LIMIT 1'
+            ends += [json.loads(payload)[field] for (payload,) in self._database.execute(words)]
+        return (float(ends[0]), float(ends[1])) if ends else None
+
     def upsert(self, rows: Sequence[Row]) -> None:
         """Write rows; all of them or none."""
         with self._transaction() as database:
@@ -99,7 +119,7 @@ class Rows:
 
     def after(self, key: str, where: Condition | None) -> list[tuple[str, Payload]]:
         """Id and payload of a page of rows, by key, that come after one and fulfil a condition."""
-        words, values = ("1", []) if where is None else compiled(where)
+        words, values = _condition(where)
         found = self._database.execute(
             f"SELECT id, payload FROM rows WHERE path > ? AND {words} ORDER BY path LIMIT {PAGE}", (key, *values)
         )
@@ -173,6 +193,10 @@ class Rows:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+
+
+def _condition(where: Condition | None) -> Compiled:
+    return ("1", []) if where is None else compiled(where)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

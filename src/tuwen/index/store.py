@@ -95,6 +95,22 @@ class Store(Protocol):
         """Content -> one of the rows that have it, of those contents that there are."""
         ...
 
+    def count(self, where: Condition | None) -> int:
+        """How many rows fulfil a condition."""
+        ...
+
+    def keys(self, where: Condition | None) -> list[str]:
+        """The keys of the rows that fulfil a condition, sorted."""
+        ...
+
+    def values(self, field: str) -> dict[str, int]:
+        """Each text that rows have in a field, and how many have it."""
+        ...
+
+    def bounds(self, field: str) -> tuple[float, float] | None:
+        """The least and the greatest number that rows have in a field; None where no row has any."""
+        ...
+
     def scan(self, where: Condition | None) -> Iterator[Stored]:
         """The rows that fulfil a condition, by key."""
         ...

@@ -1,17 +1,18 @@
 """All rows in the order of their keys, as one browses them, and what can be filtered by.
 
-An index is read through for it, so what was read is kept until this service writes, or a minute has passed: an
-index in a cluster may have other writers. Knows rows; does not know pictures.
+All keys are read for it, so they are kept until this service writes, or a minute has passed. An index in a cluster
+may have other writers: there they are read anew, too, when the number of rows is another. Knows rows; does not know
+pictures.
 """
 
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from tuwen.index.store import Stored
+from tuwen.index.store import Stored, row_id
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -43,7 +44,8 @@ class Catalogue:
 
     def __init__(self, index: "Index") -> None:
         self._index = index
-        self._ids: _Kept[tuple[str, ...]] = _Kept()
+        self._shared = index.folder is None
+        self._keys: _Kept[Sequence[str]] = _Kept()
         self._summary: _Kept[Summary] = _Kept()
 
     def page(self, where: str | None, offset: int, k: int) -> tuple[int, list[Stored]]:
@@ -52,39 +54,43 @@ class Catalogue:
         Raises:
             InvalidInput: the filter cannot be understood.
         """
-        ids = self._ids.get(where or "", lambda: tuple(row.id for row in self._index.list(where)))
-        wanted = ids[offset : offset + k]
+        keys = self._keys.get(where or "", self._rows(where), lambda: self._index.keys(where))
+        wanted = [str(row_id(key)) for key in keys[offset : offset + k]]
         rows = self._index.get(wanted)
-        return len(ids), [rows[it] for it in wanted if it in rows]
+        return len(keys), [rows[it] for it in wanted if it in rows]
 
     def summary(self) -> Summary:
         """What filters can ask for."""
-        return self._summary.get("", lambda: _summed(list(self._index.list())))
+        return self._summary.get("", self._rows(None), lambda: _summed(self._index))
 
     def forget(self) -> None:
         """Rows have come or gone."""
-        self._ids.clear()
+        self._keys.clear()
         self._summary.clear()
+
+    def _rows(self, where: str | None) -> int | None:
+        """How many rows a filter leaves, where that may change without this service."""
+        return self._index.count(where) if self._shared else None
 
 
 class _Kept(Generic[T]):
-    """The latest few values, for a while."""
+    """The latest few values, each of some state, for a while."""
 
     def __init__(self) -> None:
-        self._values: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._values: OrderedDict[str, tuple[float, int | None, T]] = OrderedDict()
         self._lock = threading.Lock()
         self._cleared = 0
 
-    def get(self, name: str, make: Callable[[], T]) -> T:
+    def get(self, name: str, state: int | None, make: Callable[[], T]) -> T:
         with self._lock:
-            since, value = self._values.get(name, (0.0, None))
-            if value is not None and monotonic() - since < SECONDS:
+            since, known, value = self._values.get(name, (0.0, None, None))
+            if value is not None and known == state and monotonic() - since < SECONDS:
                 return value
             before = self._cleared
         made = make()
         with self._lock:
             if self._cleared == before:  # else rows changed meanwhile
-                self._values[name] = (monotonic(), made)
+                self._values[name] = (monotonic(), state, made)
                 self._values.move_to_end(name)
                 while len(self._values) > KEPT:
                     self._values.popitem(last=False)
@@ -96,12 +102,10 @@ class _Kept(Generic[T]):
             self._cleared += 1
 
 
-def _summed(rows: Sequence[Stored]) -> Summary:
-    folders = Counter(str(row.payload.get("folder", "")) for row in rows)
-    modified = [float(row.payload["modified"]) for row in rows if "modified" in row.payload]
-    widths = [int(row.payload["width"]) for row in rows if "width" in row.payload]
+def _summed(index: "Index") -> Summary:
+    width = index.bounds("width")
     return Summary(
-        tuple(sorted(folders.items())),
-        (min(modified), max(modified)) if modified else None,
-        (min(widths), max(widths)) if widths else None,
+        tuple(sorted(index.values("folder").items())),
+        index.bounds("modified"),
+        None if width is None else (int(width[0]), int(width[1])),
     )

@@ -8,16 +8,18 @@ Knows the order. Does not know HTTP.
 import asyncio
 import hashlib
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from tuwen.errors import RejectedImages
+from tuwen.errors import IndexFault, RejectedImages
 from tuwen.index.store import Stored, Vector, row_id
 from tuwen.prepare.formats import HEAD, format_of_content, format_of_name
 from tuwen.server.batcher import Batcher
 from tuwen.server.catalogue import Catalogue
 from tuwen.server.config import ServerConfig
+from tuwen.server.faults import Fault
 from tuwen.server.pool import Pool
 from tuwen.server.thumbnails import Thumbnails
 from tuwen.server.towers import Pictures
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from tuwen.index.index import Index
 
 T = TypeVar("T")
+
+HOUR = 3600.0
+"""seconds that a file aside may be the work of another service of the same index"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ class Collection:
         self._catalogue = catalogue
         self._thumbnails = thumbnails
         self._calling = calling
-        self._uploads = Uploads(index.root)
+        self._uploads = Uploads(config.root or index.root)
+        self._grace = HOUR if index.folder is None else 0.0
+        self._mending: asyncio.Task[None] | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._begun: set[asyncio.Task[Any]] = set()
         self._writes: Batcher[Row, None] = Batcher(
@@ -62,9 +69,11 @@ class Collection:
         """Whether pictures are coming or going just now."""
         return bool(self._begun)
 
-    def mend(self) -> None:
-        """Finish what a kill has interrupted."""
-        self._uploads.mend(self._index)
+    async def mend(self) -> None:
+        """Finish what a kill has interrupted; in an index that services share, again every hour."""
+        await self._calling.run(self._uploads.mend, self._index, self._grace)
+        if self._grace:
+            self._mending = asyncio.create_task(self._mend_on())
 
     async def add(self, data: bytes, name: str, pictures: Pictures) -> Added | Rejected:
         """Store a picture below the collection's root and index it. The same bytes again change nothing.
@@ -105,9 +114,17 @@ class Collection:
 
     async def close(self) -> None:
         """Finish what has begun."""
+        if self._mending:
+            self._mending.cancel()
         if self._begun:
             await asyncio.wait(self._begun)
         await self._writes.close()
+
+    async def _mend_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._grace)
+            with suppress(Fault, IndexFault, OSError):  # what cannot be reached now is there in an hour
+                await self._calling.run(self._uploads.mend, self._index, self._grace)
 
     async def _store(
         self, key: str, data: bytes, content: str, facts: dict[str, str | int], vector: Vector

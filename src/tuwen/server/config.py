@@ -16,6 +16,7 @@ class ServerConfig:
 
     Attributes:
         cache: the folder for thumbnails; it may be deleted at any time.
+        root: the collection's folder on this machine; None: where the index says that it is.
         host: the address that is listened at.
         port: 0: any that is free.
         keys: who has one may read and write.
@@ -40,6 +41,7 @@ class ServerConfig:
     """
 
     cache: Path
+    root: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     keys: tuple[str, ...] = ()

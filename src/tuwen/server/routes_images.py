@@ -39,7 +39,7 @@ async def browse(
 async def picture(ident: RowId, service: Here) -> Response:
     """The file as it is. What browsers do not show as a picture is a download."""
     row = await row_of(ident, service)
-    path = await service.calling.run(file_of, row, service.index.root)
+    path = await service.calling.run(file_of, row, service.root)
     media = await service.calling.run(content_type, path)
     headers = {"content-security-policy": ALONE, "cache-control": "private, no-cache"}
     if media == UNKNOWN:
@@ -62,7 +62,7 @@ async def thumbnail(
     }
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    file = await service.calling.run(file_of, row, service.index.root)
+    file = await service.calling.run(file_of, row, service.root)
     path = await service.decoding.run(service.thumbnails.made, file, content, size)
     return FileResponse(path, media_type="image/webp", headers=headers)
 

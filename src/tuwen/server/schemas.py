@@ -222,7 +222,7 @@ class IndexFacts(_Answer):
     store: str
     model: str
     fingerprint: str
-    bytes: int
+    bytes: int | None
     precisions: list[str]
     write: bool
     folders: list[Folder]

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
 
-CALLERS = 4
-"""threads that call the index: each call holds the interpreter, so more would only wait; one may wait for a disk"""
+CALLERS, AWAY = 4, 16
+"""threads that call the index: where it is in this process they hold the interpreter, so more would only wait; in a
+cluster each waits for an answer"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Service:
         config: how it is to behave.
         encoder: the model.
         index: the rows.
+        root: the collection's folder.
         texts: the text tower.
         pictures: the image tower.
         catalogue: rows by key.
@@ -51,6 +53,7 @@ class Service:
     config: ServerConfig
     encoder: "Encoder"
     index: "Index"
+    root: Path
     texts: Texts
     pictures: Pictures
     catalogue: Catalogue
@@ -74,13 +77,14 @@ class Service:
 async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> AsyncIterator[Service]:
     """A service, with both towers loaded, from here to the end of the block."""
     decoding = Pool("decoding", config.threads, config.queue)
-    calling = Pool("the index", CALLERS, config.queue)
+    calling = Pool("the index", AWAY if index.folder is None else CALLERS, config.queue)
     reading = reading_for(encoder.image_spec, exact=False, max_pixels=config.max_pixels)
     catalogue, thumbnails = Catalogue(index), Thumbnails(config.cache, config.max_pixels)
     service = Service(
         config,
         encoder,
         index,
+        config.root or index.root,
         Texts(encoder, config),
         Pictures(encoder, reading, config, decoding),
         catalogue,
@@ -92,7 +96,8 @@ async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> A
         calling,
     )
     try:
-        await calling.run(service.collection.mend)
+        if config.allow_upload:
+            await service.collection.mend()
         await service.texts.batcher.do(["warm"])
         await service.pictures.batcher.do([np.zeros((1, 3, *encoder.image_spec.size), np.float32)])
         yield service

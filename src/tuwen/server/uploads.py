@@ -10,6 +10,7 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 from tuwen.index.manifest import sync_folder
@@ -73,15 +74,30 @@ class Uploads:
         sync_folder(self._folder)
         return Path(part)
 
-    def mend(self, index: "Index") -> None:
-        """Finish what a kill has interrupted, while nobody else writes."""
+    def mend(self, index: "Index", grace: float = 0.0) -> None:
+        """Finish what a kill has interrupted.
+
+        Args:
+            index: whose rows decide.
+            grace: seconds since a file was put aside, or taken aside, in which it may be somebody's work; 0 where
+                nobody else writes.
+        """
         for part in self._folder.glob(".*.part"):
             match = _PART.fullmatch(part.name)
             if match is None:
                 continue
-            key = f"{FOLDER}/{match[1]}"
-            if index.payloads([key]) and not self.path(key).exists():
-                self.publish(part, key)
-            else:
-                with suppress(FileNotFoundError):
-                    part.unlink()
+            with suppress(FileNotFoundError):  # another service mends, too
+                if time() - _touched(part) >= grace:
+                    self._decide(part, f"{FOLDER}/{match[1]}", index)
+
+    def _decide(self, part: Path, key: str, index: "Index") -> None:
+        if index.payloads([key]) and not self.path(key).exists():
+            self.publish(part, key)
+        else:
+            part.unlink()
+
+
+def _touched(part: Path) -> float:
+    """When a file was written or renamed. The content may be years old: a new name does not change its time."""
+    facts = part.stat()
+    return max(facts.st_mtime, facts.st_ctime)

@@ -1,0 +1,119 @@
+"""Several services of one index in a cluster, which is qdrant-client's local mode: what one writes, all show."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tuwen.index.index import Index
+from tuwen.prepare.images import reading_for
+from tuwen.runtime.encoder import Encoder
+from tuwen.server.config import ServerConfig
+from tuwen.tasks.ingest import ingest
+
+from .serving import Served, serving_index
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+PLACE = "qdrant://local:6333/photos"
+
+
+@pytest.fixture(scope="module")
+def root(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(photos, tmp_path_factory.mktemp("shared") / "photos"))
+
+
+@pytest.fixture(scope="module")
+def cluster(encoder: Encoder, root: Path) -> Iterator[None]:
+    """An index of photos in one memory for all that connect, as a cluster has; it says that they are elsewhere."""
+    from qdrant_client import QdrantClient
+
+    class Staying(QdrantClient):
+        def close(self, *_: object, **__: object) -> None:
+            """What is in memory would be lost."""
+
+    client = Staying(":memory:")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuwen.index.cluster_link.connect", lambda _: client)
+        with Index.create(PLACE, encoder=encoder, root=root) as index:
+            reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
+            for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+                pass
+        yield
+    QdrantClient.close(client)
+
+
+@pytest.fixture(scope="module")
+def replicas(
+    cluster: None, encoder: Encoder, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Served]]:
+    """Two services of it; to the second, the pictures' folder has another name."""
+    mounted = tmp_path_factory.mktemp("mount") / "photos"
+    mounted.symlink_to(root)
+    folder = tmp_path_factory.mktemp("caches")
+    one = ServerConfig(cache=folder / "1", port=0, log="none", allow_upload=True)
+    two = ServerConfig(cache=folder / "2", port=0, log="none", allow_upload=True, root=mounted)
+    with (
+        Index.open(PLACE, encoder=encoder) as here,
+        Index.open(PLACE, encoder=encoder) as there,
+        serving_index(one, encoder, here) as first,
+        serving_index(two, encoder, there) as second,
+    ):
+        yield first, second
+
+
+def drawn(colour: str) -> list[tuple[str, tuple[str, bytes]]]:
+    data = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(data, format="PNG")
+    return [("files", ("a.png", data.getvalue()))]
+
+
+def test_they_are_one_index(replicas: tuple[Served, Served]) -> None:
+    first, second = replicas
+    facts = [one.client.get("/v1/index").json() for one in replicas]
+    assert facts[0] == facts[1]
+    assert (facts[0]["index"], facts[0]["store"], facts[0]["bytes"]) == (PLACE, "qdrant", None)
+    asked = {"text": "a red apple", "k": 9}
+    hits = [one.client.post("/v1/search", json=asked).json()["hits"] for one in replicas]
+    assert hits[0] == hits[1]
+    assert len(hits[0]) == 9
+    ident = hits[0][0]["id"]
+    files = [one.client.get(f"/v1/images/{ident}") for one in replicas]
+    assert files[0].content == files[1].content == (first.root / hits[0][0]["payload"]["path"]).read_bytes()
+    assert second.client.get(f"/v1/images/{ident}/thumbnail").headers["content-type"] == "image/webp"
+    assert [one.client.get("/health/ready").status_code for one in replicas] == [200, 200]
+
+
+def test_what_one_adds_and_removes_the_other_shows(replicas: tuple[Served, Served]) -> None:
+    first, second = replicas
+    before = second.client.get("/v1/images").json()["total"]
+    (added,) = first.client.post("/v1/images", files=drawn("teal")).json()["images"]
+    assert second.client.get(f"/v1/images/{added['id']}").content == drawn("teal")[0][1][1]
+    (hit,) = second.client.post("/v1/search", json={"like": [added["id"]], "k": 1}).json()["hits"]
+    assert hit["id"] != added["id"], "what is given is no answer"
+    again = second.client.post("/v1/images", files=drawn("teal")).json()
+    assert (again["indexed"], again["unchanged"]) == (0, 1)
+    assert second.client.get("/v1/images").json()["total"] == before + 1
+    assert second.client.get("/v1/index").json()["rows"] == before + 1
+    assert second.client.delete(f"/v1/images/{added['id']}").json() == {"removed": 1}
+    assert not (first.root / added["path"]).exists()
+    for one in replicas:
+        assert one.client.get(f"/v1/images/{added['id']}").status_code == 404
+        assert one.client.get("/v1/images").json()["total"] == before
+
+
+def test_one_that_starts_leaves_what_another_writes(
+    replicas: tuple[Served, Served], encoder: Encoder, root: Path, tmp_path: Path
+) -> None:
+    content = "ab" * 32
+    part = replicas[0].service.collection._uploads.stage(f"uploads/{content}.png", b"half")
+    config = ServerConfig(cache=tmp_path, port=0, log="none", allow_upload=True)
+    with Index.open(PLACE, encoder=encoder) as index, serving_index(config, encoder, index) as third:
+        assert third.client.get("/health/ready").status_code == 200
+        assert part.exists()
+    part.unlink()
