@@ -27,7 +27,7 @@ NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella
 HOSTILE = "<img src=x onerror=document.title='bitten'>&lt;b&gt;.webp"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for all tests."""
     if not CHROMIUM:
@@ -38,13 +38,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the service's caches go."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def index(home: Path) -> Path:
     """An index of a part of the gallery, and of a picture whose name is an attack."""
     photos = home / "photos"
@@ -57,14 +57,14 @@ def index(home: Path) -> Path:
     return home / "photos.tuwen"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(home: Path, index: Path) -> Iterator[str]:
     """A service that pictures may be added to."""
     with served(home, index, "--allow-upload") as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def profiles(browser: Browser) -> Callable[..., BrowserContext]:
     """A browser's profile for each way to look at the page: what it has fetched once, it has."""
     made: dict[str, BrowserContext] = {}
