@@ -1,3 +1,4 @@
+import hashlib
 import io
 from pathlib import Path
 
@@ -6,6 +7,8 @@ from httpx2 import Client
 from PIL import Image
 
 from tuwen.index.store import Stored
+from tuwen.runtime.encoder import Encoder
+from tuwen.types import Row
 
 from .serving import Served
 
@@ -80,6 +83,30 @@ def test_browsing(served: Served) -> None:
 )
 def test_what_cannot_be_browsed(client: Client, query: str) -> None:
     assert client.get(f"/v1/images?{query}").status_code == 422
+
+
+def test_a_text_is_a_row_without_a_picture(served: Served, encoder: Encoder) -> None:
+    text = "a red apple"
+    facts = {"type": "text", "text": text, "folder": "notes.txt", "name": "1", "modified": 1.5}
+    content = hashlib.sha256(text.encode()).hexdigest()
+    vector = encoder.encode_texts([text])[0]
+    served.index.upsert([Row("notes.txt/1", vector, {"path": "notes.txt/1", "content": content, **facts})])
+    served.service.catalogue.forget()
+    try:
+        (hit,) = served.client.post("/v1/search", json={"text": text, "k": 1}).json()["hits"]
+        assert hit["payload"]["text"] == text
+        for what in ("", "/thumbnail"):
+            answer = served.client.get(f"/v1/images/{hit['id']}{what}")
+            assert answer.status_code == 404
+            assert answer.json()["error"]["code"] == "not_found"
+        assert served.client.get(f"/v1/images/{hit['id']}/facts").json()["payload"]["text"] == text
+        kept = served.client.get("/v1/images", params={"where": 'type == "text"'}).json()
+        assert [row["id"] for row in kept["rows"]] == [hit["id"]]
+        assert served.client.get("/v1/index").json()["types"]["text"] == 1
+        similar = served.client.post("/v1/search", json={"like": [hit["id"]], "k": 1}).json()["hits"]
+        assert similar[0]["payload"]["type"] == "image"
+    finally:
+        assert served.client.delete(f"/v1/images/{hit['id']}").json() == {"removed": 1}
 
 
 def test_a_picture_whose_file_has_gone(served: Served) -> None:

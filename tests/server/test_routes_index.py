@@ -11,6 +11,7 @@ def test_the_index(served: Served) -> None:
     assert answer["rows"] == info.rows == sum(folder["rows"] for folder in answer["folders"])
     assert answer["model"] == info.model
     assert answer["write"] is True
+    assert answer["types"] == {"image": info.rows}
     assert answer["width"] == [128, 128]
     assert answer["modified"][0] <= answer["modified"][1]
 

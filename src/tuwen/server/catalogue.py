@@ -29,11 +29,13 @@ class Summary:
     """What filters can ask for.
 
     Attributes:
+        types: how many rows are of each.
         folders: how many rows each has, by name.
         modified: the earliest and the latest time, None where there is no picture.
         width: the smallest and the largest.
     """
 
+    types: dict[str, int]
     folders: tuple[tuple[str, int], ...]
     modified: tuple[float, float] | None
     width: tuple[int, int] | None
@@ -105,6 +107,7 @@ class _Kept(Generic[T]):
 def _summed(index: "Index") -> Summary:
     width = index.bounds("width")
     return Summary(
+        index.values("type"),
         tuple(sorted(index.values("folder").items())),
         index.bounds("modified"),
         None if width is None else (int(width[0]), int(width[1])),

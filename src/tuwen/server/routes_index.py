@@ -19,6 +19,7 @@ async def index(request: Request, service: Here) -> Answer:
     summary = await service.calling.run(service.catalogue.summary)
     document = asdict(info)
     document["write"] = service.config.allow_upload and may_write(request)
+    document["types"] = summary.types
     document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
     document["modified"] = summary.modified
     document["width"] = summary.width

@@ -225,6 +225,7 @@ class IndexFacts(_Answer):
     bytes: int | None
     precisions: list[str]
     write: bool
+    types: dict[str, int]
     folders: list[Folder]
     modified: list[float] | None
     width: list[int] | None

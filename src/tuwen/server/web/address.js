@@ -2,7 +2,7 @@
 // A picture of one's own is not in it: the address only says that there was one.
 
 export const NOTHING = Object.freeze({
-  text: "", picture: false, like: [], unlike: [], folder: "", from: "", to: "", side: 0, min: 0, show: "",
+  text: "", picture: false, like: [], unlike: [], type: "", folder: "", from: "", to: "", side: 0, min: 0, show: "",
 });
 
 export function read(query) {
@@ -12,7 +12,7 @@ export function read(query) {
   const count = (name) => Math.max(0, Number(said.get(name)) || 0);
   return {
     text: said.get("q") ?? "", picture: said.has("picture"), like: list("like"), unlike: list("unlike"),
-    folder: said.get("folder") ?? "", from: date("from"), to: date("to"), side: count("side"),
+    type: ["image", "text"].find((one) => one === said.get("type")) ?? "", folder: said.get("folder") ?? "", from: date("from"), to: date("to"), side: count("side"),
     min: Math.min(1, count("min")), show: said.get("show") ?? "",
   };
 }
@@ -24,14 +24,15 @@ export function write(state) {
   put("picture", state.picture ? "1" : "");
   put("like", state.like.join(","));
   put("unlike", state.unlike.join(","));
-  for (const name of ["folder", "from", "to", "side", "min", "show"]) put(name, state[name]);
+  for (const name of ["type", "folder", "from", "to", "side", "min", "show"]) put(name, state[name]);
   const query = said.toString().replaceAll("%2C", ",");
   return query ? `?${query}` : location.pathname;
 }
 
 /** The filters as the service reads them. A text in quotes is written as JSON writes it: the filter language has its escapes. */
-export function where({ folder, from, to, side }) {
+export function where({ type, folder, from, to, side }) {
   const parts = [];
+  if (type) parts.push(`type == ${quoted(type)}`);
   if (folder) parts.push(`(folder == ${quoted(folder)} or folder startswith ${quoted(`${folder}/`)})`);
   if (from) parts.push(`modified >= "${from}"`);
   if (to) parts.push(`modified <= "${to}"`);
@@ -39,7 +40,7 @@ export function where({ folder, from, to, side }) {
   return parts.join(" and ") || undefined;
 }
 
-export const filters = ({ folder, from, to, side, min }) => [folder, from, to, side, min].filter(Boolean).length;
+export const filters = ({ type, folder, from, to, side, min }) => [type, folder, from, to, side, min].filter(Boolean).length;
 
 function quoted(words) {
   const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;

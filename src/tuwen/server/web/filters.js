@@ -11,7 +11,7 @@ let top = 0.5; // the best score seen: the slider's right end
 /** `change(patch, replaced)` is called with what a person sets; `replaced` where it is one of many small steps. */
 export function start(change) {
   const form = $("filters");
-  for (const name of ["folder", "from", "to"]) $(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
+  for (const name of ["type", "folder", "from", "to"]) $(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
   $("side").addEventListener("change", (event) => change({ side: Number(event.target.value) }));
   let pause = 0;
   $("min").addEventListener("input", () => {
@@ -23,7 +23,7 @@ export function start(change) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
-    change({ folder: "", from: "", to: "", side: 0, min: 0 });
+    change({ type: "", folder: "", from: "", to: "", side: 0, min: 0 });
   });
   $("filtering").addEventListener("click", () => fold(!form.hidden));
   fold(kept.get("filters") !== "open");
@@ -36,7 +36,8 @@ function fold(away) {
 }
 
 /** What there is to choose from, as the index says. */
-export function offer({ folders, modified, width }) {
+export function offer({ types, rows, folders, modified, width }) {
+  $("types").hidden = !types.text || types.text === rows;
   const all = say(make("option", { value: "" }), "all-folders");
   $("folder").replaceChildren(all, ...folders.map(({ name, rows }) => make("option", { value: name }, `${name || "/"}  (${number(rows)})`)));
   const days = (modified ?? []).map((seconds) => new Date(seconds * 1000).toISOString().slice(0, 10));
@@ -47,7 +48,7 @@ export function offer({ folders, modified, width }) {
 
 /** Let the controls show a state; without anything to be near to, nearness is not asked for. */
 export function showFilters(state, searches) {
-  for (const name of ["folder", "side"]) choose($(name), String(state[name] || (name === "side" ? 0 : "")));
+  for (const name of ["type", "folder", "side"]) choose($(name), String(state[name] || (name === "side" ? 0 : "")));
   $("from").value = state.from;
   $("to").value = state.to;
   $("min").disabled = !searches;

@@ -1,7 +1,7 @@
 // The grid of pictures: tiles in justified rows, the arrow keys on them, and more of them as one scrolls.
 
 import { $, icon, make } from "./dom.js";
-import { show, thumbnail } from "./pictures.js";
+import { named, show, thumbnail } from "./pictures.js";
 import { rows, shape } from "./rows.js";
 import { label } from "./words.js";
 
@@ -65,7 +65,7 @@ export function mark() {
 
 function tile(hit, at) {
   const { payload, id } = hit;
-  const name = payload.name ?? payload.path;
+  const name = named(payload);
   const scored = hit.score === undefined ? {} : { score: hit.score.toFixed(3) };
   const open = make("button", { type: "button", class: "tile", onclick: () => actions.open(at) }, face(hit));
   label(open, hit.score === undefined ? "picture-of" : "picture-scored", { name, ...scored });

@@ -171,7 +171,7 @@ function nothing() {
   const without = (patch) => () => change(patch);
   const ways = [];
   if (state.min) ways.push(["no-threshold", without({ min: 0 })]);
-  if (filters({ ...state, min: 0 })) ways.push(["no-filters", without({ folder: "", from: "", to: "", side: 0 })]);
+  if (filters({ ...state, min: 0 })) ways.push(["no-filters", without({ type: "", folder: "", from: "", to: "", side: 0 })]);
   if (state.like.length || state.unlike.length) ways.push(["no-steering", without({ like: [], unlike: [] })]);
   return place.tell("none-title", [place.line("none-why")], [...ways, ["all", all]]);
 }
@@ -221,9 +221,9 @@ function controls() {
 }
 
 function tray() {
-  const name = (id) => known.get(id)?.payload.name;
+  const payload = (id) => known.get(id)?.payload;
   const open = (id) => change({ show: id }, false, true);
-  showTray({ ...state, picture }, { name, open, out: (id) => steer(id, steered(id)) });
+  showTray({ ...state, picture }, { payload, open, out: (id) => steer(id, steered(id)) });
 }
 
 function about() {

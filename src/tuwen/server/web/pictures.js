@@ -5,6 +5,9 @@ import { call, locked } from "./api.js";
 export const original = (id) => `v1/images/${encodeURIComponent(id)}`;
 export const thumbnail = (id, size = 320) => `${original(id)}/thumbnail?size=${size}`;
 
+/** What a row is called: a picture by its file, a text by its beginning. */
+export const named = ({ type, text, name, path }) => (type === "text" && text ? [...text].slice(0, 80).join("") : name ?? path);
+
 const coming = new IntersectionObserver(
   (seen) => seen.filter((one) => one.isIntersecting).forEach(({ target }) => fetchInto(target)),
   { rootMargin: "600px" },

@@ -35,7 +35,9 @@ export const close = () => viewer.open && viewer.close();
 /** Show a hit of the index. `around` says whether there is one before and one after it. */
 export function look(hit, { around = [false, false], steers = null, mayRemove = false }) {
   const fresh = shown !== hit.id;
-  reveal(hit.payload.name ?? hit.payload.path, around);
+  const { type, name, path, text } = hit.payload;
+  reveal(type === "text" ? path : name ?? path, around);
+  written(type === "text" ? text : null);
   for (const how of ["like", "unlike"]) $(how).setAttribute("aria-pressed", steers === how);
   $("removing").hidden = !mayRemove;
   $("acts").hidden = false;
@@ -44,12 +46,13 @@ export function look(hit, { around = [false, false], steers = null, mayRemove = 
   sure(false, false);
   about({ id: hit.id });
   facts(hit);
-  large(hit);
+  if (type !== "text") large(hit);
 }
 
 /** Show a picture of one's own. */
 export function lookAtOwn({ name, data }) {
   reveal(name, [false, false]);
+  written(null);
   shown = null;
   $("acts").hidden = $("removing").hidden = true;
   $("facts").replaceChildren();
@@ -73,6 +76,15 @@ function reveal(name, [before, after]) {
   }
 }
 
+/** A text in place of a picture; null: a picture. */
+function written(text) {
+  const is = text !== null;
+  $("said").hidden = !is;
+  $("said").textContent = text ?? "";
+  $("large").hidden = $("original").hidden = $("save").hidden = $("classify").hidden = is;
+  if (is) $("large").removeAttribute("src");
+}
+
 /** First the small one, which is here already, then the whole one; where the browser cannot read it, a large thumbnail. */
 async function large({ id, payload }) {
   const img = $("large");
@@ -89,7 +101,7 @@ async function large({ id, payload }) {
   const whole = await address(original(id)).catch(() => null);
   if (shown !== id || !whole) return;
   for (const name of ["original", "save"]) $(name).href = whole;
-  if (payload.type !== "text") preload(whole).then(() => shown === id && (img.src = whole), () => img.onerror?.());
+  preload(whole).then(() => shown === id && (img.src = whole), () => img.onerror?.());
 }
 
 function preload(path) {
@@ -106,7 +118,7 @@ function facts({ score, payload }) {
     ["pixels", width ? `${number(width)} × ${number(height)}` : null],
     ["bytes", bytes ? [format, size(bytes)].filter(Boolean).join(", ") : null],
     ["modified", modified ? day(modified) : null],
-    ["text", payload.text],
+    ["text", payload.type === "text" ? null : payload.text],
   ];
   const row = ([key, value]) => make("div", {}, say(make("dt"), key), make("dd", { dir: "auto" }, value));
   $("facts").replaceChildren(...rows.filter(([, value]) => value).map(row));
