@@ -85,13 +85,40 @@ def test_what_cannot_be_browsed(client: Client, query: str) -> None:
     assert client.get(f"/v1/images?{query}").status_code == 422
 
 
+def test_browsing_follows_what_is_written(served: Served) -> None:
+    """Before and after, with a filter and without, the pages are those of the index."""
+
+    def pages(where: str | None) -> list[str]:
+        asked = {"k": 1000} | ({"where": where} if where else {})
+        answer = served.client.get("/v1/images", params=asked).json()
+        assert answer["total"] == len(answer["rows"])
+        return [row["id"] for row in answer["rows"]]
+
+    def check() -> None:
+        for where in (None, 'folder == "uploads"'):
+            assert pages(where) == [row.id for row in served.index.list(where)]
+
+    check()
+    data = io.BytesIO()
+    Image.new("RGB", (20, 20), "olive").save(data, format="PNG")
+    (added,) = served.client.post("/v1/images", files=[("files", ("a.png", data.getvalue()))]).json()["images"]
+    check()
+    assert {"name": "uploads", "rows": 1} in served.client.get("/v1/index").json()["folders"]
+    (served.root / added["path"]).unlink()
+    again = served.client.post("/v1/images", files=[("files", ("a.png", data.getvalue()))]).json()
+    assert again["indexed"] == 1, "its file had gone: the row is written again"
+    check()
+    assert served.client.delete(f"/v1/images/{added['id']}").json() == {"removed": 1}
+    check()
+
+
 def test_a_text_is_a_row_without_a_picture(served: Served, encoder: Encoder) -> None:
     text = "a red apple"
     facts = {"type": "text", "text": text, "folder": "notes.txt", "name": "1", "modified": 1.5}
     content = hashlib.sha256(text.encode()).hexdigest()
     vector = encoder.encode_texts([text])[0]
     served.index.upsert([Row("notes.txt/1", vector, {"path": "notes.txt/1", "content": content, **facts})])
-    served.service.catalogue.forget()
+    served.service.catalogue.came("notes.txt/1")
     try:
         (hit,) = served.client.post("/v1/search", json={"text": text, "k": 1}).json()["hits"]
         assert hit["payload"]["text"] == text

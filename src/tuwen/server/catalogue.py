@@ -1,13 +1,14 @@
 """All rows in the order of their keys, as one browses them, and what can be filtered by.
 
-All keys are read for it, so they are kept until this service writes, or a minute has passed. An index in a cluster
-may have other writers: there they are read anew, too, when the number of rows is another. Knows rows; does not know
-pictures.
+All keys are read for it, so they are kept, and brought up to date when this service writes; those that a filter
+leaves, until then. An index in a cluster may have other writers: there they are read anew when the number of rows is
+another, and after a minute. Knows rows; does not know pictures.
 """
 
 import threading
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 KEPT = 8
 """filters whose rows are remembered"""
 SECONDS = 60.0
+"""for which what others may have changed is remembered"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Catalogue:
     def __init__(self, index: "Index") -> None:
         self._index = index
         self._shared = index.folder is None
-        self._keys: _Kept[Sequence[str]] = _Kept()
+        self._keys: _Kept[list[str]] = _Kept()
         self._summary: _Kept[Summary] = _Kept()
 
     def page(self, where: str | None, offset: int, k: int) -> tuple[int, list[Stored]]:
@@ -56,7 +58,7 @@ class Catalogue:
         Raises:
             InvalidInput: the filter cannot be understood.
         """
-        keys = self._keys.get(where or "", self._rows(where), lambda: self._index.keys(where))
+        keys = self._keys.get(where or "", self._rows(where), lambda: list(self._index.keys(where)))
         wanted = [str(row_id(key)) for key in keys[offset : offset + k]]
         rows = self._index.get(wanted)
         return len(keys), [rows[it] for it in wanted if it in rows]
@@ -65,9 +67,14 @@ class Catalogue:
         """What filters can ask for."""
         return self._summary.get("", self._rows(None), lambda: _summed(self._index))
 
-    def forget(self) -> None:
-        """Rows have come or gone."""
-        self._keys.clear()
+    def came(self, key: str) -> None:
+        """This service has written a row."""
+        self._keys.change("", lambda keys: _put_in(keys, key))
+        self._summary.clear()
+
+    def went(self, key: str) -> None:
+        """This service has taken a row out."""
+        self._keys.change("", lambda keys: -_take_out(keys, key))
         self._summary.clear()
 
     def _rows(self, where: str | None) -> int | None:
@@ -76,7 +83,7 @@ class Catalogue:
 
 
 class _Kept(Generic[T]):
-    """The latest few values, each of some state, for a while."""
+    """The latest few values, each of some state; of None for good, of others for a while."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[str, tuple[float, int | None, T]] = OrderedDict()
@@ -86,7 +93,8 @@ class _Kept(Generic[T]):
     def get(self, name: str, state: int | None, make: Callable[[], T]) -> T:
         with self._lock:
             since, known, value = self._values.get(name, (0.0, None, None))
-            if value is not None and known == state and monotonic() - since < SECONDS:
+            fresh = state is None or monotonic() - since < SECONDS
+            if value is not None and known == state and fresh:
                 return value
             before = self._cleared
         made = make()
@@ -102,6 +110,33 @@ class _Kept(Generic[T]):
         with self._lock:
             self._values.clear()
             self._cleared += 1
+
+    def change(self, name: str, change: Callable[[T], int]) -> None:
+        """Bring one value up to date and forget all others. `change` says by how much the state is another."""
+        with self._lock:
+            kept = self._values.pop(name, None)
+            self._values.clear()
+            self._cleared += 1
+            if kept is not None:
+                since, state, value = kept
+                by = change(value)
+                self._values[name] = (since, None if state is None else state + by, value)
+
+
+def _put_in(keys: list[str], key: str) -> int:
+    place = bisect_left(keys, key)
+    if place < len(keys) and keys[place] == key:
+        return 0
+    keys.insert(place, key)
+    return 1
+
+
+def _take_out(keys: list[str], key: str) -> int:
+    place = bisect_left(keys, key)
+    if place == len(keys) or keys[place] != key:
+        return 0
+    del keys[place]
+    return 1
 
 
 def _summed(index: "Index") -> Summary:

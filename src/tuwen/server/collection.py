@@ -133,7 +133,7 @@ class Collection:
         source = Source(key, part, len(data), part.stat().st_mtime)
         await self._writes.do([Row(key, vector, payload_of(source, content, facts))])
         await self._calling.run(self._uploads.publish, part, key)
-        self._catalogue.forget()
+        self._catalogue.came(key)
         return Added(str(row_id(key)), key, new=True)
 
     async def _take_out(self, row: Stored) -> None:
@@ -142,7 +142,7 @@ class Collection:
         await self._calling.run(self._index.remove, [key])
         if part is not None:
             await self._calling.run(part.unlink)
-        self._catalogue.forget()
+        self._catalogue.went(key)
         content = str(row.payload.get("content", ""))
         if await self._calling.run(self._index.known, content) is None:
             await self._calling.run(self._thumbnails.forget, content)
