@@ -1,8 +1,8 @@
 """All rows in the order of their keys, as one browses them, and what can be filtered by.
 
 All keys are read for it, so they are kept, and brought up to date when this service writes; those that a filter
-leaves, until then. An index in a cluster may have other writers: there they are read anew when the number of rows is
-another, and after a minute. Knows rows; does not know pictures.
+leaves, until then. An index in a cluster may have other writers: there they are read anew when the number of rows
+is another, and after a minute. Knows rows; does not know pictures.
 """
 
 import threading
@@ -58,6 +58,7 @@ class Catalogue:
         Raises:
             InvalidInput: the filter cannot be understood.
         """
+        where = where or None
         keys = self._keys.get(where or "", self._rows(where), lambda: list(self._index.keys(where)))
         wanted = [str(row_id(key)) for key in keys[offset : offset + k]]
         rows = self._index.get(wanted)
