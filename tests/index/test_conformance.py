@@ -24,7 +24,12 @@ FEW, MANY = 60, 1_500
 """rows that nobody would build anything for, and enough for lists and for more than one build"""
 
 
-@pytest.fixture(params=[*DESIGNS, pytest.param("server", marks=pytest.mark.cluster)])
+SERVER = pytest.param("server", marks=pytest.mark.cluster)
+THREADED = [*(design for design in DESIGNS if design != "cluster"), SERVER]
+"""all but qdrant-client's local mode, which is not made for threads"""
+
+
+@pytest.fixture(params=[*DESIGNS, SERVER])
 def home(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     if request.param == "server":
         with real_cluster() as cluster:
@@ -276,6 +281,7 @@ def test_two_at_once(index: Index, home: Home) -> None:
         assert third.info().precisions == ("bf16", "fp32")
 
 
+@pytest.mark.parametrize("home", THREADED, indirect=True)
 def test_threads_search_while_one_writes(index: Index) -> None:
     made = rows(400)
     index.upsert(made[:200])
