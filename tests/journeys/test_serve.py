@@ -1,6 +1,8 @@
 """`tuwen serve`, as a person runs it: begun, asked, ended."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +71,26 @@ def test_queries_are_logged_where_asked(terminal: Terminal, index: Path) -> None
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert '"query": "an apple"' in process.stderr.read()
+
+
+def test_pictures_that_are_elsewhere(terminal: Terminal, index: Path, tmp_path: Path) -> None:
+    """The folder is not where it was: nothing can be added to it, searching works; --root says where it is now."""
+    moved = tmp_path / "moved.tuwen"
+    shutil.copytree(index, moved)
+    (moved / "index.json").write_text(
+        re.sub(r'"root": "[^"]*"', '"root": "/nowhere/photos"', (moved / "index.json").read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
+    ended = terminal.type("serve", "--index", moved, "--no-open", "--port", 0, "--allow-upload", code=2)
+    assert "/nowhere/photos" in ended.err
+    assert "--root" in ended.err
+    for options, status in (((), 404), (("--root", demo_gallery() / "food-and-drink"), 200)):
+        with service(terminal, moved, *options, "--log", "none") as (process, client):
+            (hit,) = client.post("/v1/search", json={"text": "a red apple", "k": 1}).json()["hits"]
+            assert client.get(f"/v1/images/{hit['id']}").status_code == status
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert ("--root says where it is" in process.stderr.read()) is (status == 404)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """Several services of one index in a cluster, which is qdrant-client's local mode: what one writes, all show."""
 
 import io
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx2 import Client
 from PIL import Image
 
 from tuwen.index.index import Index
@@ -65,6 +69,53 @@ def replicas(
         serving_index(two, encoder, there) as second,
     ):
         yield first, second
+
+
+COMMAND = """
+import sys, warnings
+from pathlib import Path
+from qdrant_client import QdrantClient
+import tuwen
+from tuwen.cli.main import main
+from tuwen.index import cluster_link
+from tuwen.prepare.images import reading_for
+from tuwen.tasks.ingest import ingest
+warnings.simplefilter("ignore")
+place, root, mount = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+class Staying(QdrantClient):
+    def close(self, *_, **__): pass
+client = Staying(":memory:")
+cluster_link.connect = lambda _: client
+encoder = tuwen.load("demo", threads=1)
+with tuwen.Index.create(place, encoder=encoder, root=root) as index:
+    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
+    for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+        pass
+root.rename(mount)
+sys.argv = ["tuwen", "serve", "--index", place, "--root", str(mount), "--model", "demo", "--threads", "1"]
+sys.argv += ["--port", "0", "--no-open", "--json", "--allow-upload", "--log", "none"]
+main()
+"""
+
+
+def test_the_command_serves_a_cluster(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "built").mkdir()
+    for picture in sorted(photos.rglob("*.webp"))[:5]:
+        shutil.copy(picture, tmp_path / "built")
+    command = [sys.executable, "-c", COMMAND, PLACE, str(tmp_path / "built"), str(tmp_path / "mounted")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            url = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")["url"]
+            with Client(base_url=url, timeout=30) as client:
+                rows = client.get("/v1/images").json()
+                assert rows["total"] == 5
+                assert all(client.get(f"/v1/images/{row['id']}").status_code == 200 for row in rows["rows"])
+                (added,) = client.post("/v1/images", files=drawn("teal")).json()["images"]
+                assert (tmp_path / "mounted" / added["path"]).read_bytes() == drawn("teal")[0][1][1]
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
 
 
 def drawn(colour: str) -> list[tuple[str, tuple[str, bytes]]]:
