@@ -48,4 +48,8 @@ def test_texts_stand_among_pictures(home: Path, opened) -> None:
         page.locator(".tile").first.click()
         expect(page.locator("#large")).to_be_visible()
         expect(page.locator("#said")).to_be_hidden()
+        page.click("#like")
+        settled(page)
+        expect(page.locator("#chosen img.here")).to_have_count(1)
+        expect(page.locator("#chosen .words")).to_have_count(0)
         assert not [one for one in asked if f"{shown}/thumbnail" in one]
