@@ -32,6 +32,8 @@ from tuwen.errors import ServiceFault
 
 CONNECTIONS = 32
 CONTENDERS: dict[str, tuple[str, ...]] = {"batching": (), "batch 1": ("--max-batch", "1")}
+WARM_UP = 20.0
+"""seconds of load that are not counted, before 60 that are"""
 RECOVERY = 5.0
 """seconds that a service may take after overload until it answers as before"""
 
@@ -92,10 +94,10 @@ class Bench:
         return self.loaded("rows as queries", "like", ())
 
     def loaded(self, what: str, kind: str, options: Sequence[str]) -> dict[str, Any]:
-        """One service, loaded once; a first second of load is not counted."""
+        """One service, loaded once; first it is warmed up: each new shape of a batch takes a tower some time."""
         load = Load(kind, CONNECTIONS, self.seconds, self.made.ids)
         with self.service(*options) as service:
-            wrk.run(service.url, replace(load, seconds=1.0), self.place / "wrk")
+            wrk.run(service.url, replace(load, seconds=WARM_UP * min(1.0, self.seconds / 60)), self.place / "wrk")
             before, start = service.cpu_seconds(), time.monotonic()
             measured = wrk.run(service.url, load, self.place / "wrk")
             busy = (service.cpu_seconds() - before) / (time.monotonic() - start)

@@ -31,7 +31,7 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, row
 
-    from tuwen.index import qdrant
+    from tuwen.index import qdrant_effort
     from tuwen.index.index import Index
 
     place, start = folder / "bench.tuwen", time.perf_counter()
@@ -45,7 +45,7 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
     index = Index.open(place, encoder=None)
 
     def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
-        qdrant.BEAM = effort  # a constant of the index: varied here alone, for the curve
+        qdrant_effort.SHORT = qdrant_effort.LONG = effort  # constants of the index: varied here, for the curve
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
     facts = filled(len(pictures), written - start, built - written, size)

@@ -16,6 +16,7 @@ from tuwen.index import qdrant_facets as facets
 from tuwen.index import qdrant_shard
 from tuwen.index.conditions import Condition
 from tuwen.index.qdrant_build import build
+from tuwen.index.qdrant_effort import SAMPLE, beam, centre_of
 from tuwen.index.qdrant_filters import compiled
 from tuwen.index.qdrant_payload import from_stored, to_stored
 from tuwen.index.qdrant_shard import GRAPH_ABOVE, Shard
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 PAGE = 1_000
 """rows read or written in one call"""
-BEAM, OVERSAMPLING = 288, 2.0
-"""HNSW's ef, and how many times k rows found by int8 are compared exactly"""
+OVERSAMPLING = 2.0
+"""how many times k rows found by int8 are compared exactly"""
 SCAN = 20_000
 """rows that a filter leaves, up to which they are compared one by one; of more, ACORN is the faster"""
 
@@ -55,6 +56,9 @@ class QdrantStore:
         self._flat = flat
         self._shard = Shard(folder, patience)
         self._changed = 0
+        self._centre: Vector | None = None
+        self._centred = 0
+        """rows when the centre was looked for"""
 
     @staticmethod
     def create(folder: Path, dim: int, *, flat: bool = False) -> None:
@@ -155,14 +159,17 @@ class QdrantStore:
         exact = exact or self._flat
         chosen = None if where is None else compiled(where)
         with self._shard.calling() as shard:
-            limit = min(k, shard.info().points_count)
+            rows = shard.info().points_count
+            limit = min(k, rows)
             if not limit:
                 return []
             if chosen is not None and not exact:
                 exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
-            points = _nearest(shard, vector, limit, chosen, exact=exact)
+            points = _nearest(
+                shard, vector, limit, chosen, ef=None if exact else self._ef(vector, limit, rows, chosen)
+            )
             if len(points) < limit and not exact:  # the graph does not lead to enough of them
-                points = _nearest(shard, vector, limit, chosen, exact=True)
+                points = _nearest(shard, vector, limit, chosen, ef=None)
         hits = [Hit(str(it.id), min(1.0, max(-1.0, it.score)), from_stored(it.payload)) for it in points]
         return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))
 
@@ -182,6 +189,17 @@ class QdrantStore:
 
     def close(self) -> None:  # noqa: D102
         self._shard.close()
+
+    def _ef(self, vector: Vector, limit: int, rows: int, chosen: "Filter | None") -> int:
+        """How far to walk. What the rows share is looked for again once there are twice as many."""
+        import qdrant_edge as edge
+
+        if rows > 2 * self._centred:
+            with self._shard.calling() as shard:
+                records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
+            self._centre = centre_of(np.array([it.vector for it in records], dtype=np.float32))
+            self._centred = rows
+        return beam(vector, None if chosen is not None else self._centre, limit)
 
 
 def _some_of(shard: Shard, contents: list[str]) -> list[Known]:
@@ -218,12 +236,14 @@ def _keys(shard: Shard, where: Condition | None) -> Iterator[str]:
 
 
 def _nearest(
-    shard: "EdgeShard", vector: Vector, limit: int, chosen: "Filter | None", *, exact: bool
+    shard: "EdgeShard", vector: Vector, limit: int, chosen: "Filter | None", *, ef: int | None
 ) -> "list[ScoredPoint]":
+    """The rows nearest to a vector; those of all rows where `ef` is None."""
     import qdrant_edge as edge
 
+    exact = ef is None
     params = edge.SearchParams(
-        hnsw_ef=max(BEAM, 2 * limit),
+        hnsw_ef=ef,
         exact=exact,
         quantization=edge.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=OVERSAMPLING),
         acorn=edge.AcornSearchParams(enable=chosen is not None, max_selectivity=1.0),
