@@ -16,7 +16,7 @@ from tuwen.index import qdrant_facets as facets
 from tuwen.index import qdrant_shard
 from tuwen.index.conditions import Condition
 from tuwen.index.qdrant_build import build
-from tuwen.index.qdrant_effort import SAMPLE, beam, centre_of
+from tuwen.index.qdrant_effort import Effort
 from tuwen.index.qdrant_filters import compiled
 from tuwen.index.qdrant_payload import from_stored, to_stored
 from tuwen.index.qdrant_shard import GRAPH_ABOVE, Shard
@@ -56,9 +56,7 @@ class QdrantStore:
         self._flat = flat
         self._shard = Shard(folder, patience)
         self._changed = 0
-        self._centre: Vector | None = None
-        self._centred = 0
-        """rows when the centre was looked for"""
+        self._effort = Effort()
 
     @staticmethod
     def create(folder: Path, dim: int, *, flat: bool = False) -> None:
@@ -146,10 +144,8 @@ class QdrantStore:
     def scan(self, where: Condition | None) -> Iterator[Stored]:
         """Keys are read first; then the rows, page by page."""
         for page in _pages(self.keys(where)):
-            ids: list[PointId] = [row_id(key) for key in page]
-            with self._shard.calling() as shard:
-                records = shard.retrieve(ids, with_payload=True, with_vector=False)
-            stored = {str(record.id): record.payload for record in records}
+            ids = [row_id(key) for key in page]
+            stored = {str(record.id): record.payload for record in _fetched(self._shard, ids)}
             yield from (Stored(it, from_stored(stored[it])) for it in map(str, ids) if it in stored)
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
@@ -159,15 +155,13 @@ class QdrantStore:
         exact = exact or self._flat
         chosen = None if where is None else compiled(where)
         with self._shard.calling() as shard:
-            rows = shard.info().points_count
-            limit = min(k, rows)
+            limit = min(k, shard.info().points_count)
             if not limit:
                 return []
             if chosen is not None and not exact:
                 exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
-            points = _nearest(
-                shard, vector, limit, chosen, ef=None if exact else self._ef(vector, limit, rows, chosen)
-            )
+            ef = None if exact else self._effort.ef(shard, vector, limit, filtered=chosen is not None)
+            points = _nearest(shard, vector, limit, chosen, ef=ef)
             if len(points) < limit and not exact:  # the graph does not lead to enough of them
                 points = _nearest(shard, vector, limit, chosen, ef=None)
         hits = [Hit(str(it.id), min(1.0, max(-1.0, it.score)), from_stored(it.payload)) for it in points]
@@ -189,17 +183,6 @@ class QdrantStore:
 
     def close(self) -> None:  # noqa: D102
         self._shard.close()
-
-    def _ef(self, vector: Vector, limit: int, rows: int, chosen: "Filter | None") -> int:
-        """How far to walk. What the rows share is looked for again once there are twice as many."""
-        import qdrant_edge as edge
-
-        if rows > 2 * self._centred:
-            with self._shard.calling() as shard:
-                records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
-            self._centre = centre_of(np.array([it.vector for it in records], dtype=np.float32))
-            self._centred = rows
-        return beam(vector, None if chosen is not None else self._centre, limit)
 
 
 def _some_of(shard: Shard, contents: list[str]) -> list[Known]:

@@ -5,8 +5,15 @@ lies beside all of them (the "modality gap" of CLIP, Liang et al. 2022) needs a 
 Measured in docs/log.md. Knows vectors; does not know a store.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from tuwen.index.store import Vector
 from tuwen.types import Vectors
+
+if TYPE_CHECKING:
+    from qdrant_edge import EdgeShard
 
 SHORT, LONG = 96, 288
 """HNSW's ef"""
@@ -26,3 +33,22 @@ def beam(query: Vector, centre: Vector | None, limit: int) -> int:
     """The ef for a query of length 1 that wants `limit` rows."""
     among = centre is not None and float(query @ centre) >= _NEAR * float(centre @ centre)
     return max(SHORT if among else LONG, 2 * limit)
+
+
+class Effort:
+    """How far to walk in one shard, whose caller lets in one thread at a time."""
+
+    def __init__(self) -> None:
+        self._centre: Vector | None = None
+        self._rows = 0
+
+    def ef(self, shard: "EdgeShard", query: Vector, limit: int, *, filtered: bool) -> int:
+        """As `beam`. What the rows share is looked for again once there are twice as many."""
+        import qdrant_edge as edge
+
+        rows = shard.info().points_count
+        if rows > 2 * self._rows:
+            records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
+            self._centre = centre_of(np.array([it.vector for it in records], dtype=np.float32))
+            self._rows = rows
+        return beam(query, None if filtered else self._centre, limit)
