@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tuwen.demo import demo_gallery
 
@@ -21,6 +21,8 @@ QUIET = (
     "--disable-sync",
     "--disable-default-apps",
 )
+PATIENCE = 15_000
+"""milliseconds: a busy machine paints late, and a test that waits is no slower for it"""
 EVERY = 10
 WINDOW = {"width": 1000, "height": 640}
 NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella")
@@ -32,6 +34,7 @@ def browser() -> Iterator[Browser]:
     """One browser for all tests."""
     if not CHROMIUM:
         pytest.skip("there is no chromium here: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield browser
@@ -87,7 +90,7 @@ def opened(profiles: Callable[..., BrowserContext]) -> Iterator[Callable[..., Pa
         origin = "/".join(address.split("/")[:3])
         page = profiles(**options).new_page()
         pages.append(page)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         if quiet:
             page.on("console", lambda line: line.type in ("error", "warning") and troubles.append(line.text))

@@ -66,7 +66,8 @@ def test_more_pictures_as_one_scrolls_without_a_shift(page: Page) -> None:
     page.mouse.wheel(0, 20_000)
     expect(page.locator("#grid li:visible").nth(before + 20)).to_be_attached()
     assert page.locator("#grid li").evaluate_all(places) == first
-    assert len(set(names(page))) == len(names(page))
+    every = names(page)  # once: the next ones may be on their way
+    assert len(set(every)) == len(every)
 
 
 def test_rows_are_justified(page: Page) -> None:
