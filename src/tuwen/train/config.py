@@ -1,0 +1,207 @@
+"""All that a training run is told: one typed tree, frozen, in which an unknown key is an error.
+
+Every section is read by the part that it is named after. Knows what each key may be and which exclude each other.
+Does not know files: see `config_file.py`. Never imports torch.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from tuwen.bundle.manifest import Precision
+from tuwen.train.config_base import Above, AtLeast, Part, Positive, Section, at_most_one
+from tuwen.train.config_data import AugmentConfig, DataConfig, Sources
+
+Blocks: TypeAlias = Annotated[int, Field(ge=0)] | Literal["all"]
+Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ImageChanges(Section):
+    """How pictures are prepared, where not as the checkpoint says; the bundle will say it, too."""
+
+    resize: Literal["shortest", "squash", "pad"] | None = None
+    """see the bundle's image spec, as the others"""
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | None = None
+    """the resampling filter"""
+    mean: tuple[float, float, float] | None = None
+    """subtracted from each channel after scaling to 0..1"""
+    std: tuple[Above, Above, Above] | None = None
+    """each channel is divided by this"""
+
+
+class ModelConfig(Section):
+    """What is trained."""
+
+    source: str = Field(min_length=1)
+    """`family:name`, `family:folder`, a path, or `python:package.module:function` that returns Towers"""
+    weights: Path | None = None
+    """a file of weights for the architecture that `source` names"""
+    arch: str | None = None
+    """the architecture, where a path does not tell it"""
+    scratch: bool = False
+    """whether weights begin at random"""
+    seed: int | None = None
+    """of the random weights; not set: run.seed"""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """changes of the architecture, by the family's own names; only with scratch"""
+    image: ImageChanges = ImageChanges()
+    """changes of how pictures are prepared"""
+    lock_image: Blocks = 0
+    """how many of the vision tower's first blocks are not trained (what is before them included), or `all`"""
+    lock_text: Blocks = 0
+    """likewise, of the text tower"""
+    checkpointing: bool = False
+    """whether activations are computed again in the backward pass instead of kept"""
+
+    @model_validator(mode="after")
+    def _scratch_is_whole(self) -> Self:
+        if self.scratch and self.weights is not None:
+            raise ValueError("scratch and weights exclude each other")
+        if self.overrides and not self.scratch:
+            raise ValueError("overrides change an architecture, which weights would not fit: set scratch: true")
+        return self
+
+
+class LossConfig(Section):
+    """What is minimised."""
+
+    kind: Literal["infonce", "siglip"] = "infonce"
+    """`infonce`: softmax both ways over the batch; `siglip`: a sigmoid for each pair"""
+    dedupe: bool = True
+    """whether equal captions or pictures within a batch are no negatives of each other"""
+    max_scale: Above = 100.0
+    """the greatest factor of the cosines"""
+
+
+class OptimizerConfig(Section):
+    """How weights move."""
+
+    name: Literal["adamw"] = "adamw"
+    """with weight decay apart from the gradient"""
+    lr: Above = 5e-4
+    """the greatest rate, after the warm-up"""
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    """decays of the averages of gradients and of their squares"""
+    eps: Above = 1e-6
+    """added to the root of the latter"""
+    weight_decay: AtLeast = 0.2
+    """of matrices; biases, norms and all else of one dimension have none"""
+    layer_decay: Part = 1.0
+    """block i of n learns at lr * layer_decay^(n - i), embeddings at layer_decay^(n + 1)"""
+    clip: Above | None = None
+    """the greatest norm of all gradients together"""
+    accumulate: Positive = 1
+    """batches whose gradients are added up before a step"""
+
+
+class ScheduleConfig(Section):
+    """How the rate changes, step by step: a line up from warmup_lr to lr, then a cosine down to eta_min."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    """`constant`: stays at lr after the warm-up"""
+    warmup_lr: AtLeast = 0.0
+    """where the warm-up starts"""
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """its length in steps; neither given: no warm-up"""
+    warmup_epochs: AtLeast | None = None
+    """its length in epochs"""
+    eta_min: AtLeast = 0.0
+    """where the cosine ends"""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        at_most_one(self, "warmup_steps", "warmup_epochs")
+        return self
+
+
+class RunConfig(Section):
+    """How long, how much at a time, and where to."""
+
+    output: Path = Path("output")
+    """the folder of checkpoints, logs and the report"""
+    epochs: Positive | None = None
+    """how often all pairs are seen; this or steps"""
+    steps: Positive | None = None
+    """how often the weights move; this or epochs"""
+    batch: Positive = 256
+    """pairs of one batch, of each process"""
+    chunk: Positive | None = None
+    """pairs that go through the towers at once, with the gradient of the whole batch; not set: all of it"""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """what the towers compute in; weights are kept in fp32"""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:1`"""
+    workers: Annotated[int, Field(ge=0)] = 4
+    """threads of each process that read and prepare pairs; results do not depend on it"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of the order of pairs, the captions drawn, the augmentations and all else that is random"""
+    save_steps: Positive | None = None
+    """a checkpoint every so many steps"""
+    save_epochs: Positive | None = None
+    """a checkpoint every so many epochs; neither given: every epoch"""
+    keep_last: Positive = 3
+    """how many checkpoints are kept, beside the best"""
+    log_every: Positive = 10
+    """steps between two lines of the log"""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """decay of a moving average of the weights, which is then what is evaluated and exported"""
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        at_most_one(self, "epochs", "steps")
+        at_most_one(self, "save_steps", "save_epochs")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("say how long: epochs or steps")
+        if self.chunk is not None and self.chunk > self.batch:
+            raise ValueError(f"chunk, {self.chunk}, is above batch, {self.batch}")
+        return self
+
+
+class EvaluateConfig(Section):
+    """What is measured while training, by the encoder that also serves."""
+
+    steps: Positive | None = None
+    """every so many steps"""
+    epochs: Positive | None = None
+    """every so many epochs; neither given: every epoch, if there is something to measure"""
+    pairs: Sources = ()
+    """pairs never trained on: recall at k, both ways"""
+    zeroshot: Path | None = None
+    """a folder of folders of pictures, each named after its class: accuracy"""
+    templates: tuple[Annotated[str, Field(pattern="_")], ...] = ("a photo of a _",)
+    """what a class's name is set into, in place of `_`"""
+    k: tuple[Positive, ...] = (1, 5, 10)
+    """the k of recall at k and of the accuracy among the k best"""
+    batch: Positive = 64
+    """pictures or texts encoded at once"""
+
+    @model_validator(mode="after")
+    def _one_interval(self) -> Self:
+        at_most_one(self, "steps", "epochs")
+        return self
+
+
+class ExportConfig(Section):
+    """The bundle that is made of the best checkpoint at the end."""
+
+    precisions: tuple[Precision, ...] = ("fp32",)
+    """what its files come in; empty: no bundle is made"""
+    name: str | None = None
+    """what people call the model; not set: the name of the output folder"""
+    licence: str = ""
+    """SPDX identifier or name of the licence of the weights"""
+
+
+class TrainConfig(Section):
+    """A whole training run."""
+
+    model: ModelConfig
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    run: RunConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
