@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,21 @@ class Tokens:
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
     truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input of a tower.
+
+    Attributes:
+        name: as the tower calls it.
+        shape: each axis' fixed length, or None where it is dynamic.
+        dtype: what it takes; the encoder casts to it.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from runtime.conftest import OpenSession
 from tuwen.errors import BundleInvalid, RuntimeUnavailable
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession
-from tuwen.runtime.session import Port, embedding_output
+from tuwen.runtime.session import embedding_output
+from tuwen.types import Port
 
 PIXELS = tiny.numbers(9, 5, 3, tiny.SIZE, tiny.SIZE)
 

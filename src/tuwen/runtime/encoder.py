@@ -19,9 +19,8 @@ from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
 from tuwen.runtime.batches import IMAGES, image_batches, text_batches
 from tuwen.runtime.decoding import AnyImage, decode
-from tuwen.runtime.session import Port
 from tuwen.runtime.tower import LazyTower, OpenSession, is_mask
-from tuwen.types import Pixels, Rejected, Tokens, Vectors
+from tuwen.types import Pixels, Port, Rejected, Tokens, Vectors
 
 MAX_PIXELS = 178_956_970
 """a picture of more is rejected, unless a setting says otherwise"""

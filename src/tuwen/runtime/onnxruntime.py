@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.engines import import_onnxruntime
-from tuwen.runtime.session import Port, embedding_output
+from tuwen.runtime.session import embedding_output
+from tuwen.types import Port
 
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),

@@ -15,7 +15,8 @@ from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.compiled import compile_model
 from tuwen.runtime.engines import import_openvino
 from tuwen.runtime.machine import cpu_features
-from tuwen.runtime.session import Port, embedding_output
+from tuwen.runtime.session import embedding_output
+from tuwen.types import Port
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"FP32": "fp32", "BF16": "bf16", "FP16": "fp16", "INT8": "int8"}

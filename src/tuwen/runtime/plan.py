@@ -16,7 +16,8 @@ from tuwen.runtime.engines import import_openvino
 from tuwen.runtime.machine import accelerators, conflict, onnxruntime_here, openvino_here, usable_cores
 from tuwen.runtime.onnxruntime import NUMBERED, PROVIDERS, OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession, native_precisions
-from tuwen.runtime.session import Port, Session
+from tuwen.runtime.session import Session
+from tuwen.types import Port
 
 RUNTIMES = ("auto", "onnxruntime", "openvino")
 COMPUTED = ("auto", "fp32", "bf16", "fp16", "int8")

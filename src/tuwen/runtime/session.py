@@ -4,31 +4,16 @@ A session holds one tower. It knows nothing of pictures, texts, batches that are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import BundleInvalid
+from tuwen.types import Port
 
 EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "embedding", "sentence_embedding")
 """What exporters call the output that is the embedding, where a graph has several of two axes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """One input of a graph.
-
-    Attributes:
-        name: as the graph calls it.
-        shape: each axis' fixed length, or None where it is dynamic.
-        dtype: what it takes; the encoder casts to it.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
 
 
 class Session(Protocol):

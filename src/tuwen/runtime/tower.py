@@ -15,7 +15,8 @@ from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.layout import Tower
 from tuwen.errors import BundleInvalid
 from tuwen.runtime.batches import filled
-from tuwen.runtime.session import Port, Session
+from tuwen.runtime.session import Session
+from tuwen.types import Port
 
 OpenSession = Callable[[Tower], Session]
 """Loads a tower; called at most once for each."""
