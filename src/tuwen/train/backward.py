@@ -1,0 +1,116 @@
+"""From one batch to its gradients: in one piece, or in chunks where the whole does not fit into memory.
+
+Chunks are those of GradCache (Gao 2021): all vectors first, without what gradients need; the loss of the whole
+batch and what it asks of each vector; then each chunk once more, with gradients. The sum is that of the whole.
+Knows a pair and a loss. Does not know optimisers or data.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
+
+from tuwen.train.loss import Loss, Vectors
+from tuwen.train.pair import Inputs
+from tuwen.train.random_state import RandomState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backward:
+    """How a batch becomes gradients.
+
+    Attributes:
+        pair: the towers; where several processes train, what holds their gradients together.
+        loss: of vectors and keys.
+        autocast: what the towers compute in.
+        chunk: how many pairs at a time; 0: the batch as a whole.
+    """
+
+    pair: nn.Module
+    loss: Loss
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    chunk: int = 0
+
+    def __call__(
+        self, inputs: Inputs, keys: tuple[Tensor, Tensor], factor: Tensor | float = 1.0, *, last: bool = True
+    ) -> Tensor:
+        """Add a batch's gradients to those that are there.
+
+        Args:
+            inputs: the batch.
+            keys: of its pictures and of its texts, (n,) int64 each.
+            factor: what the gradients are multiplied by: the share of this batch, the scale of fp16.
+            last: whether an optimiser's step follows; else processes do not exchange their gradients yet.
+
+        Returns:
+            The loss, a scalar without gradient.
+        """
+        if self.chunk and self.chunk < len(inputs):
+            return self._in_chunks(inputs, keys, factor, last=last)
+        with self._exchange(last):
+            loss = self.loss(self._vectors(inputs), *keys)
+            (loss * factor).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _in_chunks(
+        self, inputs: Inputs, keys: tuple[Tensor, Tensor], factor: Tensor | float, *, last: bool
+    ) -> Tensor:
+        chunks = [inputs.rows(first, first + self.chunk) for first in range(0, len(inputs), self.chunk)]
+        states, parts = [], []
+        with torch.no_grad():
+            for chunk in chunks:
+                states.append(RandomState.now(inputs.pixels.device))
+                parts.append(self._vectors(chunk))
+        after = RandomState.now(inputs.pixels.device)
+        whole = _leaves(parts)
+        loss = self.loss(whole, *keys)
+        (loss * factor).backward()  # type: ignore[no-untyped-call]
+        for place, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+            final = place == len(chunks) - 1
+            state.restore()
+            with self._exchange(last and final):
+                self._again(chunk, whole, place * self.chunk, final=final)
+        after.restore()
+        return loss.detach()
+
+    def _again(self, chunk: Inputs, whole: Vectors, first: int, *, final: bool) -> None:
+        """Compute a chunk with gradients; what the loss asks of scale and bias goes through the last chunk."""
+        ours, rows = self._vectors(chunk), slice(first, first + len(chunk))
+        ends = [ours.images, ours.texts]
+        asked = [whole.images.grad[rows], whole.texts.grad[rows]]  # type: ignore[index]  # the loss used both
+        if final:
+            ends += [end for end in (ours.scale, ours.bias) if end is not None]
+            asked += [leaf.grad for leaf in (whole.scale, whole.bias) if leaf is not None and leaf.grad is not None]
+        torch.autograd.backward(ends, asked)
+
+    def _vectors(self, inputs: Inputs) -> Vectors:
+        with self.autocast():
+            vectors: Vectors = self.pair(inputs)
+        return vectors
+
+    @contextmanager
+    def _exchange(self, wanted: bool) -> Iterator[None]:
+        """Whether the processes exchange the gradients of the backward pass within."""
+        if isinstance(self.pair, FSDPModule):
+            self.pair.set_requires_gradient_sync(wanted)
+            yield
+        elif isinstance(self.pair, DistributedDataParallel) and not wanted:
+            with self.pair.no_sync():
+                yield
+        else:
+            yield
+
+
+def _leaves(parts: list[Vectors]) -> Vectors:
+    """The vectors of all chunks, as if they were parameters: the loss leaves its gradients there."""
+    bias = parts[0].bias
+    return Vectors(
+        images=torch.cat([part.images for part in parts]).requires_grad_(),
+        texts=torch.cat([part.texts for part in parts]).requires_grad_(),
+        scale=parts[0].scale.clone().requires_grad_(),
+        bias=None if bias is None else bias.clone().requires_grad_(),
+    )

@@ -1,0 +1,48 @@
+"""One batch over several processes: what each of them holds, seen by all, with gradients that come back.
+
+Knows torch.distributed's process group where there is one; alone, everything is its own. Does not know losses.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order of their ranks: (n, …) to (world · n, …).
+
+    Every process must have the same number. The gradient of a row is the sum of what all processes' losses ask of
+    it, so that the mean over the processes' gradients is that of the mean of their losses.
+    """
+    if world() == 1:
+        return rows
+    result: Tensor = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, rows: Tensor) -> Tensor:  # noqa: ANN401  (autograd's context has no type)
+        context.rows = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(world())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        total = gradient.contiguous()
+        dist.all_reduce(total)
+        first = rank() * context.rows
+        return total[first : first + context.rows]

@@ -1,0 +1,90 @@
+"""AdamW with a rate of its own for every depth: which parameters are trained, how fast, and which decay.
+
+Knows where a tower's blocks are. Does not know the schedule: each group has a `share` of the rate of the hour.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from tuwen.train.blocks import blocks, placed
+from tuwen.train.pair import Pair
+
+
+@dataclass(slots=True)
+class Group:
+    """Parameters that are trained alike.
+
+    Attributes:
+        tower: `vision`, `text` or `scale`.
+        part: `embeddings`, `block 3`, `head`.
+        share: what the learning rate is multiplied by: layer decay to the power of the blocks that follow.
+        decayed: whether the weights decay.
+        parameters: they.
+        names: theirs within the pair.
+    """
+
+    tower: str
+    part: str
+    share: float
+    decayed: bool
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+def groups(pair: Pair, layer_decay: float) -> list[Group]:
+    """What is trained of a pair, by depth.
+
+    Of n blocks, block i has a share of layer_decay^(n - i), what precedes them layer_decay^(n + 1), what follows
+    them 1. Biases, norms and parameters of one axis do not decay; what is locked is in no group.
+    """
+    found: dict[tuple[str, int, bool], Group] = {}
+    for tower, module in (("vision", pair.vision), ("text", pair.text)):
+        count = len(blocks(module))
+        for item in placed(module):
+            if not item.parameter.requires_grad:
+                continue
+            decayed = item.parameter.ndim > 1 and not item.name.endswith("bias") and not _is_norm(item.owner)
+            part, power = _part(item.depth, count)
+            group = found.setdefault((tower, item.depth, decayed), Group(tower, part, layer_decay**power, decayed))
+            group.parameters.append(item.parameter)
+            group.names.append(f"{tower}.{item.name}")
+    scale = {name: value for name, value in pair.named_parameters(recurse=False) if value.requires_grad}
+    return [*found.values(), Group("scale", "scale", 1.0, False, list(scale.values()), list(scale))]
+
+
+def adamw(
+    trained: Sequence[Group], *, rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
+) -> torch.optim.AdamW:
+    """The optimiser of these groups."""
+    entries = [
+        {
+            "params": group.parameters,
+            "lr": rate * group.share,
+            "share": group.share,
+            "weight_decay": weight_decay if group.decayed else 0.0,
+        }
+        for group in trained
+    ]
+    return torch.optim.AdamW(entries, lr=rate, betas=betas, eps=epsilon)
+
+
+def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterator[tuple[str, str, str, str, str]]:
+    """Rows for people: tower, part, rate at its highest, weight decay, how many numbers."""
+    for group in trained:
+        numbers = sum(parameter.numel() for parameter in group.parameters)
+        decay = f"{weight_decay:g}" if group.decayed else "0"
+        yield group.tower, group.part, f"{rate * group.share:.3g}", decay, f"{numbers:,}"
+
+
+def _part(depth: int, count: int) -> tuple[str, int]:
+    """What a depth is called, and to which power the layer decay applies there."""
+    if depth == 0:
+        return "embeddings", count + 1
+    return ("head", 0) if depth > count else (f"block {depth}", count - depth)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
