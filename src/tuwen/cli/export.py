@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     examples=(
         "tuwen export openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin -o b32",
         "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights model.safetensors -o b32 --precision fp32,fp16",
+        "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",
     ),
 )
 @click.argument("source")
 @click.option(
     "--weights", type=options.FILE, metavar="FILE", help="The checkpoint; read without running code in it."
 )
+@click.option("--arch", metavar="NAME", help="The architecture, where a file does not tell it.")
 @click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", required=True, help="The bundle.")
 @click.option(
     "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, or both."
@@ -41,6 +43,7 @@ def export(
     *,
     source: str,
     weights: Path | None,
+    arch: str | None,
     output: Path,
     precision: str,
     name: str | None,
@@ -51,8 +54,9 @@ def export(
     """Export a checkpoint to a bundle that needs no torch.
 
     SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
-    prepared. Every stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle
-    that differs is not published, and what stood at FOLDER stays.
+    prepared; or the path of a checkpoint, whose family is told by its content. Every stage is compared with the
+    checkpoint in PyTorch, on every runtime of this machine; a bundle that differs is not published, and what stood
+    at FOLDER stays.
     """
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle
@@ -61,7 +65,7 @@ def export(
 
     start = monotonic()
     with proof.steps_shown():
-        towers = load_source(source, weights)
+        towers = load_source(source, weights, arch=arch)
         precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
         bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
     _show(bundle, seconds=monotonic() - start, as_json=as_json)

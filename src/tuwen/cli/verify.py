@@ -22,6 +22,7 @@ from tuwen.extras import require
 @click.argument("model")
 @click.option("--against", metavar="SOURCE", help="The checkpoint in PyTorch, named as for tuwen export.")
 @click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file.")
+@click.option("--arch", metavar="NAME", help="Its architecture, where the file does not tell it.")
 @proof.samples
 @options.as_json
 def verify(
@@ -29,6 +30,7 @@ def verify(
     model: str,
     against: str | None,
     weights: Path | None,
+    arch: str | None,
     images: Sequence[Path],
     texts: Path | None,
     as_json: bool,
@@ -51,7 +53,9 @@ def verify(
     settings, samples = read_settings(), given(images, texts)
     bundle = find_bundle(model, settings.models, settings.cache)
     with proof.steps_shown():
-        known = reference(load_source(against, weights), samples) if against else baseline(bundle, samples)
+        known = (
+            reference(load_source(against, weights, arch=arch), samples) if against else baseline(bundle, samples)
+        )
         reports = compare(bundle, known).values()
     passed = all(report.passed for report in reports)
     if as_json:

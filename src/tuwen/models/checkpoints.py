@@ -1,0 +1,118 @@
+"""Checkpoint files to named tensors, whatever wrote them, without running any code that a file may carry.
+
+Knows safetensors, torch's files (zipped, and of before 1.6), TorchScript archives and Paddle's `.pdparams`, told
+apart by content. Does not know what the names mean.
+"""
+
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuwen.errors import InvalidInput
+from tuwen.models.pickles import Refused, read_archive, read_arrays
+
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch's files of before 1.6 begin: a pickled magic number."""
+_WRAPPERS = ("state_dict", "model", "module")
+"""Under which keys trainers keep a model beside their optimizer."""
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint on the CPU, each of the type it was saved in.
+
+    A trainer's wrapping (`state_dict`, `model`, `module`; a `module.` before every name) is taken off, and what
+    is no tensor is left out. Tensors lie in the file until they are used, where the format allows it.
+
+    Raises:
+        InvalidInput: there is no such file, it is damaged or no checkpoint, or it holds pickled objects that could
+            run code.
+    """
+    try:
+        found = _read(path)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"there are no weights at {path}") from error
+    except Refused as error:
+        raise _unsafe(path, str(error)) from error
+    except UnpicklingError as error:
+        if "GLOBAL" in str(error) or "nsupported" in str(error):
+            raise _unsafe(path, "objects") from error
+        raise _damaged(path) from error
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error) as error:
+        raise _damaged(path) from error
+    return _named(path, found)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip that carries code beside its tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def _read(path: Path) -> object:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[8:9] == b"{":
+        return _read_safetensors(path)
+    if is_torchscript(path):
+        return read_archive(path)
+    if zipfile.is_zipfile(path):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if head.startswith(_LEGACY):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    return _read_arrays(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_arrays(path: Path) -> dict[str, torch.Tensor]:
+    """Paddle has no numpy type for bfloat16, and saves it as the 16 bits that it is."""
+    arrays = read_arrays(path)
+    return {
+        name: torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+        if array.dtype == np.uint16
+        else torch.from_numpy(array)
+        for name, array in arrays.items()
+    }
+
+
+def _named(path: Path, found: object) -> dict[str, torch.Tensor]:
+    """The mapping of names to tensors within what a file holds."""
+    while isinstance(found, Mapping) and not any(isinstance(value, torch.Tensor) for value in found.values()):
+        inner: Any = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    values = found.items() if isinstance(found, Mapping) else ()
+    tensors = {str(name): value for name, value in values if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise InvalidInput(f"{path} holds no tensors by name: give the file of a model's weights")
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _unsafe(path: Path, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path} holds more than tensors ({what}), and is not read because loading it could run code: "
+        "save its state dict alone, or as .safetensors"
+    )
+
+
+def _damaged(path: Path) -> InvalidInput:
+    return InvalidInput(f"{path} is no checkpoint, or is damaged: get it again")
