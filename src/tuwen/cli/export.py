@@ -1,6 +1,5 @@
 """`tuwen export`: a checkpoint to a verified bundle."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +71,8 @@ def export(
 
 
 def _show(bundle: "Bundle", *, seconds: float, as_json: bool) -> None:
+    from tuwen.runtime.machine import peak_mib
+
     manifest, peak = bundle.manifest, peak_mib()
     if not as_json:
         proof.show_checks(manifest.verify.values())
@@ -93,13 +94,3 @@ def _show(bundle: "Bundle", *, seconds: float, as_json: bool) -> None:
             "checks": proof.as_documents(manifest.verify.values()),
         }
     )
-
-
-def peak_mib() -> float | None:
-    """The most memory that this process has had resident so far, in MiB; None where the system does not say."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

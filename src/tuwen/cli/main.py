@@ -12,6 +12,7 @@ from tuwen.cli.command import LazyGroup
 from tuwen.cli.ending import exit_code
 
 COMMANDS = {
+    "bench": "tuwen.cli.bench",
     "calibrate": "tuwen.cli.calibrate",
     "classify": "tuwen.cli.classify",
     "demo": "tuwen.cli.demo",

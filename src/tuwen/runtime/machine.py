@@ -107,6 +107,18 @@ def usable_cores() -> int:
     return max(1, min(allowed, _quota(Path("/"))))
 
 
+def peak_mib() -> float | None:
+    """The most memory that this process has had resident so far, in MiB; None where the system does not say."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB", _text(Path("/proc/self/status")), re.MULTILINE)
+    if found:  # getrusage's number begins, on Linux, with that of the process that started this one
+        return int(found[1]) / 2**10
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Those of `FEATURES` that the processor has. Empty where the system does not list them (not Linux)."""
     flags = set(re.findall(r"^(?:flags|Features)\s*:(.*)$", _text(cpuinfo), re.MULTILINE)[:1])

@@ -13,7 +13,7 @@ from tuwen.bundle.manifest import FOREIGN
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.cut import with_cut
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
-from tuwen.runtime.plan import Choice, make_plan, open_session
+from tuwen.runtime.plan import Choice, Plan, make_plan, open_session
 
 __all__ = ["Choice", "find_bundle", "load_encoder"]
 
@@ -49,7 +49,7 @@ def load_encoder(
     """
     found = find_bundle(model, models, cache)
     plan = make_plan(found, choice)
-    bundle = with_cut(found, plan, cache) if found.manifest.family == FOREIGN else found
+    bundle = with_cut_known(found, plan, cache)
     return Encoder(
         bundle,
         lambda tower: open_session(bundle, tower, plan, cache),
@@ -57,6 +57,11 @@ def load_encoder(
         max_pixels=max_pixels,
         exact_decode=exact_decode,
     )
+
+
+def with_cut_known(bundle: Bundle, plan: Plan, cache: Path | None) -> Bundle:
+    """The bundle; a foreign one is tried out on whether its texts may be cut."""
+    return with_cut(bundle, plan, cache) if bundle.manifest.family == FOREIGN else bundle
 
 
 def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:

@@ -1,0 +1,177 @@
+"""How fast a model is here: throughput by batch size, latency, the share of the machine, one whole job.
+
+Preparing (decoding, resizing, tokenising) and computing are timed apart, for every contender in the same rounds.
+Knows contenders, not what they are made of.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeAlias
+
+from tuwen.runtime.products import GEMM_FLOPS, measurable, products
+from tuwen.tasks.contenders import Contender
+from tuwen.tasks.timing import Effort, Steps, Timing, take_turns
+from tuwen.tasks.workloads import FIFTY, FIVE, Material, questions
+
+Part: TypeAlias = Literal["image", "text", "five-fifty"]
+Flops: TypeAlias = Callable[[Part, Sequence[int]], float | None]
+"""Operations of a tower's products: for pictures given `[number]`, for texts the number of tokens of each."""
+
+BATCHES = (1, 4, 8, 16, 32, 64)
+FULL = Effort(seconds=20, least=5, most=30)
+QUICK = Effort(seconds=1, least=3, most=5)
+LATENCY = 10
+"""so many times as many rounds at batch 1, whose percentiles are of interest"""
+TORCH, TORCH_CUT = "torch", "torch-cut"
+"""whom others are compared with: texts padded to the context length, and to the longest of the batch"""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is measured.
+
+    Attributes:
+        parts: of `image`, `text`, `five-fifty`.
+        batches: sizes, for the first two.
+        effort: for each case.
+        material: pictures and captions.
+    """
+
+    parts: Sequence[Part]
+    batches: Sequence[int]
+    effort: Effort
+    material: Material
+
+    def cases(self) -> list[tuple[Part, int]]:
+        """All of them, in turn: the part and its batch."""
+        towers = [(part, batch) for part in self.parts if part != "five-fifty" for batch in self.batches]
+        return towers + [(part, FIVE) for part in self.parts if part == "five-fifty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One contender in one case.
+
+    Attributes:
+        part: which.
+        batch: pictures or texts at a time.
+        runtime: the contender's.
+        precision: likewise.
+        device: likewise.
+        prepare: reading and resizing pictures, tokenising texts.
+        model: the tower; of the job everything, preparing and scores included.
+        flops: operations of the tower's products; None where they are not known.
+        times_torch: how many times as fast as PyTorch in the same rounds; None where it did not take part.
+        times_torch_cut: as PyTorch with texts padded to the batch's longest only.
+    """
+
+    part: Part
+    batch: int
+    runtime: str
+    precision: str
+    device: str
+    prepare: Timing
+    model: Timing
+    flops: float | None
+    times_torch: float | None
+    times_torch_cut: float | None
+
+    @property
+    def per_second(self) -> float:
+        """Pictures or texts; jobs."""
+        return (1 if self.part == "five-fifty" else self.batch) / self.model.median
+
+    def ceiling(self, rates: Mapping[str, float]) -> float | None:
+        """The share of this machine's best rate at the precision; None where one of the two is not known."""
+        if self.flops is None or self.precision not in rates or self.device != "cpu":
+            return None
+        return self.flops / self.model.median / rates[self.precision]
+
+
+def measure(request: Request, contenders: Sequence[Contender], flops: Flops) -> Iterator[list[Row]]:
+    """Case by case, a row for each contender."""
+    for part, batch in request.cases():
+        calls = {
+            contender.name: partial(_CALLS[part], contender, batch, request.material) for contender in contenders
+        }
+        taken = take_turns(calls, _effort(request.effort, part, batch))
+        lengths = _lengths(part, batch, contenders[0], request.material)
+        yield [_row(part, batch, contender, taken, flops(part, lengths)) for contender in contenders]
+
+
+def rates(precisions: Sequence[str], threads: int, effort: Effort) -> dict[str, float]:
+    """Operations a second of matrix products alone, at best, in each precision that the CPU has."""
+    chosen = [name for name in precisions if name in measurable()]
+    calls = {name: partial(_timed, products(name, threads)) for name in chosen}
+    taken = take_turns(calls, effort) if calls else {}
+    return {name: GEMM_FLOPS / min(timing.seconds) for name, (timing,) in taken.items()}
+
+
+def _timed(call: Callable[[], object], turn: int) -> Steps:  # noqa: ARG001
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start,)
+
+
+def _images(contender: Contender, batch: int, material: Material, turn: int) -> Steps:  # noqa: ARG001
+    files, start = material.pictures(batch), time.perf_counter()
+    pixels, between = contender.to_pixels(files), time.perf_counter()
+    contender.images(pixels)
+    return between - start, time.perf_counter() - between
+
+
+def _texts(contender: Contender, batch: int, material: Material, turn: int) -> Steps:
+    texts, start = material.texts(batch, turn), time.perf_counter()
+    tokens, between = contender.to_tokens(texts), time.perf_counter()
+    contender.texts(tokens)
+    return between - start, time.perf_counter() - between
+
+
+def _five_fifty(contender: Contender, batch: int, material: Material, turn: int) -> Steps:
+    files, texts, start = material.pictures(batch), questions(turn), time.perf_counter()
+    pixels, tokens, between = contender.to_pixels(files), contender.to_tokens(texts), time.perf_counter()
+    scores = contender.images(pixels) @ contender.texts(tokens).T
+    assert scores.shape == (batch, FIFTY)
+    return between - start, time.perf_counter() - start
+
+
+_CALLS: dict[Part, Callable[[Contender, int, Material, int], Steps]] = {
+    "image": _images,
+    "text": _texts,
+    "five-fifty": _five_fifty,
+}
+
+
+def _effort(effort: Effort, part: Part, batch: int) -> Effort:
+    many = LATENCY if batch == 1 and part != "five-fifty" else 1
+    return Effort(effort.seconds, effort.least, effort.most * many, effort.pause)
+
+
+def _lengths(part: Part, batch: int, contender: Contender, material: Material) -> list[int]:
+    """What decides how much there is to compute, for one round's inputs."""
+    if part == "image":
+        return [batch]
+    texts = material.texts(batch, 1) if part == "text" else questions(1)
+    return [int(length) for length in contender.to_tokens(texts).lengths]
+
+
+def _row(
+    part: Part, batch: int, contender: Contender, taken: Mapping[str, tuple[Timing, ...]], flops: float | None
+) -> Row:
+    prepare, model = taken[contender.name]
+    against: dict[str, Timing] = {name.split()[0]: timings[1] for name, timings in taken.items()}
+    torch, cut = against.get(TORCH), against.get(TORCH_CUT) if part != "image" else None
+    return Row(
+        part,
+        batch,
+        contender.runtime,
+        contender.precision,
+        contender.device,
+        prepare,
+        model,
+        flops if part != "five-fifty" else None,
+        None if torch is None else model.times(torch),
+        None if cut is None else model.times(cut),
+    )

@@ -1,0 +1,39 @@
+"""How many operations a model's towers take for given pictures and texts. Knows bundles; times nothing."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.graph import read_graph
+from tuwen.bundle.layout import Tower
+from tuwen.runtime.products import flops
+
+if TYPE_CHECKING:
+    from tuwen.tasks.bench import Flops, Part
+
+
+def counted(bundle: Bundle) -> "Flops":
+    """What counts the products of a bundle's best files, each text at its own length.
+
+    None where OpenVINO cannot give the graph such a shape: it has fixed ones.
+    """
+
+    @lru_cache
+    def of_one(tower: Tower, length: int) -> int | None:
+        graph = bundle.graphs[tower, bundle.precisions[0]]
+        size = (1, 3, *bundle.manifest.image.size) if tower == "vision" else (1, length)
+        try:
+            return flops(graph, {port.name: size for port in read_graph(graph).inputs})
+        except RuntimeError:
+            return None
+
+    def count(part: "Part", lengths: Sequence[int]) -> float | None:
+        if part == "image":
+            one = of_one("vision", 0)
+            return None if one is None else float(one * lengths[0])
+        each = [of_one("text", length) for length in lengths]
+        known = [number for number in each if number is not None]
+        return float(sum(known)) if len(known) == len(each) else None
+
+    return count

@@ -1,0 +1,111 @@
+"""`tuwen bench`, as typed."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tuwen.cli.ending import exit_code
+from tuwen.cli.main import tuwen
+
+NAME = "ViT-tiny-of-bench"
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
+}
+FEW = ("demo", "--quick", "--batch", "2", "--runtime", "onnxruntime", "--threads", "1")
+
+
+def run(*arguments: object) -> Result:
+    """The command with its exit code, as `main` gives it; standard error apart."""
+    runner = CliRunner()
+    with runner.isolation() as streams:
+        code = exit_code(lambda: tuwen.main([str(a) for a in arguments], prog_name="tuwen", standalone_mode=False))
+        sys.stderr.flush()
+        out, err = streams[0].getvalue(), streams[1].getvalue()
+    return Result(runner, out, err, out + err, None, code, None)
+
+
+def shape(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: shape(below) for name, below in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def written_shape(root: Path) -> object:
+    page = (root / "docs" / "en" / "json.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^## bench\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    return json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", text))
+
+
+@pytest.fixture(scope="module")
+def architecture(tmp_path_factory) -> str:
+    from tuwen.models.openclip import import_open_clip
+
+    config = tmp_path_factory.mktemp("architecture") / f"{NAME}.json"
+    config.write_text(json.dumps(CONFIG))
+    import_open_clip().add_model_config(config)
+    return f"openclip:{NAME}"
+
+
+def test_against_torch_as_json(architecture, root, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tuwen.cli.bench_torch.PAUSE", 0.0)
+    plot = tmp_path / "speed.png"
+    result = run(
+        "bench", *FEW, "--against", "torch", "--source", architecture, "--seed", 0, "--plot", plot, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert shape(document) == written_shape(root)
+    assert result.stderr == (
+        "tuwen: note: these are not the weights that the bundle was made from; only speed is compared\n"
+    )
+    assert {(row["part"], row["runtime"]) for row in document["against"]} == {
+        *(("image", "torch"), ("text", "torch"), ("five-fifty", "torch")),
+        *(("image", "torch-cut"), ("text", "torch-cut"), ("five-fifty", "torch-cut")),
+    }
+    (image,), (text,) = document["image"], document["text"]
+    assert (image["batch"], image["runtime"], image["precision"]) == (2, "onnxruntime", "fp32")
+    assert image["times_torch"] > 0
+    assert image["times_torch_cut"] is None
+    assert text["times_torch_cut"] > 0
+    assert image["per_second"] == pytest.approx(2000 / image["p50_ms"])
+    assert image["p50_ms"] <= image["p95_ms"] <= image["p99_ms"]
+    (start,) = document["starts"]
+    assert 0.2 < start["seconds"] < 120
+    assert start["peak_mib"] > 50
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_fit_a_terminal() -> None:
+    result = run("bench", *FEW)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[:4] for line in lines if line.startswith("batch")] == [
+        ["batch", "runtime", "in", "images/s"],
+        ["batch", "runtime", "in", "texts/s"],
+    ]
+    assert lines[-1].startswith("matrix products alone, GFLOP/s at best: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("demo", "--batch", "0,8"), 2, "'0,8' are no batch sizes: write whole numbers from 1 on"),
+        (("demo", "--runtime", "ort"), 2, "there is no runtime 'ort'"),
+        (("demo", "--precision", "int8"), 1, "has no file for int8"),
+        (("demo", "--seed", "1"), 2, "--seed is about what --against compares with: add --against torch"),
+        (("nowhere",), 1, "the model nowhere is not on this machine"),
+        (("demo", "--against", "torch", "--source", "hf:x", "--seed", "1"), 2, "--seed is for random weights"),
+    ],
+)
+def test_what_goes_wrong_is_said(arguments, code, message) -> None:
+    result = run("bench", *arguments, "--quick")
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not result.stdout
