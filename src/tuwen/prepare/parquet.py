@@ -62,6 +62,20 @@ def read_rows(listed: Iterable[Listed]) -> Iterator[Listed | Sample | Rejected]:
             yield item if item.row is None else reader.read(item, item.row)
 
 
+def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed | Sample | Rejected:
+    """A row's values as what they are: a sample; or, where its picture is a file, that which is yet to be read."""
+    rest = {name: value for name, value in values.items() if name not in {row.image, row.caption}}
+    captions, extra = _captions(values.get(row.caption or "")), _facts(rest)
+    if row.image is None:
+        return replace(listed, captions=captions, extra=extra, row=None)
+    held = values[row.image]
+    content = held.get("bytes") if isinstance(held, Mapping) else held
+    if not content:
+        return Rejected(listed.key, f"has no picture in the column {row.image}")
+    place = held.get("path") if isinstance(held, Mapping) else None
+    return Sample(listed.key, listed.key, place or listed.key, content, captions, extra, row.modified / 1e9)
+
+
 class _Reader:
     """One file at a time, gone through from the row that is asked for first."""
 
@@ -78,16 +92,7 @@ class _Reader:
         except (arrow.ArrowInvalid, OSError, StopIteration) as error:
             self._next = -1
             return Rejected(listed.key, f"cannot be read from {row.path}: {str(error) or 'the file has changed'}")
-        rest = {name: value for name, value in values.items() if name not in {row.image, row.caption}}
-        captions, extra = _captions(values.get(row.caption or "")), _facts(rest)
-        if row.image is None:
-            return replace(listed, captions=captions, extra=extra, row=None)
-        held = values[row.image]
-        content = held.get("bytes") if isinstance(held, Mapping) else held
-        if not content:
-            return Rejected(listed.key, f"has no picture in the column {row.image}")
-        place = held.get("path") if isinstance(held, Mapping) else None
-        return Sample(listed.key, listed.key, place or listed.key, content, captions, extra, row.modified / 1e9)
+        return sample_of(listed, row, values)
 
     def close(self) -> None:
         if self._file is not None:
@@ -154,7 +159,7 @@ def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns) -> Listed:
     key = str(named) if named is not None else place or str(at.row)
     if not place:
         return Listed(key, row=at)
-    span = span_of(Path(at.path).parent / place)
+    span = span_of((columns.root or Path(at.path).parent) / place)
     return Listed(key, place, span.path, span, row=at)
 
 

@@ -5,6 +5,8 @@ that were decoded exactly. Does not know files.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,9 @@ MAX_RESIZED = 2**25
 """the most pixels that are made only to be cropped away. Of a strip longer than that allows (over 600:1) only what
 the crop shows is made, which may differ from the references by a grey level, since Pillow's boxes are float32"""
 
-_FILTERS = {
+Channels: TypeAlias = tuple[float, float, float]
+
+FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
@@ -41,15 +45,24 @@ def to_pixels(spec: ImageSpec, images: Sequence[Image.Image]) -> Pixels:
     Raises:
         InvalidInput: an image is of another mode.
     """
-    levels = _levels(spec)
     pixels = np.empty((len(images), 3, *spec.size), dtype=np.float32)
     for index, image in enumerate(images):
         if image.mode != "RGB":
             raise InvalidInput(f"picture {index} is of mode {image.mode}, not RGB: read it with read_image first")
-        framed = _framed(spec, image)  # (h, w, 3) uint8
-        for channel in range(3):
-            np.take(levels[channel], framed[:, :, channel], out=pixels[index, channel])
+        normalise(spec, framed(spec, image), pixels[index])
     return pixels
+
+
+def normalise(spec: ImageSpec, picture: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+    """Scale and normalise a picture of the tower's size.
+
+    Args:
+        spec: how.
+        picture: (height, width, 3) uint8.
+        out: (3, height, width) float32, which is filled.
+    """
+    for channel, levels in enumerate(_levels(spec.mean, spec.std)):
+        np.take(levels, picture[:, :, channel], out=out[channel], mode="clip")  # every grey level is there
 
 
 def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
@@ -70,13 +83,14 @@ def resized_size(spec: ImageSpec, height: int, width: int) -> tuple[int, int]:
     return max(1, round(height / ratio)), max(1, round(width / ratio))
 
 
-def _levels(spec: ImageSpec) -> list[NDArray[np.float32]]:
+@cache
+def _levels(mean: Channels, std: Channels) -> list[NDArray[np.float32]]:
     """What each of the 256 grey levels becomes, per channel: computed in float32 and in torchvision's order."""
     scaled = np.arange(256, dtype=np.float32) / np.float32(255)
-    return [(scaled - np.float32(mean)) / np.float32(std) for mean, std in zip(spec.mean, spec.std, strict=True)]
+    return [(scaled - np.float32(low)) / np.float32(wide) for low, wide in zip(mean, std, strict=True)]
 
 
-def _framed(spec: ImageSpec, image: Image.Image) -> NDArray[np.uint8]:
+def framed(spec: ImageSpec, image: Image.Image) -> NDArray[np.uint8]:
     """The picture resized and brought to the tower's size, (h, w, 3)."""
     whole = whole_of(image)
     resized = resized_size(spec, whole.height, whole.width)
@@ -90,7 +104,7 @@ def _framed(spec: ImageSpec, image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _resized(spec: ImageSpec, image: Image.Image, size: tuple[int, int], box: Box) -> NDArray[np.uint8]:
-    return np.asarray(image.resize(size[::-1], _FILTERS[spec.interpolation], box=box))
+    return np.asarray(image.resize(size[::-1], FILTERS[spec.interpolation], box=box))
 
 
 def _start(spec: ImageSpec, margin: int) -> int:

@@ -25,11 +25,19 @@ _LONGEST = 2**27
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns hold what; None: found by their usual names."""
+    """Which columns hold what; None: found by their usual names.
+
+    Attributes:
+        key: what names a sample.
+        image: pictures or their paths.
+        caption: captions.
+        root: the folder that paths of pictures are relative to; None: the table's own.
+    """
 
     key: str | None = None
     image: str | None = None
     caption: str | None = None
+    root: Path | None = None
 
     def among(self, names: list[str], where: Path) -> "Columns":
         """These columns, as they are called in a table that has columns of those names.
@@ -44,6 +52,7 @@ class Columns:
             self.key or _first(_KEYS, names),
             self.image or _first(_IMAGES, names),
             self.caption or _first(_CAPTIONS, names),
+            self.root,
         )
         if found.image is None and found.caption is None:
             raise InvalidInput(
@@ -130,7 +139,7 @@ def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns
     named = row.get(columns.key or "")
     key = str(named) if named not in (None, "") else place or str(number)
     extra = facts_of({name: value for name, value in row.items() if name not in {columns.image, columns.caption}})
-    image = span_of(path.parent / place) if place else None
+    image = span_of((columns.root or path.parent) / place) if place else None
     return Listed(key, place, place, image, captions=captions, extra=extra)
 
 

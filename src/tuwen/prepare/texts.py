@@ -22,18 +22,19 @@ __all__ = ["Tokenizer", "bpe_tokenizer_json", "unigram_tokenizer_json", "wordpie
 class Tokenizer:
     """A bundle's tokenizer. May be used by many threads at once."""
 
-    def __init__(self, path: Path, spec: TextSpec) -> None:
-        """Load `tokenizer.json`.
+    def __init__(self, path: Path | bytes, spec: TextSpec) -> None:
+        """Load `tokenizer.json`, from a file or from its bytes.
 
         Raises:
             BundleInvalid: it cannot be read, or it does not end a text with the token that the text spec names.
         """
         from tokenizers import Tokenizer as Backend
 
+        name = "tokenizer.json" if isinstance(path, bytes) else path
         try:
-            self._backend = Backend.from_file(str(path))
+            self._backend = Backend.from_buffer(path) if isinstance(path, bytes) else Backend.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
-            raise BundleInvalid(f"{path} cannot be read: {error}; export or pull the model again") from error
+            raise BundleInvalid(f"{name} cannot be read: {error}; export or pull the model again") from error
         self._backend.no_padding()
         self._backend.no_truncation()
         self._spec = spec
@@ -42,7 +43,7 @@ class Tokenizer:
         end = self._backend.encode("").ids[-1:]
         if spec.end_id is not None and end != [spec.end_id]:
             raise BundleInvalid(
-                f"{path} ends a text with {end}, but end_id is {spec.end_id}; export the model again"
+                f"{name} ends a text with {end}, but end_id is {spec.end_id}; export the model again"
             )
 
     def to_tokens(self, texts: Sequence[str]) -> Tokens:

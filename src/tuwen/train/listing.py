@@ -1,0 +1,125 @@
+"""All pairs of a run by number: listed once, kept in a file, so that memory holds a few bytes of each.
+
+Knows what kinds of sources there are. Does not read a picture or a caption's file.
+"""
+
+import hashlib
+import tempfile
+import weakref
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import InvalidInput
+from tuwen.prepare.inputs import list_samples
+from tuwen.prepare.karpathy import list_karpathy
+from tuwen.prepare.samples import Listed
+from tuwen.prepare.sources import Skipped
+from tuwen.prepare.tables import TABLES, Columns
+from tuwen.train.config_data import PairSource
+from tuwen.types import Rejected
+
+SPLITS = ("train", "restval")
+"""of a Karpathy file, what is trained on where nobody says"""
+_KARPATHY = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A picture with its captions, listed; and the source that it is of. No other pair of the run has its key."""
+
+    key: str
+    listed: Listed
+    source: PairSource
+
+
+class Listing:
+    """Pairs by number, from 0. May be read by many threads at once.
+
+    Attributes:
+        rejected: what claims to be a pair and is none, with the reason.
+        fingerprint: 16 hex digits over all that was found: as long as it is the same, so are the numbers.
+    """
+
+    def __init__(self, sources: Sequence[PairSource], splits: tuple[str, ...] = SPLITS) -> None:
+        """Walk the sources; `splits`: of a Karpathy file whose source names none.
+
+        Raises:
+            InvalidInput: one of them does not exist, or is of no kind that has pairs.
+        """
+        self._sources = tuple(sources)
+        self._ends, self._of, self._shards = array("q", [0]), array("H"), array("q")
+        self._file, self._lock = tempfile.TemporaryFile(prefix="tuwen-pairs-"), Lock()  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self.rejected: list[Rejected] = []
+        digest = hashlib.sha256()
+        shard = None
+        for number, item in _found(self._sources, splits):
+            if isinstance(item, Rejected):
+                self.rejected.append(item)
+                continue
+            here = _shard(item)
+            if here is None or here != shard:
+                self._shards.append(len(self._of))
+            shard = here
+            line = item.line().encode("utf-8", "surrogatepass")
+            self._file.write(line)
+            self._ends.append(self._ends[-1] + len(line))
+            self._of.append(number)
+            size = item.image.size if item.image else 0
+            digest.update(f"{number}\0{item.key}\0{size}\0{item.captions}\n".encode("utf-8", "surrogatepass"))
+        self._file.flush()
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __getitem__(self, number: int) -> Pair:
+        start, end = self._ends[number], self._ends[number + 1]
+        with self._lock:
+            self._file.seek(start)
+            line = self._file.read(end - start)
+        listed, source = Listed.of_line(line.decode("utf-8", "surrogatepass")), self._of[number]
+        return Pair(f"{source}/{listed.key}", listed, self._sources[source])
+
+    @property
+    def shards(self) -> NDArray[np.int64]:
+        """(shards,) the number of the first pair of each; a picture in a file of its own is a shard by itself."""
+        return np.array(self._shards, dtype=np.int64)
+
+
+def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[tuple[int, Listed | Rejected]]:
+    for number, source in enumerate(sources):
+        for item in _listed(source, splits):
+            if isinstance(item, Rejected):
+                yield number, item
+            elif isinstance(item, Listed) and item.pictured:  # a text alone does not claim to be a pair
+                yield number, item if _may_be_captioned(item) else Rejected(item.key, "has no caption")
+
+
+def _may_be_captioned(listed: Listed) -> bool:
+    return listed.captioned or listed.facts is not None or listed.row is not None
+
+
+def _listed(source: PairSource, splits: tuple[str, ...]) -> Iterator[Listed | Rejected | Skipped]:
+    path, ending = source.path, source.path.suffix.lower()
+    if source.images is not None and ending not in {*TABLES, ".parquet", _KARPATHY}:
+        raise InvalidInput(f"data: {path} is no table and no Karpathy file: leave images out, or name one of these")
+    if source.splits and ending != _KARPATHY:
+        raise InvalidInput(f"data: {path} is no Karpathy file (.json), which alone has splits: leave them out")
+    if ending == _KARPATHY and not path.is_dir():
+        return list_karpathy(path, source.splits or splits, source.images)
+    said = source.captions
+    caption = said if isinstance(said, str) else None if said is None else next(iter(said.values()), None)
+    return list_samples([path], Columns(source.key, source.image, caption, source.images))
+
+
+def _shard(listed: Listed) -> str | None:
+    """The file that the pair is in along with others; None: its picture is a file of its own, as good as any."""
+    if listed.row is not None:
+        return listed.row.path
+    return listed.image.path if listed.image is not None and listed.image.path.lower().endswith(".tar") else None
