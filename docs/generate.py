@@ -1,4 +1,4 @@
-"""Write what the code itself can tell: reference of commands, settings, names, errors, and the READMEs' file map.
+"""Write what the code itself can tell: reference of commands, settings, keys, names, errors, the READMEs' file map.
 
     python docs/generate.py            write the pages
     python docs/generate.py --check    change nothing; name the pages that are no longer true and exit with 1
@@ -8,13 +8,16 @@ Knows no command, setting or file by name: it walks what is there.
 
 import ast
 import difflib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
+from typing import get_args
 
 import click
+from pydantic import BaseModel
 
 import tuwen
 from tuwen import errors
@@ -133,6 +136,42 @@ def manifest_page() -> str:
     return "\n".join(text)
 
 
+def configuration_page() -> str:
+    """Every key of a training's configuration, section by section."""
+    from tuwen.train.config import TrainConfig
+
+    text = [f"{NOTE}\n# The configuration of a training\n"]
+    for name, model in sections(TrainConfig, ""):
+        rows = ["| key | default | what it is |", "|---|---|---|"]
+        for key, field in model.model_fields.items():
+            if field.description:
+                default = (
+                    "required"
+                    if field.is_required()
+                    else f"`{written(field.get_default(call_default_factory=True))}`"
+                )
+                what = " ".join(field.description.split())
+                rows.append(f"| `{name}.{key}` | {default} | {what[0].upper()}{what[1:]} |")
+        text.append(f"## {name}\n\n{model.__doc__}\n\n{chr(10).join(rows)}\n")
+    return "\n".join(text)
+
+
+def sections(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section of the tree below `model`, by the dotted path of its keys; a source of pairs as `source`."""
+    for name, field in model.model_fields.items():
+        below = field.annotation
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            yield f"{place}{name}", below
+            yield from sections(below, f"{place}{name}.")
+        elif name == "train":
+            yield "data.train[]", get_args(below)[0]
+
+
+def written(value: object) -> str:
+    """A default as one writes it in YAML."""
+    return json.dumps(value, default=str)
+
+
 def described(node: ast.stmt, below: ast.stmt | None = None) -> str | None:
     """A field's row of the table, with the docstring `below` it; None for what is no field."""
     if (
@@ -188,6 +227,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "python.md": python_page(),
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "manifest.md": manifest_page(),
+        REFERENCE / "configuration.md": configuration_page(),
     }
     for name in ("README.md", "README.zh.md"):
         made[ROOT / name] = with_map((ROOT / name).read_text(encoding="utf-8"))
