@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     cls=Command,
     examples=(
         "tuwen export openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin -o b32",
-        "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights model.safetensors -o b32 --precision fp32,fp16",
+        "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights model.safetensors -o b32 --precision fp32,fp16,int8",
         "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",
     ),
 )
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--arch", metavar="NAME", help="The architecture, where a file does not tell it.")
 @click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", required=True, help="The bundle.")
 @click.option(
-    "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, or both."
+    "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8."
 )
 @click.option("--name", metavar="NAME", help="What to call the model; else after its source.")
 @proof.samples

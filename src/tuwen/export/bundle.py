@@ -14,14 +14,16 @@ import torch
 from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
 from tuwen.bundle.manifest import Check, Manifest, Precision
-from tuwen.errors import InvalidInput, NotVerified
+from tuwen.errors import NotVerified
+from tuwen.export.calibration import Calibration, calibration
 from tuwen.export.companions import write_companions
 from tuwen.export.cut import cut_is_exact
-from tuwen.export.graph import Graph, save, text_graph, vision_graph
-from tuwen.export.precision import half_weights, kept_in_fp32
+from tuwen.export.files import check_precisions, write_tower
+from tuwen.export.graph import Graph, text_graph, vision_graph
 from tuwen.export.samples import Samples, built_in
 from tuwen.export.verify import Reference, reference, verify
 from tuwen.models.towers import Towers
+from tuwen.prepare.texts import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +42,17 @@ def export(
     Args:
         towers: the checkpoint; its modules must be fp32 on the CPU, and are put into eval mode.
         folder: where the bundle is to stand.
-        precisions: which files to write: `fp32`, `fp16` (weights of half the size, computed in fp32 on CPUs).
-        samples: what to verify on; a built-in set of odd pictures and multilingual texts where it is None.
+        precisions: which files to write: `fp32`, `fp16` (weights of half the size, computed in fp32 on CPUs),
+            `int8` (a quarter of the size; see `int8.py`).
+        samples: what to verify on, and to calibrate int8 on; a built-in set of odd pictures and multilingual texts
+            where it is None.
 
     Raises:
         InvalidInput: a precision that cannot be exported.
         NotVerified: the bundle does not reproduce its checkpoint; the message names stage and numbers.
         BundleInvalid: `folder` exists and is not a bundle.
     """
-    unknown = [precision for precision in precisions if precision not in ("fp32", "fp16")]
-    if unknown or not precisions:
-        raise InvalidInput(f"cannot export at precision {', '.join(unknown) or 'none'}; there are fp32 and fp16")
+    check_precisions(precisions)
     known = reference(towers, samples or built_in())
     with writing(folder) as aside:
         manifest = _write(towers, known, aside, precisions)
@@ -66,8 +68,12 @@ def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[
         update={"cut_exact": exact, "pad_to": "longest" if exact else "context"}
     )
     facts: dict[str, Any] = dict(towers.facts)
-    facts |= _write_graph("vision", _vision(towers), folder, precisions)
-    facts |= _write_graph("text", _text(towers, known), folder, precisions)
+    inputs: dict[layout.Tower, Calibration] = {}
+    if "int8" in precisions:
+        tokenizer = Tokenizer(folder / layout.TOKENIZER, text_spec)
+        inputs = calibration(known.samples, towers.image_spec, text_spec, tokenizer)
+    facts |= write_tower("vision", _vision(towers), folder, precisions, inputs.get("vision"))
+    facts |= write_tower("text", _text(towers, known), folder, precisions, inputs.get("text"))
     dim = known.images.shape[1]
     write_companions(folder, dim, towers.image_spec, text_spec, towers.scoring)
     manifest = Manifest(
@@ -95,23 +101,6 @@ def _text(towers: Towers, known: Reference) -> Graph:
     """Traced on real rows, cut short where they may be: 2 rows of 7, so that the two axes are told apart."""
     ids = torch.from_numpy(known.tokens.ids[:2, :7])
     return text_graph(towers.text, ids, mask=towers.text_spec.mask)
-
-
-def _write_graph(
-    tower: layout.Tower, graph: Graph, folder: Path, precisions: Sequence[Precision]
-) -> dict[str, str | int]:
-    """Write one tower at each precision; the facts say how far it was simplified and what stayed fp32."""
-    log.info("%s tower: %d nodes, %d after simplification", tower, graph.nodes_before, graph.nodes_after)
-    facts: dict[str, str | int] = {
-        f"{tower}_nodes_before": graph.nodes_before,
-        f"{tower}_nodes_after": graph.nodes_after,
-    }
-    if "fp32" in precisions:
-        save(graph, folder / layout.graph(tower, "fp32"))
-    if "fp16" in precisions:
-        save(half_weights(graph), folder / layout.graph(tower, "fp16"))
-        facts[f"{tower}_fp16_kept_fp32"] = len(kept_in_fp32(graph))
-    return facts
 
 
 def _verified(manifest: Manifest, known: Reference, folder: Path) -> Manifest:

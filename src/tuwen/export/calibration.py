@@ -3,22 +3,18 @@
 Knows samples and specs. Does not know NNCF.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import ImageSpec, TextSpec
+from tuwen.export.qdq import Feeds
 from tuwen.export.samples import TEXTS, Samples, drawn
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
 from tuwen.types import Pixels, Tokens
-
-Feeds = Mapping[str, NDArray[Any]]
-"""What one run of a graph is given, by input name."""
 
 MOST = 64
 """More pictures or texts than this change the ranges no more."""

@@ -77,6 +77,11 @@ def built_in() -> Samples:
     return Samples([_picture(size, seed) for seed, size in enumerate(_SIZES)], TEXTS)
 
 
+def drawn(count: int) -> list[Image.Image]:
+    """Further pictures like the built-in ones, none of them the same."""
+    return [_picture(_SIZES[seed % len(_SIZES)], 100 + seed) for seed in range(count)]
+
+
 def given(images: Sequence[Path], texts: Path | None) -> Samples:
     """Pictures and captions of one's own; the built-in ones for what is not given.
 
