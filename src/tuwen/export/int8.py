@@ -19,16 +19,16 @@ import onnx_ir
 from numpy.typing import NDArray
 
 from tuwen.export.graph import Graph
-from tuwen.export.qdq import Feeds, noise, open_model, sites, undo
+from tuwen.export.qdq import Feeds, noise, open_model, undo
 from tuwen.extras import require
 from tuwen.runtime.engines import import_onnxruntime, import_openvino
 
 log = logging.getLogger(__name__)
 
 ALPHA = 0.6
-"""How much of an activation's outliers SmoothQuant moves into the weights (Xiao et al. 2022, eq. 4): 0 none, 1 all."""
+"""How much of what lies far out SmoothQuant moves from activations to weights (Xiao et al. 2022, eq. 4), 0 to 1."""
 GOOD = 0.995
-"""The worst cosine to the fp32 graph at which no more activations are left unrounded; verification asks for 0.99."""
+"""At this worst cosine to the fp32 graph no more activations are left unrounded; verification asks for 0.99."""
 LOOKED_AT = 4
 """Of how many samples the cost of rounding is measured, activation by activation."""
 
@@ -127,8 +127,8 @@ def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -
     with _quiet(), tempfile.TemporaryDirectory(prefix="tuwen-int8-") as folder:
         nncf = require("nncf", extra="export")
         parameters = nncf.AdvancedQuantizationParameters(
-            # Weights in 7 of their 8 bits: without VNNI, a CPU adds pairs of products in 16 bits, which full ones overflow
-            # in silence (docs/log.md, 2026-11-21). This costs less than 0.0002 of cosine.
+            # Weights in 7 of their 8 bits: without VNNI, a CPU adds pairs of products in 16 bits, which full
+            # ones overflow in silence (docs/log.md, 2026-11-21). This costs less than 0.0002 of cosine.
             overflow_fix=nncf.OverflowFix.ENABLE,
             disable_bias_correction=True,  # finds none in these graphs: products and their biases are apart
             smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha),

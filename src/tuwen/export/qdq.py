@@ -1,4 +1,4 @@
-"""A graph whose activations pass through QuantizeLinear and DequantizeLinear: where, at what cost, and undone again.
+"""A graph whose activations pass through QuantizeLinear and DequantizeLinear: where, at what cost, undone again.
 
 Knows graphs alone. Does not know who put the pairs there, nor what cosine is good enough.
 """
@@ -75,7 +75,7 @@ def noise(model: onnx_ir.Model, feeds: Sequence[Feeds]) -> dict[str, float]:
 
 
 def open_model(model: onnx_ir.Model) -> Any:  # noqa: ANN401
-    """The graph in ONNX Runtime, all cores, computed as it is written: no kernels of 8 bits with their own limits."""
+    """The graph in ONNX Runtime, all cores, computed as it is written: no 8-bit kernels with limits of their own."""
     package = import_onnxruntime()
     options = package.SessionOptions()
     options.graph_optimization_level = package.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -38,8 +38,8 @@ WORST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.99}
 LABELS_COSINE = 0.99
 """The worst picture's distribution over the texts as labels."""
 INT8_LABELS_MEAN = 0.6
-"""The mean picture's, at int8. Vectors 0.99 alike move a cosine by about 0.14 / sqrt(dim), and a scale of 100 makes of
-that nearly 1 in a logit: over labels that are about equally likely, as those of random weights, no more is left.
+"""The mean picture's, at int8. Vectors 0.99 alike move a cosine by about 0.14 / sqrt(dim), and a scale of 100 makes
+of that nearly 1 in a logit: over labels that are about equally likely, as those of random weights, no more is left.
 Rankings stay, and are reported."""
 
 
