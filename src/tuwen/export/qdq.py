@@ -75,7 +75,7 @@ def noise(model: onnx_ir.Model, feeds: Sequence[Feeds]) -> dict[str, float]:
 
 
 def open_model(model: onnx_ir.Model) -> Any:  # noqa: ANN401
-    """The graph in ONNX Runtime, all cores, computed as it is written: no 8-bit kernels with limits of their own."""
+    """The graph in ONNX Runtime, all cores, computed as it is written: no 8-bit kernels with limits."""
     package = import_onnxruntime()
     options = package.SessionOptions()
     options.graph_optimization_level = package.GraphOptimizationLevel.ORT_ENABLE_BASIC
