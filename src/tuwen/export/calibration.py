@@ -71,7 +71,7 @@ def _pixel_feeds(pixels: Pixels, batch: int) -> list[Feeds]:
 
 
 def _token_feeds(tokens: Tokens, spec: TextSpec) -> list[Feeds]:
-    feeds = []
+    feeds: list[Feeds] = []
     for ids, length in zip(tokens.ids, tokens.lengths, strict=True):
         wide = int(length) if spec.cut_exact else spec.context_length
         row = np.full((1, wide), spec.pad_id, dtype=np.int64)

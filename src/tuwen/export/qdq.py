@@ -103,7 +103,8 @@ def _weights(site: Site) -> NDArray[np.float32] | None:
                 made = use.node.inputs[1].producer() if use.node.inputs[1] else None
                 if made is not None and made.op_type == "DequantizeLinear" and _input(made).const_value is not None:
                     stored, scale, zero = (_constant(value) for value in made.inputs[:3])
-                    return ((stored.astype(np.float32) - zero) * scale).astype(np.float32)
+                    weights: NDArray[np.float32] = (stored.astype(np.float32) - zero) * scale
+                    return weights
     return None
 
 

@@ -189,7 +189,7 @@ def _check_similarity(known: Reference, run: Run, found: NDArray[np.float32]) ->
 
 def _check_labels(known: Reference, run: Run, found: NDArray[np.float32]) -> Check:
     """The texts as labels: the distribution over them that each picture gets."""
-    ours = probabilities(run.encoder.scoring or known.scoring, found)
+    ours = probabilities(run.encoder.scoring, found)
     theirs = probabilities(known.scoring, known.images @ known.texts.T)
     cosines, worst = _cosines(ours, theirs), float(np.abs(ours - theirs).max())
     small = run.precision == "int8"
