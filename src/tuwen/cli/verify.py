@@ -16,7 +16,7 @@ from tuwen.extras import require
     cls=Command,
     examples=(
         "tuwen verify b32 --images PHOTOS/ --texts captions.txt",
-        "tuwen verify b32 --against openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin",
+        "tuwen verify b32 --against openclip:ViT-B-32/openai --weights ./open_clip_pytorch_model.bin",
     ),
 )
 @click.argument("model")

@@ -1,0 +1,175 @@
+"""The tokenizer of an open_clip model: as a `tokenizer.json`, as its text spec, and open_clip's own beside them.
+
+Knows CLIP's tokenizer, which open_clip carries, and the tokenizers of transformers, which it names and a folder has
+to hold. Never goes to the network.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuwen.bundle.manifest import Cleaning, TextSpec
+from tuwen.errors import InvalidInput
+from tuwen.models.towers import ToTokens
+from tuwen.prepare.texts import bpe_tokenizer_json
+from tuwen.types import Tokens
+
+_CONTEXT = 77  # open_clip's, where a configuration does not say
+_CLIP_END = 49407  # the last entry of CLIP's vocabulary; pooling finds it as the largest id
+_FILES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json")
+_CLEANING: dict[str, Cleaning] = {"whitespace": "ftfy_html_cased", "canonicalize": "ftfy_canonicalize"}
+_PROBES = (
+    "A brown dog isn't running; it's 7 o'clock.",
+    "  <b>Two</b>\tcats\n",
+    "一只棕色的狗在草地上奔跑",
+    "犬が走る ＦＵＬＬ",
+    "갈색 개",
+    "Коричневая собака",
+    "كلب بني",
+    "สุนัข 👩‍👩‍👧 é e\u0301",
+    "",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a model reads texts.
+
+    Attributes:
+        tokenizer: the bytes of `tokenizer.json`.
+        spec: what that cannot say.
+        to_tokens: open_clip's own tokenizer.
+    """
+
+    tokenizer: bytes
+    spec: TextSpec
+    to_tokens: ToTokens
+
+
+def reading(text_config: Mapping[str, Any], folder: Path | None) -> Reading:
+    """What the `text_cfg` of a model names.
+
+    Args:
+        text_config: open_clip's.
+        folder: where the files of a tokenizer of transformers lie.
+
+    Raises:
+        InvalidInput: they do not lie there, or it is of a kind whose ids `tokenizer.json` cannot give.
+    """
+    options = dict(text_config.get("tokenizer_kwargs") or {})
+    context = text_config.get("context_length") or _CONTEXT
+    if name := text_config.get("hf_tokenizer_name"):
+        mode = text_config.get("tokenizer_mode")
+        if mode:
+            raise InvalidInput(f"the tokenizer {name} in mode {mode!r} pads within a text; tuwen cannot do that")
+        return _of_transformers(_with_files(name, folder), context, options)
+    if options:
+        raise InvalidInput(f"CLIP's own tokenizer with {', '.join(options)} is not known to tuwen")
+    return _of_clip(context)
+
+
+def _of_clip(context: int) -> Reading:
+    from open_clip.tokenizer import SimpleTokenizer, default_bpe
+
+    reference = SimpleTokenizer(context_length=context)
+    merges = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+
+    def to_tokens(texts: Sequence[str]) -> Tokens:
+        ids = reference(list(texts)).numpy()
+        padding = (ids[:, ::-1] != 0).argmax(axis=1)  # 0 is also the id of "!", but no text ends with that
+        return Tokens(ids, lengths=ids.shape[1] - padding)
+
+    return Reading(bpe_tokenizer_json(merges), _spec("ftfy_html", context, pad=0, end=_CLIP_END), to_tokens)
+
+
+def _with_files(name: str, folder: Path | None) -> Path:
+    if folder is not None and any((folder / file).is_file() for file in _FILES):
+        return folder
+    where = "is no folder that could hold it: name one" if folder is None else f"{folder} does not hold it"
+    raise InvalidInput(
+        f"the model reads texts with the tokenizer {name}, and {where}; put its files (tokenizer.json, "
+        "tokenizer_config.json) beside the weights"
+    )
+
+
+def _of_transformers(folder: Path, context: int, options: dict[str, Any]) -> Reading:
+    from open_clip.tokenizer import HFTokenizer
+
+    cleaning = _CLEANING.get(options.get("clean", "whitespace"))
+    if cleaning is None:
+        raise InvalidInput(
+            f"tuwen does not know the cleaning {options['clean']!r}; it knows {', '.join(_CLEANING)}"
+        )
+    try:
+        reference = HFTokenizer(
+            str(folder), context_length=context, local_files_only=True, trust_remote_code=False, **options
+        )
+    except Exception as error:  # the libraries raise nothing narrower
+        raise InvalidInput(f"{folder} holds no tokenizer that transformers can read: {error!r}") from error
+    tokenizer = reference.tokenizer
+    if tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:
+        raise InvalidInput(
+            f"the tokenizer in {folder} pads on the left or not at all; open_clip's models need it right"
+        )
+
+    def to_tokens(texts: Sequence[str]) -> Tokens:
+        clean = [reference.clean_fn(text) for text in texts]
+        rows = tokenizer(clean, truncation=True, max_length=context)["input_ids"]
+        return Tokens(reference(list(texts)).numpy(), lengths=np.array([len(row) for row in rows], dtype=np.int64))
+
+    ending = to_tokens([""])
+    end = int(ending.ids[0, ending.lengths[0] - 1]) if ending.lengths[0] else None
+    spec = _spec(cleaning, context, pad=tokenizer.pad_token_id, end=end)
+    return Reading(_tokenizer_json(reference, folder), spec, to_tokens)
+
+
+def _tokenizer_json(reference: Any, folder: Path) -> bytes:  # noqa: ANN401  (open_clip is not typed)
+    """The folder's own `tokenizer.json` where it gives the reference's ids, else as transformers has made it of it.
+
+    Its own comes first because its bytes do not change with the version of transformers, and so neither does the
+    model's fingerprint.
+    """
+    from tokenizers import Tokenizer
+
+    made = reference.tokenizer.backend_tokenizer
+    own = folder / "tokenizer.json"
+    written = Tokenizer.from_file(str(own)) if own.is_file() else None
+    if written is not None:
+        written.no_padding()
+        written.no_truncation()
+        made.no_padding()
+        made.no_truncation()
+        same = all(written.encode(text).ids == made.encode(text).ids for text in _PROBES)
+        written = written if same else None
+    document = own.read_bytes() if written is not None else made.to_str().encode()
+    return _with_separator_stripped(document, reference) if reference.strip_sep_token else document
+
+
+def _with_separator_stripped(document: bytes, reference: Any) -> bytes:  # noqa: ANN401
+    """The tokenizer with its separator numbered 0, as open_clip does it after tokenizing for CLIPA."""
+    content = json.loads(document)
+    separator = reference.tokenizer.sep_token
+    content["model"]["vocab"][separator] = 0
+    for token in content["added_tokens"]:
+        token["id"] = 0 if token["content"] == separator else token["id"]
+    special = content["post_processor"].get("special_tokens", {})
+    if separator in special:
+        special[separator]["ids"] = [0]
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _spec(cleaning: Cleaning, context: int, *, pad: int, end: int | None) -> TextSpec:
+    return TextSpec(
+        cleaning=cleaning,
+        context_length=context,
+        pad_id=pad,
+        pad_to="context",
+        end_id=end,
+        mask=False,
+        cut_exact=False,
+    )
