@@ -7,7 +7,6 @@ OpenAI's, or from the configuration beside the weights, and where none of these 
 
 import difflib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from tuwen.errors import InvalidInput
+from tuwen.models.checkpoints import is_torchscript
 
 CONFIG = "open_clip_config.json"
 """The file that open_clip writes beside weights on the hub."""
@@ -119,11 +119,3 @@ def _check_fields(path: Path, vision: Mapping[str, Any], text: Mapping[str, Any]
     unknown += [key for key in text if key not in CLIPTextCfg.__dataclass_fields__]
     if unknown:
         raise InvalidInput(f"{path} has {', '.join(unknown)}, which this open_clip does not know: update open_clip")
-
-
-def is_torchscript(weights: Path) -> bool:
-    """Whether a file is a TorchScript archive: a zip that carries code beside its tensors."""
-    if not zipfile.is_zipfile(weights):
-        return False
-    with zipfile.ZipFile(weights) as archive:
-        return any("/code/" in name for name in archive.namelist())

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tuwen.errors import InvalidInput
-from tuwen.models.openclip_definition import is_torchscript
+from tuwen.models.checkpoints import is_torchscript, read_tensors
 
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -138,7 +138,7 @@ def load_weights(model: torch.nn.Module, weights: Path, name: str) -> None:
 def _load_archive(model: torch.nn.Module, weights: Path) -> None:
     from open_clip.model import convert_to_custom_text_state_dict
 
-    state = torch.jit.load(str(weights), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    state = read_tensors(weights)
     for key in ("input_resolution", "context_length", "vocab_size"):
         state.pop(key, None)
     model.load_state_dict(convert_to_custom_text_state_dict(state))

@@ -76,10 +76,12 @@ def _ways() -> str:
 
 
 def _load_openclip(name: str, weights: Path | None, arch: str | None) -> Towers:
-    """A name with its weights apart, or the file itself with its architecture said."""
+    """A name with its weights apart, a folder of the hub, or the file itself with its architecture said."""
     from tuwen.models import openclip
     from tuwen.models.openclip_shapes import architecture_of
 
+    if Path(name).is_dir():
+        return openclip.load_folder(Path(name), weights)
     if Path(name).is_file():
         name, weights = arch or architecture_of(Path(name)), Path(name)
     if weights is None:
@@ -99,7 +101,7 @@ def _is_openclip(contents: Contents) -> bool:
 FAMILIES = (
     Family(
         "openclip",
-        "openclip:ARCHITECTURE or openclip:ARCHITECTURE/TAG, e.g. openclip:ViT-B-32/laion2b_s34b_b79k",
+        "openclip:ARCHITECTURE[/TAG] or openclip:FOLDER, e.g. openclip:ViT-B-32/laion2b_s34b_b79k",
         _load_openclip,
         _is_openclip,
     ),
