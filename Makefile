@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint requirements.lock
+WORKERS ?= 2
 
 .PHONY: help demo test test-long lint docs lock bench demo-model clean
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ demo: $(VENV)/base  ## install without torch, index the packaged gallery, search
 
 test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
 	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600

@@ -16,6 +16,7 @@ from server.serving import Served, indexed, serving
 from tuwen.cli.ending import REJECTED
 from tuwen.cli.main import tuwen
 from tuwen.errors import InvalidInput, KeyRefused, ServiceUnreachable
+from tuwen.index.calibration import CALIBRATION, Calibration, Threshold, write_calibration
 
 DEMO = ("--model", "demo")
 """said of an index that was not made by a command: it does not know where its model is"""
@@ -93,6 +94,23 @@ def test_info(run: Run, folder: Path, served: Served) -> None:
     assert there.pop("index") == served.url
     assert there.keys() == here.keys() - {"index"}
     assert there == {name: here[name] for name in there} | {"bytes": there["bytes"]}
+
+
+def test_measured_thresholds(run: Run, served: Served) -> None:
+    search = ["search", "a red apple", "--min-score", "auto", "--json", "--url", served.url]
+    with pytest.raises(InvalidInput, match="no threshold was measured for texts on http.*: run tuwen calibrate"):
+        run(*search)
+    every = [hit["score"] for hit in json.loads(run("search", "a red apple", "--json", "--url", served.url)[1])["hits"]]
+    info = served.index.info()
+    measured = Threshold(
+        threshold=every[2], false_accept=0, false_reject=0, matching=9, unmatching=9, rows=info.rows, created="now"
+    )
+    write_calibration(served.index.folder, Calibration(fingerprint=info.fingerprint, text=measured))
+    assert [hit["score"] for hit in json.loads(run(*search)[1])["hits"]] == every[:3]
+    with pytest.raises(InvalidInput, match="no threshold was measured for pictures"):
+        run("search", "--like", next(iter(served.index.list())).payload["path"], *search[2:])
+    assert json.loads(run("index", "info", "--url", served.url, "--json")[1])["thresholds"]["text"]
+    (served.index.folder / CALIBRATION).unlink()
 
 
 def test_sheet(run: Run, folder: Path, served: Served, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from tuwen.errors import InvalidInput, NotFound
+from tuwen.errors import NotFound
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client
@@ -125,9 +125,11 @@ class Served:
         """None: a service answers, and says no more."""
         return ()
 
-    def threshold(self, terms: "Sequence[Term]") -> "Auto":  # noqa: ARG002
-        """An error: a service does not tell what was measured on its index."""
-        raise InvalidInput(f"{self.client.url} tells no threshold: give --min-score a number, not auto")
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """See `Searched`."""
+        from tuwen.tasks.threshold import auto_threshold
+
+        return auto_threshold(terms, self.rows)
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
@@ -168,8 +170,17 @@ class ServedRows:
         """Facts; `index` is the service's address."""
         return replace(self._client.info(), index=self._client.url)
 
-    def calibration(self) -> None:
-        """None: a service does not tell."""
+    def calibration(self) -> "Calibration | None":
+        """The thresholds that were measured on the service's index."""
+        return self._client.info().calibration
+
+    def get(self, ids: Sequence[str]) -> "dict[str, Stored]":
+        """Id -> row, of those ids that there are."""
+        found = {}
+        for ident in ids:
+            with suppress(NotFound):
+                found[ident] = self._client.get(ident)
+        return found
 
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
         """Key -> what is stored with it, of those keys that there are."""

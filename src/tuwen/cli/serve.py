@@ -1,5 +1,6 @@
 """`tuwen serve`: an index as an HTTP service with a page."""
 
+import gc
 import signal
 import sys
 import threading
@@ -101,7 +102,9 @@ def serve(
         _tell(config, address(listening), as_json=as_json)
         if opens:
             threading.Timer(1.0, webbrowser.open, [address(listening)]).start()
-        server_of(make_app(config, encoder, index)).run(sockets=[listening])
+        server = server_of(make_app(config, encoder, index))
+        gc.freeze()  # what is imported stays: looking through it again and again would hold up requests
+        server.run(sockets=[listening])
 
 
 def _config(

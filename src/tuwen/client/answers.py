@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from tuwen.errors import RejectedImages, ServiceFault, TuwenError
+from tuwen.index.calibration import Calibration
 from tuwen.index.facts import Info
 from tuwen.index.store import Stored
 from tuwen.tasks.classify import Label
@@ -27,9 +28,11 @@ class Served(Info):
 
     Attributes:
         write: whether who asks may add and remove.
+        calibration: from which scores on a hit means something; None where that was not measured.
     """
 
     write: bool
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,11 @@ def removed_of(answer: Mapping[str, Any]) -> int:
 @expected
 def served_of(answer: Mapping[str, Any]) -> Served:
     """Facts about the index."""
-    told = {name: answer[name] for name in Served.__dataclass_fields__ if name != "precisions"}
-    return Served(**told, precisions=tuple(answer["precisions"]))
+    apart = ("precisions", "calibration")
+    told = {name: answer[name] for name in Served.__dataclass_fields__ if name not in apart}
+    measured = answer["calibration"]
+    calibration = None if measured is None else Calibration.model_validate(measured)
+    return Served(**told, precisions=tuple(answer["precisions"]), calibration=calibration)
 
 
 @expected

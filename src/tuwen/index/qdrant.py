@@ -155,12 +155,13 @@ class QdrantStore:
         exact = exact or self._flat
         chosen = None if where is None else compiled(where)
         with self._shard.calling() as shard:
-            limit = min(k, shard.info().points_count)
-            if not limit:
+            rows = shard.info().points_count
+            if not rows:
                 return []
+            limit = min(k, rows)
             if chosen is not None and not exact:
                 exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
-            ef = None if exact else self._effort.ef(shard, vector, limit, filtered=chosen is not None)
+            ef = None if exact else self._effort.ef(shard, rows, vector, limit, filtered=chosen is not None)
             points = _nearest(shard, vector, limit, chosen, ef=ef)
             if len(points) < limit and not exact:  # the graph does not lead to enough of them
                 points = _nearest(shard, vector, limit, chosen, ef=None)

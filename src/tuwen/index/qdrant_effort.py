@@ -42,11 +42,10 @@ class Effort:
         self._centre: Vector | None = None
         self._rows = 0
 
-    def ef(self, shard: "EdgeShard", query: Vector, limit: int, *, filtered: bool) -> int:
-        """As `beam`. What the rows share is looked for again once there are twice as many."""
+    def ef(self, shard: "EdgeShard", rows: int, query: Vector, limit: int, *, filtered: bool) -> int:
+        """As `beam`, in a shard of `rows` rows. What they share is looked for again once they are twice as many."""
         import qdrant_edge as edge
 
-        rows = shard.info().points_count
         if rows > 2 * self._rows:
             records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
             self._centre = centre_of(np.array([it.vector for it in records], dtype=np.float32))

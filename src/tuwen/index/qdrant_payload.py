@@ -28,8 +28,9 @@ def to_stored(payload: Payload) -> dict[str, Any]:
 def from_stored(stored: Mapping[str, Any] | None) -> Payload:
     """The inverse of `to_stored`. Rows of before there were texts have no type: they are pictures."""
     payload = {"type": "image", **(stored or {})}
-    exact: Mapping[str, str] = payload.pop(_EXACT, {})
-    return {**payload, **{name: float.fromhex(value) for name, value in exact.items()}}
+    for name, value in payload.pop(_EXACT, {}).items():
+        payload[name] = float.fromhex(value)
+    return payload
 
 
 def rounded(value: float) -> float:

@@ -55,9 +55,10 @@ def checked_query(vector: Vector, dim: int) -> Vector:
         InvalidVectors: it is not (dim,) float32, not finite or not of length 1.
     """
     _check_vector(vector, "the query's vector", dim)
-    length = _lengths(vector[None])[0]
-    _check_length(float(length), "the query's vector")
-    exact: Vector = (vector / length).astype(np.float32)
+    wide = vector.astype(np.float64)
+    length = math.sqrt(wide @ wide)
+    _check_length(length, "the query's vector")
+    exact: Vector = (wide / length).astype(np.float32)
     return exact
 
 

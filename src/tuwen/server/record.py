@@ -4,12 +4,10 @@ Knows nothing of what is asked. Stands outermost, so nothing escapes it.
 """
 
 import re
-from collections.abc import MutableMapping
 from random import getrandbits
 from time import perf_counter
-from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuwen.server.faults import answer_to, fault_of
@@ -30,6 +28,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """of every answer that does not say otherwise itself"""
+_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 GONE = 499
 """the status of a request whose client did not wait for an answer"""
 
@@ -78,13 +77,7 @@ class _Answering:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=_with_headers(message))
-            headers["x-request-id"] = self.request_id
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
+            own = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            given = {name for name, _ in own}
+            message["headers"] = own + [header for header in _RAW if header[0] not in given]
         await self._send(message)
-
-
-def _with_headers(message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    message["headers"] = list(message.get("headers", ()))
-    return message

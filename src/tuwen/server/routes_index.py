@@ -16,9 +16,11 @@ router = APIRouter(prefix="/v1", tags=["index"])
 async def index(request: Request, service: Here) -> Answer:
     """Facts about the index, and what filters can ask for; `write`: whether who asks may add and remove."""
     info = await service.calling.run(service.index.info)
+    calibration = await service.calling.run(service.index.calibration)
     summary = await service.calling.run(service.catalogue.summary)
     document = asdict(info)
     document["write"] = service.config.allow_upload and may_write(request)
+    document["calibration"] = None if calibration is None else calibration.model_dump()
     document["types"] = summary.types
     document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
     document["modified"] = summary.modified

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from tuwen.index.calibration import Calibration
+
 
 def _not_empty(text: str) -> str:
     if not text.strip():
@@ -225,6 +227,7 @@ class IndexFacts(_Answer):
     bytes: int | None
     precisions: list[str]
     write: bool
+    calibration: Calibration | None
     types: dict[str, int]
     folders: list[Folder]
     modified: list[float] | None

@@ -5,18 +5,25 @@ Knows which kind of query terms are. Does not know how thresholds are measured: 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tuwen.errors import InvalidInput
-from tuwen.index.calibration import QueryKind
+from tuwen.index.calibration import Calibration, QueryKind
+from tuwen.index.facts import Info
+from tuwen.index.store import Stored
 from tuwen.tasks.terms import RowId, Term, describe
-
-if TYPE_CHECKING:
-    from tuwen.index.index import Index
 
 _CHANGED = 2
 """by which factor an index may grow or shrink before its thresholds are doubted"""
 _NAMES = {"text": "texts", "image": "pictures"}
+
+
+class Measured(Protocol):
+    """An index that knows its thresholds: an `Index`, or one behind a service."""
+
+    def calibration(self) -> Calibration | None: ...  # noqa: D102
+    def info(self) -> Info: ...  # noqa: D102
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Auto:
     doubt: str
 
 
-def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
+def auto_threshold(terms: Sequence[Term], index: Measured) -> Auto:
     """The threshold that was measured for queries of this kind, on this index with this model.
 
     Raises:
@@ -43,8 +50,8 @@ def auto_threshold(terms: Sequence[Term], index: "Index") -> Auto:
     measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
     if measured is None:
         raise InvalidInput(
-            f"no threshold was measured for {_NAMES[kind]} on {index.place}: run tuwen calibrate --index "
-            f"{index.place}, or give a number instead of auto"
+            f"no threshold was measured for {_NAMES[kind]} on {index.info().index}: run tuwen calibrate on it, or "
+            "give a number instead of auto"
         )
     return Auto(measured.threshold, _doubt(measured.rows, index.info().rows))
 
@@ -55,7 +62,7 @@ def _doubt(then: int, now: int) -> str:
     return f"the threshold was measured on {then:,} rows, there are {now:,} now: run tuwen calibrate again"
 
 
-def _kind(term: Term, index: "Index") -> QueryKind:
+def _kind(term: Term, index: Measured) -> QueryKind:
     if isinstance(term.what, RowId):
         row = index.get([term.what.id]).get(term.what.id)
         return "text" if row is not None and row.payload.get("type") == "text" else "image"
