@@ -60,6 +60,7 @@ def _listed(entry: Mapping[str, object], root: Path) -> Listed | None:
         return None
     raw = [sentence.get("raw") if isinstance(sentence, Mapping) else None for sentence in sentences]
     captions = tuple(text for text in raw if isinstance(text, str))
-    key = "/".join(part for part in (entry.get("filepath"), name) if part)
+    folder = entry.get("filepath")
+    key = f"{folder}/{name}" if isinstance(folder, str) and folder else name
     place = root / key
     return Listed(key, key, str(place), span_of(place), captions=captions)
