@@ -104,6 +104,7 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
             *("index", "import", "zero.npy", "--names", "zero.txt", "--index", "j.tuwen", "--model", "demo")
         ],
         "run": ["run", "-c", str(CONFIG), *(word for key in SEARCH for word in ("-o", key))],
+        "models": ["models"],
         "verify": ["verify", "demo"],
         "demo": ["demo", "-k", "1"],
         "doctor": ["doctor"],
@@ -117,5 +118,6 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
     written = written_shapes()
     del written["bench"]  # is compared where it takes part with PyTorch: see tests/cli/test_bench.py
     del written["export"]  # takes a checkpoint: see tests/cli/test_export.py
+    del written["pull"]  # takes a hub: see tests/journeys/test_pull.py
     del written["serve"]  # goes on until it is ended: see tests/journeys/test_serve.py
     assert printed == written

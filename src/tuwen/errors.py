@@ -7,6 +7,7 @@
     ├── BundleError
     │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
     │   ├── BundleInvalid            a field is missing, unknown or contradicts the files
+    │   ├── PullFailed               a model's files could not be brought from the hub
     │   ├── BundleChanged            a file is not the one the manifest names (size or sha256)
     │   └── NotVerified              a bundle does not reproduce its checkpoint, and was not published
     ├── RuntimeUnavailable           a runtime, device or precision that was asked for is not here
@@ -74,6 +75,10 @@ class BundleInvalid(BundleError):
 
 class BundleChanged(BundleError):
     """A file of a bundle is not the one that its manifest names."""
+
+
+class PullFailed(BundleError):
+    """A model's files could not be brought from the hub, or are not what is needed there."""
 
 
 class NotVerified(BundleError):

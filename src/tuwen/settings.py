@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """where pulled models are kept"""
     cache: Path = Field(default_factory=partial(_home, "XDG_CACHE_HOME", ".cache"))
     """where compiled models and digests are kept; may be deleted at any time"""
+    offline: bool = False
+    """whether `pull` and `export` may not ask the model hub; no other command ever does"""
     index: str | None = None
     """the index of a command that is not told which: a folder, or `qdrant://host:6333/name`"""
     qdrant_key: SecretStr | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from tuwen.cli import options, proof
+from tuwen.cli import hub, options, proof
 from tuwen.cli.command import Command
 from tuwen.cli.output import emit
 from tuwen.extras import require
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8."
 )
 @click.option("--name", metavar="NAME", help="What to call the model; else after its source.")
+@hub.offline
 @proof.samples
 @options.as_json
 def export(
@@ -48,15 +49,17 @@ def export(
     name: str | None,
     images: Sequence[Path],
     texts: Path | None,
+    offline: bool,
     as_json: bool,
 ) -> None:
     """Export a checkpoint to a bundle that needs no torch.
 
     SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
-    prepared; or the path of a checkpoint, whose family is told by its content. Every stage is compared with the
-    checkpoint in PyTorch, on every runtime of this machine; a bundle that differs is not published, and what stood
-    at FOLDER stays.
+    prepared; or the path of a checkpoint, whose family is told by its content. A published one, or hf:ORG/NAME, is
+    fetched from the hub where no file is given. Every stage is compared with the checkpoint in PyTorch, on every
+    runtime of this machine; a bundle that differs is not published, and what stood at FOLDER stays.
     """
+    source, weights = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle
     from tuwen.export.samples import given

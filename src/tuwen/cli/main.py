@@ -20,6 +20,8 @@ COMMANDS = {
     "embed": "tuwen.cli.embed",
     "export": "tuwen.cli.export",
     "index": "tuwen.cli.index",
+    "models": "tuwen.cli.models",
+    "pull": "tuwen.cli.pull",
     "run": "tuwen.cli.run",
     "search": "tuwen.cli.search",
     "serve": "tuwen.cli.serve",

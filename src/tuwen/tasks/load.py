@@ -97,6 +97,7 @@ def _not_found(model: str, places: tuple[Path, Path]) -> str:
             f"{folder} is a folder, but no model: it has neither {layout.MANIFEST} nor another layout's ONNX files"
         )
     return (
-        f"the model {model} is not on this machine: there is no bundle at {folder.absolute()} or {pulled}. Put one "
-        f"there, or name another model: --model FOLDER, or --model {DEMO} for the small packaged one"
+        f"the model {model} is not on this machine: there is no bundle at {folder.absolute()} or {pulled}. "
+        f"tuwen pull {model} gets it, if the hub has it; or name another model: --model FOLDER, or --model {DEMO} "
+        "for the small packaged one"
     )

@@ -1,0 +1,99 @@
+"""Which of a repository's files are wanted: ready ONNX files in a layout that is read here, or a checkpoint.
+
+Knows names. Does not know how they are brought here, nor what is in them.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from tuwen.bundle.layout import TOWERS
+from tuwen.bundle.manifest import Precision
+from tuwen.errors import PullFailed
+
+CONFIGS = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
+"""What describes a model in Hugging Face's ONNX layout."""
+
+_SUFFIXES: dict[Precision, str] = {"fp32": "", "fp16": "_fp16", "int8": "_quantized"}
+_OTHER_RUNTIMES = {".armnn", ".rknn"}
+_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+_BESIDE = {".json", ".txt", ".model"}
+
+
+def is_ready(names: Sequence[str]) -> bool:
+    """Whether a repository of these files has ready ONNX files of both towers."""
+    return _is_huggingface(names) or _is_immich(names)
+
+
+def ready_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[str]:
+    """The files of a ready model, in these precisions.
+
+    Raises:
+        PullFailed: a needed one is not there.
+    """
+    if _is_immich(names):
+        return _immich_files(names, precisions)
+    graphs = [f"onnx/{tower}_model{_SUFFIXES[kind]}.onnx" for tower in TOWERS for kind in precisions]
+    missing = sorted({*graphs, *CONFIGS} - set(names))
+    if missing:
+        raise PullFailed(f"the repository has no {', '.join(missing)}")
+    beside = [name for name in names if any(name.startswith(f"{graph}_data") for graph in graphs)]
+    return [*CONFIGS, *graphs, *beside]
+
+
+def _is_huggingface(names: Sequence[str]) -> bool:
+    return {"onnx/vision_model.onnx", "onnx/text_model.onnx"} <= set(names)
+
+
+def _is_immich(names: Sequence[str]) -> bool:
+    return {"visual/model.onnx", "textual/model.onnx"} <= set(names)
+
+
+def _immich_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[str]:
+    """Both towers' folders: weights lie beside their graph, under any name."""
+    if tuple(precisions) != ("fp32",):
+        raise PullFailed("the repository has fp32 files alone")
+    towers = [name for name in names if re.fullmatch(r"(visual|textual)/[^/]+", name)]
+    return ["config.json", *(name for name in towers if PurePosixPath(name).suffix not in _OTHER_RUNTIMES)]
+
+
+def checkpoint_files(names: Sequence[str]) -> list[str]:
+    """A checkpoint's weights, and all that describes it: configuration and vocabulary.
+
+    Raises:
+        PullFailed: there are no weights of a name that is known.
+    """
+    beside = [name for name in names if "/" not in name and PurePosixPath(name).suffix in _BESIDE]
+    return [*_weights(names), *beside]
+
+
+def _weights(names: Sequence[str]) -> list[str]:
+    """One file, in the safest format that there is; or all the parts of one."""
+    for name in _WEIGHTS:
+        if name in names:
+            return [name]
+    stem = next((stem for stem in ("model", "pytorch_model") if _parts(names, stem)), None)
+    if stem is not None:
+        return _parts(names, stem)
+    single = [name for name in names if name.endswith(".pt") and "/" not in name]
+    if len(single) == 1:
+        return single
+    raise PullFailed(f"the repository has no weights of a known name: {', '.join(_WEIGHTS)}, or one .pt")
+
+
+def _parts(names: Sequence[str], stem: str) -> list[str]:
+    return [name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.(safetensors|bin)", name)]
+
+
+def weights_in(folder: Path) -> Path:
+    """The file of the weights in the folder of a checkpoint that was fetched; the first of several parts.
+
+    Raises:
+        PullFailed: there is none.
+    """
+    return folder / _weights([path.name for path in sorted(folder.iterdir())])[0]

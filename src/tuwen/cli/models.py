@@ -1,0 +1,137 @@
+"""`tuwen models`: which models are known by name, what was published of them, and which are here."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuwen.cli import options
+from tuwen.cli.command import Command
+from tuwen.cli.options import read_settings
+from tuwen.cli.output import emit, table
+
+if TYPE_CHECKING:
+    from tuwen.bundle.catalogue import Known
+
+NARROW = ("xm3600-en", "xm3600-zh")
+WIDE = (*NARROW, "flickr-en", "flickr-cn")
+
+
+@click.command(
+    cls=Command,
+    examples=("tuwen models", "tuwen models --language zh", "tuwen models --local --json"),
+)
+@click.option(
+    "--language", metavar="CODE", help="Those that know it, e.g. zh; many-language models are among them."
+)
+@click.option("--local", is_flag=True, help="Those on this machine alone.")
+@options.as_json
+def models(*, language: str | None, local: bool, as_json: bool) -> None:
+    """List the models that are known by name, and those on this machine.
+
+    Languages, size, licence and published quality; what is left empty is not known. A wide terminal shows more
+    columns. Quality is recall in percent, each column on one set of pictures: compare within a column alone. What
+    each is of, and where it was published, is in --json.
+    """
+    from tuwen.bundle.catalogue import catalogue
+
+    here = dict(local_bundles(read_settings().models))
+    rows = [_document(known, here.pop(known.name, None)) for known in catalogue().models]
+    rows += [_stranger(name, folder) for name, folder in sorted(here.items())]
+    rows = [row for row in rows if _is_meant(row, language, local=local)]
+    if as_json:
+        emit({"models": rows, "figures": _figures()})
+        return
+    _show(rows)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns >= 120:
+        head = (" model", "lang", "dim", "M", *WIDE, "licence")
+        table(head, ((*_row(row, WIDE), row["licence"] or "") for row in rows), numbers=range(2, 4 + len(WIDE)))
+    else:
+        table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
+    click.echo("\n* here   + pulled without torch   M: millions of parameters   lang: which, or how many")
+    click.echo("en, zh (xm3600): recall of pictures by English, Chinese text, %. tuwen pull MODEL gets a model")
+
+
+def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
+    """Name and folder of each model below the folder of models: a name is of one part, or of two."""
+    from tuwen.bundle import layout
+
+    for pattern in (f"*/{layout.MANIFEST}", f"*/*/{layout.MANIFEST}"):
+        for manifest in sorted(models.glob(pattern)):
+            if not any(part.startswith(".") for part in manifest.relative_to(models).parts):
+                yield manifest.parent.relative_to(models).as_posix(), manifest.parent
+
+
+def _figures() -> list[dict[str, str]]:
+    """What each figure of quality is of, and where it was published."""
+    from tuwen.bundle.catalogue import catalogue
+
+    return [{"figure": name, **figure.model_dump()} for name, figure in catalogue().figures.items()]
+
+
+def _document(known: "Known", folder: Path | None) -> dict[str, Any]:
+    return {
+        "model": known.name,
+        "source": known.source,
+        "hub": known.hub,
+        "onnx": known.onnx,
+        "languages": list(known.languages),
+        "dim": known.dim,
+        "params": known.params,
+        "image": known.image,
+        "licence": known.licence or None,
+        "quality": [{"figure": name, "percent": value} for name, value in known.quality.items()],
+        "here": None if folder is None else str(folder),
+    }
+
+
+def _stranger(name: str, folder: Path) -> dict[str, Any]:
+    """A bundle on this machine that the catalogue does not know: what its own manifest says."""
+    from tuwen.bundle.bundle import read_manifest
+
+    manifest = read_manifest(folder)
+    return {
+        "model": name,
+        "source": manifest.source,
+        "hub": None,
+        "onnx": None,
+        "languages": list(manifest.text.languages),
+        "dim": manifest.dim,
+        "params": None,
+        "image": manifest.image.size[0],
+        "licence": manifest.licence or None,
+        "quality": [],
+        "here": str(folder),
+    }
+
+
+def _is_meant(row: dict[str, Any], language: str | None, *, local: bool) -> bool:
+    knows = language is None or bool({language, "many"} & set(row["languages"]))
+    return knows and (not local or row["here"] is not None)
+
+
+def _row(row: dict[str, Any], columns: Iterable[str]) -> tuple[str, ...]:
+    mark = "*" if row["here"] else "+" if row["onnx"] else " "
+    quality = {item["figure"]: item["percent"] for item in row["quality"]}
+    figures = {"flickr-en": quality.get("flickr-en-altclip"), **quality}
+    return (
+        f"{mark}{row['model']}",
+        _languages(row["languages"]),
+        str(row["dim"]),
+        _or_empty(row["params"]),
+        *(_or_empty(figures.get(column)) for column in columns),
+    )
+
+
+def _languages(codes: list[str]) -> str:
+    return codes[0] if len(codes) == 1 else str(len(codes) or "")
+
+
+def _or_empty(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
