@@ -94,11 +94,17 @@ class Listing:
 
 def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[tuple[int, Listed | Rejected]]:
     for number, source in enumerate(sources):
+        is_empty = True
         for item in _listed(source, splits):
             if isinstance(item, Rejected):
                 yield number, item
             elif isinstance(item, Listed) and item.pictured:  # a text alone does not claim to be a pair
                 yield number, item if _may_be_captioned(item) else Rejected(item.key, "has no caption")
+            else:
+                continue
+            is_empty = False
+        if is_empty:
+            raise InvalidInput(f"data: there is no pair of a picture and a caption in {source.path}: name another")
 
 
 def _may_be_captioned(listed: Listed) -> bool:
