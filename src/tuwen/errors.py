@@ -9,7 +9,8 @@
     │   ├── BundleInvalid            a field is missing, unknown or contradicts the files
     │   ├── PullFailed               a model's files could not be brought from the hub
     │   ├── BundleChanged            a file is not the one the manifest names (size or sha256)
-    │   └── NotVerified              a bundle does not reproduce its checkpoint, and was not published
+    │   ├── NotVerified              a bundle does not reproduce its checkpoint, and was not published
+    │   └── NotConverted             a bundle cannot be written for another runtime, or is another there
     ├── RuntimeUnavailable           a runtime, device or precision that was asked for is not here
     ├── IndexFault
     │   ├── IndexNotFound            no index in that folder
@@ -31,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuwen.bundle.manifest import Precision, Report
+    from tuwen.bundle.manifest import Check, Precision, Report
     from tuwen.types import Rejected
 
 
@@ -86,6 +87,14 @@ class NotVerified(BundleError):
 
     def __init__(self, message: str, reports: "Mapping[Precision, Report]") -> None:
         self.reports = reports
+        super().__init__(message)
+
+
+class NotConverted(BundleError):
+    """A bundle cannot be written for another runtime, or is another there. `.checks` has what was found."""
+
+    def __init__(self, message: str, checks: "Sequence[Check]" = ()) -> None:
+        self.checks = tuple(checks)
         super().__init__(message)
 
 

@@ -36,9 +36,9 @@ def shape(value: object) -> object:
     return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
 
-def written_shape(root: Path) -> object:
+def written_shape(root: Path, command: str = "bench") -> object:
     page = (root / "docs" / "en" / "json.md").read_text(encoding="utf-8")
-    (text,) = re.findall(r"^## bench\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(rf"^## {command}\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
     return json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", text))
 
 

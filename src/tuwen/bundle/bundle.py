@@ -58,7 +58,7 @@ def read_bundle(folder: Path, cache: Path | None = None) -> Bundle:
     """
     manifest = read_manifest(folder)
     for name, file in manifest.files.items():
-        _check(folder / name, file, cache)
+        check_file(folder / name, file, cache)
     graphs = {
         (tower, precision): folder / layout.graph(tower, precision)
         for tower in layout.TOWERS
@@ -93,7 +93,12 @@ def first_fault(error: ValidationError) -> str:
     return f"{field}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _check(path: Path, expected: File, cache: Path | None) -> None:
+def check_file(path: Path, expected: File, cache: Path | None) -> None:
+    """Compare a file with what a manifest says of it.
+
+    Raises:
+        BundleChanged: it is absent, or another.
+    """
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
@@ -111,19 +116,21 @@ def _check(path: Path, expected: File, cache: Path | None) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Path]:
+def writing(folder: Path, mark: str = layout.MANIFEST) -> Iterator[Path]:
     """A folder beside `folder` to write a bundle into; renamed into place when the block ends well.
 
     Put the files there, `seal` them, and leave the block. A block that raises leaves `folder` as it was. So does a
     process that is killed, and what it left beside `folder` goes a day later; killed between the two renames that
     replace an older bundle, it leaves no `folder`, and the error of whoever reads it says where the older one is.
-    An older bundle is replaced as a whole; a folder that is no bundle is refused.
+    An older bundle is replaced as a whole; a folder that is no bundle (has no file `mark`) is refused.
 
     Raises:
         BundleInvalid: `folder` exists and is not a bundle.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / layout.MANIFEST).exists():
-        raise BundleInvalid(f"{folder} exists and is not a bundle: choose another folder, or remove it")
+    if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
+        raise BundleInvalid(
+            f"{folder} exists and is not a bundle (it has no {mark}): choose another folder, or remove it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

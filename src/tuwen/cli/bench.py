@@ -105,6 +105,13 @@ class Outcome:
     help="Pictures, or a folder of them, to work on; repeatable. Made ones by default.",
 )
 @click.option("--texts", type=options.FILE, metavar="FILE", help="Captions to work on, one a line.")
+@click.option(
+    "--converted",
+    type=options.FOLDER,
+    multiple=True,
+    metavar="FOLDER",
+    help="What tuwen convert wrote of it, beside the others; repeatable.",
+)
 @bench_torch.against
 @click.option(
     "--plot", type=options.NEW_FILE, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf)."
@@ -123,6 +130,7 @@ def bench(
     quick: bool,
     images: Sequence[Path],
     texts: Path | None,
+    converted: Sequence[Path],
     rival: bench_torch.Rival | None,
     plot: Path | None,
     progress: str,
@@ -142,7 +150,7 @@ def bench(
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
     effort = replace(QUICK if quick else FULL, pause=0.0 if rival is None else bench_torch.PAUSE)
     request = Request(_PARTS[workload], batches, effort, material(images, texts))
-    taking_part = _contenders(bundle, computing, (runtimes, precisions))
+    taking_part = _contenders(bundle, computing, (runtimes, precisions), converted)
     outcome = _measured(request, bundle, computing, taking_part, rival, progress)
     _finish(bench_words.Facts(bundle, computing.cores, outcome.rates, outcome.starts), outcome.rows, plot, as_json)
 
@@ -171,13 +179,21 @@ _PARTS: "dict[str, tuple[Part, ...]]" = {
 
 
 def _contenders(
-    bundle: "Bundle", computing: "Computing", named: tuple[tuple[str, ...], tuple[str, ...]]
+    bundle: "Bundle",
+    computing: "Computing",
+    named: tuple[tuple[str, ...], tuple[str, ...]],
+    converted: Sequence[Path],
 ) -> "list[Contender]":
-    from tuwen.tasks.contenders import Wanted, contender, plans
+    from tuwen.tasks.contenders import Wanted, contender, converted_contender, plans
 
     runtimes, precisions = named
     wanted = Wanted(runtimes, precisions, computing.device, computing.cores)
-    return [contender(bundle, *found, computing.settings.cache) for found in plans(bundle, wanted)]
+    own = [contender(bundle, *found, computing.settings.cache) for found in plans(bundle, wanted)]
+    others = [converted_contender(bundle, folder.absolute(), computing.cores) for folder in converted]
+    names = [other.name for other in others]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"two of --converted are of one kind ({', '.join(names)}): measure them one by one")
+    return own + others
 
 
 def _measured(
@@ -191,8 +207,9 @@ def _measured(
     """Every case, then every start in a process of its own; a step of the bar for each."""
     from tuwen.tasks.bench import measure, rates
     from tuwen.tasks.operations import counted
+    from tuwen.tasks.starts import start_of
 
-    settings, found = computing.settings, Outcome([], {}, [])
+    settings, folder, found = computing.settings, bundle.folder.absolute(), Outcome([], {}, [])
     rivals = [] if rival is None else bench_torch.contenders(rival, bundle, computing.cores)
     with Progress(progress) as shown:
         shown.begin(len(request.cases()) + 1 + len(contenders))
@@ -205,22 +222,8 @@ def _measured(
         after = rates(precisions, computing.cores, request.effort)
         found.rates.update({name: max(before[name], rate) for name, rate in after.items()})
         for done, contender in enumerate(contenders, start=len(request.cases()) + 2):
-            found.starts.append(
-                _start(contender, bundle, (settings.models, settings.cache), request.batches, computing)
-            )
+            places = (settings.models, settings.cache)
+            start = start_of(contender, folder, places, computing.cores, max(request.batches))
+            found.starts.append(start)
             shown.show(done)
     return found
-
-
-def _start(
-    contender: "Contender",
-    bundle: "Bundle",
-    places: tuple[Path, Path],
-    batches: Sequence[int],
-    computing: "Computing",
-) -> "Start":
-    from tuwen.tasks.load import Choice
-    from tuwen.tasks.starts import start_of
-
-    choice = Choice(contender.runtime, contender.device, contender.precision, computing.cores)
-    return start_of(str(bundle.folder.absolute()), choice, places, max(batches))

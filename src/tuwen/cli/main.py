@@ -15,6 +15,7 @@ COMMANDS = {
     "bench": "tuwen.cli.bench",
     "calibrate": "tuwen.cli.calibrate",
     "classify": "tuwen.cli.classify",
+    "convert": "tuwen.cli.convert",
     "demo": "tuwen.cli.demo",
     "doctor": "tuwen.cli.doctor",
     "embed": "tuwen.cli.embed",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
+from tuwen.bundle.layout import TOWERS, Tower
 from tuwen.runtime.products import GEMM_FLOPS, measurable, products
 from tuwen.tasks.contenders import Contender
 from tuwen.tasks.timing import Effort, Steps, Timing, take_turns
@@ -93,12 +94,11 @@ class Row:
 def measure(request: Request, contenders: Sequence[Contender], flops: Flops) -> Iterator[list[Row]]:
     """Case by case, a row for each contender."""
     for part, batch in request.cases():
-        calls = {
-            contender.name: partial(_CALLS[part], contender, batch, request.material) for contender in contenders
-        }
+        able = [contender for contender in contenders if set(_TOWERS[part]) <= set(contender.towers)]
+        calls = {contender.name: partial(_CALLS[part], contender, batch, request.material) for contender in able}
         taken = take_turns(calls, _effort(request.effort, part, batch))
         lengths = _lengths(part, batch, contenders[0], request.material)
-        yield [_row(part, batch, contender, taken, flops(part, lengths)) for contender in contenders]
+        yield [_row(part, batch, contender, taken, flops(part, lengths)) for contender in able]
 
 
 def rates(precisions: Sequence[str], threads: int, effort: Effort) -> dict[str, float]:
@@ -142,6 +142,9 @@ _CALLS: dict[Part, Callable[[Contender, int, Material, int], Steps]] = {
     "text": _texts,
     "five-fifty": _five_fifty,
 }
+
+
+_TOWERS: dict[Part, tuple[Tower, ...]] = {"image": ("vision",), "text": ("text",), "five-fifty": TOWERS}
 
 
 def _effort(effort: Effort, part: Part, batch: int) -> Effort:

@@ -4,7 +4,7 @@ Knows bundles and plans. Does not time anything (`bench.py`), nor know torch, wh
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.converted import read_converted
+from tuwen.bundle.layout import TOWERS, Tower
 from tuwen.errors import RejectedImages, RuntimeUnavailable
 from tuwen.prepare.images import Picture, Reading, read_image, reading_for
 from tuwen.prepare.pixels import to_pixels
 from tuwen.runtime.batches import image_batches
+from tuwen.runtime.converted import converted_encoder, open_converted
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.plan import COMPUTED, RUNTIMES, Choice, Plan, make_plan, open_session
 from tuwen.runtime.tower import LazyTower
@@ -36,6 +39,8 @@ class Contender:
         to_tokens: texts to tokens.
         images: pixels to vectors, all in one run unless the graph insists on its batch.
         texts: tokens to vectors.
+        towers: those that it has.
+        converted: the folder that it is in, if it is not of the bundle's own files.
     """
 
     runtime: str
@@ -45,6 +50,8 @@ class Contender:
     to_tokens: Callable[[Sequence[str]], Tokens]
     images: Callable[[Pixels], NDArray[np.float32]]
     texts: Callable[[Tokens], NDArray[np.float32]]
+    towers: tuple[Tower, ...] = TOWERS
+    converted: Path | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +109,21 @@ def contender(bundle: Bundle, precision: str, plan: Plan, cache: Path | None) ->
     encoder = Encoder(known, lambda tower: open_session(known, tower, plan, cache), precision=plan.precision)
     vision = LazyTower(known, "vision", lambda tower: open_session(known, tower, plan, cache))
     return of_encoder(encoder, vision, (plan.runtime, precision, plan.device))
+
+
+def converted_contender(bundle: Bundle, folder: Path, threads: int) -> Contender:
+    """What a bundle was converted to.
+
+    Raises:
+        BundleError: there is nothing converted there, or another model, or a file has changed.
+        RuntimeUnavailable: tuwen does not run what it was converted to.
+    """
+    found = read_converted(folder, bundle)
+    encoder = converted_encoder(bundle, found, folder, threads)
+    vision = LazyTower(bundle, "vision", lambda tower: open_converted(found, folder, tower, threads))
+    runtime = "openvino-ir" if found.to == "openvino" else found.to
+    known = of_encoder(encoder, vision, (runtime, found.precision, "cpu"))
+    return replace(known, towers=tuple(found.inputs), converted=folder)
 
 
 def of_encoder(encoder: Encoder, vision: LazyTower, names: tuple[str, str, str]) -> Contender:

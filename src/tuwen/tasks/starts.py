@@ -1,6 +1,6 @@
 """How long a model takes to be ready, and how much memory it needs at most: in a process of its own.
 
-    python -m tuwen.tasks.starts MODEL MODELS CACHE RUNTIME DEVICE PRECISION THREADS BATCH
+    python -m tuwen.tasks.starts MODEL MODELS CACHE CONVERTED RUNTIME DEVICE PRECISION THREADS BATCH
 
 Its time runs from the process' start to the first picture's and the first text's vectors. Knows processes; does not
 know what else a benchmark measures.
@@ -14,10 +14,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuwen.bundle.converted import read_converted
+from tuwen.bundle.layout import TOWERS
 from tuwen.errors import RuntimeUnavailable
+from tuwen.runtime.converted import converted_encoder
 from tuwen.runtime.machine import peak_mib
 from tuwen.runtime.plan import Choice
-from tuwen.tasks.load import load_encoder
+from tuwen.tasks.contenders import Contender
+from tuwen.tasks.load import find_bundle, load_encoder
 from tuwen.tasks.workloads import captions, photo
 
 
@@ -41,19 +45,21 @@ class Start:
     peak_mib: float | None
 
 
-def start_of(model: str, choice: Choice, places: tuple[Path, Path], batch: int) -> Start:
-    """Start a process that loads the model as chosen.
+def start_of(contender: Contender, model: Path, places: tuple[Path, Path], threads: int, batch: int) -> Start:
+    """Start a process that loads the model as the contender has it.
 
     Args:
-        model: a bundle's folder.
-        choice: what computes; nothing is left to it.
+        contender: who it is.
+        model: the bundle's folder.
         places: the models' folder, and the cache.
+        threads: for computing.
         batch: the largest.
 
     Raises:
         RuntimeUnavailable: it failed.
     """
-    words = (model, *places, choice.runtime, choice.device, choice.precision, choice.threads, batch)
+    names = (contender.runtime, contender.device, contender.precision)
+    words = (model, *places, contender.converted or "", *names, threads, batch)
     command = [sys.executable, "-P", "-m", "tuwen.tasks.starts", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     begun = time.perf_counter()
@@ -65,22 +71,27 @@ def start_of(model: str, choice: Choice, places: tuple[Path, Path], batch: int) 
         last, said = child.communicate()
     if child.returncode:
         reason = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        raise RuntimeUnavailable(f"{choice.runtime} in {choice.precision} cannot be started alone: {reason}")
-    return Start(choice.runtime, choice.precision, choice.device, seconds, json.loads(last))
+        raise RuntimeUnavailable(f"{contender.name} cannot be started alone: {reason}")
+    return Start(contender.runtime, contender.precision, contender.device, seconds, json.loads(last))
 
 
 def main() -> None:
-    """What the other process does: a line when it is ready, and a line with its peak."""
-    model, models, cache, runtime, device, precision, threads, batch = sys.argv[1:]
-    choice = Choice(runtime, device, precision, int(threads))
-    encoder = load_encoder(model, choice, models=Path(models), cache=Path(cache))
+    """What the other process does: a line with its peak when it is ready, and another after the largest batch."""
+    model, models, cache, converted, runtime, device, precision, threads, batch = sys.argv[1:]
+    if converted:
+        bundle = find_bundle(model, Path(models), Path(cache))
+        found = read_converted(Path(converted), bundle)
+        encoder, towers = converted_encoder(bundle, found, Path(converted), int(threads)), tuple(found.inputs)
+    else:
+        choice = Choice(runtime, device, precision, int(threads))
+        encoder, towers = load_encoder(model, choice, models=Path(models), cache=Path(cache)), TOWERS
     picture = photo(0)
-    encoder.encode_images([picture])
-    encoder.encode_texts(captions(1, 0))
-    print("ready", flush=True)  # noqa: T201
-    encoder.encode_images([picture] * int(batch))
-    encoder.encode_texts(captions(int(batch), 0))
-    print(json.dumps(peak_mib()), flush=True)  # noqa: T201
+    for size in (1, int(batch)):
+        if "vision" in towers:
+            encoder.encode_images([picture] * size)
+        if "text" in towers:
+            encoder.encode_texts(captions(size, 0))
+        print(json.dumps(peak_mib()), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""`tuwen convert`: a bundle to what another runtime reads."""
+
+import shlex
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from tuwen.cli import options, proof
+from tuwen.cli.bench import Sizes
+from tuwen.cli.command import Command
+from tuwen.cli.ending import say
+from tuwen.cli.options import as_set
+from tuwen.cli.output import emit
+
+if TYPE_CHECKING:
+    from tuwen.bundle.converted import Converted, Target
+    from tuwen.bundle.manifest import Report
+    from tuwen.export.convert import Wanted
+    from tuwen.export.converters import Weights
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen convert b32 --to openvino --precision fp16",
+        "tuwen convert b32 --to mnn -o b32-mnn",
+        "tuwen convert b32 --to tensorrt --batch 1,8,32 --dry-run",
+        "tuwen convert b32 --to om --chip 310P3 --batch 1,8",
+    ),
+)
+@click.argument("model")
+@click.option(
+    "--to",
+    type=click.Choice(["openvino", "mnn", "ncnn", "tensorrt", "om"]),
+    required=True,
+    help="OpenVINO IR, MNN, ncnn; engines by trtexec, Ascend OM by atc.",
+)
+@click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", help="Where to; MODEL-TO here by default.")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "fp16"]), help="Weights; fp32 by default, fp16 for tensorrt and om."
+)
+@click.option(
+    "--tower", type=click.Choice(["both", "vision", "text"]), default="both", show_default=True, help="Which half."
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=Sizes(),
+    default="1,8,32",
+    show_default=True,
+    metavar="LIST",
+    help="tensorrt: the least, usual and largest batch; om: a file for each.",
+)
+@click.option("--chip", metavar="NAME", help="om: the processor, as npu-smi info has it, e.g. 310P3.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
+@options.as_json
+def convert(
+    *,
+    model: str,
+    to: str,
+    output: Path | None,
+    precision: "Weights | None",
+    tower: str,
+    batches: tuple[int, ...],
+    chip: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write a bundle for another runtime, and compare it with the bundle where it can be run here.
+
+    What computes something else is not published, and what stood at FOLDER stays. TensorRT engines and OM files
+    need their hardware: they are not compared.
+    """
+    from tuwen.bundle.layout import TOWERS
+    from tuwen.export.convert import Wanted, commands
+    from tuwen.export.convert import convert as written
+    from tuwen.tasks.load import find_bundle
+
+    start, computing = monotonic(), as_set()
+    bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
+    towers = [name for name in TOWERS if tower in ("both", name)]
+    wanted = Wanted(cast("Target", to), precision, towers, batches, chip, computing.cores)
+    folder = (output or Path(f"{Path(model).resolve().name}-{to}")).absolute()
+    if dry_run:
+        _show_commands(commands(bundle, wanted, folder), wanted, as_json=as_json)
+        return
+    with proof.steps_shown():
+        found = written(bundle, wanted, folder)
+    _show(found, folder, monotonic() - start, as_json=as_json)
+
+
+def _show_commands(lines: list[tuple[str, ...]], wanted: "Wanted", *, as_json: bool) -> None:
+    if as_json:
+        emit({"to": wanted.to, "commands": [list(line) for line in lines]})
+        return
+    for line in lines:
+        click.echo(shlex.join(line))
+    if not lines:
+        say(f"{wanted.to} is written by its package within this process: there is no command")
+
+
+def _show(converted: "Converted", folder: Path, seconds: float, *, as_json: bool) -> None:
+    from tuwen.bundle.manifest import Report
+
+    report = Report(passed=True, checks=converted.checks)
+    if as_json:
+        emit(_as_document(converted, folder, report, seconds))
+        return
+    if converted.checks:
+        proof.show_checks([report])
+    else:
+        click.echo("not compared with the bundle: this machine cannot run it")
+    click.echo(
+        f"\n{folder}: {converted.model} for {converted.to}, weights in {converted.precision}, by {converted.tool}"
+    )
+    if converted.unit_length is False:
+        say(
+            f"note: {converted.to} does not bring the rows of a batch to length 1 by itself (alone it does): "
+            "normalise them where you run it; tuwen does"
+        )
+
+
+def _as_document(converted: "Converted", folder: Path, report: "Report", seconds: float) -> dict[str, object]:
+    return {
+        "out": str(folder),
+        "to": converted.to,
+        "model": converted.model,
+        "fingerprint": converted.fingerprint,
+        "precision": converted.precision,
+        "towers": list(converted.inputs),
+        "tool": converted.tool,
+        "commands": [list(command) for command in converted.commands],
+        "unit_length": converted.unit_length,
+        "seconds": seconds,
+        "checks": proof.as_documents([report]),
+    }

@@ -1,0 +1,71 @@
+"""A tower on ncnn: what `tuwen convert --to ncnn` wrote, on the CPU, one row at a time: ncnn knows no batch.
+
+Knows ncnn's nets. Does not convert (`export/convert.py`).
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import RuntimeUnavailable
+from tuwen.extras import require
+from tuwen.runtime.outside import no_output
+from tuwen.types import Port
+
+
+class NcnnSession:
+    """A `Session` on ncnn. `run` may be called from several threads: one computes at a time."""
+
+    runtime = "ncnn"
+    device = "cpu"
+
+    def __init__(self, model: Path, weights: Path, inputs: Sequence[Port], *, precision: str, threads: int) -> None:
+        """Load a model.
+
+        Args:
+            model: the `.param` file.
+            weights: the `.bin` file.
+            inputs: its inputs in order, each with a first axis of 1.
+            precision: what its weights are stored in; it computes in fp32.
+            threads: for computing.
+
+        Raises:
+            MissingExtra: ncnn is not installed.
+            RuntimeUnavailable: it cannot load the files: they use an operation that it does not have.
+        """
+        self.precision = precision
+        self.inputs = tuple(inputs)
+        self._lock = threading.Lock()
+        with no_output():
+            self._package = require("ncnn", extra="convert")
+            self._net = self._package.Net()
+            _exact(self._net.opt, threads)
+            failed = self._net.load_param(str(model)) or self._net.load_model(str(weights))
+        if failed:
+            raise RuntimeUnavailable(f"ncnn cannot load {model}: it does not have all of its operations")
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """See `Session.run`; the one row of each feed.
+
+        Raises:
+            RuntimeUnavailable: it gives no output.
+        """
+        with self._lock, self._net.create_extractor() as extractor:
+            for place, port in enumerate(self.inputs):
+                extractor.input(f"in{place}", self._package.Mat(np.ascontiguousarray(feeds[port.name][0])).clone())
+            failed, output = extractor.extract("out0")
+            if failed:
+                raise RuntimeUnavailable("ncnn gives no output: the graph uses an operation that it does not have")
+            return np.array(output, dtype=np.float32).reshape(1, -1)
+
+
+def _exact(options: Any, threads: int) -> None:  # noqa: ANN401
+    """Numbers of 32 bits: its defaults store what is between layers in fewer."""
+    options.num_threads = threads
+    options.use_vulkan_compute = False
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(options, f"use_{name}", False)
