@@ -12,6 +12,7 @@ import pytest
 from samples_of import write_tar
 from train.making import caption, numbers_of, picture, stream_of, write_pairs
 from tuwen.errors import InvalidInput
+from tuwen.prepare.samples import read_sample
 from tuwen.train.config_data import DataConfig, PairSource
 from tuwen.train.listing import Listing
 
@@ -128,6 +129,26 @@ def test_every_picture_comes_once_with_its_own_caption(
 ) -> None:
     assert len({tuple(ids) for ids in expected.values()}) == COUNT
     assert captions_by_picture(KINDS[kind](tmp_path), workers) == expected
+
+
+@pytest.mark.parity
+def test_shards_of_webdataset_are_read_as_it_reads_them(tmp_path: Path, expected: dict[int, list[int]]) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.ShardWriter(f"{tmp_path}/%05d.tar", maxcount=5, verbose=0) as writer:
+        for number in SHUFFLED:
+            writer.write({"__key__": f"{number:09d}", "jpg": picture(number), "txt": caption(number)})
+    theirs = {}
+    for shard in sorted(tmp_path.glob("*.tar")):
+        with shard.open("rb") as file:
+            members = [
+                {**member, "__url__": shard.name} for member in webdataset.tariterators.tar_file_iterator(file)
+            ]
+        for sample in webdataset.tariterators.group_by_keys(members):
+            theirs[f"{shard.name}/{sample['__key__']}"] = (sample["jpg"], (sample["txt"].decode(),))
+    listing = Listing([PairSource(path=tmp_path)])
+    read = [read_sample(listing[number].listed) for number in range(len(listing))]
+    assert {sample.key: (sample.image, sample.captions) for sample in read} == theirs
+    assert captions_by_picture(PairSource(path=tmp_path)) == expected
 
 
 def test_sources_are_joined(tmp_path: Path) -> None:
