@@ -117,8 +117,8 @@ def _show(converted: "Converted", folder: Path, seconds: float, *, as_json: bool
     )
     if converted.unit_length is False:
         say(
-            f"note: {converted.to} does not bring the rows of a batch to length 1 by itself (alone it does): "
-            "normalise them where you run it; tuwen does"
+            f"note: what {converted.to} gives for a batch is not of length 1: normalise the rows where you run it; "
+            "tuwen does"
         )
 
 

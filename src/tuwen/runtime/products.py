@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
 from tuwen.runtime.openvino import native_precisions
 
@@ -23,7 +24,11 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def measurable() -> tuple[str, ...]:
-    """The precisions in which this machine's CPU computes by itself."""
+    """The precisions in which this machine's CPU computes by itself; none without OpenVINO."""
+    try:
+        import_openvino()
+    except RuntimeUnavailable:
+        return ()
     return tuple(name for name in _HINTS if name in native_precisions("cpu"))
 
 

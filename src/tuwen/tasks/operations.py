@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.layout import Tower
+from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.products import flops
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def counted(bundle: Bundle) -> "Flops":
     """What counts the products of a bundle's best files, each text at its own length.
 
-    None where OpenVINO cannot give the graph such a shape: it has fixed ones.
+    None where OpenVINO is not there, or cannot give the graph such a shape: it has fixed ones.
     """
 
     @lru_cache
@@ -25,7 +26,7 @@ def counted(bundle: Bundle) -> "Flops":
         size = (1, 3, *bundle.manifest.image.size) if tower == "vision" else (1, length)
         try:
             return flops(graph, {port.name: size for port in read_graph(graph).inputs})
-        except RuntimeError:
+        except (RuntimeError, RuntimeUnavailable):
             return None
 
     def count(part: "Part", lengths: Sequence[int]) -> float | None:
