@@ -28,10 +28,10 @@ def kept(folder: Path) -> list[str]:
     return keys
 
 
-def killed(terminal, chance: random.Random, *words: object) -> int:
-    """Start a command and kill it at any moment; how many rows it said there were."""
+def killed(terminal, within: float, *words: object) -> int:
+    """Start a command and kill it after so many seconds; how many rows it said there were."""
     process = terminal.start(*words)
-    time.sleep(chance.choice([0.3, 0.8, 1.5, 3.0]) * (0.5 + chance.random()))
+    time.sleep(within)
     process.send_signal(signal.SIGKILL)
     _, said = process.communicate()
     lines = [
@@ -46,25 +46,30 @@ def test_fifty_kills(terminal, bundle: Path, store: str) -> None:
     chance, index = random.Random(11), terminal.folder / "photos.tuwen"
     shown = ("--index", "photos.tuwen", "--progress", "json")
     new = ("--model", bundle, "--store", store)
+    start = time.monotonic()
+    terminal.type("index", "build", "PHOTOS", "--index", "whole.tuwen", *new)
+    whole = time.monotonic() - start
     for turn in range(KILLS):
+        moment = whole * 1.2 * chance.random()
         before = set(kept(index)) if index.exists() else set()
         match chance.choice(["build", "add", "remove", "sync"] if before else ["build"]):
             case "build":
-                committed = killed(terminal, chance, "index", "build", "PHOTOS", *shown, *new)
+                committed = killed(terminal, moment, "index", "build", "PHOTOS", *shown, *new)
                 assert not before or before <= set(kept(index))
                 assert not committed or len(kept(index)) >= committed
             case "add":
-                committed = killed(terminal, chance, "index", "add", "PHOTOS/green", "PHOTOS/blue", *shown)
+                committed = killed(terminal, moment, "index", "add", "PHOTOS/green", "PHOTOS/blue", *shown)
                 assert before <= set(kept(index))
                 assert len(kept(index)) >= committed
             case "remove":
                 gone = set(chance.sample(sorted(before), k=min(len(before), 400)))
-                killed(terminal, chance, "index", "remove", *sorted(gone), "--index", "photos.tuwen")
+                killed(terminal, moment, "index", "remove", *sorted(gone), "--index", "photos.tuwen")
                 assert before - gone <= set(kept(index)) <= before
             case "sync":
                 churn(photos, chance, turn)
-                killed(terminal, chance, "index", "sync", "PHOTOS", *shown)
+                killed(terminal, moment, "index", "sync", "PHOTOS", *shown)
                 assert before & names(photos) <= set(kept(index)) <= before | names(photos)
+    assert before, "every command was killed before it began: nothing was tried"
     terminal.type("index", "sync", "PHOTOS", *shown)
     terminal.type("index", "build", "PHOTOS", "--index", "undisturbed.tuwen", *new)
     found, expected = rows(index), rows(terminal.folder / "undisturbed.tuwen")

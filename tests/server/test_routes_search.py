@@ -113,3 +113,9 @@ def test_a_picture_that_cannot_be_classified_is_rejected(client: Client) -> None
     assert answer.status_code == 200
     assert answer.json()["images"] == []
     assert answer.json()["rejected"][0]["reason"] == "is no picture of a known format"
+
+
+def test_a_picture_is_classified_with_a_template_at_least(client: Client) -> None:
+    answer = client.post("/v1/classify", json={"image": "AAAA", "labels": ["a", "b"], "template": []})
+    assert answer.status_code == 422
+    assert "template" in answer.json()["error"]["message"]

@@ -75,6 +75,11 @@ def test_a_template_needs_exactly_one_slot(template: str) -> None:
         fill(template, "cat")
 
 
+def test_no_template_is_an_error(encoder) -> None:
+    with pytest.raises(InvalidInput, match="there is no template"):
+        label_vectors(["cat"], [], encoder)
+
+
 def test_a_label_s_vector_is_the_mean_over_the_templates(encoder) -> None:
     found = label_vectors(["red", "blue"], ["a photo of a _", "a {}"], encoder)
     assert found.labels == ("red", "blue")

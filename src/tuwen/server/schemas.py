@@ -103,7 +103,7 @@ class ClassifyRequest(_Request):
     id: Id | None = None
     """instead: a row of the index"""
     labels: list[Name] = Field(min_length=1, max_length=1000)
-    template: Text | list[Text] = "_"
+    template: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = "_"
     """a sentence with exactly one `_` or `{}` for the label; of several, the average"""
     multi_label: bool = False
     """judge each label by itself"""

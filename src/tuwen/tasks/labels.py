@@ -97,8 +97,10 @@ def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Every label in every template, label by label; the templates without any label last.
 
     Raises:
-        InvalidInput: a template has not exactly one slot.
+        InvalidInput: a template has not exactly one slot, or there is none.
     """
+    if not templates:
+        raise InvalidInput("there is no template: _ is the label as it is")
     filled = [[fill(template, label) for template in templates] for label in labels]
     empty = [" ".join(fill(template, "").split()) for template in templates]
     return [text for row in (*filled, empty) for text in row]
