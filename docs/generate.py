@@ -8,6 +8,7 @@ Knows no command, setting or file by name: it walks what is there.
 
 import ast
 import difflib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -172,6 +173,26 @@ def written(value: object) -> str:
     return json.dumps(value, default=str)
 
 
+def architectures_page(page: Path) -> str:
+    """The architectures of open_clip, those that tests try apart; as it was where open_clip is not installed."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        return page.read_text(encoding="utf-8")
+    zoo = ast.parse((ROOT / "tests" / "models" / "openclip_zoo.py").read_text(encoding="utf-8"))
+    table = next(node for node in zoo.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TWO")
+    tested = list(ast.literal_eval(table.value)) if table.value is not None else []
+    known = sorted(path.stem for path in (Path(spec.origin).parent / "model_configs").glob("*.json"))
+    lines = {
+        "Tested": "Loaded, exported and verified by the tests with two layers of random weights.",
+        "Untested": "The same code loads, exports and verifies them; no test does it.",
+    }
+    names = {"Tested": tested, "Untested": [name for name in known if name not in tested]}
+    sections = (
+        f"## {head}\n\n{lines[head]}\n\n{', '.join(f'`{name}`' for name in names[head])}\n" for head in names
+    )
+    return f"{NOTE}\n# Architectures of open_clip\n\n" + "\n".join(sections)
+
+
 def described(node: ast.stmt, below: ast.stmt | None = None) -> str | None:
     """A field's row of the table, with the docstring `below` it; None for what is no field."""
     if (
@@ -227,6 +248,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "python.md": python_page(),
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "manifest.md": manifest_page(),
+        REFERENCE / "openclip.md": architectures_page(REFERENCE / "openclip.md"),
         REFERENCE / "configuration.md": configuration_page(),
     }
     for name in ("README.md", "README.zh.md"):

@@ -45,11 +45,10 @@ def test_a_folder_of_the_hub_to_vectors(tmp_path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("architecture", TWO)
 def test_architectures(architecture, tmp_path) -> None:
-    """At two layers of their real width, at both precisions of float."""
+    """At two layers of their real width."""
     (tmp_path / "hub").mkdir()
-    bundle = export(two_layers(architecture, tmp_path / "hub"), tmp_path / "bundle", ("fp32", "fp16"))
+    bundle = export(two_layers(architecture, tmp_path / "hub"), tmp_path / "bundle")
     check_whole(bundle, cut_exact=architecture not in PADDED)
-    assert bundle.manifest.verify["fp16"].passed
 
 
 @pytest.mark.long
