@@ -34,18 +34,24 @@ _TIMM = {
     "fastvit_mci0": {"layers": (2, 2, 2, 2)},
     "vit_base_patch16_siglip_224": {"depth": 2},
 }
+_NARROW_TIMM = {
+    "convnext_base": {"dims": (16, 32, 64, 128)},
+    "eva02_base_patch16_clip_224": {"embed_dim": 192, "num_heads": 3},
+    "fastvit_mci0": {"embed_dims": (16, 32, 64, 128)},
+    "vit_base_patch16_siglip_224": {},
+}
 
 
 @contextmanager
-def shallow() -> Iterator[None]:
-    """timm's models at two layers: open_clip has no option that would say so."""
+def shallow(*, narrow: bool) -> Iterator[None]:
+    """timm's models at two layers, narrow ones if wished: open_clip has no option that would say so."""
     import_open_clip()
     import timm
 
     original = timm.create_model
 
     def create_model(name: str, **options: Any) -> Any:
-        return original(name, **_TIMM[name], **options)
+        return original(name, **_TIMM[name], **(_NARROW_TIMM[name] if narrow else {}), **options)
 
     timm.create_model = create_model
     try:
@@ -60,17 +66,19 @@ def two_layers(architecture: str, folder: Path, *, width: int | None = None, see
     Args:
         architecture: one of `TWO`.
         folder: an empty one.
-        width: of the text tower, to be quick; None: the architecture's own.
+        width: of the text tower, to be quick, with a narrower image tower; None: the architecture's own.
         seed: of the weights.
     """
     write_files(architecture, folder, width or 768)
-    with shallow():
+    with shallow(narrow=width is not None):
         return load(architecture, folder=folder, overrides=overrides(architecture, width), seed=seed)
 
 
 def overrides(architecture: str, width: int | None) -> dict[str, Any]:
     changes = {**TWO[architecture]}
     narrow = {} if width is None else {"width": width, "heads": 2}
+    if width is not None and "vision_cfg" in changes:
+        changes["vision_cfg"] = {**changes["vision_cfg"], "width": 16 if architecture == "RN50" else 128}
     if not architecture.startswith("xlm"):
         changes["text_cfg"] = {"layers": 2, **narrow, **changes.get("text_cfg", {})}
     if width is not None and "multimodal_cfg" in changes:

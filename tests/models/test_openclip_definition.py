@@ -116,8 +116,8 @@ def test_names_of_older_configurations(tmp_path) -> None:
     ("content", "message"),
     [
         (None, "has no open_clip_config.json"),
-        ("{", "does not describe a model of open_clip"),
-        ("[]", "does not describe a model of open_clip"),
+        ("{", "cannot be read as JSON"),
+        ("[]", "holds no JSON object"),
         ('{"model_cfg": {"embed_dim": 8}}', "does not describe a model of open_clip"),
         (
             '{"model_cfg": {"vision_cfg": {"mamba": 1}, "text_cfg": {}}}',
@@ -130,3 +130,12 @@ def test_folders_that_describe_nothing(content, message, tmp_path) -> None:
         (tmp_path / "open_clip_config.json").write_text(content)
     with pytest.raises(InvalidInput, match=message):
         described(tmp_path)
+
+
+def test_a_configuration_that_open_clip_cannot_build(tmp_path) -> None:
+    for vision in ({"timm_model_name": "no_such_model"}, {"layers": 1, "width": "wide"}):
+        document = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": {}}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(document))
+        (tmp_path / "open_clip_model.safetensors").touch()
+        with pytest.raises(InvalidInput, match="open_clip cannot build this model"):
+            load_folder(tmp_path)

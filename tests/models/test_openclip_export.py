@@ -11,7 +11,7 @@ from tuwen.models.sources import load_source
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.plan import Choice, make_plan, open_session
 
-from .openclip_zoo import TWO, two_layers, write_layout, write_xlm_roberta
+from .openclip_zoo import TWO, overrides, two_layers, write_layout, write_xlm_roberta
 
 PADDED = {"coca_ViT-B-32", "MobileCLIP2-S0", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP2"}
 """Their text towers see what pads a text: each has to be padded to the whole context."""
@@ -72,8 +72,7 @@ def test_exported_again_it_is_the_same_model(tmp_path) -> None:
     write_layout("ViT-B-32", tmp_path / "hub")
     first = export(load_source(str(tmp_path / "hub")), tmp_path / "bundle").manifest
     weights = tmp_path / "hub" / "open_clip_model.safetensors"
-    small = {"vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2, "width": 64, "heads": 2}}
-    towers = load("ViT-B-32", weights, tag="laion2b_s34b_b79k", overrides=small)
+    towers = load("ViT-B-32", weights, tag="laion2b_s34b_b79k", overrides=overrides("ViT-B-32", 64))
     second = export(towers, tmp_path / "bundle").manifest
     assert second.fingerprint() == first.fingerprint()
     assert second.files["onnx/text_model.onnx"] == first.files["onnx/text_model.onnx"]

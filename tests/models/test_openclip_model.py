@@ -8,7 +8,7 @@ from tuwen.errors import InvalidInput
 from tuwen.models.openclip import import_open_clip, load, load_folder
 from tuwen.models.openclip_model import build, find_weights
 
-from .openclip_zoo import TWO, shallow, write_layout
+from .openclip_zoo import TWO, overrides, shallow, write_layout
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def asked(monkeypatch) -> list[str]:
 @pytest.mark.parametrize("architecture", TWO)
 def test_a_folder_of_the_hub_loads_with_the_network_closed(architecture, tmp_path, asked) -> None:
     made = write_layout(architecture, tmp_path, seed=5)
-    with shallow():
+    with shallow(narrow=True):
         towers = load_folder(tmp_path)
     assert towers.weights_sha256() == made.weights_sha256()
     assert (towers.name, towers.source) == (tmp_path.name, f"openclip:{tmp_path.name}")
@@ -88,7 +88,10 @@ def test_the_tokenizer_lies_beside_the_weights(tmp_path) -> None:
     write_layout("xlm-roberta-base-ViT-B-32", tmp_path)
     weights = tmp_path / "open_clip_model.safetensors"
     named = load(
-        "xlm-roberta-base-ViT-B-32", weights, tag="laion5b_s13b_b90k", overrides={"vision_cfg": {"layers": 2}}
+        "xlm-roberta-base-ViT-B-32",
+        weights,
+        tag="laion5b_s13b_b90k",
+        overrides=overrides("xlm-roberta-base-ViT-B-32", 64),
     )
     folder = load_folder(tmp_path)
     assert named.name == "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"

@@ -3,6 +3,7 @@
 Knows torch's exporter and the graph's inputs and outputs by name. Knows nothing of checkpoints or folders.
 """
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def _to_graph(
         )
         assert program is not None
         before = program.model.graph.num_nodes()
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what it leaves unfolded is no fault either
         program.optimize()
     pool_early(program.model)
     model = _tidy(program.model)

@@ -15,11 +15,13 @@ from typing import Any
 
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript
+from tuwen.models.contents import read_json
 
 CONFIG = "open_clip_config.json"
 """The file that open_clip writes beside weights on the hub."""
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+_ALLOWED = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "squash", "longest")}
 _OLD_NAMES = {
     "proj": "hf_proj_type",
     "pooler_type": "hf_pooler_type",
@@ -98,24 +100,28 @@ def described(folder: Path) -> Definition:
     Raises:
         InvalidInput: it is missing, or says what open_clip does not know.
     """
-    path = folder / CONFIG
+    if not (path := folder / CONFIG).is_file():
+        raise InvalidInput(f"{folder} has no {CONFIG}: get it from where the weights come from")
+    document = read_json(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         model, preprocessing = document["model_cfg"], document.get("preprocess_cfg", {})
         text = {_OLD_NAMES.get(key, key): value for key, value in model["text_cfg"].items()}
-        _check_fields(path, model["vision_cfg"], text)
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{folder} has no {CONFIG}: get it from where the weights come from") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        chosen = {key: preprocessing.get(key, value) for key, value in _defaults().items()}
+        _check_fields(path, model["vision_cfg"], text, chosen)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{path} does not describe a model of open_clip: {error!r}; get it again") from error
-    chosen = {key: preprocessing.get(key, value) for key, value in _defaults().items()}
     return Definition({**model, "text_cfg": text}, chosen)
 
 
-def _check_fields(path: Path, vision: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+def _check_fields(
+    path: Path, vision: Mapping[str, Any], text: Mapping[str, Any], preprocessing: Mapping[str, Any]
+) -> None:
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
     unknown = [key for key in vision if key not in CLIPVisionCfg.__dataclass_fields__]
     unknown += [key for key in text if key not in CLIPTextCfg.__dataclass_fields__]
     if unknown:
         raise InvalidInput(f"{path} has {', '.join(unknown)}, which this open_clip does not know: update open_clip")
+    for key, allowed in _ALLOWED.items():
+        if preprocessing[key] not in allowed:
+            raise InvalidInput(f"{path} has {key} {preprocessing[key]!r}; tuwen knows {', '.join(allowed)}")

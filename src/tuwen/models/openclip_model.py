@@ -17,6 +17,7 @@ import torch
 
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript, read_tensors
+from tuwen.models.contents import read_json
 
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -62,7 +63,8 @@ def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: P
         folder: where a text tower of the hub finds its `config.json`.
 
     Raises:
-        InvalidInput: the text tower's configuration is neither known nor in `folder`.
+        InvalidInput: the text tower's configuration is neither known nor in `folder`, or open_clip can make nothing
+            of what it is given.
     """
     arguments = deepcopy(dict(config))
     arguments.pop("custom_text", None)
@@ -75,7 +77,10 @@ def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: P
             written.write_text(json.dumps(_text_tower(name, folder)), encoding="utf-8")
             arguments["text_cfg"] |= {"hf_model_name": scratch, "hf_model_pretrained": False}
         torch.manual_seed(seed)
-        model = built(**arguments)
+        try:
+            model = built(**arguments)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise InvalidInput(f"open_clip cannot build this model: {error}; correct its configuration") from error
     return model.eval()
 
 
@@ -85,7 +90,7 @@ def _text_tower(name: str, folder: Path | None) -> dict[str, Any]:
 
     path = folder / "config.json" if folder is not None else None
     if path is not None and path.is_file():
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         if config.get("model_type") in arch_dict:
             return config
     if name not in _TEXT_TOWERS:
