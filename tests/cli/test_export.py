@@ -4,9 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from tuwen.bundle.bundle import read_bundle
 from tuwen.cli.ending import exit_code
@@ -135,3 +137,57 @@ def test_weights_without_their_architecture(exported, place) -> None:
     result = run("verify", place / "bundle", "--weights", place / "right.bin")
     assert result.exit_code == 2
     assert "add --against SOURCE" in result.stderr
+
+
+@pytest.fixture
+def embedded(exported, place, monkeypatch):
+    """The vectors of a picture and a text."""
+    monkeypatch.chdir(place)
+    Image.new("RGB", (40, 30), "red").save("cat.jpg")
+
+    def embed(*words: object) -> np.ndarray:
+        done = run("embed", "cat.jpg", "a cat", "--model", place / "bundle", "-o", "pair.npy", *words)
+        assert done.exit_code == 0, done.output
+        return np.load("pair.npy")
+
+    return embed
+
+
+def test_the_same_vectors_from_every_runtime_and_from_the_checkpoint(embedded) -> None:
+    torch_too = ("--runtime", "torch", "--weights", "right.bin")
+    in_torch = embedded(*torch_too)
+    assert (in_torch.shape, in_torch.dtype) == ((2, 16), np.float32)
+    for words in (
+        ("--runtime", "onnxruntime"),
+        ("--runtime", "openvino"),
+        ("--runtime", "torch", "--weights", "right.bin"),
+    ):
+        dynamic = embedded(*words, "--precision", "fp32")
+        np.testing.assert_allclose(dynamic, in_torch, atol=2e-5)
+        np.testing.assert_allclose(embedded(*words, "--precision", "fp32", "--static"), dynamic, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("a cat", "--model", "bundle", "--weights", "right.bin"),
+            "--weights is the checkpoint's file: add",
+        ),
+        (
+            ("a cat", "--model", "bundle", "--runtime", "torch", "--weights", "wrong.bin"),
+            "is not the checkpoint",
+        ),
+        (
+            ("a cat", "--model", "bundle", "--runtime", "torch"),
+            "is not on this machine: add --weights",
+        ),
+        ((".", "-o", "out", "--static"), "--static is for single items: . holds samples"),
+        ((".", "-o", "out", "--runtime", "torch"), "--runtime torch is for single items"),
+        ((), "name what to embed"),
+    ],
+)
+def test_embedding_that_cannot_be(exported, place, monkeypatch, words, said) -> None:
+    monkeypatch.chdir(place)
+    done = run("embed", *words)
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr

@@ -18,6 +18,13 @@ def test_pictures_and_texts_in_their_order(encoder, photos: Path, tmp_path: Path
     assert (saved.shape, saved.dtype) == ((4, encoder.dim), np.float32)
 
 
+def test_a_text_is_a_text_even_if_a_file_is_called_so(encoder, photos: Path) -> None:
+    picture = str(photos / "red" / "red-0.jpg")
+    items = embed_items([picture], encoder, texts=[picture, "red"])
+    assert [(item.input, item.type) for item in items] == [(picture, "image"), (picture, "text"), ("red", "text")]
+    np.testing.assert_allclose(items[1].vector, encoder.encode_texts([picture])[0], atol=1e-6)
+
+
 def test_slips_are_told(encoder, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"none\.jpg does not exist"):
         embed_items(["none.jpg"], encoder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from tuwen.cli import options
 from tuwen.cli.cluster import Where
 from tuwen.cli.cluster import where as where_options
 from tuwen.cli.command import Command
+from tuwen.cli.embed_items import Items, embed_items
 from tuwen.cli.ending import INTERRUPTED, REJECTED, say
 from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
@@ -32,13 +33,14 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
     cls=Command,
     examples=(
         'tuwen embed cat.jpg "a cat" --model demo --json',
+        'tuwen embed cat.jpg "a cat" --model b32 --runtime torch --weights model.safetensors -o pair.npy',
         "tuwen embed PHOTOS/ -o embedded/",
         "tuwen embed shards/ -o vectors/ --format parquet --shard-size 50000",
         "tuwen embed pairs.jsonl -o pairs.tuwen --format index --caption-column en",
         "tuwen embed shards/ -o embedded/ --engine ray --address auto",
     ),
 )
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("sources", nargs=-1, metavar="SOURCE…")
 @click.option("-o", "--output", type=options.ANY_PATH, metavar="OUT", help="Folder or index; FILE.npy for a few.")
 @click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 @click.option("--only", type=click.Choice(["images", "texts"]), help="Embed one of the two, where both are there.")
@@ -49,8 +51,11 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--key-column", metavar="NAME", help="In tables: what joins a picture and its captions.")
 @click.option("--image-column", metavar="NAME", help="In tables: the picture, or its path.")
 @click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text, even if a file of that name exists.")
+@click.option("--static", is_flag=True, help="Single items: one at a time, texts at full length.")
+@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file, for --runtime torch.")
 @where_options
-@options.computing
+@options.computing_in_torch_too
 @options.progress
 @options.as_json
 def embed(
@@ -66,6 +71,9 @@ def embed(
     key_column: str | None,
     image_column: str | None,
     caption_column: str | None,
+    texts: Sequence[str],
+    static: bool,
+    weights: Path | None,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -74,10 +82,15 @@ def embed(
     A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: pictures,
     captions, or both, joined by key; their vectors go to OUT. Stopped or killed, the same command goes on where it
     was and ends with the same bytes. Any other SOURCE is one item: a picture if a file of that name exists, else a
-    text; the vectors are printed, one a line, or saved as FILE.npy.
+    text; the vectors are printed, one a line, or saved as FILE.npy. Single items may be computed by the checkpoint
+    itself, in PyTorch.
     """
+    if not sources and not texts:
+        raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
+    wanted = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
-        return _embed_items(sources, output, computing, as_json=as_json)
+        return embed_items(wanted, computing, as_json=as_json)
+    wanted.refuse_bulk(computing)
     from tuwen.prepare.tables import Columns
     from tuwen.tasks.embed import Request
 
@@ -211,26 +224,3 @@ def _show(report: Any, request: "Request", seconds: float, *, as_json: bool) -> 
         rate = f" ({report['samples'] / seconds:.1f} samples/s)" if seconds > 1 else ""
         click.echo(f"{request.out}: {', '.join(parts)}; {seconds:.1f} s{rate}")
     return REJECTED if rejected else 0
-
-
-def _embed_items(sources: Sequence[str], output: Path | None, computing: Computing, *, as_json: bool) -> int:
-    from tuwen.tasks.items import embed_items, is_picture, save_items
-
-    if output is not None and output.suffix != ".npy":
-        raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
-    for source in sources:
-        is_picture(source)  # a slip of the pen is told before a model is loaded
-    encoder = computing.load(computing.model or computing.settings.default_model)
-    items = embed_items(sources, encoder)
-    if output is not None:
-        save_items(items, output)
-        say(f"{count(len(items), 'vector')}: {output}")
-    rows = [asdict(item) | {"vector": item.vector.tolist()} for item in items]
-    if as_json:
-        emit({"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim, "vectors": rows})
-    elif output is None:
-        import json
-
-        for row in rows:
-            click.echo(json.dumps(row["vector"]))
-    return 0

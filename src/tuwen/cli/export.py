@@ -59,7 +59,7 @@ def export(
     fetched from the hub where no file is given. Every stage is compared with the checkpoint in PyTorch, on every
     runtime of this machine; a bundle that differs is not published, and what stood at FOLDER stays.
     """
-    source, weights = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
+    found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle
     from tuwen.export.samples import given
@@ -67,7 +67,7 @@ def export(
 
     start = monotonic()
     with proof.steps_shown():
-        towers = load_source(source, weights, arch=arch)
+        towers = hub.as_named(load_source(found.source, found.weights, arch=arch), found)
         precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
         bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
     _show(bundle, seconds=monotonic() - start, as_json=as_json)

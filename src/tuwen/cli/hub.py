@@ -4,6 +4,7 @@ Knows how far a transfer is and how it is shown, and what to advise where it fai
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from tuwen.errors import PullFailed
 
 if TYPE_CHECKING:
     from tuwen.bundle.fetch import Choose
+    from tuwen.models.towers import Towers
     from tuwen.settings import Settings
 
 MIB = 2**20
@@ -24,10 +26,14 @@ offline = click.option("--offline", is_flag=True, help="Do not ask the hub; also
 
 
 class Checkpoint(NamedTuple):
-    """What `load_source` takes: a source, and the file of its weights if they are apart."""
+    """What `load_source` takes: a source, and the file of its weights if they are apart.
+
+    `named`: what it was called before its files were fetched, None where they were given.
+    """
 
     source: str
     weights: Path | None
+    named: str | None = None
 
 
 def bring(name: str, choose: "Choose", settings: "Settings", *, offline: bool, progress: str = "auto") -> Path:
@@ -59,8 +65,10 @@ def repository_of(source: str) -> str | None:
     from tuwen.bundle.catalogue import find_known
 
     family, _, name = source.partition(":")
+    if Path(source).expanduser().exists() or (name and Path(name).expanduser().exists()):
+        return None
     if family == "hf":
-        return None if Path(name).expanduser().exists() or name.count("/") != 1 else name
+        return name if name.count("/") == 1 else None
     known = find_known(source)
     if known is not None:
         return known.hub
@@ -86,7 +94,11 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
     repository = repository_of(source) if weights is None else None
     if repository is None:
         return Checkpoint(source, weights)
+    from tuwen.bundle.catalogue import find_known
     from tuwen.bundle.wanted import checkpoint_files
+
+    known = find_known(source)
+    source = source if known is None else known.source
 
     try:
         folder = bring(repository, checkpoint_files, settings, offline=offline)
@@ -96,14 +108,21 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
 
 
 def in_folder(source: str, folder: Path) -> Checkpoint:
-    """A named source, as the files of it that were fetched."""
+    """A named source, as the files of it that were fetched to a folder."""
     from tuwen.bundle.wanted import weights_in
 
     if source.startswith("hf:"):
-        return Checkpoint(f"hf:{folder}", None)
+        return Checkpoint(f"hf:{folder}", None, source)
     if source.startswith("openclip:"):
-        return Checkpoint(source, weights_in(folder))
-    return Checkpoint(str(weights_in(folder)), None)
+        return Checkpoint(source, weights_in(folder), source)
+    return Checkpoint(str(weights_in(folder)), None, source)
+
+
+def as_named(towers: "Towers", checkpoint: Checkpoint) -> "Towers":
+    """What was fetched, called as it was named and not after the folder that it came to."""
+    if checkpoint.named is None:
+        return towers
+    return replace(towers, name=checkpoint.named.partition(":")[2], source=checkpoint.named)
 
 
 def advice(name: str, tried: Sequence[str], settings: "Settings") -> str:
@@ -115,3 +134,27 @@ def advice(name: str, tried: Sequence[str], settings: "Settings") -> str:
         f"another machine, and its folder below {settings.models} copied to the same place here; or the checkpoint "
         "as a local file: tuwen export SOURCE --weights FILE"
     )
+
+
+def checkpoint_here(source: str, weights: Path | None, settings: "Settings") -> Checkpoint | None:
+    """The checkpoint that a bundle's manifest names, as it is on this machine; None where it is not.
+
+    Args:
+        source: as the manifest has it.
+        weights: the file of its weights, where it is given.
+        settings: where things are.
+    """
+    from tuwen.bundle.fetch import find_here
+    from tuwen.bundle.wanted import checkpoint_files
+
+    family, _, name = source.partition(":")
+    if weights is not None:
+        architecture, _, tag = name.partition("/")
+        return Checkpoint(f"{family}:{architecture}" if "." in tag else source, weights)
+    if Path(source).exists() or (family == "hf" and Path(name).is_dir()):
+        return Checkpoint(source, None)
+    repository = repository_of(source) if name else None
+    if repository is None:
+        return None
+    folder = find_here(repository, checkpoint_files, cache=settings.cache, offline=True)
+    return None if folder is None else in_folder(source, folder)

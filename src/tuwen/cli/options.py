@@ -121,13 +121,13 @@ class Computing:
 
         return self.threads or usable_cores()
 
-    def load(self, model: str) -> "Encoder":
-        """The encoder of that model, as the options want it to compute."""
+    def load(self, model: str, *, static: bool = False) -> "Encoder":
+        """The encoder of that model, as the options want it to compute; `static`: in shapes that do not change."""
         from tuwen.tasks.load import Choice, load_encoder
 
         return load_encoder(
             model,
-            Choice(runtime=self.runtime, device=self.device, precision=self.precision, threads=self.threads),
+            Choice(self.runtime, self.device, self.precision, self.threads, static),
             models=self.settings.models,
             cache=self.settings.cache,
             max_pixels=self.settings.max_pixels,
@@ -185,6 +185,15 @@ def computing(command: F) -> F:
     for option in reversed(_COMPUTING):
         with_computing = option(with_computing)
     return with_computing  # type: ignore[return-value]
+
+
+def computing_in_torch_too(command: F) -> F:
+    """As `computing`, where `--runtime torch` is a choice, too."""
+    with_computing = computing(command)
+    for option in with_computing.__click_params__:  # type: ignore[attr-defined]
+        if option.name == "runtime":
+            option.type = click.Choice([*option.type.choices, "torch"])
+    return with_computing
 
 
 def designed(command: F) -> F:

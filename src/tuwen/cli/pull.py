@@ -153,7 +153,7 @@ class Wish:
                 return self._ready(self.known.onnx)
             except (PullFailed, BundleInvalid) as error:
                 failure = str(error)
-                say(f"no ready ONNX files: {failure}")
+                say(f"no ready ONNX files ({failure}): exporting the checkpoint")
         return self._exported(tried, failure)
 
     def _ready(self, repository: str) -> "Bundle":
@@ -195,7 +195,8 @@ class Wish:
         from tuwen.models.sources import load_source
 
         with proof.steps_shown():
-            towers = load_source(*hub.in_folder(self.known.source, folder))
+            found = hub.in_folder(self.known.source, folder)
+            towers = load_source(found.source, found.weights)
             called = replace(
                 towers,
                 name=self.known.name,

@@ -36,12 +36,14 @@ class Choice:
             are several), or `openvino:` and OpenVINO's own name, e.g. `openvino:GPU`.
         precision: one of `COMPUTED`.
         threads: for computing; None: all cores that this process may use.
+        static: whether shapes never change, see `hold_still`.
     """
 
     runtime: str = "auto"
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
+    static: bool = False
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:

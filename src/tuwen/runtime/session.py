@@ -4,6 +4,7 @@ A session holds one tower. It knows nothing of pictures, texts, batches that are
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,20 @@ class Session(Protocol):
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Compute the embedding output, (n, dim) float32, for feeds that fit `inputs`."""
         ...
+
+
+def hold_still(session: Session, context_length: int) -> Session:
+    """The session, with shapes that never change: one row at a time, texts at their full length.
+
+    So a device computes that knows no dynamic shapes; the vectors are the same.
+    """
+    session.inputs = tuple(_held(port, context_length) for port in session.inputs)
+    return session
+
+
+def _held(port: Port, context_length: int) -> Port:
+    length = (context_length,) if len(port.shape) == 2 else port.shape[1:]
+    return replace(port, shape=(1, *length))
 
 
 def embedding_output(outputs: Sequence[tuple[str, int | None]], graph: str) -> str:

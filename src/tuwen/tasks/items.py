@@ -24,20 +24,21 @@ class ItemVector:
     vector: NDArray[np.float32]
 
 
-def embed_items(operands: Sequence[str], encoder: "Encoder") -> list[ItemVector]:
-    """Embed each operand: a picture if a file of that name exists, else a text.
+def embed_items(operands: Sequence[str], encoder: "Encoder", *, texts: Sequence[str] = ()) -> list[ItemVector]:
+    """Embed each operand, a picture if a file of that name exists, else a text; and then `texts`, whatever exists.
 
     Raises:
         InvalidInput: an operand is named like a picture, and there is no such file.
         RejectedImages: a picture cannot be read.
     """
-    pictures = [operand for operand in operands if is_picture(operand)]
-    texts = [operand for operand in operands if operand not in pictures]
-    vectors = dict(zip(pictures, encoder.encode_images([Path(picture) for picture in pictures]), strict=True))
-    vectors |= dict(zip(texts, encoder.encode_texts(texts), strict=True))
-    return [
-        ItemVector(operand, "image" if operand in pictures else "text", vectors[operand]) for operand in operands
-    ]
+    items = [(operand, "image" if is_picture(operand) else "text") for operand in operands]
+    items += [(text, "text") for text in texts]
+    pictures = [Path(item) for item, kind in items if kind == "image"]
+    vectors = {
+        "image": iter(encoder.encode_images(pictures)),
+        "text": iter(encoder.encode_texts([item for item, kind in items if kind == "text"])),
+    }
+    return [ItemVector(item, kind, next(vectors[kind])) for item, kind in items]
 
 
 def save_items(items: Sequence[ItemVector], file: Path) -> None:

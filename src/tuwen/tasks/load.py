@@ -9,11 +9,13 @@ from pathlib import Path
 from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.foreign import is_foreign, read_foreign
+from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import FOREIGN
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.cut import with_cut
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.plan import Choice, Plan, make_plan, open_session
+from tuwen.runtime.session import Session, hold_still
 
 __all__ = ["Choice", "find_bundle", "load_encoder"]
 
@@ -50,9 +52,14 @@ def load_encoder(
     found = find_bundle(model, models, cache)
     plan = make_plan(found, choice)
     bundle = with_cut_known(found, plan, cache)
+
+    def opened(tower: Tower) -> Session:
+        session = open_session(bundle, tower, plan, cache)
+        return hold_still(session, bundle.manifest.text.context_length) if choice.static else session
+
     return Encoder(
         bundle,
-        lambda tower: open_session(bundle, tower, plan, cache),
+        opened,
         precision=plan.precision,
         max_pixels=max_pixels,
         exact_decode=exact_decode,

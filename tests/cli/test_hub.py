@@ -1,0 +1,91 @@
+"""From what is typed to the repository and the files that it names; nothing is fetched here."""
+
+from pathlib import Path
+
+import pytest
+
+from tuwen.bundle.catalogue import catalogue, find_known
+from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files, weights_in
+from tuwen.cli.hub import in_folder, repository_of
+from tuwen.errors import PullFailed
+
+BESIDE = ["config.json", "vocab.txt", "README.md", "sub/config.json"]
+
+
+@pytest.mark.parametrize(
+    ("source", "repository"),
+    [
+        ("hf:BAAI/AltCLIP-m18", "BAAI/AltCLIP-m18"),
+        ("hf:/somewhere/else", None),
+        ("openclip:ViT-B-32/laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+        ("openclip:convnext_base/laion400m_s13b_b51k", "laion/CLIP-convnext_base-laion400M-s13B-b51K"),
+        ("openclip:ViT-B-32", None),
+        ("openclip:nothing/known", None),
+        ("paddle:ViT-B-32.pdparams", None),
+    ],
+)
+def test_repository(source: str, repository: str | None) -> None:
+    assert repository_of(source) == repository
+
+
+def test_a_folder_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert repository_of("hf:org/name") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "weights"),
+    [
+        (["open_clip_pytorch_model.bin", "open_clip_model.safetensors"], ["open_clip_model.safetensors"]),
+        (["pytorch_model.bin", "model.safetensors", "tf_model.h5"], ["model.safetensors"]),
+        (["clip_cn_rn50.pt"], ["clip_cn_rn50.pt"]),
+        (
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+        ),
+    ],
+)
+def test_files_of_a_checkpoint(names: list[str], weights: list[str], tmp_path: Path) -> None:
+    assert checkpoint_files([*names, *BESIDE]) == [*weights, "config.json", "vocab.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert weights_in(tmp_path) == tmp_path / weights[0]
+    assert in_folder("hf:org/name", tmp_path) == (f"hf:{tmp_path}", None, "hf:org/name")
+    assert in_folder("openclip:A/t", tmp_path) == ("openclip:A/t", tmp_path / weights[0], "openclip:A/t")
+
+
+def test_files_that_are_not_there() -> None:
+    with pytest.raises(PullFailed, match="no weights of a known name"):
+        checkpoint_files(["a.pt", "b.pt", *BESIDE])
+    layout = ["onnx/vision_model.onnx", "onnx/text_model.onnx", "config.json", "tokenizer.json"]
+    assert is_ready(layout)
+    with pytest.raises(PullFailed, match=r"no preprocessor_config\.json, tokenizer_config\.json"):
+        ready_files(layout, ["fp32"])
+    with pytest.raises(PullFailed, match="fp32 files alone"):
+        ready_files(["visual/model.onnx", "textual/model.onnx"], ["fp32", "int8"])
+
+
+def test_the_catalogue_holds_together() -> None:
+    models = catalogue().models
+    assert len({known.name for known in models}) == len(models)
+    for known in models:
+        assert set(known.quality) <= set(catalogue().figures), known.name
+        assert known.hub.count("/") == 1
+        assert known.dim > 0
+        assert known.languages
+        assert find_known(known.source) == known
+    assert {figure for known in models for figure in known.quality} == set(catalogue().figures)
+
+
+def test_the_catalogue_is_what_open_clip_publishes() -> None:
+    from tuwen.models.openclip import import_open_clip
+
+    package = import_open_clip()
+    for known in catalogue().models:
+        family, _, name = known.source.partition(":")
+        if family == "openclip":
+            architecture, _, tag = name.partition("/")
+            config = package.get_model_config(architecture)
+            assert package.get_pretrained_cfg(architecture, tag)["hf_hub"].rstrip("/") == known.hub
+            assert (config["embed_dim"], config["vision_cfg"]["image_size"]) == (known.dim, known.image), known.name
