@@ -85,21 +85,17 @@ def embed(
     text; the vectors are printed, one a line, or saved as FILE.npy. Single items may be computed by the checkpoint
     itself, in PyTorch.
     """
-    if not sources and not texts:
-        raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
     wanted = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
         return embed_items(wanted, computing, as_json=as_json)
-    wanted.refuse_bulk(computing)
+    out = wanted.place_of_bulk(computing)
     from tuwen.prepare.tables import Columns
     from tuwen.tasks.embed import Request
 
-    if output is None:
-        raise click.UsageError("say where the vectors go: add -o OUT")
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
     columns, paths = Columns(key_column, image_column, caption_column), [Path(source) for source in sources]
-    request = Request(paths, output, layout, only, kind, shard_size, columns, loaded.facts)
+    request = Request(paths, out, layout, only, kind, shard_size, columns, loaded.facts)
     return _run(request, loaded, where, Shown(progress, as_json))
 
 

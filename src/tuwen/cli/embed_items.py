@@ -40,8 +40,12 @@ class Items:
     weights: Path | None
     static: bool
 
-    def refuse_bulk(self, computing: "Computing") -> None:
-        """Raises click.UsageError: something is asked for that samples in bulk have not."""
+    def place_of_bulk(self, computing: "Computing") -> Path:
+        """Where the vectors of samples in bulk go.
+
+        Raises:
+            click.UsageError: it is not said, or something is asked for that is for single items.
+        """
         asked = {
             "--text": self.texts,
             "--static": self.static,
@@ -51,6 +55,9 @@ class Items:
         for option, given in asked.items():
             if given:
                 raise click.UsageError(f"{option} is for single items: {self.sources[0]} holds samples")
+        if self.output is None:
+            raise click.UsageError("say where the vectors go: add -o OUT")
+        return self.output
 
 
 def embed_items(items: Items, computing: "Computing", *, as_json: bool) -> int:
@@ -58,6 +65,8 @@ def embed_items(items: Items, computing: "Computing", *, as_json: bool) -> int:
     from tuwen.tasks.items import embed_items as embed
     from tuwen.tasks.items import is_picture, save_items
 
+    if not items.sources and not items.texts:
+        raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
     if items.output is not None and items.output.suffix != ".npy":
         raise InvalidInput(f"{items.output}: vectors of single items are saved as one file: name it something.npy")
     for source in items.sources:

@@ -52,18 +52,18 @@ def load_encoder(
     found = find_bundle(model, models, cache)
     plan = make_plan(found, choice)
     bundle = with_cut_known(found, plan, cache)
-
-    def opened(tower: Tower) -> Session:
-        session = open_session(bundle, tower, plan, cache)
-        return hold_still(session, bundle.manifest.text.context_length) if choice.static else session
-
+    open_tower = _open_still if choice.static else open_session
     return Encoder(
         bundle,
-        opened,
+        lambda tower: open_tower(bundle, tower, plan, cache),
         precision=plan.precision,
         max_pixels=max_pixels,
         exact_decode=exact_decode,
     )
+
+
+def _open_still(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
+    return hold_still(open_session(bundle, tower, plan, cache), bundle.manifest.text.context_length)
 
 
 def with_cut_known(bundle: Bundle, plan: Plan, cache: Path | None) -> Bundle:
