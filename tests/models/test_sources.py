@@ -33,7 +33,7 @@ def test_records_are_told_apart() -> None:
 
 @pytest.mark.parametrize("source", ["ViT-B-32", "unknown:ViT-B-32", "openclip:", "/nowhere/model.bin"])
 def test_what_names_nothing(source) -> None:
-    with pytest.raises(InvalidInput, match=r"names no checkpoint: write openclip:ARCHITECTURE"):
+    with pytest.raises(InvalidInput, match=r"names no checkpoint: write .*openclip:ARCHITECTURE"):
         load_source(source)
 
 

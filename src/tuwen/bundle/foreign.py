@@ -59,7 +59,7 @@ def _bundle(folder: Path, parts: Parts, cache: Path | None) -> Bundle:
     tokenizer = cached_sha256(parts.tokenizer, cache)
     named = [*weights["vision"], *weights["text"], parts.tokenizer]
     manifest = Manifest(
-        name=_name(folder),
+        name=name_of(folder),
         family=FOREIGN,
         source=parts.source,
         dim=parts.dim,
@@ -99,7 +99,7 @@ def _files(folder: Path, paths: Iterable[Path], cache: Path | None) -> dict[str,
     }
 
 
-def _name(folder: Path) -> str:
+def name_of(folder: Path) -> str:
     """The folder's name; of a snapshot in Hugging Face's cache, the repository's."""
     place = folder.resolve()
     if place.parent.name == "snapshots":

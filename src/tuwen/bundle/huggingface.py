@@ -58,7 +58,7 @@ def read(folder: Path) -> Parts:
     return Parts(
         source=config.get("_name_or_path", ""),
         dim=_dim(config, family),
-        image=_image_spec(Config(folder / "preprocessor_config.json")),
+        image=image_spec(Config(folder / "preprocessor_config.json")),
         text=_text_spec(folder / TOKENIZER, config, family, graphs),
         scoring=parts.scoring(config, _FAMILIES[family]),
         graphs=graphs,
@@ -89,7 +89,12 @@ def _dim(config: Config, family: str) -> int:
     return config.need("vision_config.hidden_size" if family == "siglip" else "projection_dim", int)
 
 
-def _image_spec(config: Config) -> ImageSpec:
+def image_spec(config: Config) -> ImageSpec:
+    """What a `preprocessor_config.json` says.
+
+    Raises:
+        BundleInvalid: a field is missing, or says what tuwen does not know.
+    """
     _check_processor(config)
     edge, size = _resized(config)
     crop = _crop(config)

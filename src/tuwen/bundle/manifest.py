@@ -21,7 +21,7 @@ FOREIGN = "foreign"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-Cleaning = Literal["ftfy_html", "ftfy_html_cased", "canonicalize", "ftfy_canonicalize", "none"]
+Cleaning = Literal["ftfy_html", "ftfy_html_cased", "canonicalize", "ftfy_canonicalize", "unpunctuated", "none"]
 """What is done to a text before the tokenizer."""
 
 
@@ -75,7 +75,8 @@ class TextSpec(Facts):
     """before the tokenizer: `ftfy_html` as OpenAI CLIP and open_clip's own tokenizer (ftfy, HTML entities twice,
     white space, lower case); `ftfy_html_cased` the same without lower case, as open_clip does for tokenizers of
     Hugging Face (XLM-R); `canonicalize` as SigLIP in big_vision (no punctuation, lower case, white space);
-    `ftfy_canonicalize` ftfy and HTML entities before that, as open_clip does for SigLIP."""
+    `ftfy_canonicalize` ftfy and HTML entities before that, as open_clip does for SigLIP; `unpunctuated` as
+    transformers' `SiglipTokenizer`, which takes `_` away where the former make it a space."""
     context_length: int
     """the most tokens a text may have, start and end token included."""
     pad_id: int

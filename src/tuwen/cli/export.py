@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     examples=(
         "tuwen export openclip:ViT-B-32/openai --weights ./open_clip_pytorch_model.bin -o b32",
         "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights w.bin -o b32 --precision fp32,fp16,int8",
+        "tuwen export hf:./AltCLIP-m18 -o altclip-m18",
         "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",
     ),
 )
@@ -55,9 +56,10 @@ def export(
     """Export a checkpoint to a bundle that needs no torch.
 
     SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
-    prepared; or the path of a checkpoint, whose family is told by its content. A published one, or hf:ORG/NAME, is
-    fetched from the hub where no file is given. Every stage is compared with the checkpoint in PyTorch, on every
-    runtime of this machine; a bundle that differs is not published, and what stood at FOLDER stays.
+    prepared; hf:FOLDER, chinese-clip:FILE, flagai:FOLDER or paddle:FILE; or the path of a checkpoint, whose family
+    is told by its content. A published one, or hf:ORG/NAME, is fetched from the hub where no file is given. Every
+    stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle that differs is not
+    published, and what stood at FOLDER stays.
     """
     found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")

@@ -4,9 +4,10 @@ Knows safetensors, torch's files (zipped, and of before 1.6), TorchScript archiv
 apart by content. Does not know what the names mean.
 """
 
+import json
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +20,8 @@ from tuwen.models.pickles import Refused, read_archive, read_arrays
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How torch's files of before 1.6 begin: a pickled magic number."""
+_FOLDER = ("model.safetensors", "pytorch_model.bin")
+"""What a folder's weights are called, best first; what is split has an index of this name beside its pieces."""
 _WRAPPERS = ("state_dict", "model", "module")
 """Under which keys trainers keep a model beside their optimizer."""
 
@@ -48,12 +51,38 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return _named(path, found)
 
 
+def read_folder(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder, from one file or from the pieces that an index names.
+
+    Raises:
+        InvalidInput: there are none, or a piece is missing or damaged.
+    """
+    for name in _FOLDER:
+        if (folder / name).is_file():
+            return read_tensors(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            pieces = sorted(set(_index(index)))
+            parts = [read_tensors(folder / Path(piece).name) for piece in pieces]
+            return {key: tensor for part in parts for key, tensor in part.items()}
+    raise InvalidInput(f"{folder} has no weights: none of {', '.join(_FOLDER)}, nor an index of their pieces")
+
+
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive: a zip that carries code beside its tensors."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+def _index(path: Path) -> Iterable[str]:
+    """The file of every tensor, as an index of pieces names it."""
+    try:
+        found: dict[str, str] = json.loads(path.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    return found.values()
 
 
 def _read(path: Path) -> object:

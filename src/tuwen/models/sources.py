@@ -98,7 +98,88 @@ def _is_openclip(contents: Contents) -> bool:
     return contents.has("open_clip_config.json") or (visual and text)
 
 
+def _load_huggingface(name: str, weights: Path | None, arch: str | None) -> Towers:
+    from tuwen.models import huggingface
+
+    return huggingface.load(_folder("hf", name, weights, arch))
+
+
+def _is_huggingface(contents: Contents) -> bool:
+    from tuwen.models import huggingface
+
+    return huggingface.is_here(contents)
+
+
+def _load_chinese_clip(name: str, weights: Path | None, arch: str | None) -> Towers:
+    from tuwen.models import chinese_clip
+
+    return chinese_clip.load(*_file("chinese-clip", name, weights, arch))
+
+
+def _is_chinese_clip(contents: Contents) -> bool:
+    from tuwen.models import chinese_clip
+
+    return chinese_clip.is_here(contents)
+
+
+def _load_flagai(name: str, weights: Path | None, arch: str | None) -> Towers:
+    from tuwen.models import flagai
+
+    return flagai.load(_folder("flagai", name, weights, arch))
+
+
+def _is_flagai(contents: Contents) -> bool:
+    from tuwen.models import flagai
+
+    return flagai.is_here(contents)
+
+
+def _load_paddle(name: str, weights: Path | None, arch: str | None) -> Towers:
+    from tuwen.models import paddle
+
+    return paddle.load(*_file("paddle", name, weights, arch))
+
+
+def _is_paddle(contents: Contents) -> bool:
+    from tuwen.models import paddle
+
+    return paddle.is_here(contents)
+
+
+def _folder(family: str, name: str, weights: Path | None, arch: str | None) -> Path:
+    """A folder that says all by itself."""
+    if not Path(name).is_dir():
+        raise InvalidInput(f"{family}:{name} is no folder on this machine: give the one that holds config.json")
+    for option, value in (("--weights", weights), ("--arch", arch)):
+        if value is not None:
+            raise InvalidInput(f"{family}:{name} says by itself what {option} would: leave {option} out")
+    return Path(name)
+
+
+def _file(family: str, name: str, weights: Path | None, arch: str | None) -> tuple[Path, str | None]:
+    """The file and the architecture: `family:FILE`, or `family:ARCHITECTURE` with the file apart."""
+    if weights is None:
+        return Path(name), arch
+    if arch not in (None, name):
+        raise InvalidInput(f"{family}:{name} and --arch {arch} are two architectures: leave one out")
+    return weights, name
+
+
 FAMILIES = (
+    Family(
+        "paddle",
+        "paddle:FILE.pdparams, or paddle:ARCHITECTURE with --weights, e.g. paddle:CLIP_vit_base_patch32_224",
+        _load_paddle,
+        _is_paddle,
+    ),
+    Family(
+        "chinese-clip",
+        "chinese-clip:FILE.pt, or chinese-clip:ARCHITECTURE with --weights, e.g. chinese-clip:ViT-B-16",
+        _load_chinese_clip,
+        _is_chinese_clip,
+    ),
+    Family("flagai", "flagai:FOLDER, e.g. flagai:checkpoints/AltCLIP-XLMR-L", _load_flagai, _is_flagai),
+    Family("hf", "hf:FOLDER, of a model of transformers", _load_huggingface, _is_huggingface),
     Family(
         "openclip",
         "openclip:ARCHITECTURE[/TAG] or openclip:FOLDER, e.g. openclip:ViT-B-32/laion2b_s34b_b79k",
@@ -106,4 +187,4 @@ FAMILIES = (
         _is_openclip,
     ),
 )
-"""Every family, in the order in which a path's content is tried."""
+"""Every family, in the order in which a path's content is tried: open_clip's names are in Paddle's files too."""

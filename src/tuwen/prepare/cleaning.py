@@ -18,6 +18,8 @@ def clean(text: str, cleaning: Cleaning) -> str:
         text = _repair(text)
     if cleaning.endswith("canonicalize"):
         text = text.replace("_", " ").translate(_PUNCTUATION).lower()
+    if cleaning == "unpunctuated":
+        text = text.translate(_PUNCTUATION).lower()
     if cleaning != "none":
         text = " ".join(text.split())
     if cleaning == "ftfy_html":

@@ -85,6 +85,8 @@ def unigram_tokenizer_json(model: bytes) -> bytes:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     pieces, charsmap = _sentencepiece(model)
+    if [piece for piece, _ in pieces[:3]] != ["<unk>", "<s>", "</s>"]:
+        raise InvalidInput("this sentencepiece model does not begin with <unk>, <s>, </s>, as XLM-R's does")
     # sentencepiece numbers <unk> <s> </s> first; fairseq has <s> <pad> </s> <unk>, and a <mask> behind all pieces
     special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
     vocabulary = [*((token, 0.0) for token in special[:4]), *pieces[3:], (special[4], 0.0)]
@@ -96,13 +98,38 @@ def unigram_tokenizer_json(model: bytes) -> bytes:
     return _finished(tokenizer, special, start="<s>", end="</s>")
 
 
+def sentencepiece_tokenizer_json(model: bytes, *, unknown: str = "<unk>", end: str = "</s>") -> bytes:
+    """A sentencepiece Unigram model with the ids that it has itself and an end token after each text, as SigLIP's.
+
+    Args:
+        model: the bytes of `spiece.model`.
+        unknown: the piece for what no other piece has.
+        end: the piece after a text.
+
+    Raises:
+        InvalidInput: it is no sentencepiece model, or lacks one of the two pieces.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    pieces, charsmap = _sentencepiece(model)
+    ids = {piece: index for index, (piece, _) in enumerate(pieces)}
+    if missing := [piece for piece in (unknown, end) if piece not in ids]:
+        raise InvalidInput(f"this sentencepiece model has no {missing[0]}: it is not SigLIP's")
+    tokenizer = Tokenizer(models.Unigram(vocab=pieces, unk_id=ids[unknown], byte_fallback=False))
+    spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    table = [normalizers.Precompiled(charsmap)] if charsmap else []
+    tokenizer.normalizer = normalizers.Sequence([*table, *spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always", split=False)
+    return _finished(tokenizer, (unknown, end), start="", end=end)
+
+
 def _finished(tokenizer: "Tokenizer", special: Sequence[str], start: str, end: str) -> bytes:
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
 
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    ends = [(token, tokenizer.token_to_id(token)) for token in (start, end)]
-    tokenizer.post_processor = TemplateProcessing(single=f"{start} $A {end}", special_tokens=ends)
+    ends = [(token, tokenizer.token_to_id(token)) for token in (start, end) if token]
+    tokenizer.post_processor = TemplateProcessing(single=f"{start} $A {end}".strip(), special_tokens=ends)
     return tokenizer.to_str().encode()
 
 
@@ -135,8 +162,6 @@ def _sentencepiece(model: bytes) -> tuple[list[tuple[str, float]], bytes]:
                 charsmap = dict(_fields(value)).get(2, b"")
     except (IndexError, KeyError, ValueError, struct.error) as error:
         raise InvalidInput("this is not a sentencepiece model") from error
-    if [piece for piece, _ in pieces[:3]] != ["<unk>", "<s>", "</s>"]:
-        raise InvalidInput("this sentencepiece model does not begin with <unk>, <s>, </s>, as XLM-R's does")
     return pieces, charsmap
 
 

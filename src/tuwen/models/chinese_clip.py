@@ -1,0 +1,155 @@
+"""Chinese-CLIP as its authors publish it: one `.pt` of a Vision Transformer and a BERT, by names of their own.
+
+Knows the published architectures, which a file does not state but its shapes tell, and how its names become those
+of transformers' Chinese-CLIP, which computes the same. The one with a ResNet is not read: transformers has none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuwen.bundle.manifest import ImageSpec
+from tuwen.errors import InvalidInput
+from tuwen.models.checkpoints import read_tensors
+from tuwen.models.clip_names import State, depth, vision_state
+from tuwen.models.contents import Contents
+from tuwen.models.tokenizers import import_transformers, wordpieces
+from tuwen.models.towers import Towers
+from tuwen.models.transformers_parts import Pictures, build, processed_by, texts_of, towers_of
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HEAD = 64
+"""How wide a head of attention is, in all of them but one."""
+_WIDE_HEADS = {1280: 80}
+"""The exception, by the width of the image tower: that of ViT-H-14."""
+
+_TABLES = "bert.embeddings."
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What tells the architectures apart: width and layers of both towers, sides of a picture and of a patch."""
+
+    width: int
+    layers: int
+    image: int
+    patch: int
+    text_width: int
+    text_layers: int
+
+
+ARCHITECTURES = {
+    "ViT-B-16": Sizes(768, 12, 224, 16, 768, 12),
+    "ViT-L-14": Sizes(1024, 24, 224, 14, 768, 12),
+    "ViT-L-14-336": Sizes(1024, 24, 336, 14, 768, 12),
+    "ViT-H-14": Sizes(1280, 32, 224, 14, 1024, 24),
+}
+"""The published ones: github.com/OFA-Sys/Chinese-CLIP, `cn_clip/clip/model_configs`. RN50 is the fifth."""
+
+
+def load(weights: Path, arch: str | None = None) -> Towers:
+    """Load a checkpoint.
+
+    Args:
+        weights: the `.pt`, of the authors' own training or of yours with their code.
+        arch: which of `ARCHITECTURES` it must be; the shapes tell it without.
+
+    Raises:
+        InvalidInput: it is no such checkpoint, of another architecture than said, or could run code.
+    """
+    state = read_tensors(weights)
+    if "visual.layer1.0.conv1.weight" in state:
+        raise InvalidInput(
+            f"{weights} is Chinese-CLIP's RN50, whose ResNet transformers does not define: take one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    if not _is_whole(state):
+        raise InvalidInput(f"{weights} is no checkpoint of Chinese-CLIP: it lacks its towers' tensors")
+    sizes = _sizes(state)
+    name = next((name for name, known in ARCHITECTURES.items() if known == sizes), weights.stem)
+    if arch not in (None, name):
+        raise InvalidInput(f"{weights} is {name}, not {arch}: leave --arch out, or give the other file")
+    model = build(_config(sizes, state), _renamed(state), str(weights))
+    texts = texts_of(wordpieces(_vocabulary(weights, len(state[f"{_TABLES}word_embeddings.weight"]))), model.config)
+    return towers_of(model, f"chinese-clip:{name}", _pictures(sizes.image), texts)
+
+
+def is_here(contents: Contents) -> bool:
+    """Whether this is a checkpoint by the authors' names, a ResNet included."""
+    return _is_whole(contents.tensors)
+
+
+def _vocabulary(weights: Path, words: int) -> list[str]:
+    """BERT's for Chinese, which all of them share. One of its words is a line separator to Python."""
+    vocabulary = (
+        Path(__file__).with_name("chinese_clip_vocab.txt").read_text(encoding="utf-8").strip("\n").split("\n")
+    )
+    if len(vocabulary) != words:
+        raise InvalidInput(f"{weights} knows {words} words, and Chinese-CLIP's vocabulary has {len(vocabulary)}")
+    return vocabulary
+
+
+def _is_whole(state: Mapping[str, torch.Tensor]) -> bool:
+    return f"{_TABLES}word_embeddings.weight" in state and "visual.conv1.weight" in state
+
+
+def _sizes(state: Mapping[str, torch.Tensor]) -> Sizes:
+    width, _, patch, _ = state["visual.conv1.weight"].shape
+    side = int((len(state["visual.positional_embedding"]) - 1) ** 0.5)
+    layers, text_layers = depth(state, "visual.transformer.resblocks."), depth(state, "bert.encoder.layer.")
+    return Sizes(width, layers, side * patch, patch, len(state["text_projection"]), text_layers)
+
+
+def _config(sizes: Sizes, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """As `config.json` of transformers' Chinese-CLIP."""
+    words, positions, types = (
+        len(state[f"{_TABLES}{name}_embeddings.weight"]) for name in ("word", "position", "token_type")
+    )
+    return {
+        "model_type": "chinese_clip",
+        "projection_dim": state["text_projection"].shape[1],
+        "vision_config": {
+            "hidden_size": sizes.width,
+            "intermediate_size": 4 * sizes.width,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.width // _WIDE_HEADS.get(sizes.width, HEAD),
+            "image_size": sizes.image,
+            "patch_size": sizes.patch,
+            "hidden_act": "quick_gelu",
+        },
+        "text_config": {
+            "vocab_size": words,
+            "max_position_embeddings": positions,
+            "type_vocab_size": types,
+            "hidden_size": sizes.text_width,
+            "intermediate_size": 4 * sizes.text_width,
+            "num_hidden_layers": sizes.text_layers,
+            "num_attention_heads": sizes.text_width // HEAD,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+        },
+    }
+
+
+def _renamed(state: Mapping[str, torch.Tensor]) -> State:
+    """By transformers' names; BERT's own pooling, which the authors do not use, is left out."""
+    text = {
+        f"text_model.{name.removeprefix('bert.')}": tensor
+        for name, tensor in state.items()
+        if name.startswith("bert.") and not name.startswith("bert.pooler.")
+    }
+    projection = {"text_projection.weight": state["text_projection"].T, "logit_scale": state["logit_scale"]}
+    return vision_state(state) | text | projection
+
+
+def _pictures(side: int) -> Pictures:
+    """Squashed to a square, without a crop."""
+    spec = ImageSpec(size=(side, side), resize="squash", crop_rounding="floor", mean=MEAN, std=STD)
+    square = {"height": side, "width": side}
+    processor = import_transformers().ChineseCLIPImageProcessorPil(
+        size=square, do_center_crop=False, image_mean=list(MEAN), image_std=list(STD)
+    )
+    return Pictures(spec, processed_by(processor))

@@ -1,0 +1,42 @@
+"""Models of transformers in a local folder, as its `save_pretrained` and the hub lay them out.
+
+CLIP, Chinese-CLIP, AltCLIP (-m9, -m18), SigLIP, and SigLIP 2 of a fixed resolution, which is a SigLIP with another
+tokenizer. Knows the files of such a folder; never goes to the network, and runs no code that lies in one.
+"""
+
+from pathlib import Path
+
+from tuwen.bundle.foreign import name_of
+from tuwen.errors import InvalidInput
+from tuwen.models.checkpoints import read_folder
+from tuwen.models.contents import Contents, read_json
+from tuwen.models.tokenizers import tokenizer_of
+from tuwen.models.towers import Towers
+from tuwen.models.transformers_parts import KINDS, build, pictures_of, texts_of, towers_of
+
+
+def load(folder: Path, name: str | None = None) -> Towers:
+    """Load the model in a folder.
+
+    Args:
+        folder: with config.json, preprocessor_config.json, a tokenizer's files, and the weights.
+        name: what people call the model; else the folder's name, of a snapshot the repository's.
+
+    Raises:
+        InvalidInput: a file is missing or damaged, the model is of a kind that is not known, or the weights are
+            not of this model or could run code.
+        BundleInvalid: `preprocessor_config.json` says what tuwen does not know.
+    """
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in KINDS:
+        raise InvalidInput(f"{folder / 'config.json'}: model_type is {kind!r}; there are {', '.join(KINDS)}")
+    name = name or name_of(folder)
+    pictures = pictures_of(folder)
+    model = build(config, read_folder(folder), name)
+    return towers_of(model, f"hf:{name}", pictures, texts_of(tokenizer_of(folder), model.config))
+
+
+def is_here(contents: Contents) -> bool:
+    """Whether this is the folder of a model that `load` takes."""
+    return contents.config.get("model_type") in KINDS
