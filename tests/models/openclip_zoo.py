@@ -93,6 +93,8 @@ def write_files(architecture: str, folder: Path, width: int) -> None:
         write_bert(folder)
     elif "SigLIP2" in architecture:
         write_gemma(folder)
+    elif "SigLIP" in architecture:
+        write_t5(folder)
 
 
 def write_layout(architecture: str, folder: Path, *, width: int = 64, seed: int = 0) -> Towers:
@@ -140,17 +142,30 @@ def merge(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
             config[key] = value
 
 
-def write_xlm_roberta(folder: Path, width: int) -> None:
-    """XLM-R's tokenizer over pieces of the test sentences, and a tower of two layers that fits it."""
+def pieces_of_sentences() -> list[tuple[str, float]]:
+    """A Unigram vocabulary of the test sentences: pieces with their scores."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import XLMRobertaConfig, XLMRobertaTokenizer
 
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     learning = Tokenizer(models.Unigram())
     learning.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     learning.train_from_iterator(SENTENCES.values(), trainers.UnigramTrainer(vocab_size=900, show_progress=False))
-    pieces = [(piece, score) for piece, score in json.loads(learning.to_str())["model"]["vocab"]]
-    vocabulary = [*((name, 0.0) for name in special[:4]), *pieces, (special[4], 0.0)]
+    return [(piece, score) for piece, score in json.loads(learning.to_str())["model"]["vocab"]]
+
+
+def write_t5(folder: Path) -> None:
+    """T5's tokenizer as SigLIP has it: its end token pads, too."""
+    from transformers import T5Tokenizer
+
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces_of_sentences()]
+    T5Tokenizer(vocab=vocabulary, extra_ids=0, pad_token="</s>").save_pretrained(folder)
+
+
+def write_xlm_roberta(folder: Path, width: int) -> None:
+    """XLM-R's tokenizer over pieces of the test sentences, and a tower of two layers that fits it."""
+    from transformers import XLMRobertaConfig, XLMRobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocabulary = [*((name, 0.0) for name in special[:4]), *pieces_of_sentences(), (special[4], 0.0)]
     XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
     XLMRobertaConfig(
         vocab_size=len(vocabulary),

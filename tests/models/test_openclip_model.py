@@ -7,6 +7,7 @@ import torch
 from tuwen.errors import InvalidInput
 from tuwen.models.openclip import import_open_clip, load, load_folder
 from tuwen.models.openclip_model import build, find_weights
+from tuwen.models.sources import load_source
 
 from .openclip_zoo import TWO, overrides, shallow, write_layout
 
@@ -93,7 +94,7 @@ def test_the_tokenizer_lies_beside_the_weights(tmp_path) -> None:
         tag="laion5b_s13b_b90k",
         overrides=overrides("xlm-roberta-base-ViT-B-32", 64),
     )
-    folder = load_folder(tmp_path)
+    folder = load_source(f"openclip:{tmp_path}")
     assert named.name == "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
     assert (named.weights_sha256(), named.tokenizer) == (folder.weights_sha256(), folder.tokenizer)
     assert (named.image_spec, named.text_spec) == (folder.image_spec, folder.text_spec)

@@ -11,7 +11,7 @@ from tuwen.prepare.texts import Tokenizer
 
 from .openclip_zoo import write_files
 
-NAMED = ("ViT-L-14-CLIPA", "ViT-B-16-SigLIP2", "xlm-roberta-base-ViT-B-32")
+NAMED = ("ViT-L-14-CLIPA", "ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "xlm-roberta-base-ViT-B-32")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def test_ids_are_the_reference_s_own(architecture, folders, tmp_path) -> None:
     ("architecture", "expected"),
     [
         ("ViT-L-14-CLIPA", ("ftfy_html_cased", 32, 0, 0)),
+        ("ViT-B-16-SigLIP", ("ftfy_canonicalize", 64, 1, 1)),
         ("ViT-B-16-SigLIP2", ("ftfy_canonicalize", 64, 0, 1)),
         ("xlm-roberta-base-ViT-B-32", ("ftfy_html_cased", 77, 1, 2)),
     ],
