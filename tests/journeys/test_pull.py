@@ -64,6 +64,7 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     assert len(hub.seen) == asked
 
 
+@pytest.mark.long
 def test_another_precision_is_fetched_later(terminal, hub) -> None:
     terminal.type("pull", NAME)
     more = terminal.type("pull", NAME, "--precision", "fp16", "--json").json
@@ -141,6 +142,7 @@ def test_failures_say_what_was_tried_and_the_ways_out(terminal, hub) -> None:
     assert f"tuwen pull {NAME} gets it" in terminal.type("embed", "a dog", "--model", NAME, code=1).err
 
 
+@pytest.mark.long
 def test_a_damaged_bundle_is_pulled_again(terminal, hub) -> None:
     bundle = Path(terminal.type("pull", NAME, "--json").json["bundle"])
     (bundle / "tokenizer.json").unlink()

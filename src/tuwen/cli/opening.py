@@ -134,5 +134,5 @@ def _model_of(manifest: "Manifest", folder: Place, computing: Computing) -> "Enc
             return computing.load(model)
     raise BundleNotFound(
         f"{folder} was made with the model {manifest.model} ({manifest.bundle}), which is not on this machine: put "
-        f"it back, or below {computing.settings.models}, or say where it is with --model FOLDER"
+        f"it back, or get it with tuwen pull {manifest.model}, or say where it is with --model FOLDER"
     )
