@@ -54,8 +54,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
         table(head, ((*_row(row, WIDE), row["licence"] or "") for row in rows), numbers=range(2, 4 + len(WIDE)))
     else:
         table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
-    click.echo("\n* here   + pulled without torch   M: millions of parameters   lang: which, or how many")
-    click.echo("en, zh (xm3600): recall of pictures by English, Chinese text, %. tuwen pull MODEL gets a model")
+    click.echo("\n* here   + pulled without torch   lang: which, or how many   M: million parameters")
+    click.echo("en, zh (xm3600): recall of pictures by English, Chinese text, in percent")
 
 
 def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
