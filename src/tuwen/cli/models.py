@@ -54,7 +54,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         table(head, ((*_row(row, WIDE), row["licence"] or "") for row in rows), numbers=range(2, 4 + len(WIDE)))
     else:
         table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
-    click.echo("\n* here   + pulled without torch   lang: which, or how many   M: million parameters")
+    click.echo("\n* here  + pulled without torch  lang: which, or how many  M: million parameters")
     click.echo("en, zh (xm3600): recall of pictures by English, Chinese text, in percent")
 
 
