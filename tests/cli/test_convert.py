@@ -25,6 +25,7 @@ def test_convert(converted, root) -> None:
     assert (folder / "vision.mnn").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_bench_has_it_beside_the_bundle(converted) -> None:
     folder, _ = converted
     few = ("--quick", "--batch", "1", "--threads", "1", "--runtime", "onnxruntime", "--workload", "five-fifty")

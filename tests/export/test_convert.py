@@ -44,8 +44,15 @@ def masked(tmp_path_factory):
     return tiny.write_bundle(tmp_path_factory.mktemp("convert") / "masked", graphs, text=text)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("to", ["openvino", "mnn"])
+@pytest.mark.parametrize(
+    ("to", "precision"),
+    [
+        ("openvino", "fp16"),
+        ("mnn", "fp32"),
+        pytest.param("openvino", "fp32", marks=pytest.mark.long),
+        pytest.param("mnn", "fp16", marks=pytest.mark.long),
+    ],
+)
 def test_what_is_converted_computes_the_same(to, precision, masked, tmp_path) -> None:
     converted = convert(masked, wanted(to, precision=precision), tmp_path / "out")
     assert [(check.stage, check.passed) for check in converted.checks] == [("image", True), ("text", True)]

@@ -59,7 +59,7 @@ def test_each_case_has_a_row_for_each_contender(bundle, contenders) -> None:
 def test_operations_are_those_of_the_inputs_own_lengths(bundle, contenders) -> None:
     count = counted(bundle)
     one = 2 * (3 * tiny.SIZE**2 * tiny.WIDTH + tiny.WIDTH * tiny.DIM)
-    assert count("image", [7]) == 7 * one
+    assert count("vision", [7]) == 7 * one
     assert count("text", [3, 9]) == 2 * 2 * tiny.WIDTH * tiny.DIM, "its one product does not depend on the length"
     (rows,) = measure(Request(("image",), (2,), EFFORT, Material([photo(0)])), contenders, count)
     assert rows[0].ceiling({"fp32": 1e9}) == pytest.approx(2 * one / rows[0].model.median / 1e9)

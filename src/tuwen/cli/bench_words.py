@@ -61,6 +61,9 @@ def show(facts: Facts, rows: "Sequence[Row]") -> None:
         if chosen:
             click.echo()
             _throughput(chosen, heading, facts)
+    towers = [row for row in rows if row.part != "five-fifty"]
+    if towers:
+        _latency(towers)
     jobs = [row for row in rows if row.part == "five-fifty"]
     if jobs:
         click.echo("\nfive pictures and fifty captions, from files to scores")
@@ -76,8 +79,25 @@ def show(facts: Facts, rows: "Sequence[Row]") -> None:
 
 def _throughput(rows: "Sequence[Row]", heading: str, facts: Facts) -> None:
     """A line for each batch and contender; `of max`: the share of the best rate of matrix products."""
-    head = ("batch", "runtime", "in", heading, "p50 ms", "p95", "p99", "prepare", "of max")
-    _shown(head, [_line(row, facts) for row in rows], rows, places=(0, 3, 4, 5, 6, 7, 8))
+    head = ("batch", "runtime", "in", heading, "ms", "prepare", "of max")
+    _shown(head, [_line(row, facts) for row in rows], rows, places=(0, 3, 4, 5, 6))
+
+
+def _latency(rows: "Sequence[Row]") -> None:
+    """At the smallest batch."""
+    least = min(row.batch for row in rows)
+    click.echo(f"\nlatency at batch {least}, milliseconds")
+    lines = [
+        (
+            row.part,
+            row.runtime,
+            row.precision,
+            *(_number(row.model.percentile(share) * 1000) for share in (50, 95, 99)),
+        )
+        for row in rows
+        if row.batch == least
+    ]
+    table(("of", "runtime", "in", "p50", "p95", "p99"), lines, numbers=(3, 4, 5))
 
 
 def _shown(
@@ -95,13 +115,12 @@ def _shown(
 
 def _line(row: "Row", facts: Facts) -> tuple[str, ...]:
     share = row.ceiling(facts.rates)
-    timings = (row.model.percentile(50), row.model.percentile(95), row.model.percentile(99), row.prepare.median)
     return (
         str(row.batch),
         row.runtime,
         row.precision,
         _number(row.per_second),
-        *(_number(seconds * 1000) for seconds in timings),
+        *(_number(timing.median * 1000) for timing in (row.model, row.prepare)),
         "" if share is None else f"{share:.0%}",
     )
 

@@ -52,14 +52,22 @@ def products(precision: str, threads: int) -> Callable[[], object]:
     return lambda: request.infer({0: rows}, share_inputs=True, share_outputs=True)
 
 
-def flops(graph: Path, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Operations of a graph's matrix products and convolutions for inputs of these shapes.
+def counter(graph: Path) -> Callable[[Mapping[str, tuple[int, ...]]], int]:
+    """What counts the operations of a graph's matrix products and convolutions, given its inputs' shapes.
 
-    A multiplication and an addition count as two. Biases, norms and activations are left out: they are few.
+    A multiplication and an addition count as two. Biases, norms and activations are left out: they are few. The
+    graph is read once.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read the graph; likewise, when counting, where it cannot have such shapes.
     """
     model = import_openvino().Core().read_model(str(graph))
-    model.reshape({name: list(shape) for name, shape in shapes.items()})
-    return sum(_operations(node) for node in model.get_ordered_ops())
+
+    def count(shapes: Mapping[str, tuple[int, ...]]) -> int:
+        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        return sum(_operations(node) for node in model.get_ordered_ops())
+
+    return count
 
 
 def _operations(node: Any) -> int:  # noqa: ANN401

@@ -17,7 +17,7 @@ from tuwen.tasks.timing import Effort, Steps, Timing, take_turns
 from tuwen.tasks.workloads import FIFTY, FIVE, Material, questions
 
 Part: TypeAlias = Literal["image", "text", "five-fifty"]
-Flops: TypeAlias = Callable[[Part, Sequence[int]], float | None]
+Flops: TypeAlias = Callable[[Tower, Sequence[int]], float | None]
 """Operations of a tower's products: for pictures given `[number]`, for texts the number of tokens of each."""
 
 BATCHES = (1, 4, 8, 16, 32, 64)
@@ -94,11 +94,17 @@ class Row:
 def measure(request: Request, contenders: Sequence[Contender], flops: Flops) -> Iterator[list[Row]]:
     """Case by case, a row for each contender."""
     for part, batch in request.cases():
-        able = [contender for contender in contenders if set(_TOWERS[part]) <= set(contender.towers)]
+        able = [contender for contender in contenders if _takes_part(contender, part)]
         calls = {contender.name: partial(_CALLS[part], contender, batch, request.material) for contender in able}
         taken = take_turns(calls, _effort(request.effort, part, batch))
-        lengths = _lengths(part, batch, contenders[0], request.material)
-        yield [_row(part, batch, contender, taken, flops(part, lengths)) for contender in able]
+        tower = _TOWERS[part][0] if len(_TOWERS[part]) == 1 else None
+        operations = flops(tower, _lengths(part, batch, contenders[0], request.material)) if tower else None
+        yield [_row(part, batch, contender, taken, operations) for contender in able]
+
+
+def _takes_part(contender: Contender, part: Part) -> bool:
+    """It has the towers; and how texts are padded is nothing to pictures."""
+    return set(_TOWERS[part]) <= set(contender.towers) and (part, contender.runtime) != ("image", TORCH_CUT)
 
 
 def rates(precisions: Sequence[str], threads: int, effort: Effort) -> dict[str, float]:
@@ -156,8 +162,7 @@ def _lengths(part: Part, batch: int, contender: Contender, material: Material) -
     """What decides how much there is to compute, for one round's inputs."""
     if part == "image":
         return [batch]
-    texts = material.texts(batch, 1) if part == "text" else questions(1)
-    return [int(length) for length in contender.to_tokens(texts).lengths]
+    return [int(length) for length in contender.to_tokens(material.texts(batch, 1)).lengths]
 
 
 def _row(
@@ -165,7 +170,7 @@ def _row(
 ) -> Row:
     prepare, model = taken[contender.name]
     against: dict[str, Timing] = {name.split()[0]: timings[1] for name, timings in taken.items()}
-    torch, cut = against.get(TORCH), against.get(TORCH_CUT) if part != "image" else None
+    torch, cut = against.get(TORCH), against.get(TORCH_CUT)
     return Row(
         part,
         batch,
@@ -174,7 +179,7 @@ def _row(
         contender.device,
         prepare,
         model,
-        flops if part != "five-fifty" else None,
+        flops,
         None if torch is None else model.times(torch),
         None if cut is None else model.times(cut),
     )

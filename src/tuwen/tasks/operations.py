@@ -1,6 +1,6 @@
 """How many operations a model's towers take for given pictures and texts. Knows bundles; times nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -8,10 +8,10 @@ from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.layout import Tower
 from tuwen.errors import RuntimeUnavailable
-from tuwen.runtime.products import flops
+from tuwen.runtime.products import counter
 
 if TYPE_CHECKING:
-    from tuwen.tasks.bench import Flops, Part
+    from tuwen.tasks.bench import Flops
 
 
 def counted(bundle: Bundle) -> "Flops":
@@ -21,16 +21,21 @@ def counted(bundle: Bundle) -> "Flops":
     """
 
     @lru_cache
-    def of_one(tower: Tower, length: int) -> int | None:
+    def counter_of(tower: Tower) -> Callable[[int], int]:
         graph = bundle.graphs[tower, bundle.precisions[0]]
-        size = (1, 3, *bundle.manifest.image.size) if tower == "vision" else (1, length)
+        names, count = [port.name for port in read_graph(graph).inputs], counter(graph)
+        size = bundle.manifest.image.size
+        return lambda length: count(dict.fromkeys(names, (1, 3, *size) if tower == "vision" else (1, length)))
+
+    @lru_cache
+    def of_one(tower: Tower, length: int) -> int | None:
         try:
-            return flops(graph, {port.name: size for port in read_graph(graph).inputs})
+            return counter_of(tower)(length)
         except (RuntimeError, RuntimeUnavailable):
             return None
 
-    def count(part: "Part", lengths: Sequence[int]) -> float | None:
-        if part == "image":
+    def count(tower: Tower, lengths: Sequence[int]) -> float | None:
+        if tower == "vision":
             one = of_one("vision", 0)
             return None if one is None else float(one * lengths[0])
         each = [of_one("text", length) for length in lengths]
