@@ -22,6 +22,7 @@
     │   ├── ServiceUnreachable       nothing answers at its address, or not in time
     │   ├── ServiceBusy              it has more to do than it takes, also after waiting
     │   └── KeyRefused               its key is missing, wrong, or does not allow this
+    ├── Diverged                     a training run whose loss or weights are no numbers any more
     └── MissingExtra (ImportError)   an optional package is needed; the message has the pip line
 
 A message says what value, where it stood, and how to mend it, in one line. The command line prints it as it
@@ -140,6 +141,10 @@ class ServiceBusy(ServiceFault):
 
 class KeyRefused(ServiceFault):
     """A service's key is missing, wrong, or does not allow what was asked."""
+
+
+class Diverged(TuwenError):
+    """A training run's loss or weights are no numbers any more."""
 
 
 class MissingExtra(TuwenError, ImportError):

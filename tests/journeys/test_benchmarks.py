@@ -1,4 +1,4 @@
-"""The benchmarks of the service run, small: what they measure then is noise, what they check must hold."""
+"""Benchmarks run, small: what they measure then is noise, what they check must hold."""
 
 import json
 import os
@@ -41,3 +41,8 @@ def test_soak(tmp_path: Path) -> None:
     assert found["passed"]
     assert found["kills"] > 1
     assert min(found["searches"], found["uploads"], found["removals"]) > 0
+
+
+def test_train(tmp_path: Path) -> None:
+    found = quick("train.py", tmp_path)
+    assert max(row["worst_loss_difference"] for row in found["rows"]) < 1e-5

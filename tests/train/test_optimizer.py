@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tuwen.train.config import OptimizerConfig
 from tuwen.train.optimizer import adamw, groups, table
 from tuwen.train.schedule import Schedule
 
@@ -61,7 +62,7 @@ def test_steps_follow_the_shares() -> None:
     """AdamW's first step is the rate itself, whatever the gradient: so each tensor moves by its own rate."""
     pair = small_pair()
     trained = groups(pair, 0.5)
-    optimizer = adamw(trained, rate=1e-3, weight_decay=0.0, betas=(0.9, 0.98), epsilon=1e-12)
+    optimizer = adamw(trained, OptimizerConfig(lr=1e-3, weight_decay=0.0, eps=1e-12))
     before = {name: value.detach().clone() for name, value in pair.named_parameters()}
     from tuwen.train.backward import Backward
     from tuwen.train.loss import info_nce

@@ -43,6 +43,16 @@ def test_what_is_locked_stays_in_eval_mode() -> None:
     assert (pair.vision.training, first.training, second.training, pair.text.training) == (False, False, True, True)
 
 
+def test_what_no_gradient_reaches_is_not_trained() -> None:
+    pair = small_pair(loss="siglip")
+    pair.vision.pooler = torch.nn.Linear(3, 3)
+    pair.leave_out_unreached(inputs(2))
+    still = {name for name, parameter in pair.named_parameters() if not parameter.requires_grad}
+    assert still == {"vision.pooler.weight", "vision.pooler.bias"}
+    assert all(parameter.grad is None for parameter in pair.parameters())
+    assert pair.training
+
+
 def test_checkpointed_blocks_give_the_same_gradients() -> None:
     pair, found = small_pair(), []
     for step in range(3):

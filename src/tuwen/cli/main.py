@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "tuwen.cli.run",
     "search": "tuwen.cli.search",
     "serve": "tuwen.cli.serve",
+    "train": "tuwen.cli.train",
     "verify": "tuwen.cli.verify",
 }
 """In which file each command is."""

@@ -17,11 +17,11 @@ from tuwen.bundle.manifest import Check, Manifest, Precision
 from tuwen.errors import NotVerified
 from tuwen.export.calibration import Calibration, calibration
 from tuwen.export.companions import write_companions
-from tuwen.export.cut import cut_is_exact
 from tuwen.export.files import check_precisions, write_tower
 from tuwen.export.graph import Graph, text_graph, vision_graph
 from tuwen.export.samples import Samples, built_in
 from tuwen.export.verify import Reference, reference, verify
+from tuwen.models.cut import cut_is_exact
 from tuwen.models.towers import Towers
 from tuwen.prepare.texts import Tokenizer
 

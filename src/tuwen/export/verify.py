@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import Check, ImageSpec, Precision, Report, Scoring
 from tuwen.errors import TuwenError
-from tuwen.export.cut import vectors
 from tuwen.export.graph import UnitLength
 from tuwen.export.runs import Run, runs
 from tuwen.export.samples import Samples
+from tuwen.models.cut import vectors
 from tuwen.models.towers import Towers
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer

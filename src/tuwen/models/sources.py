@@ -165,7 +165,23 @@ def _file(family: str, name: str, weights: Path | None, arch: str | None) -> tup
     return weights, name
 
 
+def _load_trained(name: str, weights: Path | None, arch: str | None) -> Towers:
+    """A folder says all: how its towers were made, and their weights."""
+    from tuwen.models import trained
+
+    if weights is not None or arch is not None:
+        raise InvalidInput(f"trained:{name} says itself what it is: leave the weights and the architecture out")
+    return trained.load(Path(name))
+
+
+def _is_trained(contents: Contents) -> bool:
+    from tuwen.models import trained
+
+    return contents.has(trained.FILE, trained.WEIGHTS)
+
+
 FAMILIES = (
+    Family("trained", "trained:FOLDER, a checkpoint of tuwen train, e.g. output/best", _load_trained, _is_trained),
     Family(
         "paddle",
         "paddle:FILE.pdparams, or paddle:ARCHITECTURE with --weights, e.g. paddle:CLIP_vit_base_patch32_224",

@@ -70,8 +70,8 @@ class LossConfig(Section):
     """`infonce`: softmax both ways over the batch; `siglip`: a sigmoid for each pair"""
     dedupe: bool = True
     """whether equal captions or pictures within a batch are no negatives of each other"""
-    max_scale: Above = 100.0
-    """the greatest factor of the cosines"""
+    max_scale: Above | None = None
+    """the greatest factor of the cosines; not set: 100, or what the model begins with if that is more"""
 
 
 class OptimizerConfig(Section):
@@ -144,6 +144,8 @@ class RunConfig(Section):
     """how many checkpoints are kept, beside the best"""
     log_every: Positive = 10
     """steps between two lines of the log"""
+    fsdp: bool = False
+    """whether weights, gradients and moments are shared among the processes: for what one device cannot hold"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """decay of a moving average of the weights, which is then what is evaluated and exported"""
 
@@ -187,6 +189,8 @@ class ExportConfig(Section):
 
     precisions: tuple[Precision, ...] = ("fp32",)
     """what its files come in; empty: no bundle is made"""
+    bench: bool = True
+    """whether the bundle's speed on this machine is measured, too"""
     name: str | None = None
     """what people call the model; not set: the name of the output folder"""
     licence: str = ""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Average:
-    """An exponential moving average of a module's parameters and of its buffers of floats.
+    """An exponential moving average of a module's weights.
 
     Begins with the weights as they are. After step t the decay is at most (1 + t) / (10 + t), so that a short run
     does not end with the weights it began with.
@@ -62,5 +62,5 @@ class Average:
 
 
 def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from ((name, value) for name, value in module.named_buffers() if value.is_floating_point())
+    """What a state dictionary has: other buffers (masks, say) are no weights."""
+    return ((name, value) for name, value in module.state_dict().items() if value.is_floating_point())

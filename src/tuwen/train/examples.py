@@ -40,7 +40,7 @@ class Examples:
 
     def read(self, pair: Pair, epoch: int) -> Example | Rejected:
         """An epoch's example of a pair, or why there is none. Nothing is raised for what is wrong with a pair."""
-        sample = self._sample(pair)
+        sample = read_pair(pair, self._rows)
         if isinstance(sample, Rejected):
             return sample
         text = draw(
@@ -59,10 +59,12 @@ class Examples:
         random = Random(chance(self._seed, epoch, pair.key, "augment"))
         return Example(self._augment(picture.image, random), text, key_of(sample.image))
 
-    def _sample(self, pair: Pair) -> Sample | Rejected:
-        listed: Listed | Sample | Rejected = pair.listed
-        if pair.source.captions is None:
-            listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
-        if isinstance(listed, Listed) and listed.row is not None:
-            listed = self._rows.read(listed, listed.row)
-        return read_sample(listed) if isinstance(listed, Listed) else listed
+
+def read_pair(pair: Pair, rows: RowGroups) -> Sample | Rejected:
+    """A pair's picture and captions as stored, or why they cannot be read; `rows` reads those of tables."""
+    listed: Listed | Sample | Rejected = pair.listed
+    if pair.source.captions is None:
+        listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
+    if isinstance(listed, Listed) and listed.row is not None:
+        listed = rows.read(listed, listed.row)
+    return read_sample(listed) if isinstance(listed, Listed) else listed

@@ -3,11 +3,15 @@
 Knows torch.distributed's process group where there is one; alone, everything is its own. Does not know losses.
 """
 
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+T = TypeVar("T")
 
 
 def world() -> int:
@@ -18,6 +22,36 @@ def world() -> int:
 def rank() -> int:
     """Which of them this one is, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that torchrun started; known before and after they train, too."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes, in all of them; the others wait."""
+    if world() == 1:
+        return make()
+    made = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(made)
+    found: T = made[0]  # type: ignore[assignment]  # the first process's
+    return found
+
+
+def mean(numbers: Tensor) -> Tensor:
+    """The mean over all processes of what each of them has; the same in all."""
+    if world() == 1:
+        return numbers
+    total = numbers.clone()
+    dist.all_reduce(total)
+    return total / world()
 
 
 def gathered(rows: Tensor) -> Tensor:

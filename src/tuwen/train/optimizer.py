@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tuwen.train.blocks import blocks, placed
+from tuwen.train.config import OptimizerConfig
 from tuwen.train.pair import Pair
 
 
@@ -55,20 +56,18 @@ def groups(pair: Pair, layer_decay: float) -> list[Group]:
     return [*found.values(), Group("scale", "scale", 1.0, False, list(scale.values()), list(scale))]
 
 
-def adamw(
-    trained: Sequence[Group], *, rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
-) -> torch.optim.AdamW:
-    """The optimiser of these groups."""
+def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.AdamW:
+    """The optimiser of these groups; `fused`: in one pass over each tensor, which sharded ones do not have."""
     entries = [
         {
             "params": group.parameters,
-            "lr": rate * group.share,
+            "lr": settings.lr * group.share,
             "share": group.share,
-            "weight_decay": weight_decay if group.decayed else 0.0,
+            "weight_decay": settings.weight_decay if group.decayed else 0.0,
         }
         for group in trained
     ]
-    return torch.optim.AdamW(entries, lr=rate, betas=betas, eps=epsilon)
+    return torch.optim.AdamW(entries, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
 
 
 def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterator[tuple[str, str, str, str, str]]:

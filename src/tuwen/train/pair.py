@@ -51,8 +51,8 @@ class Pair(nn.Module):
     Attributes:
         vision: the tower of pictures, the very module of the `Towers` it was made from.
         text: the tower of texts, likewise.
-        log_scale: (), the logarithm of what cosines are multiplied by.
-        bias: (), what is added then, for the sigmoid loss; else None.
+        log_scale: (1,), the logarithm of what cosines are multiplied by.
+        bias: (1,), what is added then, for the sigmoid loss; else None.
         largest: what the scale may be at most.
     """
 
@@ -75,8 +75,8 @@ class Pair(nn.Module):
                 f"{towers.name} begins with a scale of {scale:g}, which loss.max_scale={max_scale:g} does not allow"
             )
         self.largest = max(100.0, scale) if max_scale is None else max_scale
-        self.log_scale = nn.Parameter(torch.tensor(log(scale)))
-        self.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+        self.log_scale = nn.Parameter(torch.tensor([log(scale)]))
+        self.bias = None if bias is None else nn.Parameter(torch.tensor([bias]))
 
     def forward(self, inputs: Inputs) -> Vectors:
         """Unit vectors in fp32, whatever the towers compute in."""
@@ -84,8 +84,8 @@ class Pair(nn.Module):
         return Vectors(
             images=functional.normalize(self.vision(inputs.pixels).float(), dim=-1),
             texts=functional.normalize(self.text(*ids).float(), dim=-1),
-            scale=self.log_scale.exp(),
-            bias=None if self.bias is None else self.bias.clone(),
+            scale=self.log_scale.exp().sum(),
+            bias=None if self.bias is None else self.bias.sum(),
         )
 
     def clamp(self) -> None:
@@ -105,6 +105,17 @@ class Pair(nn.Module):
         for module in self._locked:
             module.eval()
         return self
+
+    def leave_out_unreached(self, inputs: Inputs) -> None:
+        """Do not train what no gradient reaches (a pooler that nothing reads): processes would wait for its own."""
+        self.eval()
+        vectors = self(inputs)
+        (vectors.images.sum() + vectors.texts.sum() + vectors.scale).backward()
+        for name, parameter in self.named_parameters():
+            if parameter.grad is None and name != "bias":
+                parameter.requires_grad_(False)
+        self.zero_grad()
+        self.train()
 
     def checkpoint_blocks(self) -> None:
         """From now on, keep only what enters a block; compute the inside again when its gradients are needed."""

@@ -8,6 +8,9 @@ from math import cos, pi
 
 import torch
 
+from tuwen.errors import InvalidInput
+from tuwen.train.config import TrainConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -40,3 +43,21 @@ class Schedule:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         return rate
+
+
+def planned(config: TrainConfig, batches: int) -> Schedule:
+    """The course of a whole run; `batches`: how many an epoch has.
+
+    Raises:
+        InvalidInput: the warm-up takes the whole run.
+    """
+    run, schedule, peak = config.run, config.schedule, config.optimizer.lr
+    steps = run.steps or max(1, (run.epochs or 1) * batches // config.optimizer.accumulate)
+    warmup = schedule.warmup_steps or round((schedule.warmup_epochs or 0) * batches / config.optimizer.accumulate)
+    if warmup >= steps:
+        raise InvalidInput(
+            f"schedule: a warm-up of {warmup:,} steps leaves nothing of a run of {steps:,}: "
+            "shorten it, or lengthen the run"
+        )
+    end = schedule.eta_min if schedule.name == "cosine" else peak
+    return Schedule(steps=steps, warmup=warmup, start=schedule.warmup_lr, peak=peak, end=end)

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from tuwen.export.graph import UnitLength
 from tuwen.types import Tokens
 
 TOLERANCE = 1e-6
@@ -32,11 +31,11 @@ def cut_is_exact(text: torch.nn.Module, tokens: Tokens, *, mask: bool) -> bool:
 
 def vectors(text: torch.nn.Module, tokens: Tokens, *, mask: bool, batch: int = 16) -> np.ndarray:
     """The torch tower's own vectors for tokens as they stand: (n, dim) float32 of unit length."""
-    tower = UnitLength(text).eval()
+    text.eval()
     inputs = [torch.from_numpy(tokens.ids)]
     if mask:
         real = np.arange(tokens.ids.shape[1]) < tokens.lengths[:, None]
         inputs.append(torch.from_numpy(real.astype(np.int64)))
-    with torch.inference_mode():
-        parts = [tower(*(x[start : start + batch] for x in inputs)) for start in range(0, len(tokens.ids), batch)]
-    return torch.cat(parts).numpy()
+    with torch.no_grad():  # not inference_mode: what a tower keeps from here may be trained with later
+        parts = [text(*(x[start : start + batch] for x in inputs)) for start in range(0, len(tokens.ids), batch)]
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()

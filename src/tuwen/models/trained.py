@@ -1,0 +1,147 @@
+"""What a training run leaves: how its towers were made, and the weights that they have now.
+
+A checkpoint's folder holds `tuwen-training.json` (how to build the towers, and what training changed of how they
+are used) and `weights.pt`. Knows that folder's two files. Does not know optimisers, nor what else lies there.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tuwen.bundle.manifest import ImageSpec, Scoring
+from tuwen.errors import InvalidInput
+from tuwen.models.towers import ToPixels, Towers
+from tuwen.prepare.pixels import to_pixels
+from tuwen.types import Pixels
+
+FILE = "tuwen-training.json"
+WEIGHTS = "weights.pt"
+_MODULE = "python:"
+
+
+class Recipe(BaseModel):
+    """How towers are made before they are trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    weights: Path | None = None
+    arch: str | None = None
+    scratch: bool = False
+    seed: int = 0
+    overrides: dict[str, Any] = {}
+
+
+class Trained(BaseModel):
+    """`tuwen-training.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    recipe: Recipe
+    name: str
+    licence: str
+    image: ImageSpec
+    scoring: Scoring
+    facts: dict[str, str | int | float | bool] = {}
+
+
+def build(recipe: Recipe) -> Towers:
+    """The towers as training begins with them.
+
+    Raises:
+        InvalidInput: the source cannot be used.
+    """
+    if recipe.source.startswith(_MODULE):
+        return _of_module(recipe.source.removeprefix(_MODULE), recipe)
+    if recipe.scratch:
+        return _random(recipe)
+    from tuwen.models.sources import load_source
+
+    return load_source(recipe.source, recipe.weights, arch=recipe.arch)
+
+
+def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+    """Write both files into a folder; `states`: the state dictionaries of `vision` and `text`."""
+    (folder / FILE).write_text(trained.model_dump_json(indent=2), encoding="utf-8")
+    torch.save({name: dict(states[name]) for name in ("vision", "text")}, folder / WEIGHTS)
+
+
+def load(folder: Path) -> Towers:
+    """The towers with the weights that training gave them.
+
+    Raises:
+        InvalidInput: the folder is no checkpoint of a training run, or what it was made from is not here.
+    """
+    try:
+        trained = Trained.model_validate_json((folder / FILE).read_bytes())
+        states = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+    except (OSError, ValidationError) as error:
+        raise InvalidInput(f"{folder} is no checkpoint of a training run: {str(error).splitlines()[0]}") from error
+    towers = build(trained.recipe)
+    towers.vision.load_state_dict(states["vision"])
+    towers.text.load_state_dict(states["text"])
+    changed = trained.image != towers.image_spec
+    return replace(
+        towers,
+        name=trained.name,
+        source=str(folder),
+        licence=trained.licence or towers.licence,
+        image_spec=trained.image,
+        to_pixels=_prepared(trained.image) if changed else towers.to_pixels,
+        scoring=trained.scoring,
+        weights=weights_of(towers),
+        facts=dict(towers.facts) | trained.facts,
+    )
+
+
+def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
+    """Every tensor of both towers, by name."""
+    named = {"vision": towers.vision, "text": towers.text}
+    return {f"{name}.{key}": value for name, tower in named.items() for key, value in tower.state_dict().items()}
+
+
+def _random(recipe: Recipe) -> Towers:
+    kind, _, name = recipe.source.partition(":")
+    if kind != "openclip" or not name:
+        raise InvalidInput(
+            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, or of a "
+            "module of your own, python:package.module:function"
+        )
+    from tuwen.models import openclip
+
+    architecture, _, tag = name.partition("/")
+    return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
+
+
+def _of_module(path: str, recipe: Recipe) -> Towers:
+    """What a function of the user's own returns, called with the seed and the overrides as they are."""
+    module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: a script's own folder is where it is run
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(
+            f"python:{path} cannot be imported: {error}; write python:package.module:function"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        towers = function(**recipe.overrides)
+    if not isinstance(towers, Towers):
+        raise InvalidInput(f"python:{path} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
+    return towers
+
+
+def _prepared(spec: ImageSpec) -> ToPixels:
+    def prepared(images: Sequence[Image.Image]) -> Pixels:
+        return to_pixels(spec, images)
+
+    return prepared

@@ -1,0 +1,108 @@
+"""What a run tells while it goes on: lines for people, JSONL and TensorBoard for programs.
+
+Knows files. Does not know where the numbers come from.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from tuwen.extras import require
+from tuwen.train.gather import rank
+
+LOG = "log.jsonl"
+BOARD = "tensorboard"
+
+
+class Record:
+    """The log of a run; in all processes but the first it writes nothing.
+
+    `log.jsonl` has a line for each step (`step, epoch, loss, lr, scale`) and one for each evaluation (`step` and
+    what was measured).
+    """
+
+    def __init__(self, output: Path, steps: int, first: int, say: Callable[[str], None]) -> None:
+        """Open the files.
+
+        Args:
+            output: the run's folder.
+            steps: of the whole run.
+            first: the step it goes on from; what the files have after it is dropped: those steps come again.
+            say: takes a line for people.
+        """
+        self._quiet = rank() != 0
+        if self._quiet:
+            return
+        self._say, self._steps = say, steps
+        self._last = (first, monotonic())
+        require("tensorboard", extra="train")
+        from torch.utils.tensorboard import SummaryWriter
+
+        _drop_after(output / LOG, first)
+        self._file = (output / LOG).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(output / BOARD), purge_step=first + 1)
+
+    def steps(self, rows: list[dict[str, float]], pairs: int) -> None:
+        """Some steps that were taken, in order; each of so many pairs."""
+        if self._quiet or not rows:
+            return
+        for row in rows:
+            self._write(row)
+        last = rows[-1]
+        step, now = int(last["step"]), monotonic()
+        seconds = max(now - self._last[1], 1e-9) / max(step - self._last[0], 1)
+        self._last = (step, now)
+        left = timedelta(seconds=round((self._steps - step) * seconds))
+        self._say(
+            f"step {step:,}/{self._steps:,}  epoch {last['epoch']:.2f}  loss {last['loss']:.4f}  "
+            f"lr {last['lr']:.2e}  scale {last['scale']:.2f}  {pairs / seconds:,.1f} pairs/s  left {left}"
+        )
+        self._board.add_scalar("rate", pairs / seconds, step)
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """What an evaluation found after a step."""
+        if self._quiet:
+            return
+        self._write({"step": step, **figures})
+        self._say(f"step {step:,}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+    def resumed(self) -> None:
+        """Time spent otherwise than on steps is not theirs."""
+        if not self._quiet:
+            self._last = (self._last[0], monotonic())
+
+    def close(self) -> None:
+        """To the disk."""
+        if not self._quiet:
+            self._file.close()
+            self._board.close()
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, int(row["step"]))
+
+
+def read_log(output: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    lines = (output / LOG).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the lines up to a step; one that a kill has cut short is dropped, too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    aside = path.with_suffix(".aside")
+    aside.write_text("".join(kept), encoding="utf-8")
+    aside.replace(path)
