@@ -155,6 +155,8 @@ class RunConfig(Section):
         at_most_one(self, "save_steps", "save_epochs")
         if self.epochs is None and self.steps is None:
             raise ValueError("say how long: epochs or steps")
+        if self.fsdp and self.ema is not None:
+            raise ValueError("fsdp and ema exclude each other: the mean weights are kept whole in every process")
         if self.chunk is not None and self.chunk > self.batch:
             raise ValueError(f"chunk, {self.chunk}, is above batch, {self.batch}")
         return self
