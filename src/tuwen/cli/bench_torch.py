@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from tuwen.cli import options
+from tuwen.cli import hub, options
 from tuwen.cli.ending import say
 from tuwen.errors import InvalidInput
 from tuwen.extras import require
@@ -116,7 +116,8 @@ def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
         drawn = re.search(r"/random-(\d+)$", bundle.manifest.source)
         seed = None if drawn is None else int(drawn[1])
     if seed is None:
-        return load_source(source, rival.weights)
+        here = hub.checkpoint_here(source, rival.weights, options.read_settings())
+        return load_source(here.source, here.weights) if here else load_source(source, rival.weights)
     kind, _, name = source.partition(":")
     if kind != "openclip" or rival.weights is not None:
         raise InvalidInput(
