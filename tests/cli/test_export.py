@@ -105,6 +105,39 @@ def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path)
     assert not any(stage == "pixels" for stage, _, _ in stages), "its own pixels prove nothing"
 
 
+def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
+    from tuwen.export.samples import built_in
+
+    built_in().images[0].save(tmp_path / "cat.png")
+    arguments = ("--labels", "cat,dog", "--template", "a photo of a _", "--devices", "cpu:onnxruntime,cpu:openvino")
+    report = tmp_path / "report.md"
+    result = run(
+        "verify", place / "bundle", "--images", tmp_path / "cat.png", *arguments, "--report", report, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    checks = json.loads(result.stdout)["checks"]
+    assert [(check["stage"], check["runtime"]) for check in checks][-1] == ("labels", "cpu:openvino")
+    assert checks[-1]["worst_cosine"] > 0.99
+    assert "compared with itself on cpu:onnxruntime" in report.read_text(encoding="utf-8")
+    assert (tmp_path / "report.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--labels", "cat,dog", "--texts", "captions.txt"), "stand in place of --texts"),
+        (("--template", "a _"), "stand in place of --texts"),
+        (("--devices", "cpu,cuda", "--against", "openclip:ViT-B-32"), "leave one out"),
+    ],
+)
+def test_words_that_do_not_go_together(arguments, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions.txt").write_text("a\nb\n")
+    result = run("verify", "demo", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

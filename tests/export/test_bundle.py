@@ -16,6 +16,8 @@ from tuwen.tasks.load import load_encoder
 def test_what_is_written(tiny_bundle, tiny_towers) -> None:
     manifest = tiny_bundle.manifest
     assert sorted(manifest.files) == [
+        "VERIFY.md",
+        "VERIFY.png",
         "config.json",
         "onnx/text_model.onnx",
         "onnx/text_model_fp16.onnx",
@@ -97,6 +99,8 @@ def test_again_and_at_another_precision(tiny_bundle, tiny_towers, folder) -> Non
     assert again.precisions == ("fp16",)
     assert again.manifest.fingerprint() == tiny_bundle.manifest.fingerprint()
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
+        "VERIFY.md",
+        "VERIFY.png",
         "config.json",
         "preprocessor_config.json",
         "tokenizer.json",

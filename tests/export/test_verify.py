@@ -9,14 +9,18 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from PIL import Image
 
 from tuwen.bundle.bundle import read_bundle, seal
 from tuwen.bundle.layout import graph
 from tuwen.bundle.manifest import ImageSpec, Scoring
-from tuwen.errors import NotVerified
+from tuwen.errors import InvalidInput, NotVerified, RuntimeUnavailable
 from tuwen.export.bundle import export
-from tuwen.export.samples import Samples, built_in
-from tuwen.export.verify import check_inputs, probabilities, reference, verify
+from tuwen.export.checks import probabilities
+from tuwen.export.report import write_report
+from tuwen.export.runs import lesser, read_places
+from tuwen.export.samples import Samples, built_in, labelled
+from tuwen.export.verify import check_inputs, compare_places, reference, verify
 from tuwen.prepare.texts import Tokenizer
 
 FEW = Samples(built_in().images[:4], built_in().texts[:16])
@@ -117,6 +121,11 @@ def test_a_shifted_position(tiny_towers, tiny_bundle, folder) -> None:
     assert failed_stages(tiny_towers, tiny_bundle, folder, shift) >= {"text", "similarity"}
 
 
+def test_a_wrong_scale(tiny_towers, tiny_bundle, folder) -> None:
+    wrong = tiny_bundle.manifest.scoring.model_copy(update={"scale": 10.0})
+    assert failed_stages(tiny_towers, tiny_bundle, folder, scoring=wrong) == {"labels"}
+
+
 def test_numbers_that_are_none(tiny_towers, tiny_bundle, folder) -> None:
     def spoil(graphs) -> None:
         edit(graphs["vision"], "conv1.weight", lambda values: np.full_like(values, np.nan))
@@ -154,3 +163,59 @@ def test_probabilities() -> None:
     np.testing.assert_allclose(softmax, [[1, np.exp(-20)], [0.5, 0.5]], rtol=1e-5)
     sigmoid = probabilities(Scoring(kind="sigmoid", scale=10, bias=-2), cosines)
     np.testing.assert_allclose(sigmoid[0], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))], rtol=1e-5)
+
+
+def test_places(tiny_bundle) -> None:
+    """A person's own labels on a runtime, on another, and by other files."""
+    samples = labelled([], ["a photo of a cat", "a photo of a dog", "a photo of a tree"])
+    places = read_places("cpu:onnxruntime, cpu:openvino@fp32,cpu@fp16")
+    runtime, files = compare_places(tiny_bundle, places, samples)
+    for name, report in (("cpu:openvino@fp32", runtime), ("cpu@fp16", files)):
+        assert [check.stage for check in report.checks] == ["image", "text", "similarity", "labels"]
+        assert {check.runtime for check in report.checks} == {name}
+        assert report.passed
+    assert [check.precision for check in runtime.checks] == ["fp32"] * 4
+    assert min(check.max_abs for check in files.checks[:2]) > 1e-5, "fp16 weights are others"
+
+
+@pytest.mark.parametrize(
+    ("written", "error"),
+    [
+        ("cpu", "names no two different devices"),
+        ("cpu,cpu", "names no two different devices"),
+        ("cpu,teapot", "there is no device 'teapot'"),
+        ("cpu,cpu@fp8", "there is no precision 'fp8'"),
+    ],
+)
+def test_places_that_are_none(written, error) -> None:
+    with pytest.raises(InvalidInput, match=error):
+        read_places(written)
+
+
+def test_a_place_that_is_not_here(tiny_bundle) -> None:
+    with pytest.raises(RuntimeUnavailable, match="cann is not to be had on this machine, which has onnxruntime"):
+        compare_places(tiny_bundle, read_places("cpu,cann"), FEW)
+
+
+def test_the_lesser_precision_bounds_the_error() -> None:
+    assert (lesser("fp32", "bf16"), lesser("int8", "fp16"), lesser("fp32", "fp32")) == ("bf16", "int8", "fp32")
+
+
+def test_one_label_is_no_distribution() -> None:
+    with pytest.raises(InvalidInput, match="1 labels were given"):
+        labelled([], ["a cat"])
+
+
+def test_a_report_to_read(tiny_bundle, tmp_path) -> None:
+    """It stands in the bundle, and says what failed."""
+    assert "All 18 checks passed." in (tiny_bundle.folder / "VERIFY.md").read_text(encoding="utf-8")
+    report = tiny_bundle.manifest.verify["fp32"]
+    bad = report.checks[-1].model_copy(update={"passed": False, "max_abs": math.inf, "worst_cosine": None})
+    spoiled = report.model_copy(update={"checks": (*report.checks[:-1], bad), "passed": False})
+    write_report(tmp_path / "new" / "r.md", tiny_bundle.manifest, "nothing", [spoiled])
+    text = (tmp_path / "new" / "r.md").read_text(encoding="utf-8")
+    assert "**1 of 10 checks failed.**" in text
+    assert text.count("**failed** |") == 1
+    assert "| inf |" in text
+    with Image.open(tmp_path / "new" / "r.png") as plot:
+        assert plot.width > 600

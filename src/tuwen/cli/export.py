@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights w.bin -o b32 --precision fp32,fp16,int8",
         "tuwen export hf:./AltCLIP-m18 -o altclip-m18",
         "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",
+        "tuwen export b32/ -o b32-small --precision int8 --images PHOTOS/",
     ),
 )
 @click.argument("source")

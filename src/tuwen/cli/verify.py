@@ -1,7 +1,9 @@
 """`tuwen verify`: does a bundle still compute what it should, here and now?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,19 +13,36 @@ from tuwen.cli.options import read_settings
 from tuwen.cli.output import emit
 from tuwen.extras import require
 
+if TYPE_CHECKING:
+    from tuwen.bundle.bundle import Bundle
+    from tuwen.bundle.manifest import Report
+    from tuwen.export.samples import Samples
+
 
 @click.command(
     cls=Command,
     examples=(
-        "tuwen verify b32 --images PHOTOS/ --texts captions.txt",
+        "tuwen verify b32 --images PHOTOS/ --texts captions.txt --report b32.md",
         "tuwen verify b32 --against openclip:ViT-B-32/openai --weights ./open_clip_pytorch_model.bin",
+        'tuwen verify b32 --images cat.jpg --labels "cat,dog" --template "a photo of a _" --devices cpu,cuda',
+        "tuwen verify b32 --devices cpu:onnxruntime,cpu:openvino,cpu:openvino@int8",
     ),
 )
 @click.argument("model")
 @click.option("--against", metavar="SOURCE", help="The checkpoint in PyTorch, named as for tuwen export.")
 @click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file.")
 @click.option("--arch", metavar="NAME", help="Its architecture, where the file does not tell it.")
+@click.option(
+    "--devices",
+    metavar="A,B,…",
+    help="Compare these with the first of them: DEVICE[:RUNTIME][@PRECISION], e.g. cpu, cuda:1, cpu:openvino@int8.",
+)
 @proof.samples
+@click.option("--labels", metavar="A,B,…", help="Labels to compare probabilities over, in place of captions.")
+@click.option("--template", default="_", metavar="TEXT", help='What a label stands in: "a photo of a _".')
+@click.option(
+    "--report", type=options.ANY_PATH, metavar="FILE", help="Write Markdown, and a plot beside it, FILE.png."
+)
 @options.as_json
 def verify(
     *,
@@ -31,36 +50,90 @@ def verify(
     against: str | None,
     weights: Path | None,
     arch: str | None,
+    devices: str | None,
     images: Sequence[Path],
     texts: Path | None,
+    labels: str | None,
+    template: str,
+    report: Path | None,
     as_json: bool,
 ) -> int:
     """Compare a bundle stage by stage with its checkpoint, or with itself.
 
     With --against, every file of the bundle on every runtime of this machine is compared with the checkpoint in
     PyTorch. Without, with the bundle's own best files on ONNX Runtime: what other precisions and runtimes change.
-    Exit code 1 if a check fails.
+    With --devices, each device, runtime or precision that is named with the first of them. With --labels, the
+    probabilities that the pictures get over these must be alike, to a cosine above 0.99. Exit code 1 if a check
+    fails.
     """
     require("torch", extra="export")
-    from tuwen.export.samples import given
+    from tuwen.tasks.load import find_bundle
+
+    _check_words(against, weights, arch, devices)
+    settings, samples = read_settings(), _samples(images, texts, labels, template)
+    bundle = find_bundle(model, settings.models, settings.cache)
+    with proof.steps_shown():
+        found = (
+            _by_places(bundle, devices, samples) if devices else _by_files(bundle, against, weights, arch, samples)
+        )
+    if report is not None:
+        from tuwen.export.report import write_report
+
+        write_report(report, bundle.manifest, found.compared_with, found.reports)
+    passed = all(each.passed for each in found.reports)
+    if as_json:
+        emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(found.reports)})
+    else:
+        proof.show_checks(found.reports)
+        click.echo(f"\n{bundle.manifest.name}: {'passed' if passed else 'FAILED'}")
+    return 0 if passed else 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was compared with what, and what came of it."""
+
+    compared_with: str
+    reports: "list[Report]"
+
+
+def _check_words(against: str | None, weights: Path | None, arch: str | None, devices: str | None) -> None:
+    if (weights is not None or arch is not None) and against is None:
+        raise click.UsageError(
+            "--weights and --arch are of the checkpoint that --against names: add --against SOURCE"
+        )
+    if against is not None and devices is not None:
+        raise click.UsageError("--devices compares places with each other, --against with PyTorch: leave one out")
+
+
+def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples":
+    from tuwen.export.samples import given, labelled
+    from tuwen.tasks.labels import fill, split_labels
+
+    if labels is None and template == "_":
+        return given(images, texts)
+    if labels is None or texts is not None:
+        raise click.UsageError("--labels A,B,… and --template stand in place of --texts: give the labels alone")
+    return labelled(images, [fill(template, label) for label in split_labels(labels)])
+
+
+def _by_files(
+    bundle: "Bundle", against: str | None, weights: Path | None, arch: str | None, samples: "Samples"
+) -> _Found:
     from tuwen.export.verify import baseline, reference
     from tuwen.export.verify import verify as compare
     from tuwen.models.sources import load_source
-    from tuwen.tasks.load import find_bundle
 
-    if weights is not None and against is None:
-        raise click.UsageError("--weights is the file of the checkpoint that --against names: add --against SOURCE")
-    settings, samples = read_settings(), given(images, texts)
-    bundle = find_bundle(model, settings.models, settings.cache)
-    with proof.steps_shown():
-        known = (
-            reference(load_source(against, weights, arch=arch), samples) if against else baseline(bundle, samples)
-        )
-        reports = compare(bundle, known).values()
-    passed = all(report.passed for report in reports)
-    if as_json:
-        emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(reports)})
+    if against is None:
+        known, words = baseline(bundle, samples), f"its own {bundle.precisions[0]} files on ONNX Runtime"
     else:
-        proof.show_checks(reports)
-        click.echo(f"\n{bundle.manifest.name}: {'passed' if passed else 'FAILED'}")
-    return 0 if passed else 1
+        known, words = reference(load_source(against, weights, arch=arch), samples), f"{against} in PyTorch"
+    return _Found(words, list(compare(bundle, known).values()))
+
+
+def _by_places(bundle: "Bundle", devices: str, samples: "Samples") -> _Found:
+    from tuwen.export.runs import read_places
+    from tuwen.export.verify import compare_places
+
+    places = read_places(devices)
+    return _Found(f"itself on {places[0].name}", compare_places(bundle, places, samples))

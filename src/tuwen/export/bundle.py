@@ -15,10 +15,11 @@ from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
 from tuwen.bundle.manifest import Check, Manifest, Precision
 from tuwen.errors import NotVerified
-from tuwen.export.calibration import Calibration, calibration
+from tuwen.export.calibration import calibration
 from tuwen.export.companions import write_companions
 from tuwen.export.files import check_precisions, write_tower
 from tuwen.export.graph import Graph, text_graph, vision_graph
+from tuwen.export.report import NAME, write_report
 from tuwen.export.samples import Samples, built_in
 from tuwen.export.verify import Reference, reference, verify
 from tuwen.models.cut import cut_is_exact
@@ -56,7 +57,7 @@ def export(
     known = reference(towers, samples or built_in())
     with writing(folder) as aside:
         manifest = _write(towers, known, aside, precisions)
-        manifest = _verified(manifest, known, aside)
+        manifest = verified(manifest, known, aside, "its checkpoint in PyTorch")
     log.info("%s: %s", folder, manifest.fingerprint())
     return read_bundle(folder)
 
@@ -68,12 +69,10 @@ def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[
         update={"cut_exact": exact, "pad_to": "longest" if exact else "context"}
     )
     facts: dict[str, Any] = dict(towers.facts)
-    inputs: dict[layout.Tower, Calibration] = {}
-    if "int8" in precisions:
-        tokenizer = Tokenizer(folder / layout.TOKENIZER, text_spec)
-        inputs = calibration(known.samples, towers.image_spec, text_spec, tokenizer)
-    facts |= write_tower("vision", _vision(towers), folder, precisions, inputs.get("vision"))
-    facts |= write_tower("text", _text(towers, known), folder, precisions, inputs.get("text"))
+    tokenizer = Tokenizer(folder / layout.TOKENIZER, text_spec)
+    inputs = calibration(known.samples, towers.image_spec, text_spec, tokenizer)
+    facts |= write_tower("vision", _vision(towers), folder, precisions, inputs["vision"])
+    facts |= write_tower("text", _text(towers, known), folder, precisions, inputs["text"])
     dim = known.images.shape[1]
     write_companions(folder, dim, towers.image_spec, text_spec, towers.scoring)
     manifest = Manifest(
@@ -103,8 +102,14 @@ def _text(towers: Towers, known: Reference) -> Graph:
     return text_graph(towers.text, ids, mask=towers.text_spec.mask)
 
 
-def _verified(manifest: Manifest, known: Reference, folder: Path) -> Manifest:
-    """The manifest with a report a precision, written again.
+def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: str) -> Manifest:
+    """Verify what was written; the manifest with a report a precision, written again, and the report to read.
+
+    Args:
+        manifest: as it was written.
+        known: what the bundle must reproduce.
+        folder: where it is being written.
+        compared_with: what `known` is of, in words.
 
     Raises:
         NotVerified: a check failed.
@@ -117,6 +122,7 @@ def _verified(manifest: Manifest, known: Reference, folder: Path) -> Manifest:
     ]
     if failed:
         raise NotVerified(f"{manifest.name} was not published: {_described(*failed[0])}", reports)
+    write_report(folder / NAME, manifest, compared_with, list(reports.values()))
     return seal(folder, manifest.model_copy(update={"verify": reports}))
 
 

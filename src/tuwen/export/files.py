@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuwen.bundle import layout
-from tuwen.bundle.manifest import PRECISIONS, Precision
+from tuwen.bundle.manifest import FP16_OVERFLOWS, PRECISIONS, Precision
 from tuwen.errors import InvalidInput
+from tuwen.export.activations import overflowing
 from tuwen.export.calibration import Calibration
 from tuwen.export.graph import Graph, save
 from tuwen.export.int8 import quantized
 from tuwen.export.precision import half_weights, kept_in_fp32
 
 log = logging.getLogger(__name__)
+
+LOOKED_AT = 4
+"""How many runs tell how large activations get."""
 
 
 def check_precisions(precisions: Sequence[str]) -> None:
@@ -33,31 +37,35 @@ def write_tower(
     graph: Graph,
     folder: Path,
     precisions: Sequence[Precision],
-    inputs: Calibration | None,
+    inputs: Calibration,
 ) -> dict[str, str | int | float | bool]:
     """Write one tower at each precision.
 
     Args:
         tower: which.
-        graph: it, in fp32.
+        graph: it, in fp32; its `nodes_before` is 0 where it comes from a file.
         folder: the bundle that is being written.
         precisions: which files.
-        inputs: what int8 is calibrated and checked on; None where it is not asked for.
+        inputs: what int8 is calibrated and checked on, and the size of activations is looked at on.
 
     Returns:
-        Facts for the manifest: how far it was simplified, what stayed fp32, int8's whole recipe.
+        Facts for the manifest: how far it was simplified, what stayed fp32, what fp16 could not compute, int8's
+        whole recipe.
     """
-    log.info("%s tower: %d nodes, %d after simplification", tower, graph.nodes_before, graph.nodes_after)
-    facts: dict[str, str | int | float | bool] = {
-        f"{tower}_nodes_before": graph.nodes_before,
-        f"{tower}_nodes_after": graph.nodes_after,
-    }
+    facts: dict[str, str | int | float | bool] = {}
+    if graph.nodes_before:
+        log.info("%s tower: %d nodes, %d after simplification", tower, graph.nodes_before, graph.nodes_after)
+        facts = {f"{tower}_nodes_before": graph.nodes_before, f"{tower}_nodes_after": graph.nodes_after}
+    large = overflowing(graph, inputs.checked[:LOOKED_AT])
+    if large:
+        log.warning("%s tower: too large for computing in fp16: %s", tower, ", ".join(large))
+        facts[f"{tower}{FP16_OVERFLOWS}"] = ", ".join(large)
     if "fp32" in precisions:
         save(graph, folder / layout.graph(tower, "fp32"))
     if "fp16" in precisions:
         save(half_weights(graph), folder / layout.graph(tower, "fp16"))
         facts[f"{tower}_fp16_kept_fp32"] = len(kept_in_fp32(graph))
-    if inputs is not None:
+    if "int8" in precisions:
         log.info("%s tower: to int8, on %d inputs", tower, len(inputs.measured))
         small = quantized(graph, inputs.measured, inputs.checked)
         save(small.graph, folder / layout.graph(tower, "int8"))

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tuwen.export.graph import Graph
 from tuwen.export.qdq import Feeds, noise, open_model, undo
@@ -88,6 +89,7 @@ def quantized(
     for count in _counts(len(ranked)):
         model = rounded.clone()
         undo(model, ranked[:count])
+        RemoveUnusedNodesPass()(model)  # the scales of what is undone
         worst = float((_vectors(model, checked) * expected).sum(axis=1).min())
         log.info("int8: %d of %d activations left in fp32, worst cosine %.5f", count, len(ranked), worst)
         if worst >= GOOD:
@@ -149,6 +151,7 @@ def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -
 def _as_ours(done: onnx_ir.Model, original: onnx_ir.Model) -> onnx_ir.Model:
     done.producer_name, done.producer_version = "tuwen", None
     done.ir_version = original.ir_version
+    RemoveUnusedNodesPass()(done)
     done.metadata_props.clear()
     assert set(done.opset_imports) == {""}
     return done
@@ -157,8 +160,9 @@ def _as_ours(done: onnx_ir.Model, original: onnx_ir.Model) -> onnx_ir.Model:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """NNCF neither sends usage data (`runtime/engines.py` sees to that, first), nor prints its own progress."""
-    import_onnxruntime()
+    onnxruntime = import_onnxruntime()
     import_openvino()
+    onnxruntime.set_default_logger_severity(3)  # NNCF's sessions are opened with the default
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),

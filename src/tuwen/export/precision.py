@@ -1,7 +1,8 @@
-"""A graph at another precision than the checkpoint's. Knows graphs alone, no towers and no folders."""
+"""A graph with its weights in 16 bits, and back. Knows graphs alone, no towers and no folders."""
 
 import numpy as np
 import onnx_ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tuwen.export.graph import Graph
 
@@ -24,6 +25,30 @@ def half_weights(graph: Graph) -> Graph:
         if halved is not None:
             _replace(model.graph, weight, halved)
     return Graph(model, graph.nodes_before, model.graph.num_nodes())
+
+
+def full_weights(graph: Graph) -> Graph:
+    """The same graph with every fp16 weight stored as fp32, and nothing cast: what `half_weights` made, undone."""
+    model = graph.model.clone()
+    for weight in list(model.graph.initializers.values()):
+        if weight.dtype == onnx_ir.DataType.FLOAT16 and weight.const_value is not None:
+            full = weight.const_value.numpy().astype(np.float32)
+            weight.const_value = onnx_ir.tensor(full, name=weight.name)
+            weight.dtype = onnx_ir.DataType.FLOAT
+            for use in list(weight.uses()):
+                _uncast(use.node)
+    RemoveUnusedNodesPass()(model)
+    return Graph(model, graph.nodes_before, model.graph.num_nodes())
+
+
+def _uncast(node: onnx_ir.Node) -> None:
+    """Let what reads a weight's cast, or the cast of what was looked up in it, read what is before the cast."""
+    if node.op_type == "Cast" and node.inputs[0] is not None:
+        node.outputs[0].replace_all_uses_with(node.inputs[0], replace_graph_outputs=True)
+    elif node.op_type == "Gather":
+        node.outputs[0].dtype = onnx_ir.DataType.FLOAT
+        for use in list(node.outputs[0].uses()):
+            _uncast(use.node)
 
 
 def kept_in_fp32(graph: Graph) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every way in which this machine's CPU can run a bundle: what verification has to go through."""
+"""The ways to run a bundle that verification goes through: all that this machine's CPU has, or places by name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import Precision
+from tuwen.errors import InvalidInput
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.openvino import native_precisions
-from tuwen.runtime.plan import Choice, make_plan, open_session
+from tuwen.runtime.plan import RUNTIMES, Choice, make_plan, open_session
 from tuwen.runtime.session import Session
+
+_FROM_BEST = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Run:
     """A bundle's files of one precision on one runtime.
 
     Attributes:
-        runtime: its name.
+        runtime: its name, or its place's.
         precision: the lesser of what the files hold and what the runtime computes in, which bounds the error.
         encoder: the bundle, ready to run.
     """
@@ -25,6 +28,46 @@ class Run:
     runtime: str
     precision: str
     encoder: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device, perhaps with the runtime and the precision, as it was written.
+
+    Attributes:
+        name: e.g. `cuda`, `cpu:openvino`, `cpu@int8`.
+        choice: what it says.
+    """
+
+    name: str
+    choice: Choice
+
+
+def read_places(text: str) -> list[Place]:
+    """`cpu,cuda:1,cpu:openvino@int8` to places: DEVICE[:RUNTIME][@PRECISION] each; `auto` where nothing is said.
+
+    Raises:
+        InvalidInput: fewer than two, one twice, or a part that is no device, runtime or precision.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if len(set(names)) < max(2, len(names)):
+        raise InvalidInput(f"{text!r} names no two different devices to compare: write e.g. cpu,cuda")
+    return [Place(name, _choice(name)) for name in names]
+
+
+def run_at(bundle: Bundle, place: Place) -> Run:
+    """The bundle at a place.
+
+    Raises:
+        RuntimeUnavailable: it is not on this machine, or the bundle has no file for it.
+    """
+    plan = make_plan(bundle, place.choice)
+    return Run(place.name, lesser(plan.file, plan.precision), _encoder(bundle, place.choice))
+
+
+def lesser(one: str, other: str) -> str:
+    """Of two precisions, the one that bounds the error."""
+    return max(one, other, key=_FROM_BEST.index)
 
 
 def runs(bundle: Bundle, precision: Precision) -> Iterator[Run]:
@@ -36,6 +79,14 @@ def runs(bundle: Bundle, precision: Precision) -> Iterator[Run]:
         yield Run(runtime, precision, _encoder(files, Choice(runtime, "cpu", computed)))
     if precision == "fp32" and "bf16" in native_precisions("cpu"):
         yield Run("openvino", "bf16", _encoder(files, Choice("openvino", "cpu", "bf16")))
+
+
+def _choice(name: str) -> Choice:
+    place, _, precision = name.partition("@")
+    device, _, runtime = place.rpartition(":")
+    if device and runtime in RUNTIMES:
+        return Choice(runtime, device, precision or "auto")
+    return Choice("auto", place, precision or "auto")
 
 
 def _encoder(bundle: Bundle, choice: Choice) -> Encoder:

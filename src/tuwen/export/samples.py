@@ -66,10 +66,17 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What to verify on: upright RGB pictures and texts, at least two of each."""
+    """What to verify on.
+
+    Attributes:
+        images: upright RGB pictures.
+        texts: captions, or labels in their template.
+        labelled: whether the texts are a person's own labels.
+    """
 
     images: Sequence[Image.Image]
     texts: Sequence[str]
+    labelled: bool = False
 
 
 def built_in() -> Samples:
@@ -100,6 +107,21 @@ def given(images: Sequence[Path], texts: Path | None) -> Samples:
             raise InvalidInput(f"{len(values)} {name} were given to verify on; at least 2 are needed")
     default = built_in()
     return Samples(default.images if found is None else Photos(found), default.texts if lines is None else lines)
+
+
+def labelled(images: Sequence[Path], labels: Sequence[str]) -> Samples:
+    """Pictures of one's own, one or more, and labels in their template; the built-in pictures where none are given.
+
+    Raises:
+        InvalidInput: there is no picture, or one label alone: it would always get everything.
+        RejectedImages: one of the pictures cannot be read, once it is its turn.
+    """
+    found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else None
+    if found is not None and not found:
+        raise InvalidInput(f"there are no pictures at {', '.join(map(str, images))}")
+    if len(labels) < 2:
+        raise InvalidInput(f"{len(labels)} labels were given to compare distributions over; at least 2 are needed")
+    return Samples(built_in().images if found is None else Photos(found), labels, labelled=True)
 
 
 class Photos(Sequence[Image.Image]):

@@ -4,10 +4,9 @@ Knows the towers and an encoder that runs the bundle. Does not know how either w
 """
 
 import logging
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +15,18 @@ from numpy.typing import NDArray
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import Check, ImageSpec, Precision, Report, Scoring
 from tuwen.errors import TuwenError
+from tuwen.export.checks import (
+    Stage,
+    check_labels,
+    check_pixels,
+    check_similarity,
+    check_tokens,
+    check_vectors,
+    failed,
+    probabilities,
+)
 from tuwen.export.graph import UnitLength
-from tuwen.export.runs import Run, runs
+from tuwen.export.runs import Place, Run, lesser, run_at, runs
 from tuwen.export.samples import Samples
 from tuwen.models.cut import vectors
 from tuwen.models.towers import Towers
@@ -27,20 +36,8 @@ from tuwen.types import Pixels, Tokens, Vectors
 
 log = logging.getLogger(__name__)
 
-Stage = Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
-
-PIXELS_MAX = 1e-6
-"""Of values of about -2 to 2: a rounding of fp32, far under one grey level (0.015)."""
-FP32_MAX = 1e-5
-"""The largest difference of any number in a vector of length 1, where the bundle computes in fp32."""
-WORST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.99}
-"""The worst vector's cosine to torch's, where it computes in less."""
-LABELS_COSINE = 0.99
-"""The worst picture's distribution over the texts as labels."""
-INT8_LABELS_MEAN = 0.6
-"""The mean picture's, at int8. Vectors 0.99 alike move a cosine by about 0.14 / sqrt(dim), and a scale of 100 makes
-of that nearly 1 in a logit: over labels that are about equally likely, as those of random weights, no more is left.
-Rankings stay, and are reported."""
+_Computed: TypeAlias = Callable[[], NDArray[np.float32]]
+_Compared: TypeAlias = Callable[[NDArray[np.float32]], Check]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,7 @@ class Reference:
         texts: (m, dim), a unit vector a text.
         scoring: how their cosines become probabilities.
         own: whether it comes from the bundle itself (`baseline`): then its pixels and tokens prove nothing.
+        precision: what it was computed in.
     """
 
     samples: Samples
@@ -64,6 +62,7 @@ class Reference:
     texts: Vectors
     scoring: Scoring
     own: bool = False
+    precision: str = "fp32"
 
 
 def reference(towers: Towers, samples: Samples) -> Reference:
@@ -79,10 +78,15 @@ def reference(towers: Towers, samples: Samples) -> Reference:
 
 def baseline(bundle: Bundle, samples: Samples) -> Reference:
     """What the bundle's own best files make of the samples on ONNX Runtime, where its checkpoint is not at hand."""
-    encoder = next(runs(bundle, bundle.precisions[0])).encoder
+    return of_run(next(runs(bundle, bundle.precisions[0])), samples)
+
+
+def of_run(run: Run, samples: Samples) -> Reference:
+    """What one way to run a bundle makes of the samples: what other ways are compared with."""
+    encoder = run.encoder
     pixels, tokens = to_pixels(encoder.image_spec, samples.images), encoder.to_tokens(samples.texts)
     images, texts = encoder.encode_pixels(pixels), encoder.encode_tokens(tokens)
-    return Reference(samples, pixels, tokens, images, texts, encoder.scoring, own=True)
+    return Reference(samples, pixels, tokens, images, texts, encoder.scoring, own=True, precision=run.precision)
 
 
 def verify(bundle: Bundle, known: Reference) -> dict[Precision, Report]:
@@ -97,11 +101,23 @@ def verify(bundle: Bundle, known: Reference) -> dict[Precision, Report]:
     return reports
 
 
+def compare_places(bundle: Bundle, places: Sequence[Place], samples: Samples) -> list[Report]:
+    """Run a bundle at each place, and compare all but the first with the first: one report for each of these.
+
+    Raises:
+        RuntimeUnavailable: a place is not to be had here.
+    """
+    first, *others = [run_at(bundle, place) for place in places]
+    known = of_run(first, samples)
+    checks = [tuple(check_outputs(known, run)) for run in others]
+    return [Report(passed=all(check.passed for check in found), checks=found) for found in checks]
+
+
 def check_inputs(known: Reference, image_spec: ImageSpec, tokenizer: Tokenizer) -> list[Check]:
     """The stages before any runtime: pixels within `PIXELS_MAX`, token ids equal one by one."""
     pixels = to_pixels(image_spec, known.samples.images)
     tokens = tokenizer.to_tokens(known.samples.texts)
-    return [_check_pixels(pixels, known.pixels), _check_tokens(tokens, known.tokens)]
+    return [check_pixels(pixels, known.pixels), check_tokens(tokens, known.tokens)]
 
 
 def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
@@ -114,6 +130,8 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         run: the bundle on one runtime at one precision.
     """
     encoder, tokens, samples = run.encoder, known.tokens, known.samples
+    runtime, precision = run.runtime, lesser(run.precision, known.precision)
+    cosines = known.images @ known.texts.T
 
     def images() -> NDArray[np.float32]:
         each = [encoder.encode_pixels(known.pixels[row : row + 1]) for row in range(len(known.pixels))]
@@ -127,124 +145,19 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
     def scores() -> NDArray[np.float32]:
         return encoder.encode_images(samples.images) @ encoder.encode_texts(samples.texts).T
 
-    yield _attempted("image", run, images, lambda found: _check_vectors("image", run, found, known.images))
-    yield _attempted("text", run, texts, lambda found: _check_vectors("text", run, found, known.texts))
-    yield _attempted("similarity", run, scores, lambda found: _check_similarity(known, run, found))
-    yield _attempted("labels", run, scores, lambda found: _check_labels(known, run, found))
+    def labels(found: NDArray[np.float32]) -> Check:
+        ours, theirs = probabilities(encoder.scoring, found), probabilities(known.scoring, cosines)
+        return check_labels(runtime, precision, ours, theirs, own=samples.labelled)
 
-
-def _attempted(
-    stage: Stage,
-    run: Run,
-    compute: Callable[[], NDArray[np.float32]],
-    check: Callable[[NDArray[np.float32]], Check],
-) -> Check:
-    """The check of what is computed; failed where the bundle gives no vectors at all, or such as are not finite."""
-    try:
-        return check(compute())
-    except TuwenError as error:
-        log.warning("stage %s on %s (%s): %s", stage, run.runtime, run.precision, error)
-        return _failed(stage, run.runtime, run.precision)
-
-
-def _check_pixels(found: Pixels, expected: Pixels) -> Check:
-    if found.shape != expected.shape:
-        return _failed("pixels", "prepare", "fp32")
-    worst = float(np.abs(found - expected).max())
-    cosines = _cosines(found.reshape(len(found), -1), expected.reshape(len(found), -1))
-    return _check("pixels", "prepare", "fp32", cosines=cosines, max_abs=worst, passed=worst <= PIXELS_MAX)
-
-
-def _check_tokens(found: Tokens, expected: Tokens) -> Check:
-    """Compared up to each text's length: what pads a row beyond it is the text spec's affair."""
-    differing = sum(
-        not np.array_equal(ours[:length], theirs[:reference_length])
-        for ours, length, theirs, reference_length in zip(
-            found.ids, found.lengths, expected.ids, expected.lengths, strict=True
-        )
-    )
-    return _check("tokens", "prepare", "int64", cosines=None, max_abs=float(differing), passed=differing == 0)
-
-
-def _check_vectors(stage: Stage, run: Run, found: NDArray[np.float32], expected: Vectors) -> Check:
-    """`found` (2, n, dim): all at once, and one by one."""
-    worst = float(np.abs(found - expected).max())
-    cosines = np.concatenate([_cosines(each, expected) for each in found])
-    exact = run.precision == "fp32"
-    passed = worst <= FP32_MAX if exact else float(cosines.min()) >= WORST_COSINE[run.precision]
-    return _check(stage, run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=passed)
-
-
-def _check_similarity(known: Reference, run: Run, found: NDArray[np.float32]) -> Check:
-    """Pictures against texts, from files and strings on: the cosines, and which texts come first."""
-    expected = known.images @ known.texts.T
-    worst = float(np.abs(found - expected).max())
-    # Two unit vectors, each at cosine c to its original: their product moves by at most 2 sqrt(2 - 2c).
-    bound = FP32_MAX if run.precision == "fp32" else 2 * math.sqrt(2 - 2 * WORST_COSINE[run.precision])
-    cosines = _cosines(found, expected)
-    check = _check("similarity", run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=worst <= bound)
-    agreement = {"top1": _agreement(found, expected, 1), "top10": _agreement(found, expected, 10)}
-    return check.model_copy(update=agreement)
-
-
-def _check_labels(known: Reference, run: Run, found: NDArray[np.float32]) -> Check:
-    """The texts as labels: the distribution over them that each picture gets."""
-    ours = probabilities(run.encoder.scoring, found)
-    theirs = probabilities(known.scoring, known.images @ known.texts.T)
-    cosines, worst = _cosines(ours, theirs), float(np.abs(ours - theirs).max())
-    small = run.precision == "int8"
-    passed = cosines.mean() >= INT8_LABELS_MEAN if small else cosines.min() > LABELS_COSINE
-    return _check("labels", run.runtime, run.precision, cosines=cosines, max_abs=worst, passed=bool(passed))
-
-
-def probabilities(scoring: Scoring, cosines: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosines (images, texts) to probabilities: with softmax a row sums to 1, with sigmoid each stands alone."""
-    logits = cosines.astype(np.float64) * scoring.scale + scoring.bias
-    if scoring.kind == "sigmoid":
-        alone: NDArray[np.float64] = 1 / (1 + np.exp(-logits))
-        return alone
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _agreement(found: NDArray[np.float32], expected: NDArray[np.float32], k: int) -> float:
-    """The share of each row's k best columns that both have, on average."""
-    k = min(k, found.shape[1])
-    ours = np.argsort(-found, axis=1)[:, :k]
-    theirs = np.argsort(-expected, axis=1)[:, :k]
-    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(ours, theirs, strict=True)]))
-
-
-def _cosines(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    a64, b64 = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
-    cosines: NDArray[np.float64] = (a64 * b64).sum(axis=1) / norms
-    return cosines
-
-
-def _check(
-    stage: Stage,
-    runtime: str,
-    precision: str,
-    *,
-    cosines: NDArray[np.float64] | None,
-    max_abs: float,
-    passed: bool,
-) -> Check:
-    return Check(
-        stage=stage,
-        runtime=runtime,
-        precision=precision,
-        worst_cosine=None if cosines is None else float(cosines.min()),
-        mean_cosine=None if cosines is None else float(cosines.mean()),
-        max_abs=max_abs,
-        top1=None,
-        top10=None,
-        passed=passed,
-    )
-
-
-def _failed(stage: Stage, runtime: str, precision: str) -> Check:
-    """A stage that has no outcome to compare, or one of another shape."""
-    return _check(stage, runtime, precision, cosines=None, max_abs=float("inf"), passed=False)
+    stages: dict[Stage, tuple[_Computed, _Compared]] = {
+        "image": (images, lambda found: check_vectors("image", runtime, precision, found, known.images)),
+        "text": (texts, lambda found: check_vectors("text", runtime, precision, found, known.texts)),
+        "similarity": (scores, lambda found: check_similarity(runtime, precision, found, cosines)),
+        "labels": (scores, labels),
+    }
+    for stage, (compute, compare) in stages.items():
+        try:
+            yield compare(compute())
+        except TuwenError as error:  # no vectors at all, or such as are not finite
+            log.warning("stage %s on %s (%s): %s", stage, runtime, precision, error)
+            yield failed(stage, runtime, precision)

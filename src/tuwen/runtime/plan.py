@@ -10,7 +10,7 @@ from pathlib import Path
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.layout import Tower
-from tuwen.bundle.manifest import Precision
+from tuwen.bundle.manifest import FP16_OVERFLOWS, Precision
 from tuwen.errors import InvalidInput, RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
 from tuwen.runtime.machine import accelerators, conflict, onnxruntime_here, openvino_here, usable_cores
@@ -188,7 +188,8 @@ def _native(runtime: str, device: str) -> frozenset[str]:
 
 def _fastest(bundle: Bundle, runtime: str, device: str, native: frozenset[str]) -> str:
     """Reduced precision that costs no quality to speak of; int8 only where there is nothing else."""
-    order = ("bf16", "fp32") if device == "cpu" else ("fp16", "fp32")
+    too_large = any(name.endswith(FP16_OVERFLOWS) for name in bundle.manifest.facts)
+    order = ("bf16", "fp32") if device == "cpu" else ("fp32",) if too_large else ("fp16", "fp32")
     possible = (wanted for wanted in order if wanted in native and _file(bundle, runtime, wanted, native))
     return next(possible, "int8")
 
