@@ -19,7 +19,7 @@ FOREIGN = "foreign"
 """The family of a layout of others that is read in place."""
 
 FP16_OVERFLOWS = "_fp16_overflows"
-"""A fact's name, after the tower's: the nodes whose results fp16 cannot hold, so that only fp32 and bf16 compute it."""
+"""A fact's name, after the tower's: the nodes whose results fp16 cannot hold, so it runs in fp32 or bf16."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

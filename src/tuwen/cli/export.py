@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from tuwen.bundle import layout
 from tuwen.cli import hub, options, proof
 from tuwen.cli.command import Command
 from tuwen.cli.output import emit
@@ -61,19 +62,43 @@ def export(
     is told by its content. A published one, or hf:ORG/NAME, is fetched from the hub where no file is given. Every
     stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle that differs is not
     published, and what stood at FOLDER stays.
+
+    A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
+    start = monotonic()
+    precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
+    if (Path(source) / layout.MANIFEST).exists():
+        if weights is not None or arch is not None:
+            raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
+        bundle = _again(Path(source), output, precisions, name, given_samples=(images, texts))
+        _show(bundle, seconds=monotonic() - start, as_json=as_json)
+        return
     found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle
     from tuwen.export.samples import given
     from tuwen.models.sources import load_source
 
-    start = monotonic()
     with proof.steps_shown():
         towers = hub.as_named(load_source(found.source, found.weights, arch=arch), found)
-        precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
         bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
     _show(bundle, seconds=monotonic() - start, as_json=as_json)
+
+
+def _again(
+    source: Path,
+    output: Path,
+    precisions: "list[Precision]",
+    name: str | None,
+    given_samples: tuple[Sequence[Path], Path | None],
+) -> "Bundle":
+    require("torch", extra="export")
+    from tuwen.bundle.bundle import read_bundle
+    from tuwen.export.again import export_again
+    from tuwen.export.samples import given
+
+    with proof.steps_shown():
+        return export_again(read_bundle(source), output, precisions, given(*given_samples), name or "")
 
 
 def _show(bundle: "Bundle", *, seconds: float, as_json: bool) -> None:

@@ -46,7 +46,9 @@ def export_again(
     check_precisions(precisions)
     best = bundle.precisions[0]
     if bundle.manifest.family == FOREIGN or best == "int8":
-        raise InvalidInput(f"{bundle.folder} is not a bundle of tuwen's own with fp32 or fp16 files: export its checkpoint")
+        raise InvalidInput(
+            f"{bundle.folder} is not a bundle of tuwen's own with fp32 or fp16 files: export its checkpoint"
+        )
     manifest = bundle.manifest
     known = baseline(bundle, samples or built_in())
     tokenizer = Tokenizer(bundle.tokenizer, manifest.text)

@@ -85,7 +85,7 @@ def open_model(model: onnx_ir.Model) -> Any:  # noqa: ANN401
 
 
 def _error_and_signal(site: Site, values: NDArray[np.float32]) -> tuple[float, float]:
-    scale, zero = (_constant(value) for value in site.quantize.inputs[1:3])
+    scale, zero = (_along_axis(site.quantize, value, values.ndim) for value in site.quantize.inputs[1:3])
     bounds = np.iinfo(zero.dtype)
     rounded = (np.rint(values / scale) + zero).clip(bounds.min, bounds.max)
     error = (rounded - zero) * scale - values
@@ -93,6 +93,15 @@ def _error_and_signal(site: Site, values: NDArray[np.float32]) -> tuple[float, f
     if weights is not None:
         error, values = error @ weights, values @ weights
     return float(np.square(error, dtype=np.float64).sum()), float(np.square(values, dtype=np.float64).sum())
+
+
+def _along_axis(quantize: onnx_ir.Node, value: onnx_ir.Value | None, rank: int) -> NDArray[Any]:
+    """A scale or zero point, of the tensor or (before depthwise convolutions) of each channel, to broadcast."""
+    constant = _constant(value)
+    if constant.size == 1:
+        return constant.reshape(())
+    axis = quantize.attributes.get_int("axis", 1)
+    return constant.reshape([-1 if place == axis % rank else 1 for place in range(rank)])
 
 
 def _weights(site: Site) -> NDArray[np.float32] | None:
