@@ -1,6 +1,8 @@
 """One tower to int8: right on both runtimes, on any batch, with outlying channels too."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,21 @@ def test_rounding_undone_where_it_costs_most(small, pixels) -> None:
     undo(model, costs)
     assert sites(model) == []
     open_model(model)
+
+
+@pytest.mark.long
+def test_nncf_sends_nothing() -> None:
+    """In a process of its own: beside pytest it would keep quiet anyway."""
+    code = """
+import socket, sys
+socket.getaddrinfo = lambda *name, **_: sys.exit(f"asked for {name}")
+from tuwen.export.int8 import _quiet
+with _quiet():
+    from nncf.telemetry import telemetry
+assert type(telemetry).__name__ == "MagicMock"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 @pytest.mark.long

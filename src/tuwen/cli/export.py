@@ -70,9 +70,7 @@ def export(
     if (Path(source) / layout.MANIFEST).exists():
         if weights is not None or arch is not None:
             raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
-        bundle = _again(Path(source), output, precisions, name, given_samples=(images, texts))
-        _show(bundle, seconds=monotonic() - start, as_json=as_json)
-        return
+        return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
     found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
     from tuwen.export.bundle import export as to_bundle
@@ -82,7 +80,7 @@ def export(
     with proof.steps_shown():
         towers = hub.as_named(load_source(found.source, found.weights, arch=arch), found)
         bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
-    _show(bundle, seconds=monotonic() - start, as_json=as_json)
+    return _show(bundle, start, as_json=as_json)
 
 
 def _again(
@@ -101,10 +99,10 @@ def _again(
         return export_again(read_bundle(source), output, precisions, given(*given_samples), name or "")
 
 
-def _show(bundle: "Bundle", *, seconds: float, as_json: bool) -> None:
+def _show(bundle: "Bundle", start: float, *, as_json: bool) -> None:
     from tuwen.runtime.machine import peak_mib
 
-    manifest, peak = bundle.manifest, peak_mib()
+    manifest, peak, seconds = bundle.manifest, peak_mib(), monotonic() - start
     if not as_json:
         proof.show_checks(manifest.verify.values())
         precisions = ", ".join(bundle.precisions)

@@ -77,9 +77,19 @@ def verify(
             _by_places(bundle, devices, samples) if devices else _by_files(bundle, against, weights, arch, samples)
         )
     if report is not None:
-        from tuwen.export.report import write_report
+        _write(report, bundle, found)
+    return _show(bundle, found, as_json=as_json)
 
-        write_report(report, bundle.manifest, found.compared_with, found.reports)
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was compared with what, and what came of it."""
+
+    compared_with: str
+    reports: "list[Report]"
+
+
+def _show(bundle: "Bundle", found: _Found, *, as_json: bool) -> int:
     passed = all(each.passed for each in found.reports)
     if as_json:
         emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(found.reports)})
@@ -89,12 +99,10 @@ def verify(
     return 0 if passed else 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What was compared with what, and what came of it."""
+def _write(report: Path, bundle: "Bundle", found: _Found) -> None:
+    from tuwen.export.report import write_report
 
-    compared_with: str
-    reports: "list[Report]"
+    write_report(report, bundle.manifest, found.compared_with, found.reports)
 
 
 def _check_words(against: str | None, weights: Path | None, arch: str | None, devices: str | None) -> None:

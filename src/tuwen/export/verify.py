@@ -6,6 +6,7 @@ Knows the towers and an encoder that runs the bundle. Does not know how either w
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -32,6 +33,7 @@ from tuwen.models.cut import vectors
 from tuwen.models.towers import Towers
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
+from tuwen.runtime.encoder import Encoder
 from tuwen.types import Pixels, Tokens, Vectors
 
 log = logging.getLogger(__name__)
@@ -129,19 +131,11 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         known: the checkpoint's outcome.
         run: the bundle on one runtime at one precision.
     """
-    encoder, tokens, samples = run.encoder, known.tokens, known.samples
+    encoder, samples = run.encoder, known.samples
     runtime, precision = run.runtime, lesser(run.precision, known.precision)
     cosines = known.images @ known.texts.T
 
-    def images() -> NDArray[np.float32]:
-        each = [encoder.encode_pixels(known.pixels[row : row + 1]) for row in range(len(known.pixels))]
-        return np.stack([encoder.encode_pixels(known.pixels), np.concatenate(each)])
-
-    def texts() -> NDArray[np.float32]:
-        rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
-        each = [encoder.encode_tokens(row) for row in rows]
-        return np.stack([encoder.encode_tokens(tokens), np.concatenate(each)])
-
+    @cache
     def scores() -> NDArray[np.float32]:
         return encoder.encode_images(samples.images) @ encoder.encode_texts(samples.texts).T
 
@@ -150,8 +144,14 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         return check_labels(runtime, precision, ours, theirs, own=samples.labelled)
 
     stages: dict[Stage, tuple[_Computed, _Compared]] = {
-        "image": (images, lambda found: check_vectors("image", runtime, precision, found, known.images)),
-        "text": (texts, lambda found: check_vectors("text", runtime, precision, found, known.texts)),
+        "image": (
+            lambda: _images(known, encoder),
+            lambda found: check_vectors("image", runtime, precision, found, known.images),
+        ),
+        "text": (
+            lambda: _texts(known, encoder),
+            lambda found: check_vectors("text", runtime, precision, found, known.texts),
+        ),
         "similarity": (scores, lambda found: check_similarity(runtime, precision, found, cosines)),
         "labels": (scores, labels),
     }
@@ -161,3 +161,17 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         except TuwenError as error:  # no vectors at all, or such as are not finite
             log.warning("stage %s on %s (%s): %s", stage, runtime, precision, error)
             yield failed(stage, runtime, precision)
+
+
+def _images(known: Reference, encoder: Encoder) -> NDArray[np.float32]:
+    """(2, n, dim): all at once, and one by one."""
+    each = [encoder.encode_pixels(known.pixels[row : row + 1]) for row in range(len(known.pixels))]
+    return np.stack([encoder.encode_pixels(known.pixels), np.concatenate(each)])
+
+
+def _texts(known: Reference, encoder: Encoder) -> NDArray[np.float32]:
+    """(2, n, dim): all at once, and one by one."""
+    tokens = known.tokens
+    rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
+    each = [encoder.encode_tokens(row) for row in rows]
+    return np.stack([encoder.encode_tokens(tokens), np.concatenate(each)])
