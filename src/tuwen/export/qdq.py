@@ -3,14 +3,17 @@
 Knows graphs alone. Does not know who put the pairs there, nor what cosine is good enough.
 """
 
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 
+from tuwen.export.graph import Graph, save
 from tuwen.runtime.engines import import_onnxruntime
 
 Feeds: TypeAlias = Mapping[str, NDArray[Any]]
@@ -80,8 +83,10 @@ def open_model(model: onnx_ir.Model) -> Any:  # noqa: ANN401
     options = package.SessionOptions()
     options.graph_optimization_level = package.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
-    content = onnx_ir.to_proto(model).SerializeToString()
-    return package.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory(prefix="tuwen-open-") as folder:  # no protobuf holds 2 GB
+        path = Path(folder) / "tower.onnx"
+        save(Graph(model, 0, 0), path)
+        return package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _error_and_signal(site: Site, values: NDArray[np.float32]) -> tuple[float, float]:
