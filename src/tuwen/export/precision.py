@@ -34,7 +34,7 @@ def full_weights(graph: Graph) -> Graph:
         if weight.dtype == onnx_ir.DataType.FLOAT16 and weight.const_value is not None:
             full = weight.const_value.numpy().astype(np.float32)
             weight.const_value = onnx_ir.tensor(full, name=weight.name)
-            weight.dtype = onnx_ir.DataType.FLOAT
+            weight.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)  # a clone shares its types: none is changed
             for use in list(weight.uses()):
                 _uncast(use.node)
     RemoveUnusedNodesPass()(model)
@@ -46,7 +46,7 @@ def _uncast(node: onnx_ir.Node) -> None:
     if node.op_type == "Cast" and node.inputs[0] is not None:
         node.outputs[0].replace_all_uses_with(node.inputs[0], replace_graph_outputs=True)
     elif node.op_type == "Gather":
-        node.outputs[0].dtype = onnx_ir.DataType.FLOAT
+        node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
         for use in list(node.outputs[0].uses()):
             _uncast(use.node)
 
