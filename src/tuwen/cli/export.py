@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=Command,
     examples=(
-        "tuwen export openclip:ViT-B-32/openai --weights ./open_clip_pytorch_model.bin -o b32",
+        "tuwen export openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin -o b32",
         "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights w.bin -o b32 --precision fp32,fp16,int8",
         "tuwen export hf:./AltCLIP-m18 -o altclip-m18",
         "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",

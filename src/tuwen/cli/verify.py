@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     cls=Command,
     examples=(
         "tuwen verify b32 --images PHOTOS/ --texts captions.txt --report b32.md",
-        "tuwen verify b32 --against openclip:ViT-B-32/openai --weights ./open_clip_pytorch_model.bin",
+        "tuwen verify b32 --against openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin",
         'tuwen verify b32 --images cat.jpg --labels "cat,dog" --template "a photo of a _" --devices cpu,cuda',
         "tuwen verify b32 --devices cpu:onnxruntime,cpu:openvino,cpu:openvino@int8",
     ),

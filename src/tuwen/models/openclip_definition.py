@@ -2,7 +2,8 @@
 
 Knows open_clip's architectures and published tags, and `open_clip_config.json`. QuickGELU and preprocessing are
 facts of a training run that a state dict does not hold: they come from the tag, from OpenAI's archives being
-OpenAI's, or from the configuration beside the weights, and where none of these says them, the tag is asked for.
+OpenAI's, or from the configuration in the weights' folder. Where none of these is given, the architecture's name
+says which activation it is (`ViT-B-32` or `ViT-B-32-quickgelu`), and what it does not say is asked for as a tag.
 """
 
 import difflib
@@ -20,6 +21,7 @@ from tuwen.models.contents import read_json
 CONFIG = "open_clip_config.json"
 """The file that open_clip writes beside weights on the hub."""
 
+_QUICK = "-quickgelu"
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 _ALLOWED = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "squash", "longest")}
 _OLD_NAMES = {
@@ -61,22 +63,32 @@ def published(open_clip: ModuleType, architecture: str, tag: str | None, weights
         known = ", ".join(tags) or "none"
         raise InvalidInput(f"open_clip knows no weights {tag!r} of {architecture}; known: {known}")
     chosen = tags if tag is None else {tag: tags[tag]}
-    training = _training(architecture, bool(config.get("quick_gelu")), chosen, random=weights is None)
+    own = {**_defaults(), "quick_gelu": bool(config.get("quick_gelu"))}
+    if tag is None and _named_after_activation(open_clip, architecture):
+        chosen = {name: {**entry, "quick_gelu": own["quick_gelu"]} for name, entry in chosen.items()}
+    training = _training(architecture, own, chosen, random=weights is None)
     if tag is not None or weights is not None:
         config["quick_gelu"] = training["quick_gelu"]
     return Definition(config, {key: training[key] for key in _PREPROCESSING})
 
 
-def _training(architecture: str, quick_gelu: bool, tags: Mapping[str, Any], *, random: bool) -> dict[str, Any]:
+def _named_after_activation(open_clip: ModuleType, architecture: str) -> bool:
+    """Whether the architecture comes in two kinds that differ in nothing but QuickGELU."""
+    plain = architecture.removesuffix(_QUICK)
+    return plain + _QUICK in open_clip.list_models() and plain in open_clip.list_models()
+
+
+def _training(
+    architecture: str, own: Mapping[str, Any], tags: Mapping[str, Any], *, random: bool
+) -> dict[str, Any]:
     """What all of `tags` agree on, and the architecture's own word where they are several.
 
     Raises:
         InvalidInput: they do not agree, and taking one of them would be a guess.
     """
-    own = {**_defaults(), "quick_gelu": quick_gelu}
     ways = [{key: entry.get(key, value) for key, value in own.items()} for entry in tags.values()]
     if len(tags) != 1 and not random:
-        ways += [{**way, "quick_gelu": quick_gelu} for way in ways]
+        ways += [{**way, "quick_gelu": own["quick_gelu"]} for way in ways]
     distinct = list({json.dumps(way, sort_keys=True): way for way in ways}.values())
     if len(distinct) > 1 and not random:
         differing = [key for key in own if len({json.dumps(way[key]) for way in distinct}) > 1]
@@ -85,7 +97,7 @@ def _training(architecture: str, quick_gelu: bool, tags: Mapping[str, Any], *, r
             f"differ in that: say which these are, {architecture}/TAG with TAG one of {', '.join(tags)}; or name "
             f"their folder, where it has the {CONFIG}"
         )
-    return distinct[0] if len(distinct) == 1 else own
+    return distinct[0] if len(distinct) == 1 else dict(own)
 
 
 def _defaults() -> dict[str, Any]:
