@@ -12,6 +12,7 @@ from tuwen.models.sources import load_source
 HF = {kind: lambda folder, kind=kind: tiny_transformers.write(folder, kind) for kind in tiny_transformers.KINDS}
 ORIGINAL = {
     "chinese-clip": lambda folder: original_formats.chinese_clip(folder).path,
+    "chinese-clip-resnet": lambda folder: original_formats.chinese_clip(folder, original_formats.RESNET).path,
     "flagai": lambda folder: original_formats.flagai(folder).path,
     "paddle": lambda folder: original_formats.paddle(folder).path,
 }

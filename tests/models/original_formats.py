@@ -35,7 +35,11 @@ def _shaken(module: torch.nn.Module, seed: int) -> torch.nn.Module:
     """Random in every tensor: norms of 1 and biases of 0 would hide what is misplaced."""
     generator = torch.Generator().manual_seed(seed)
     for tensor in module.parameters():
-        tensor.data.copy_(0.08 * torch.randn(tensor.shape, generator=generator) + (tensor.ndim == 1))
+        spread = max(0.08, tensor[0].numel() ** -0.5) if tensor.ndim > 1 else 0.08  # a ResNet fades away else
+        tensor.data.copy_(spread * torch.randn(tensor.shape, generator=generator) + (tensor.ndim == 1))
+    for tensor in module.buffers():  # running means and variances
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
     return module.eval()
 
 
@@ -48,10 +52,13 @@ def _clip(vision: dict[str, Any], text: dict[str, Any], dim: int) -> Any:
 VISION = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "head_width": 64}
 
 
-def chinese_clip(folder: Path, ending: str = ".pt") -> Original:
+RESNET = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 8, "patch_size": None, "head_width": 64}
+
+
+def chinese_clip(folder: Path, vision: dict[str, Any] = VISION) -> Original:
     """As the authors' training saves it: `module.` before all, half of it fp16, BERT's unused pooling included."""
     transformers = import_transformers()
-    visual = _clip(VISION, {"context_length": 8, "vocab_size": 16, "width": 64, "heads": 1, "layers": 1}, 24).visual
+    visual = _clip(vision, {"context_length": 8, "vocab_size": 16, "width": 64, "heads": 1, "layers": 1}, 24).visual
     settings = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 256}
     config = transformers.BertConfig(vocab_size=21128, **settings)
     bert = _shaken(transformers.BertModel(config), 1)
@@ -62,12 +69,12 @@ def chinese_clip(folder: Path, ending: str = ".pt") -> Original:
     state |= {f"module.bert.{name}": tensor for name, tensor in bert.state_dict().items()}
     state |= {"module.text_projection": projection, "module.logit_scale": torch.tensor(4.1)}
     state["module.bert.embeddings.word_embeddings.weight"] = bert.embeddings.word_embeddings.weight.data.half()
-    torch.save({"epoch": 2, "name": "finetune", "state_dict": state}, folder / f"clip_cn{ending}")
+    torch.save({"epoch": 2, "name": "finetune", "state_dict": state}, folder / "clip_cn.pt")
 
     def text(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return bert(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0] @ projection
 
-    return Original(folder / f"clip_cn{ending}", visual, text, 4.1)
+    return Original(folder / "clip_cn.pt", visual, text, 4.1)
 
 
 def flagai(folder: Path, text_type: str = "xlm-roberta") -> Original:

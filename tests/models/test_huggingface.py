@@ -156,6 +156,9 @@ def test_settings_that_are_not_taken(folder) -> None:
     with pytest.raises(InvalidInput, match="says by itself what --arch would: leave --arch out"):
         load_source(str(folder), arch="ViT-B-32")
     config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"projection_dim": "wide"}))
+    with pytest.raises(InvalidInput, match=r"the configuration of clip is none of transformers'"):
+        load_source(str(folder))
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "siglip2"}))
     with pytest.raises(InvalidInput, match=r"model_type is 'siglip2'; there are clip, chinese_clip"):
         load_source(f"hf:{folder}")

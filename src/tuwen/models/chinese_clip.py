@@ -1,7 +1,7 @@
 """Chinese-CLIP as its authors publish it: one `.pt` of a Vision Transformer and a BERT, by names of their own.
 
 Knows the published architectures, which a file does not state but its shapes tell, and how its names become those
-of transformers' Chinese-CLIP, which computes the same. The one with a ResNet is not read: transformers has none.
+of transformers' Chinese-CLIP, which computes the same.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ import torch
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import read_tensors
+from tuwen.models.chinese_clip_resnet import RESNET, is_resnet, resnet_sizes, with_resnet
 from tuwen.models.clip_names import State, depth, vision_state
 from tuwen.models.contents import Contents
 from tuwen.models.tokenizers import import_transformers, wordpieces
@@ -31,7 +32,10 @@ _TABLES = "bert.embeddings."
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What tells the architectures apart: width and layers of both towers, sides of a picture and of a patch."""
+    """What tells the architectures apart: width and layers of both towers, sides of a picture and of a patch.
+
+    A ResNet has blocks for layers, and no patch (`RESNET`).
+    """
 
     width: int
     layers: int
@@ -46,8 +50,9 @@ ARCHITECTURES = {
     "ViT-L-14": Sizes(1024, 24, 224, 14, 768, 12),
     "ViT-L-14-336": Sizes(1024, 24, 336, 14, 768, 12),
     "ViT-H-14": Sizes(1280, 32, 224, 14, 1024, 24),
+    "RN50": Sizes(64, 16, 224, RESNET, 768, 3),
 }
-"""The published ones: github.com/OFA-Sys/Chinese-CLIP, `cn_clip/clip/model_configs`. RN50 is the fifth."""
+"""The published ones: github.com/OFA-Sys/Chinese-CLIP, `cn_clip/clip/model_configs`."""
 
 
 def load(weights: Path, arch: str | None = None) -> Towers:
@@ -61,24 +66,23 @@ def load(weights: Path, arch: str | None = None) -> Towers:
         InvalidInput: it is no such checkpoint, of another architecture than said, or could run code.
     """
     state = read_tensors(weights)
-    if "visual.layer1.0.conv1.weight" in state:
-        raise InvalidInput(
-            f"{weights} is Chinese-CLIP's RN50, whose ResNet transformers does not define: take one of "
-            f"{', '.join(ARCHITECTURES)}"
-        )
     if not _is_whole(state):
         raise InvalidInput(f"{weights} is no checkpoint of Chinese-CLIP: it lacks its towers' tensors")
     sizes = _sizes(state)
     name = next((name for name, known in ARCHITECTURES.items() if known == sizes), weights.stem)
     if arch not in (None, name):
         raise InvalidInput(f"{weights} is {name}, not {arch}: leave --arch out, or give the other file")
+    words = wordpieces(_vocabulary(weights, len(state[f"{_TABLES}word_embeddings.weight"])))
+    source, pictures = f"chinese-clip:{name}", _pictures(sizes.image)
+    if sizes.patch == RESNET:
+        joined = with_resnet(_config(sizes, state), state, str(weights))
+        return towers_of(joined, source, pictures, texts_of(words, joined.config), joined.visual)
     model = build(_config(sizes, state), _renamed(state), str(weights))
-    texts = texts_of(wordpieces(_vocabulary(weights, len(state[f"{_TABLES}word_embeddings.weight"]))), model.config)
-    return towers_of(model, f"chinese-clip:{name}", _pictures(sizes.image), texts)
+    return towers_of(model, source, pictures, texts_of(words, model.config))
 
 
 def is_here(contents: Contents) -> bool:
-    """Whether this is a checkpoint by the authors' names, a ResNet included."""
+    """Whether this is a checkpoint by the authors' names."""
     return _is_whole(contents.tensors)
 
 
@@ -97,10 +101,12 @@ def _is_whole(state: Mapping[str, torch.Tensor]) -> bool:
 
 
 def _sizes(state: Mapping[str, torch.Tensor]) -> Sizes:
+    text = (len(state["text_projection"]), depth(state, "bert.encoder.layer."))
+    if is_resnet(state):
+        return Sizes(*resnet_sizes(state), RESNET, *text)
     width, _, patch, _ = state["visual.conv1.weight"].shape
     side = int((len(state["visual.positional_embedding"]) - 1) ** 0.5)
-    layers, text_layers = depth(state, "visual.transformer.resblocks."), depth(state, "bert.encoder.layer.")
-    return Sizes(width, layers, side * patch, patch, len(state["text_projection"]), text_layers)
+    return Sizes(width, depth(state, "visual.transformer.resblocks."), side * patch, patch, *text)
 
 
 def _config(sizes: Sizes, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:

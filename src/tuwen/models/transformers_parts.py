@@ -68,7 +68,13 @@ class Texts:
     to_tokens: ToTokens
 
 
-def towers_of(model: Any, source: str, pictures: Pictures, texts: Texts) -> Towers:  # noqa: ANN401
+def towers_of(
+    model: Any,  # noqa: ANN401
+    source: str,
+    pictures: Pictures,
+    texts: Texts,
+    vision: torch.nn.Module | None = None,
+) -> Towers:
     """Towers of a model that `build` made.
 
     Args:
@@ -76,6 +82,7 @@ def towers_of(model: Any, source: str, pictures: Pictures, texts: Texts) -> Towe
         source: the family and its name for the model.
         pictures: of the same checkpoint.
         texts: likewise.
+        vision: the model's image tower, where it is not one of transformers.
     """
     kind = KINDS[model.config.model_type]
     family, _, name = source.partition(":")
@@ -83,7 +90,7 @@ def towers_of(model: Any, source: str, pictures: Pictures, texts: Texts) -> Towe
         name=name,
         family=family,
         source=source,
-        vision=_Vision(model, kind),
+        vision=vision or _Vision(model, kind),
         text=_Text(model, kind),
         image_spec=pictures.spec,
         text_spec=texts.spec,
@@ -102,12 +109,9 @@ def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], name: st
         InvalidInput: a weight is missing, of another shape, or belongs to no part of the model.
     """
     transformers = import_transformers()
-    from transformers.utils import logging
-
-    values = dict(config)
-    made = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    logging.set_verbosity_error()  # it prints a table of what does not fit; we raise
-    logging.disable_progress_bar()
+    made = configured(config, name)
+    transformers.utils.logging.set_verbosity_error()  # it prints a table of what does not fit; we raise
+    transformers.utils.logging.disable_progress_bar()
     full = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
     try:
         model, found = transformers.MODEL_MAPPING[type(made)].from_pretrained(
@@ -119,6 +123,19 @@ def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], name: st
     if wrong:
         raise InvalidInput(f"the weights of {name} do not fit it: {wrong[0]} is one of {len(wrong)} that differ")
     return model.eval()
+
+
+def configured(config: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
+    """The configuration as an object of transformers.
+
+    Raises:
+        InvalidInput: it is none that transformers takes.
+    """
+    values = dict(config)
+    try:
+        return import_transformers().AutoConfig.for_model(values.pop("model_type"), **values)
+    except Exception as error:  # its checks share no base
+        raise InvalidInput(f"the configuration of {name} is none of transformers': {_first_line(error)}") from error
 
 
 def _matters(name: str) -> bool:
