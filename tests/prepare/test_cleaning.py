@@ -40,3 +40,8 @@ def test_as_clip(text: str, cleaned: str) -> None:
 def test_none_changes_nothing_but_halves_of_pairs() -> None:
     assert clean(" A &amp; B_c “d” ", "none") == " A &amp; B_c “d” "
     assert clean("a\ud83db \ud83d\ude00", "none") == "a\ufffdb \U0001f600"
+
+
+def test_unpunctuated_takes_an_underscore_away() -> None:
+    assert clean("  Snake_Case, \n(ΟΔΟΣ) ", "unpunctuated") == "snakecase οδος"
+    assert clean("Snake_Case", "canonicalize") == "snake case"

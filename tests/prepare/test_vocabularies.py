@@ -3,7 +3,12 @@ import json
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.prepare.vocabularies import bpe_tokenizer_json, unigram_tokenizer_json, wordpiece_tokenizer_json
+from tuwen.prepare.vocabularies import (
+    bpe_tokenizer_json,
+    sentencepiece_tokenizer_json,
+    unigram_tokenizer_json,
+    wordpiece_tokenizer_json,
+)
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -81,3 +86,14 @@ def test_sentencepiece_ids_are_shifted_by_one() -> None:
 def test_what_is_no_sentencepiece_model_is_refused(model: bytes) -> None:
     with pytest.raises(InvalidInput, match="sentencepiece model"):
         unigram_tokenizer_json(model)
+
+
+def test_sentencepiece_ids_as_the_file_has_them() -> None:
+    from tokenizers import Tokenizer
+
+    model = b"".join(map(piece, ["<pad>", "</s>", "<unk>", "▁dog", "▁cat"]))
+    tokenizer = Tokenizer.from_str(sentencepiece_tokenizer_json(model).decode())
+    assert tokenizer.encode("cat  dog").ids == [4, 3, 1]
+    assert tokenizer.encode("§ dog").ids[-2:] == [3, 1]
+    with pytest.raises(InvalidInput, match="has no </s>: it is not SigLIP's"):
+        sentencepiece_tokenizer_json(b"".join(map(piece, ["<unk>", "▁dog"])))
