@@ -76,8 +76,10 @@ class UnitLength(torch.nn.Module):
         self.tower = tower
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The tower's output, each row divided by its length."""
-        return torch.nn.functional.normalize(self.tower(*inputs), dim=-1)
+        """The tower's output, each row divided by its length: spelled out, since MNN misreads ONNX's `ReduceL2`."""
+        vectors: torch.Tensor = self.tower(*inputs)
+        lengths = vectors.square().sum(dim=-1, keepdim=True).sqrt()
+        return vectors / lengths.clamp_min(1e-12)
 
 
 def _to_graph(
