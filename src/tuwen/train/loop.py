@@ -5,7 +5,7 @@
 Knows all the parts and when each has its turn. What they do is their own.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -119,7 +119,8 @@ class _Run:
         if rank() == 0:
             self._output.mkdir(parents=True, exist_ok=True)
             (self._output / CONFIG).write_text(dump_config(self._config), encoding="utf-8")
-        self._describe()
+        for line in _described(self._stepper, self._config, self._schedule.steps, self._pairs, self._device):
+            self._say(line)
 
     def go(self) -> Outcome:
         """All the steps that are left."""
@@ -233,16 +234,16 @@ class _Run:
             facts={"trained_steps": step, "trained_pairs": step * self._pairs, **self._figures},
         )
 
-    def _describe(self) -> None:
-        """What is trained, and how long."""
-        settings = self._config.optimizer
-        self._say("tower    part        rate       decay  numbers")
-        for tower, part, rate, decay, numbers in table(self._stepper.groups, settings.lr, settings.weight_decay):
-            self._say(f"{tower:8} {part:11} {rate:10} {decay:6} {numbers:>13}")
-        self._say(
-            f"{self._schedule.steps:,} steps of {self._pairs:,} pairs, on {world()} x {self._device}, "
-            f"{self._config.run.precision}"
-        )
+
+def _described(
+    stepper: Stepper, config: TrainConfig, steps: int, pairs: int, device: torch.device
+) -> Iterator[str]:
+    """Lines for people: what is trained, and how long."""
+    yield "tower    part        rate       decay  numbers"
+    settings = config.optimizer
+    for tower, part, rate, decay, numbers in table(stepper.groups, settings.lr, settings.weight_decay):
+        yield f"{tower:8} {part:11} {rate:10} {decay:6} {numbers:>13}"
+    yield f"{steps:,} steps of {pairs:,} pairs, on {world()} x {device}, {config.run.precision}"
 
 
 def _diverged(step: int, checkpoints: Checkpoints) -> Diverged:

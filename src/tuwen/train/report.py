@@ -52,7 +52,7 @@ def _draw(path: Path, steps: Sequence[Mapping[str, Any]], measured: Sequence[Map
     _dress(last, "measured" if measured else "nothing was measured")
     if measured:
         last.set_ylim(0, 1.02)
-        last.legend(fontsize=7, frameon=False)
+        last.legend(fontsize=7, frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
 
 
