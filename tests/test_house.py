@@ -113,8 +113,11 @@ def best_time(limit: float, *command: str) -> float:
     return best
 
 
-def test_import_loads_nothing_heavy() -> None:
-    assert not modules_after("import tuwen") & {
+@pytest.mark.parametrize(
+    "code", ["import tuwen", "from tuwen.cli.main import tuwen; tuwen.main(['--help'], standalone_mode=False)"]
+)
+def test_import_and_help_load_nothing_heavy(code: str) -> None:
+    assert not modules_after(code) & {
         "httpx2",
         "numpy",
         "pydantic",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import numpy as np
 
 from tuwen.cli import hub, options
 from tuwen.cli.ending import say
@@ -19,6 +18,7 @@ from tuwen.errors import InvalidInput
 from tuwen.extras import require
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from tuwen.bundle.bundle import Bundle
@@ -103,6 +103,8 @@ def _contender(towers: "Towers", vision: "TorchSession", text: "TorchSession") -
 
 
 def _run(text: "TorchSession", tokens: "Tokens", width: int) -> "NDArray[np.float32]":
+    import numpy as np
+
     mask = (np.arange(width) < tokens.lengths[:, None]).astype(np.int64)
     feeds: Mapping[str, NDArray[np.int64]] = {"input_ids": tokens.ids[:, :width], "attention_mask": mask}
     return text.run({port.name: np.ascontiguousarray(feeds[port.name]) for port in text.inputs})

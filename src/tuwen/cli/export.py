@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from tuwen.bundle import layout
 from tuwen.cli import hub, options, proof
 from tuwen.cli.command import Command
 from tuwen.cli.output import emit
@@ -65,9 +64,11 @@ def export(
 
     A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
+    from tuwen.bundle.layout import MANIFEST
+
     start = monotonic()
     precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
-    if (Path(source) / layout.MANIFEST).exists():
+    if (Path(source) / MANIFEST).exists():
         if weights is not None or arch is not None:
             raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
         return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
