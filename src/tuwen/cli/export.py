@@ -64,11 +64,9 @@ def export(
 
     A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
-    from tuwen.bundle.layout import MANIFEST
-
     start = monotonic()
     precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
-    if (Path(source) / MANIFEST).exists():
+    if _is_bundle(Path(source)):
         if weights is not None or arch is not None:
             raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
         return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
@@ -98,6 +96,12 @@ def _again(
 
     with proof.steps_shown():
         return export_again(read_bundle(source), output, precisions, given(*given_samples), name or "")
+
+
+def _is_bundle(folder: Path) -> bool:
+    from tuwen.bundle.layout import MANIFEST
+
+    return (folder / MANIFEST).exists()
 
 
 def _show(bundle: "Bundle", start: float, *, as_json: bool) -> None:
