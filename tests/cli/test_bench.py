@@ -1,13 +1,12 @@
 """`tuwen bench`, as typed."""
 
 import json
-import re
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from shapes import shape, written_shapes
 from tuwen.bundle.bundle import read_bundle
 from tuwen.cli.bench_words import Facts, show
 from tuwen.cli.ending import exit_code
@@ -36,18 +35,6 @@ def run(*arguments: object) -> Result:
     return Result(runner, out, err, out + err, None, code, None)
 
 
-def shape(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: shape(below) for name, below in value.items()}
-    return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
-
-
-def written_shape(root: Path, command: str = "bench") -> object:
-    page = (root / "docs" / "en" / "json.md").read_text(encoding="utf-8")
-    (text,) = re.findall(rf"^## {command}\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
-    return json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", text))
-
-
 @pytest.fixture(scope="module")
 def architecture(tmp_path_factory) -> str:
     from tuwen.models.openclip import import_open_clip
@@ -66,7 +53,7 @@ def test_against_torch_as_json(architecture, root, tmp_path, monkeypatch) -> Non
     )
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert shape(document) == written_shape(root)
+    assert shape(document) == written_shapes(root)["bench"]
     assert result.stderr == (
         "tuwen: note: these are not the weights that the bundle was made from; only speed is compared\n"
     )

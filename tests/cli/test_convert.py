@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from cli.test_bench import run, shape, written_shape
+from cli.test_bench import run
+from shapes import shape, written_shapes
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def test_convert(converted, root) -> None:
     folder, result = converted
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert shape(document) == written_shape(root, "convert")
+    assert shape(document) == written_shapes(root)["convert"]
     assert (document["to"], document["precision"], document["towers"]) == ("mnn", "fp32", ["vision", "text"])
     assert all(check["passed"] for check in document["checks"])
     assert "tuwen: vision tower to mnn, by mnn " in result.stderr

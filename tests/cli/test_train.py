@@ -8,6 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from shapes import shape, written_shapes
 from train.runs import tree, write_pairs
 from tuwen.bundle.bundle import read_bundle
 from tuwen.cli.ending import exit_code
@@ -73,10 +74,11 @@ def test_what_cannot_be_trained_is_told_in_one_line(place: Path, tmp_path: Path)
         assert done.stdout == ""
 
 
-def test_pairs_to_a_verified_bundle_in_one_command(place: Path) -> None:
+def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> None:
     done = run("train", "-c", place / "small.yaml", "-o", "export.precisions=[fp32]", "--json")
     assert done.exit_code == 3, done.output  # a picture was skipped
     said = json.loads(done.stdout)
+    assert shape(said | {"figures": None}) == written_shapes(root)["train"]
     output = place / "output"
     bundle = read_bundle(output / "bundle")
     assert (said["steps"], said["bundle"], said["fingerprint"]) == (

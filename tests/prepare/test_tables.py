@@ -58,7 +58,7 @@ def test_rows_that_cannot_be_are_told(folder: Path) -> None:
     found = list(list_table(table, "", ANY))
     assert [line.removeprefix(f"{table}:") for line in rejected(found)] == [
         "2: has the key 'k' of an earlier row, but another picture",
-        "3: has not as many fields as the head",
+        "3: has 1 fields, the first line has 2",
         "4: https://host/x.jpg is an address: nothing is fetched from a network",
     ]
     assert rejected(read_all(found)) == ["missing.jpg: cannot be read: No such file or directory"]
@@ -72,6 +72,21 @@ def test_columns_that_are_not_there_are_told(folder: Path) -> None:
         list(list_table(table, "", ANY))
     with pytest.raises(InvalidInput, match="has no column 'c'; its columns are a, b"):
         list(list_table(table, "", Columns(caption="c")))
-    (folder / "t.txt").write_bytes(b"\xff")
-    with pytest.raises(InvalidInput, match="is not UTF-8"):
-        list(list_texts(folder / "t.txt", ""))
+
+
+def test_what_is_not_utf8_is_told_and_the_rest_read(folder: Path) -> None:
+    (folder / "t.txt").write_bytes(b"a\n\xff\nb\n")
+    assert rejected(list_texts(folder / "t.txt", "")) == [f"{folder / 't.txt'}:2: is not UTF-8"]
+    (folder / "t.csv").write_bytes(b"path,text\n0.jpg,caf\xe9\n1.jpg,b\n")
+    assert rejected(list_table(folder / "t.csv", "", ANY)) == [f"{folder / 't.csv'}:1: is not UTF-8"]
+    (sample,) = [item for item in read_all(list_table(folder / "t.csv", "", ANY)) if not rejected([item])]
+    assert sample.captions == ("b",)
+    (folder / "t.csv").write_bytes("text\na\n".encode("utf-16"))
+    with pytest.raises(InvalidInput, match="is UTF-16: save it as UTF-8"):
+        list(list_table(folder / "t.csv", "", ANY))
+
+
+def test_a_table_that_breaks_off_gives_what_is_before(folder: Path) -> None:
+    found = list(list_table(write(folder / "t.csv", 'text\na\n"b\nc\n'), "", ANY))
+    assert [item.captions for item in read_all(found)] == [("a",)]
+    assert rejected(found) == [f"{folder / 't.csv'}: cannot be read beyond line 4: unexpected end of data"]

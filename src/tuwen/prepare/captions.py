@@ -7,22 +7,16 @@
 Knows files, lines, columns and names. Does not know what becomes of a text.
 """
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from tuwen.errors import InvalidInput
-from tuwen.prepare.sources import open_file
+from tuwen.prepare.records import JSON_LINES, NOT_UTF8, SEPARATED, Record, is_utf8, open_text, read_records
 
 TEXT_COLUMNS, KEY_COLUMNS = ("text", "caption"), ("id", "key")
 """what columns are called, where nobody says"""
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON = (".jsonl", ".ndjson")
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +44,6 @@ class NoCaption:
     reason: str = ""
 
 
-NOT_UTF8 = "is not UTF-8"
-"""the reason of a record whose bytes are no text"""
 Read: TypeAlias = Caption | NoCaption
 _Field: TypeAlias = tuple[object, object]
 """a record's text, and its key or None"""
@@ -68,75 +60,47 @@ def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
         InvalidInput: it cannot be opened, is UTF-16, has not the columns, or columns are asked of plain lines.
     """
     kind = path.suffix.lower()
-    with _opened(path, newline="" if kind in _SEPARATORS else None) as file:
-        if kind in _SEPARATORS:
-            yield from _named(_of_table(file, _SEPARATORS[kind], path, columns))
-        elif kind in _JSON:
-            yield from _named(_of_objects(file, columns))
-        elif columns == Columns():
-            yield from _of_lines(file)
-        else:
-            raise InvalidInput(f"{path} has no columns: columns are of files that end in .csv, .tsv or .jsonl")
+    if kind in SEPARATED or kind in JSON_LINES:
+        yield from _named(_of_records(path, columns))
+    elif columns == Columns():
+        yield from read_lines(path)
+    else:
+        raise InvalidInput(f"{path} has no columns: columns are of files that end in .csv, .tsv or .jsonl")
 
 
 def read_lines(path: Path) -> Iterator[Read]:
     """The lines of a file, whatever its ending; errors as `read_captions`."""
-    with _opened(path, newline=None) as file:
-        yield from _of_lines(file)
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            yield _checked(f"{number}", line, number)
 
 
-def _opened(path: Path, newline: str | None) -> io.TextIOWrapper:
-    try:
-        raw = open_file(path)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-    if raw.read(2) in _WIDE:
-        raw.close()
-        raise InvalidInput(f"{path} is UTF-16: save it as UTF-8")
-    raw.seek(0)
-    return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
+def _of_records(path: Path, columns: Columns) -> Iterator[tuple[int, _Field | str]]:
+    """Line and content of each record. A table's columns are looked at once, those of an object each time."""
+    unchecked = path.suffix.lower() in SEPARATED
+    for record in read_records(path):
+        if record.last:
+            raise InvalidInput(f"{path} cannot be read beyond line {record.line}: {record.reason}")
+        if unchecked and record.fields:
+            _check_columns(list(record.fields), columns, path)
+            unchecked = False
+        yield record.line, _content(record, columns)
 
 
-def _of_lines(file: Iterable[str]) -> Iterator[Read]:
-    return (_checked(f"{number}", line, number) for number, line in enumerate(file, start=1))
-
-
-def _of_table(
-    file: Iterable[str], separator: str, path: Path, columns: Columns
-) -> Iterator[tuple[int, _Field | str]]:
-    table = csv.reader(file, delimiter=separator)
-    head = next(table, None)
-    if head is None:
-        return
-    text, key = _column(head, columns.text, TEXT_COLUMNS, path), _column(head, columns.key, KEY_COLUMNS, path)
-    if text is None:
+def _check_columns(head: Sequence[str], columns: Columns, path: Path) -> None:
+    for wanted in (columns.text, columns.key):
+        if wanted is not None and wanted not in head:
+            raise InvalidInput(f"{path} has no column {wanted}; its columns are {', '.join(head)}")
+    if columns.text is None and _usual(head, None, TEXT_COLUMNS) is None:
         raise InvalidInput(
             f"{path} has the columns {', '.join(head)}: say which holds the texts, --text-column NAME"
         )
-    try:
-        for record in table:
-            if len(record) == len(head):
-                fields = dict(zip(head, record, strict=True))
-                yield table.line_num, (fields[text], None if key is None else fields[key])
-            elif record:
-                yield table.line_num, f"has {len(record)} fields, the first line has {len(head)}"
-    except csv.Error as error:
-        raise InvalidInput(f"{path} cannot be read beyond line {table.line_num}: {error}") from error
 
 
-def _of_objects(lines: Iterable[str], columns: Columns) -> Iterator[tuple[int, _Field | str]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            yield number, ("", None)
-            continue
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError):
-            fields = None
-        if not isinstance(fields, dict):
-            yield number, NOT_UTF8 if not _is_utf8(line) else "is no JSON object"
-            continue
-        yield number, _values(fields, columns)
+def _content(record: Record, columns: Columns) -> _Field | str:
+    if record.reason:
+        return record.reason
+    return _values(record.fields, columns) if record.fields else ("", None)
 
 
 def _values(fields: Mapping[str, object], columns: Columns) -> _Field | str:
@@ -149,12 +113,6 @@ def _values(fields: Mapping[str, object], columns: Columns) -> _Field | str:
     if columns.key is not None and key is None:
         return f"has no {columns.key}; it has {', '.join(head)}"
     return fields[text], None if key is None else fields[key]
-
-
-def _column(head: Sequence[str], wanted: str | None, usual: Sequence[str], path: Path) -> str | None:
-    if wanted is not None and wanted not in head:
-        raise InvalidInput(f"{path} has no column {wanted}; its columns are {', '.join(head)}")
-    return wanted or _usual(head, wanted, usual)
 
 
 def _usual(head: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
@@ -189,16 +147,8 @@ def _free(name: str, taken: dict[str, int]) -> str:
 def _checked(name: str, text: object, line: int) -> Read:
     if not isinstance(text, str):
         return NoCaption(line, "" if text in (None, []) else f"has {text!r:.40} where a text should be")
-    if not _is_utf8(text) or not _is_utf8(name) or "\0" in text:
+    if not is_utf8(text) or not is_utf8(name) or "\0" in text:
         return NoCaption(line, NOT_UTF8)
     if not text.strip():
         return NoCaption(line)
     return Caption(name, text.strip(), line) if name.strip() else NoCaption(line, "has no key")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -3,24 +3,22 @@
 Knows columns. Does not open the pictures that they name, and never an address on the network.
 """
 
-import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuwen.errors import InvalidInput
+from tuwen.prepare.captions import Caption, read_lines
+from tuwen.prepare.records import JSON_LINES, NOT_UTF8, SEPARATED, Record, is_utf8, read_records
 from tuwen.prepare.samples import Fact, Listed, facts_of, span_of
 from tuwen.types import Rejected
 
-TABLES = frozenset({".csv", ".tsv", ".jsonl"})
+TABLES = frozenset(SEPARATED) | JSON_LINES
 TEXTS = frozenset({".txt"})
 
 _KEYS = ("key", "id", "uid")
 _IMAGES = ("image_path", "filepath", "file_path", "path", "image", "filename", "file_name", "file")
 _CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
-_LONGEST = 2**27
-"""the longest field of a CSV file, in characters"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +67,18 @@ def list_table(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | R
     the table's folder. The whole table is held in memory, without the pictures.
 
     Raises:
-        InvalidInput: it is not UTF-8, or has none of the columns.
+        InvalidInput: it cannot be opened, is UTF-16, or has none of the columns.
     """
     groups: dict[str, Listed] = {}
     found: Columns | None = None
-    for number, row in _rows(path):
-        if isinstance(row, Rejected):
-            yield row
+    for record in read_records(path):
+        number, reason = record.number, _reason(record)
+        if reason:
+            yield Rejected(str(path) if record.last else f"{path}:{number}", reason)
+        if reason or not record.fields:
             continue
-        found = found or columns.among(list(row), path)
-        listed = _listed(row, number, path, found)
+        found = found or columns.among(list(record.fields), path)
+        listed = _listed(record.fields, number, path, found)
         before = groups.get(listed.key)
         if before is not None and before.place != listed.place:
             yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row, but another picture")
@@ -89,45 +89,25 @@ def list_table(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | R
     yield from (_prefixed(listed, prefix) for listed in groups.values())
 
 
-def list_texts(path: Path, prefix: str) -> Iterator[Listed]:
+def list_texts(path: Path, prefix: str) -> Iterator[Listed | Rejected]:
     """The texts of a file, one a line; blank lines are none. A text's key is the number of its line.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not UTF-8.
+        InvalidInput: the file cannot be read, or is UTF-16.
     """
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if line.strip():
-            yield Listed(f"{prefix}{number}", captions=(line.strip(),))
+    for read in read_lines(path):
+        if isinstance(read, Caption):
+            yield Listed(f"{prefix}{read.name}", captions=(read.text,))
+        elif read.reason:
+            yield Rejected(f"{path}:{read.line}", read.reason)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object] | Rejected]]:
-    """The rows with their numbers: lines of JSON, or rows of CSV counted from 1 below the head."""
-    if path.suffix.lower() == ".jsonl":
-        yield from _json_rows(path)
-        return
-    csv.field_size_limit(_LONGEST)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        reader = csv.DictReader(_text(path).splitlines(keepends=True), delimiter=delimiter, strict=True)
-        for number, row in enumerate(reader, start=1):
-            whole = None not in row and None not in row.values()
-            yield number, row if whole else Rejected(f"{path}:{number}", "has not as many fields as the head")
-    except csv.Error as error:
-        yield (
-            0,
-            Rejected(str(path), f"is no {path.suffix[1:].upper()} any more after line {reader.line_num}: {error}"),
-        )
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object] | Rejected]]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            row = error
-        yield number, row if isinstance(row, dict) else Rejected(f"{path}:{number}", "is no JSON object")
+def _reason(record: Record) -> str:
+    """Why a record is no row; "" where it is one, or a blank line."""
+    if record.last:
+        return f"cannot be read beyond line {record.line}: {record.reason}"
+    is_text = all(is_utf8(value) for value in record.fields.values() if isinstance(value, str))
+    return record.reason or ("" if is_text else NOT_UTF8)
 
 
 def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns) -> Listed:
@@ -160,15 +140,6 @@ def _prefixed(listed: Listed, prefix: str) -> Listed:
         captions=listed.captions,
         extra=listed.extra,
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _first(names: tuple[str, ...], among: list[str]) -> str | None:
