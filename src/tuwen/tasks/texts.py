@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuwen.index.filters import quoted
-from tuwen.prepare.captions import NOT_UTF8, Caption, Columns, NoCaption, read_captions
+from tuwen.prepare.captions import Caption, Columns, NoCaption, read_captions
+from tuwen.prepare.records import NOT_UTF8
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.ahead import grouped
 from tuwen.tasks.intake import LOOKUP, Intake, Passed, Ready
