@@ -29,6 +29,17 @@ def test_recall_by_definition() -> None:
     assert score(found | {"zeroshot@1": 0.0}) == pytest.approx(np.mean(list(found.values())))
 
 
+def test_towers_that_give_one_vector_for_all_find_nothing() -> None:
+    same = np.tile(np.array([[0.6, 0.8]], np.float32), (10, 1))
+    assert set(recall(same, same, np.arange(10), (1, 3)).values()) == {0.0}
+
+
+def test_a_caption_that_two_pictures_share_is_found() -> None:
+    images, texts = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 2]]
+    images[3] = images[2]
+    assert set(recall(images, texts, np.arange(4), (1,)).values()) == {1.0}
+
+
 def test_the_encoder_is_the_towers_as_they_are_now(tmp_path: Path) -> None:
     towers = small_towers()
     encoder = torch_encoder(towers, tmp_path, "cpu", "fp32")
