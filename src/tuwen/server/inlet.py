@@ -14,6 +14,8 @@ from tuwen.server.faults import Fault
 
 PACE = 16 * 2**10
 """bytes a second: a body gets a second more for each"""
+BRIEF = 0.02
+"""seconds until anybody looks whether the client has left: looking costs a short request a good part of its time"""
 
 
 class Inlet:
@@ -54,6 +56,7 @@ class _Passage:
         self._gone = asyncio.Event()
         self._clock = asyncio.timeout(None)
         self._begun = asyncio.get_running_loop().time()
+        self._looking: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def check(self, count: int) -> None:
@@ -78,12 +81,11 @@ class _Passage:
                 raise
             task.uncancel()
         finally:
-            if self._watch is not None:
-                self._watch.cancel()
+            self._look_away()
 
     async def receive(self) -> Message:
         """The next part of the body; when it is whole, whether the client has left."""
-        if self._watch is not None:
+        if self._looking is not None:
             await self._gone.wait()
             return {"type": "http.disconnect"}
         message = await self._receive()
@@ -98,8 +100,8 @@ class _Passage:
         if message["type"] == "http.response.start":
             self._answered = True
             self._clock.reschedule(None)
-        elif self._watch is not None and not message.get("more_body", False):
-            self._watch.cancel()  # once all is sent the client counts as gone, and there are files to close yet
+        elif not message.get("more_body", False):
+            self._look_away()  # once all is sent the client counts as gone, and there are files to close yet
         await self._send(message)
 
     def _arrived(self, *, whole: bool) -> None:
@@ -107,15 +109,25 @@ class _Passage:
             self._allow(self._config.body_seconds + self._count / PACE)
             return
         self._whole = True
-        self._allow(asyncio.get_running_loop().time() - self._begun + self._config.deadline)
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        self._watch = asyncio.create_task(self._until_gone(task))
+        self._allow(loop.time() - self._begun + self._config.deadline)
+        self._looking = loop.call_later(BRIEF, self._look_out, task)
 
     def _allow(self, seconds: float) -> None:
         """Seconds since the request began."""
         if not self._answered:
             self._clock.reschedule(self._begun + seconds)
+
+    def _look_out(self, task: "asyncio.Task[object]") -> None:
+        """Begin to look whether the client has left."""
+        self._watch = asyncio.create_task(self._until_gone(task))
+
+    def _look_away(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def _until_gone(self, task: "asyncio.Task[object]") -> None:
         with suppress(asyncio.CancelledError):
