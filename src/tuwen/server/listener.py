@@ -1,25 +1,27 @@
-"""HTTP as it comes off the wire: no connection may idle in the middle of a request's head, nor be one too many.
+"""HTTP as it comes off the wire: no head may be too long or stay unfinished, no connection be one too many.
 
 Knows connections. Does not know any application. The framework's own limits end where its application begins.
 """
 
 import asyncio
 import json
-from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+HEAD = 16 * 2**10
+"""bytes of a request's first line and headers"""
 HEAD_SECONDS = 15.0
 """for a request's first line and headers"""
 CONNECTIONS = 2_000
 """at a time; further ones are closed at once"""
 
 
-class Listener(H11Protocol):
+class Listener(HttpToolsProtocol):
     """One connection."""
 
     _patience: asyncio.TimerHandle | None = None
+    _head: int | None = None
+    """bytes of the head that is arriving; None while none is"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has called."""
@@ -31,7 +33,18 @@ class Listener(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """A piece of a request."""
         super().data_received(data)
+        self._measure_head(len(data))
         self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        super().on_headers_complete()
+        self._head = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They have gone."""
@@ -42,14 +55,19 @@ class Listener(H11Protocol):
         """What is no HTTP, or has too long a head, is answered in the shape of all errors."""
         error = {"code": "bad_request", "message": msg.rstrip(".").lower(), "status": 400}
         body = json.dumps({"error": error}).encode()
-        headers: Any = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[400] + head + body)
         self.transport.close()
+
+    def _measure_head(self, count: int) -> None:
+        """A head that is too long is answered, unless that would fall into the answer to an earlier request."""
+        if self._head is None:
+            return
+        self._head += count
+        if self._head > HEAD and self._idle():
+            self.send_400_response("the request's head is too long")
+        elif self._head > HEAD:
+            self.transport.abort()
 
     def _expect_head(self) -> None:
         """A timer runs exactly while the next request's head is awaited."""

@@ -12,8 +12,6 @@ from tuwen.server.listener import Listener
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-HEADERS = 16 * 2**10
-"""bytes of a request's first line and headers"""
 BACKLOG = 2048
 """callers that wait to be let in"""
 IDLE = 10
@@ -59,7 +57,6 @@ def server_of(app: "FastAPI") -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        h11_max_incomplete_event_size=HEADERS,
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
     )
