@@ -1,16 +1,13 @@
 """`tuwen bench`, as typed."""
 
 import json
-import sys
 
 import pytest
-from click.testing import CliRunner, Result
 
+from cli.running import run
 from shapes import shape, written_shapes
 from tuwen.bundle.bundle import read_bundle
 from tuwen.cli.bench_words import Facts, show
-from tuwen.cli.ending import exit_code
-from tuwen.cli.main import tuwen
 from tuwen.demo import demo_bundle
 from tuwen.tasks.bench import TORCH, TORCH_CUT, Row
 from tuwen.tasks.starts import Start
@@ -23,16 +20,6 @@ CONFIG = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
 }
 FEW = ("demo", "--quick", "--batch", "2", "--runtime", "onnxruntime", "--threads", "1")
-
-
-def run(*arguments: object) -> Result:
-    """The command with its exit code, as `main` gives it; standard error apart."""
-    runner = CliRunner()
-    with runner.isolation() as streams:
-        code = exit_code(lambda: tuwen.main([str(a) for a in arguments], prog_name="tuwen", standalone_mode=False))
-        sys.stderr.flush()
-        out, err = streams[0].getvalue(), streams[1].getvalue()
-    return Result(runner, out, err, out + err, None, code, None)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from cli.test_bench import run
+from cli.running import run
 from shapes import shape, written_shapes
 
 

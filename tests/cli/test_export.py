@@ -1,18 +1,16 @@
 """`tuwen export` and `tuwen verify`, as typed, on a small architecture that open_clip is told of."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
+from cli.running import run
 from tuwen.bundle.bundle import read_bundle
-from tuwen.cli.ending import exit_code
-from tuwen.cli.main import tuwen
 from tuwen.models.openclip import import_open_clip, load
 
 NAME = "ViT-tiny-of-tests"
@@ -21,16 +19,6 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
 }
-
-
-def run(*arguments: object) -> Result:
-    """The command with its exit code, as `main` gives it; standard error apart."""
-    runner = CliRunner()
-    with runner.isolation() as streams:
-        code = exit_code(lambda: tuwen.main([str(a) for a in arguments], prog_name="tuwen", standalone_mode=False))
-        sys.stderr.flush()
-        out, err = streams[0].getvalue(), streams[1].getvalue()
-    return Result(runner, out, err, out + err, None, code, None)
 
 
 @pytest.fixture(scope="module")

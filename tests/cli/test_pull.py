@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import hub_server
-from cli.test_export import CONFIG, run
+from cli.running import run
+from cli.test_export import CONFIG
 from tuwen.bundle import catalogue
 from tuwen.models.openclip import import_open_clip, load
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.test_export import run
+from cli.running import run
 
 pytestmark = [pytest.mark.hub, pytest.mark.enable_socket]
 

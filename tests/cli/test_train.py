@@ -1,28 +1,16 @@
 """`tuwen train`, as typed, on small towers and pictures of two colours."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
+from cli.running import run
 from shapes import shape, written_shapes
 from train.runs import tree, write_pairs
 from tuwen.bundle.bundle import read_bundle
-from tuwen.cli.ending import exit_code
-from tuwen.cli.main import tuwen
 from tuwen.train.config_file import config_of, dump_config
-
-
-def run(*arguments: object) -> Result:
-    runner = CliRunner()
-    with runner.isolation() as streams:
-        code = exit_code(lambda: tuwen.main([str(a) for a in arguments], prog_name="tuwen", standalone_mode=False))
-        sys.stderr.flush()
-        out, err = streams[0].getvalue(), streams[1].getvalue()
-    return Result(runner, out, err, out + err, None, code, None)
 
 
 @pytest.fixture(scope="module")

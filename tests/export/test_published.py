@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.test_export import run
+from cli.running import run
 from tuwen.cli import hub
 from tuwen.cli.options import read_settings
 from tuwen.export.samples import Samples

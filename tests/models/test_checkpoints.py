@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript, read_tensors
 
+from .archives import nested
+
 STATE = {
     "visual.proj": torch.arange(6.0).reshape(2, 3),
     "text.small": torch.tensor([1.5, -2.0], dtype=torch.float16),
@@ -26,20 +28,6 @@ class Malice:
 
     def __reduce__(self) -> tuple:
         return os.mkdir, ("pwned",)
-
-
-def nested(state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """A module with this state: what a TorchScript archive is made from."""
-    root = torch.nn.Module()
-    for name, tensor in state.items():
-        *path, last = name.split(".")
-        module = root
-        for part in path:
-            if not hasattr(module, part):
-                module.add_module(part, torch.nn.Module())
-            module = getattr(module, part)
-        module.register_buffer(last, tensor)
-    return root
 
 
 def as_arrays(state: dict[str, torch.Tensor]) -> dict[str, object]:

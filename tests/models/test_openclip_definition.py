@@ -7,6 +7,7 @@ from tuwen.errors import InvalidInput
 from tuwen.models.openclip import import_open_clip, load, load_folder
 from tuwen.models.openclip_definition import described, published
 
+from .archives import nested
 from .openclip_zoo import write_layout
 from .test_openclip import TINY, import_open_clip_state, vectors
 
@@ -35,20 +36,6 @@ def same_as_quickgelu(found, plain) -> None:
     for ours, wanted, other in zip(vectors(found), vectors(quick), vectors(plain), strict=True):
         torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
         assert not torch.allclose(ours, other, atol=1e-6)
-
-
-def nested(state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """A module with this state: what a TorchScript archive is made from."""
-    root = torch.nn.Module()
-    for name, tensor in state.items():
-        *path, last = name.split(".")
-        module = root
-        for part in path:
-            if not hasattr(module, part):
-                module.add_module(part, torch.nn.Module())
-            module = getattr(module, part)
-        module.register_buffer(last, tensor)
-    return root
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ from tuwen.errors import BundleInvalid
 
 MARK = "onnx/vision_model.onnx (Hugging Face)"
 
-_SUFFIXES: dict[Precision, tuple[str, ...]] = {
+SUFFIXES: dict[Precision, tuple[str, ...]] = {
     "fp32": ("",),
     "fp16": ("_fp16",),
     "int8": ("_quantized", "_uint8", "_int8"),  # signed weights last: ONNX Runtime has no convolution for them
 }
+"""How the graphs of a precision end, what is taken first to begin with."""
 _FAMILIES: dict[str, Literal["softmax", "sigmoid"]] = {
     "clip": "softmax",
     "chinese_clip": "softmax",
@@ -69,7 +70,7 @@ def read(folder: Path) -> Parts:
 def _graphs(folder: Path) -> dict[tuple[Tower, Precision], Path]:
     found: dict[tuple[Tower, Precision], Path] = {}
     for tower in TOWERS:
-        for precision, suffixes in _SUFFIXES.items():
+        for precision, suffixes in SUFFIXES.items():
             paths = (folder / "onnx" / f"{tower}_model{suffix}.onnx" for suffix in suffixes)
             path = next((path for path in paths if path.is_file()), None)
             if path is not None:

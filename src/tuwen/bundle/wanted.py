@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from tuwen.bundle.huggingface import SUFFIXES
 from tuwen.bundle.layout import TOWERS
 from tuwen.bundle.manifest import Precision
 from tuwen.errors import PullFailed
@@ -14,7 +15,6 @@ from tuwen.errors import PullFailed
 CONFIGS = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
 """What describes a model in Hugging Face's ONNX layout."""
 
-_SUFFIXES: dict[Precision, str] = {"fp32": "", "fp16": "_fp16", "int8": "_quantized"}
 _OTHER_RUNTIMES = {".armnn", ".rknn"}
 _WEIGHTS = (
     "open_clip_model.safetensors",
@@ -38,7 +38,7 @@ def ready_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[s
     """
     if _is_immich(names):
         return _immich_files(names, precisions)
-    graphs = [f"onnx/{tower}_model{_SUFFIXES[kind]}.onnx" for tower in TOWERS for kind in precisions]
+    graphs = [f"onnx/{tower}_model{SUFFIXES[kind][0]}.onnx" for tower in TOWERS for kind in precisions]
     missing = sorted({*graphs, *CONFIGS} - set(names))
     if missing:
         raise PullFailed(f"the repository has no {', '.join(missing)}")

@@ -116,11 +116,7 @@ def _show(bundle: "Bundle", start: float, *, as_json: bool) -> None:
         return
     emit(
         {
-            "bundle": str(bundle.folder),
-            "model": manifest.name,
-            "fingerprint": manifest.fingerprint(),
-            "precisions": list(bundle.precisions),
-            "dim": manifest.dim,
+            **proof.named(bundle),
             "cut_exact": manifest.text.cut_exact,
             "facts": manifest.facts,
             "seconds": seconds,

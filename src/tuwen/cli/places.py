@@ -184,11 +184,9 @@ class ServedRows:
 
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
         """Key -> what is stored with it, of those keys that there are."""
-        found = {}
-        for key in keys:
-            with suppress(NotFound):
-                found[key] = self._client.get(_id(key)).payload
-        return found
+        ids = {key: _id(key) for key in keys}
+        rows = self.get(list(ids.values()))
+        return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
 
     def remove(self, keys: Sequence[str]) -> int:
         """Take rows out; how many of them there were."""

@@ -1,4 +1,4 @@
-"""What `export` and `verify` share: the samples they are given, how far they have come, the table of checks."""
+"""What `export`, `pull` and `verify` share: samples, how far they have come, the bundle, the table of checks."""
 
 import logging
 import math
@@ -14,6 +14,7 @@ from tuwen.cli.ending import say
 from tuwen.cli.output import table
 
 if TYPE_CHECKING:
+    from tuwen.bundle.bundle import Bundle
     from tuwen.bundle.manifest import Check, Report
 
 _SAMPLES = (
@@ -47,6 +48,18 @@ def steps_shown() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
+
+
+def named(bundle: "Bundle") -> dict[str, Any]:
+    """What a bundle is, as JSON has it: where, of which model, in what precisions, how many numbers a vector."""
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.folder),
+        "model": manifest.name,
+        "fingerprint": manifest.fingerprint(),
+        "precisions": list(bundle.precisions),
+        "dim": manifest.dim,
+    }
 
 
 def as_documents(reports: Iterable["Report"]) -> list[dict[str, Any]]:

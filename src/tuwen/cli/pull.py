@@ -214,11 +214,7 @@ def _show(bundle: "Bundle", *, already: bool, seconds: float, as_json: bool) -> 
     if as_json:
         emit(
             {
-                "bundle": str(bundle.folder),
-                "model": manifest.name,
-                "fingerprint": manifest.fingerprint(),
-                "precisions": list(bundle.precisions),
-                "dim": manifest.dim,
+                **proof.named(bundle),
                 "source": manifest.source,
                 "already": already,
                 "seconds": round(seconds, 3),

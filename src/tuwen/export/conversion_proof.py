@@ -1,10 +1,7 @@
 """What a converted model computes against what its bundle computes. Knows encoders, not how either was made."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +11,17 @@ from tuwen.bundle.converted import Converted
 from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import Check, Precision
 from tuwen.errors import TuwenError
+from tuwen.export.checks import Stage, check_vectors, failed
+from tuwen.export.runs import image_vectors, text_vectors
 from tuwen.export.samples import built_in
 from tuwen.prepare.pixels import to_pixels
 from tuwen.runtime.converted import converted_encoder, open_converted
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.plan import Choice, make_plan, open_session
-from tuwen.types import Tokens
+from tuwen.types import Pixels, Tokens
 
-LARGEST = {"fp32": 1e-5, "fp16": float("inf")}
-"""difference of any number in a vector of length 1: as `tuwen verify` has it"""
-COSINE = {"fp32": 0.9999, "fp16": 0.999}
-"""the worst vector's"""
 UNIT = 1e-3
 """how far a row's own length may be from 1"""
-
-
-Stage: TypeAlias = Literal["image", "text"]
-Encode: TypeAlias = Callable[[Encoder], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +38,8 @@ def prove(bundle: Bundle, converted: Converted, folder: Path, threads: int) -> P
     ours, theirs = _of_bundle(bundle, file, threads), converted_encoder(bundle, converted, folder, threads)
     samples, towers = built_in(), tuple(converted.inputs)
     pixels, tokens = to_pixels(ours.image_spec, samples.images), ours.to_tokens(samples.texts)
-
-    def images(encoder: Encoder) -> list[NDArray[np.float32]]:
-        each = [encoder.encode_pixels(pixels[row : row + 1]) for row in range(len(pixels))]
-        return [encoder.encode_pixels(pixels), np.concatenate(each)]
-
-    def texts(encoder: Encoder) -> list[NDArray[np.float32]]:
-        each = [encoder.encode_tokens(row) for row in _rows(tokens)]
-        return [encoder.encode_tokens(tokens), np.concatenate(each)]
-
-    encoded: dict[Tower, Encode] = {"vision": images, "text": texts}
-    checks = tuple(
-        _check(tower, converted, partial(encoded[tower], theirs), encoded[tower](ours)) for tower in towers
-    )
+    inputs: dict[Tower, Pixels | Tokens] = {"vision": pixels, "text": tokens}
+    checks = tuple(_check(tower, converted, inputs[tower], ours, theirs) for tower in towers)
     if not all(check.passed for check in checks):
         return Proof(checks, None)
     return Proof(checks, all(_is_unit(converted, folder, tower, threads) for tower in towers))
@@ -70,27 +50,18 @@ def _of_bundle(bundle: Bundle, file: Precision, threads: int) -> Encoder:
     return Encoder(bundle, lambda tower: open_session(bundle, tower, plan, None), precision=plan.precision)
 
 
-def _rows(tokens: Tokens) -> list[Tokens]:
-    return [Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids))]
-
-
-def _check(
-    tower: Tower,
-    converted: Converted,
-    compute: Callable[[], list[NDArray[np.float32]]],
-    expected: list[NDArray[np.float32]],
-) -> Check:
-    """Failed where it gives no vectors at all."""
+def _check(tower: Tower, converted: Converted, inputs: Pixels | Tokens, ours: Encoder, theirs: Encoder) -> Check:
+    """The bars of `tuwen verify`; failed where it gives no vectors at all."""
     stage: Stage = "image" if tower == "vision" else "text"
-    named = partial(Check, stage=stage, runtime=converted.to, precision=converted.precision, top1=None, top10=None)
+    expected = _vectors(ours, inputs)[0]
     try:
-        vectors = np.stack(compute())
+        return check_vectors(stage, converted.to, converted.precision, _vectors(theirs, inputs), expected)
     except TuwenError:
-        return named(worst_cosine=None, mean_cosine=None, max_abs=float("inf"), passed=False)
-    cosines = (vectors.astype(np.float64) * np.stack(expected)).sum(axis=-1)
-    largest, worst = float(np.abs(vectors - np.stack(expected)).max()), float(cosines.min())
-    passed = largest <= LARGEST[converted.precision] and worst >= COSINE[converted.precision]
-    return named(worst_cosine=worst, mean_cosine=float(cosines.mean()), max_abs=largest, passed=passed)
+        return failed(stage, converted.to, converted.precision)
+
+
+def _vectors(encoder: Encoder, inputs: Pixels | Tokens) -> NDArray[np.float32]:
+    return text_vectors(encoder, inputs) if isinstance(inputs, Tokens) else image_vectors(encoder, inputs)
 
 
 def _is_unit(converted: Converted, folder: Path, tower: Tower, threads: int) -> bool:

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.layout import Tower
 from tuwen.bundle.manifest import Precision
@@ -11,6 +14,7 @@ from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.openvino import native_precisions
 from tuwen.runtime.plan import RUNTIMES, Choice, make_plan, open_session
 from tuwen.runtime.session import Session
+from tuwen.types import Pixels, Tokens
 
 _FROM_BEST = ("fp32", "fp16", "bf16", "int8")
 
@@ -97,3 +101,16 @@ def _encoder(bundle: Bundle, choice: Choice) -> Encoder:
         return open_session(bundle, tower, plan, cache=None)
 
     return Encoder(bundle, load, precision=plan.precision, exact_decode=True)
+
+
+def image_vectors(encoder: Encoder, pixels: Pixels) -> NDArray[np.float32]:
+    """(2, n, dim): all at once, and one by one."""
+    each = [encoder.encode_pixels(pixels[row : row + 1]) for row in range(len(pixels))]
+    return np.stack([encoder.encode_pixels(pixels), np.concatenate(each)])
+
+
+def text_vectors(encoder: Encoder, tokens: Tokens) -> NDArray[np.float32]:
+    """(2, n, dim): all at once, and one by one."""
+    rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
+    each = [encoder.encode_tokens(row) for row in rows]
+    return np.stack([encoder.encode_tokens(tokens), np.concatenate(each)])

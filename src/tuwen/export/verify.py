@@ -27,13 +27,12 @@ from tuwen.export.checks import (
     probabilities,
 )
 from tuwen.export.graph import UnitLength
-from tuwen.export.runs import Place, Run, lesser, run_at, runs
+from tuwen.export.runs import Place, Run, image_vectors, lesser, run_at, runs, text_vectors
 from tuwen.export.samples import Samples
 from tuwen.models.cut import vectors
 from tuwen.models.towers import Towers
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
-from tuwen.runtime.encoder import Encoder
 from tuwen.types import Pixels, Tokens, Vectors
 
 log = logging.getLogger(__name__)
@@ -145,11 +144,11 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
 
     stages: dict[Stage, tuple[_Computed, _Compared]] = {
         "image": (
-            lambda: _images(known, encoder),
+            lambda: image_vectors(encoder, known.pixels),
             lambda found: check_vectors("image", runtime, precision, found, known.images),
         ),
         "text": (
-            lambda: _texts(known, encoder),
+            lambda: text_vectors(encoder, known.tokens),
             lambda found: check_vectors("text", runtime, precision, found, known.texts),
         ),
         "similarity": (scores, lambda found: check_similarity(runtime, precision, found, cosines)),
@@ -161,17 +160,3 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         except TuwenError as error:  # no vectors at all, or such as are not finite
             log.warning("stage %s on %s (%s): %s", stage, runtime, precision, error)
             yield failed(stage, runtime, precision)
-
-
-def _images(known: Reference, encoder: Encoder) -> NDArray[np.float32]:
-    """(2, n, dim): all at once, and one by one."""
-    each = [encoder.encode_pixels(known.pixels[row : row + 1]) for row in range(len(known.pixels))]
-    return np.stack([encoder.encode_pixels(known.pixels), np.concatenate(each)])
-
-
-def _texts(known: Reference, encoder: Encoder) -> NDArray[np.float32]:
-    """(2, n, dim): all at once, and one by one."""
-    tokens = known.tokens
-    rows = (Tokens(tokens.ids[row : row + 1], tokens.lengths[row : row + 1]) for row in range(len(tokens.ids)))
-    each = [encoder.encode_tokens(row) for row in rows]
-    return np.stack([encoder.encode_tokens(tokens), np.concatenate(each)])

@@ -61,7 +61,7 @@ class Listener(HttpToolsProtocol):
 
     def _measure_head(self, count: int) -> None:
         """A head that is too long is answered, unless that would fall into the answer to an earlier request."""
-        if self._head is None:
+        if self._head is None or self.transport.is_closing():
             return
         self._head += count
         if self._head > HEAD and self._idle():

@@ -18,6 +18,7 @@ from tuwen.bundle.manifest import Manifest
 from tuwen.errors import InvalidInput, RejectedImages
 from tuwen.models.session import torch_session
 from tuwen.models.towers import Towers
+from tuwen.prepare.formats import format_of_name
 from tuwen.prepare.rowgroups import RowGroups
 from tuwen.runtime.encoder import Encoder
 from tuwen.tasks.ahead import grouped
@@ -30,7 +31,6 @@ from tuwen.types import Rejected, Vectors
 
 SPLITS = ("val", "test")
 """of a Karpathy file, what is measured on where nobody says"""
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif", ".heic", ".tif", ".tiff"}
 _ROWS = 1024
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise InvalidInput(f"evaluate.zeroshot: there is no folder {folder}")
     found = {
-        inner.name: sorted(path for path in inner.rglob("*") if path.suffix.lower() in _IMAGES)
+        inner.name: sorted(path for path in inner.rglob("*") if format_of_name(path.name))
         for inner in sorted(folder.iterdir())
         if inner.is_dir()
     }
