@@ -15,8 +15,9 @@ from server.conftest import encoder, photos  # noqa: F401  (fixtures)
 from server.serving import Served, indexed, serving
 from tuwen.cli.ending import REJECTED
 from tuwen.cli.main import tuwen
+from tuwen.client.client import Client
 from tuwen.errors import InvalidInput, KeyRefused, ServiceUnreachable
-from tuwen.index.calibration import CALIBRATION, Calibration, Threshold, write_calibration
+from tuwen.index.calibration import CALIBRATION, Calibration, Threshold
 
 DEMO = ("--model", "demo")
 """said of an index that was not made by a command: it does not know where its model is"""
@@ -96,7 +97,7 @@ def test_info(run: Run, folder: Path, served: Served) -> None:
     assert there == {name: here[name] for name in there} | {"bytes": there["bytes"]}
 
 
-def test_measured_thresholds(run: Run, served: Served) -> None:
+def test_measured_thresholds(run: Run, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     search = ["search", "a red apple", "--min-score", "auto", "--json", "--url", served.url]
     with pytest.raises(InvalidInput, match=r"no threshold was measured for texts on http.*: run tuwen calibrate"):
         run(*search)
@@ -107,12 +108,26 @@ def test_measured_thresholds(run: Run, served: Served) -> None:
     measured = Threshold(
         threshold=every[2], false_accept=0, false_reject=0, matching=9, unmatching=9, rows=info.rows, created="now"
     )
-    write_calibration(served.index.folder, Calibration(fingerprint=info.fingerprint, text=measured))
+    served.index.calibrate(Calibration(fingerprint=info.fingerprint, text=measured))
+    asked = counted(monkeypatch)
     assert [hit["score"] for hit in json.loads(run(*search)[1])["hits"]] == every[:3]
+    assert len(asked) == 1, "threshold and model are asked for together"
     with pytest.raises(InvalidInput, match="no threshold was measured for pictures"):
         run("search", "--like", next(iter(served.index.list())).payload["path"], *search[2:])
     assert json.loads(run("index", "info", "--url", served.url, "--json")[1])["thresholds"]["text"]
     (served.index.folder / CALIBRATION).unlink()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
+    """Who has asked for the facts of an index from now on."""
+    asked, info = [], Client.info
+
+    def counting(client: Client) -> object:
+        asked.append(client)
+        return info(client)
+
+    monkeypatch.setattr(Client, "info", counting)
+    return asked
 
 
 def test_sheet(run: Run, folder: Path, served: Served, tmp_path: Path) -> None:

@@ -40,25 +40,8 @@ class Home:
         return design(**DESIGNS[self.name]).kind
 
 
-LOCAL_MODE_SAYS = ("Payload indexes have no effect in the local", "Local mode performs exact")
-"""warnings of qdrant-client's local mode, which does without what a cluster is told to build"""
 SERVER = "TUWEN_TEST_QDRANT"
 """the environment variable with the URL of a real cluster, such as qdrant://127.0.0.1:6333"""
-
-
-@contextmanager
-def local_cluster(monkeypatch: pytest.MonkeyPatch, name: str = "photos") -> Iterator[Cluster]:
-    """A place whose client is qdrant-client's local mode: one memory for all that connect, as a cluster has."""
-    from qdrant_client import QdrantClient
-
-    class Staying(QdrantClient):
-        def close(self, *_: object, **__: object) -> None:
-            """What is in memory would be lost."""
-
-    client = Staying(":memory:")
-    monkeypatch.setattr("tuwen.index.cluster_link.connect", lambda place: client)
-    yield Cluster("local", 6333, name)
-    QdrantClient.close(client)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from homes import LOCAL_MODE_SAYS, local_cluster
 from making import FakeModel, rows
 
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexFault, IndexInvalid, IndexNotFound, InvalidInput, MissingExtra
 from tuwen.index.cluster_link import Link, connect
 from tuwen.index.index import Index

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from homes import DESIGNS, LOCAL_MODE_SAYS, Home, local_cluster, real_cluster
+from homes import DESIGNS, Home, real_cluster
 from killing import OPTIMIZE, check_all, kill_writers, killed, start
 from making import DIM, FakeModel, paths, payload, row, rows, vectors
 
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexLocked, IndexNotFound, InvalidInput, InvalidVectors, WrongModel
 from tuwen.index import faiss_finder
+from tuwen.index.calibration import Calibration, Threshold
 from tuwen.index.index import Index
 from tuwen.types import Row
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
 
+MEASURED = {"false_accept": 0.1, "false_reject": None, "matching": 0, "unmatching": 9, "rows": 3, "created": "now"}
 FEW, MANY = 60, 1_500
 """rows that nobody would build anything for, and enough for lists and for more than one build"""
 
@@ -97,6 +100,24 @@ def test_what_is_wrong_is_refused(index: Index, home: Home) -> None:
 def test_nothing_is_there_to_open(home: Home) -> None:
     with pytest.raises(IndexNotFound, match="tuwen index build"):
         home.open()
+
+
+def test_what_was_measured_is_kept_of_its_own_model(index: Index, home: Home) -> None:
+    assert index.calibration() is None
+    one, other = (
+        Calibration(fingerprint=FakeModel().fingerprint, image=Threshold(threshold=value, **MEASURED))
+        for value in (0.25, 0.75)
+    )
+    index.calibrate(one)
+    index.upsert(rows(3))  # notes the precision beside it
+    index.calibrate(other)
+    assert index.calibration() == other
+    index.close()
+    with home.open() as again:
+        assert again.calibration() == other
+        again.calibrate(one.model_copy(update={"fingerprint": "another"}))
+        assert again.calibration() is None
+        assert again.info().precisions == ("fp32",)
 
 
 # Rows come and go

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from homes import DESIGNS, LOCAL_MODE_SAYS, local_cluster
+from homes import DESIGNS
 from making import FakeModel, payload, rows
 
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.cli.main import tuwen
 from tuwen.errors import InvalidInput, WrongModel
 from tuwen.index.index import Index

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from homes import DESIGNS, LOCAL_MODE_SAYS, Home, local_cluster
+from homes import DESIGNS, Home
 from making import FakeModel, paths, unit
 
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.index import qdrant, qdrant_shard
 from tuwen.index.index import Index
 from tuwen.types import Row

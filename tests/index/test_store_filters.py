@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from evaluating import holds, written
-from homes import LOCAL_MODE_SAYS, local_cluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import FakeModel, vectors
 
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.index.conditions import FIELDS, And, Compare, Condition, Not, OneOf, Or
 from tuwen.index.filters import parse
 from tuwen.index.index import Index

@@ -101,6 +101,30 @@ def test_clip_retrieval_there_and_back_is_exact(tmp_path: Path, dtype: str) -> N
     assert np.load(again / "img_emb" / "img_emb_0.npy").dtype == dtype
 
 
+def test_a_folder_of_parquet_files(filled, opened, encoder, tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    export(filled, folder / "vectors_9.parquet", "parquet", where="width < 30")
+    export(filled, folder / "vectors_10.parquet", "parquet", where="width >= 2000")
+    assert run_import(VectorFiles(folder), encoder, again := opened("again.tuwen")).rows == 30 + 102
+    assert rows(again)["d/7.jpg"][1] == rows(filled)["d/7.jpg"][1]
+
+
+def test_names_of_any_letters_but_line_breaks(opened, encoder, tmp_path: Path) -> None:
+    index, file = opened("i.tuwen"), tmp_path / "v.npy"
+    keys = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg", "%41.jpg"]
+    index.upsert([Row(key, vector, {}) for key, vector in zip(keys, unit(4, encoder.dim), strict=True)])
+    export(index, file, "npy")
+    run_import(VectorFiles(file, tmp_path / "v.txt"), encoder, again := opened("again.tuwen"))
+    assert {key: vector for key, (_, vector) in rows(again).items()} == {
+        key: vector for key, (_, vector) in rows(index).items()
+    }
+    index.upsert([Row("two\nlines.jpg", unit(1, encoder.dim)[0], {})])
+    with pytest.raises(InvalidInput, match=r"'two\\nlines.jpg' has a line break.*--format parquet"):
+        export(index, tmp_path / "w.npy", "npy")
+    assert [it.name for it in tmp_path.iterdir() if it.name.lstrip(".").startswith("w")] == []
+
+
 def test_npy_with_names(filled, opened, encoder, tmp_path: Path) -> None:
     file = export(filled, tmp_path / "v.npy", "npy")
     names = tmp_path / "v.txt"
@@ -179,4 +203,6 @@ def test_slips_are_told(filled, opened, encoder, tmp_path: Path) -> None:
     vectors = [unit(1, encoder.dim, seed)[0].tolist() for seed in (1, 2, 1)]
     pq.write_table(pa.table({"emb": vectors, "id": ["a", "a", "a"]}), tmp_path / "a.parquet")
     done = run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
-    assert [item.reason for item in done.rejected] == ["has the name 'a' of an earlier row, but another vector"]
+    assert [item.reason for item in done.rejected] == [
+        "has the name 'a' of an earlier row, but another vector: name rows by another --key-column"
+    ]

@@ -62,6 +62,25 @@ def test_a_job_of_which_nothing_is_written_gives_way(tmp_path: Path) -> None:
         assert job.shards == 3
 
 
+def test_where_rows_are_added_a_job_follows_one_that_is_through(tmp_path: Path) -> None:
+    with begun(tmp_path, FACTS, INPUT, 4, adds=True) as job:
+        job.commit(0, {}, outcome(4))
+    with (
+        pytest.raises(InvalidInput, match=r"another input: give .*, or delete .*embedding, to let"),
+        begun(tmp_path, FACTS, INPUT[1:], 4, adds=True),
+    ):
+        pass
+    with begun(tmp_path, FACTS, INPUT, 4, adds=True) as job:
+        job.commit(1, {}, outcome(3))
+    with begun(tmp_path, FACTS, INPUT, 4, adds=True) as job:
+        assert job.done() == {0, 1}, "the same job once more"
+    with begun(tmp_path, {**FACTS, "precision": "int8"}, INPUT[1:], 2, adds=True) as job:
+        assert (job.shards, job.done()) == (3, set())
+        job.commit(2, {}, outcome(2))
+    with begun(tmp_path, {**FACTS, "precision": "int8"}, INPUT[1:], 2, adds=True) as job:
+        assert job.done() == {2}
+
+
 def test_what_kills_left_behind_is_cleared(tmp_path: Path) -> None:
     with begun(tmp_path, FACTS, INPUT, 3):
         pass

@@ -3,9 +3,14 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.index.calibration import CALIBRATION, Calibration, Threshold, write_calibration
+from tuwen.index.calibration import CALIBRATION, Calibration, Threshold
+from tuwen.tasks import threshold as module
 from tuwen.tasks.terms import RowId, Term
-from tuwen.tasks.threshold import auto_threshold
+from tuwen.tasks.threshold import Auto
+
+
+def auto_threshold(terms, index) -> Auto:
+    return module.auto_threshold(terms, index, index.info(), index.calibration())
 
 
 def threshold(value: float, rows: int = 15) -> Threshold:
@@ -24,10 +29,7 @@ def unmeasured(filled):
 @pytest.fixture
 def calibrated(filled):
     info = filled.info()
-    write_calibration(
-        filled.folder,
-        Calibration(fingerprint=info.fingerprint, text=threshold(0.3), image=threshold(0.8)),
-    )
+    filled.calibrate(Calibration(fingerprint=info.fingerprint, text=threshold(0.3), image=threshold(0.8)))
     return filled
 
 
@@ -48,13 +50,13 @@ def test_an_index_that_was_not_measured_has_none(filled) -> None:
     with pytest.raises(InvalidInput, match=r"no threshold was measured for texts on .*: run tuwen calibrate"):
         auto_threshold([Term("red")], filled)
     info = filled.info()
-    write_calibration(filled.folder, Calibration(fingerprint=info.fingerprint, text=threshold(0.3)))
+    filled.calibrate(Calibration(fingerprint=info.fingerprint, text=threshold(0.3)))
     with pytest.raises(InvalidInput, match="for pictures"):
         auto_threshold([Term(Path("cat.jpg"))], filled)
 
 
 def test_thresholds_of_another_model_do_not_count(filled) -> None:
-    write_calibration(filled.folder, Calibration(fingerprint="other", text=threshold(0.3)))
+    filled.calibrate(Calibration(fingerprint="other", text=threshold(0.3)))
     with pytest.raises(InvalidInput, match="no threshold was measured"):
         auto_threshold([Term("red")], filled)
 
@@ -62,7 +64,7 @@ def test_thresholds_of_another_model_do_not_count(filled) -> None:
 @pytest.mark.parametrize(("rows", "doubted"), [(7, True), (8, False), (15, False), (30, False), (31, True)])
 def test_an_index_that_has_changed_much_is_doubted(filled, rows: int, doubted: bool) -> None:
     fingerprint = filled.info().fingerprint
-    write_calibration(filled.folder, Calibration(fingerprint=fingerprint, text=threshold(0.3, rows)))
+    filled.calibrate(Calibration(fingerprint=fingerprint, text=threshold(0.3, rows)))
     doubt = auto_threshold([Term("red")], filled).doubt
     assert doubt == (
         f"the threshold was measured on {rows} rows, there are 15 now: run tuwen calibrate again" if doubted else ""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 RANDOM = 200
 """how many random queries of each kind there are where nobody says a number and no file is given"""
 
+APART = "which score on scales of their own: no threshold holds for both, so keep them in two indexes to have one"
+"""said of an index of both: a search finds either, and what is told apart by score is mostly the two"""
+
 
 @click.command(
     cls=Command,
@@ -62,23 +65,22 @@ def calibrate(
     threshold was not chosen by.
     """
     from tuwen.cli.opening import opened
-    from tuwen.index.calibration import write_calibration
     from tuwen.tasks.calibrate import samples, thresholds
     from tuwen.tasks.histograms import draw
 
     if plot is not None:
         _check_plot(plot)
     target = options.index_folder(folder)
-    if not isinstance(target, Path):
-        raise click.UsageError(f"{target} is in a cluster: a threshold is kept in a folder, so give one")
     number = chosen if chosen is not None else 0 if labelled else RANDOM
     with opened(target, computing) as (encoder, index):
         measured = samples(_scores(_probes(labelled, number, encoder, index), encoder, index, progress))
         found = thresholds(measured, index.info().rows)
         for kind in measured.keys() - found.keys():
             say(f"{measured[kind].count} queries of the kind {kind}: too few for a threshold")
+        if len(index.values("type")) > 1:
+            say(f"{target} has rows of pictures and of texts, {APART}")
         calibration = _with(found, index)
-        write_calibration(target, calibration)
+        index.calibrate(calibration)
     if plot is not None:
         draw(measured, found, plot)
         say(f"plot: {plot}")
@@ -132,7 +134,7 @@ def _before(index: "Index") -> "Calibration | None":
         return None
 
 
-def _show(target: Path, model: str, calibration: "Calibration", *, as_json: bool) -> None:
+def _show(target: Place, model: str, calibration: "Calibration", *, as_json: bool) -> None:
     kinds = {"text": calibration.text, "image": calibration.image}
     if as_json:
         measured = {kind: None if it is None else it.model_dump() for kind, it in kinds.items()}

@@ -19,6 +19,7 @@ from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
 from tuwen.errors import IndexNotFound, InvalidInput
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -37,11 +38,12 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
         "tuwen embed PHOTOS/ -o embedded/",
         "tuwen embed shards/ -o vectors/ --format parquet --shard-size 50000",
         "tuwen embed pairs.jsonl -o pairs.tuwen --format index --caption-column en",
+        "tuwen embed shards/ -o qdrant://host:6333/photos --format index",
         "tuwen embed shards/ -o embedded/ --engine ray --address auto",
     ),
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE…")
-@click.option("-o", "--output", type=options.ANY_PATH, metavar="OUT", help="Folder or index; FILE.npy for a few.")
+@click.option("-o", "--output", type=options.PLACE, metavar="OUT", help="Folder or index; FILE.npy for a few.")
 @click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 @click.option("--only", type=click.Choice(["images", "texts"]), help="Embed one of the two, where both are there.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="In files; float16 for clip-retrieval.")
@@ -63,7 +65,7 @@ def embed(
     computing: Computing,
     where: Where,
     sources: Sequence[str],
-    output: Path | None,
+    output: Place | None,
     layout: str,
     only: str | None,
     dtype: str | None,
@@ -82,21 +84,22 @@ def embed(
     A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: pictures,
     captions, or both, joined by key; their vectors go to OUT. Stopped or killed, the same command goes on where it
     was and ends with the same bytes. Any other SOURCE is one item: a picture if a file of that name exists, else a
-    text; the vectors are printed, one a line, or saved as FILE.npy. Single items may be computed by the checkpoint
-    itself, in PyTorch.
+    text; the vectors are printed, one a line, or saved as FILE.npy. PyTorch computes single items, too.
     """
     wanted = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
         return embed_items(wanted, computing, as_json=as_json)
     out = wanted.place_of_bulk(computing)
+    index = _index_of(out, layout)
     from tuwen.prepare.tables import Columns
     from tuwen.tasks.embed import Request
 
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
     columns, paths = Columns(key_column, image_column, caption_column), [Path(source) for source in sources]
-    request = Request(paths, out, layout, only, kind, shard_size, columns, loaded.facts)
-    return _run(request, loaded, where, Shown(progress, as_json))
+    folder = _folder_of(out, index, paths, loaded)
+    request = Request(paths, folder, layout, only, kind, shard_size, columns, loaded.facts)
+    return _run(request, index, loaded, where, Shown(progress, as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +154,8 @@ def _are_bulk(sources: Sequence[str]) -> bool:
     return bool(bulk)
 
 
-def _run(request: "Request", loaded: Loaded, where: Where, shown: Shown) -> int:
-    """Do the job, show how far it is and what came of it; the exit code."""
+def _run(request: "Request", index: Place | None, loaded: Loaded, where: Where, shown: Shown) -> int:
+    """Do the job, show how far it is and what came of it; the exit code. `index`: what rows go to, if any."""
     start = monotonic()
     written = total = 0
     report = None
@@ -161,9 +164,9 @@ def _run(request: "Request", loaded: Loaded, where: Where, shown: Shown) -> int:
 
         with (
             Progress(shown.progress) as bar,
-            _index_for(request, loaded) as index,
+            _opened(index, loaded) as rows,
             where.opened(loaded) as engine,
-            closing(embed_all(request, loaded.encoder, engine, index)) as steps,
+            closing(embed_all(request, loaded.encoder, engine, rows)) as steps,
         ):
             for step in steps:
                 if not total:
@@ -172,30 +175,52 @@ def _run(request: "Request", loaded: Loaded, where: Where, shown: Shown) -> int:
                 bar.show(step.seen, step.written)
     except KeyboardInterrupt:
         done = f"{written:,} of {count(total, 'sample')}"
-        say(f"stopped: {done} in {request.out}; run the same command again to go on")
+        say(f"stopped: {done} in {index or request.out}; run the same command again to go on")
         return INTERRUPTED
     assert report is not None, "a job ends with its report"
-    return _show(report, request, monotonic() - start, as_json=shown.as_json)
+    if index is not None and index != request.out:
+        say(f"report: {request.out / 'report.json'}")
+    return _show(report, index or request.out, monotonic() - start, as_json=shown.as_json)
+
+
+def _index_of(out: Place, layout: str) -> Place | None:
+    """The index that rows go to; None for the formats that are files."""
+    if layout == "index":
+        return options.index_folder(out)
+    if not isinstance(out, Path):
+        raise click.UsageError(f"{out} holds an index, not files: add --format index")
+    return None
+
+
+def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded: Loaded) -> Path:
+    """Where the job is kept track of. An index that is not there yet is made."""
+    if index is None:
+        assert isinstance(out, Path), "files are in a folder: it was checked"
+        return out
+    from tuwen.cli.opening import place_of
+    from tuwen.index.opening import make, manifest_of
+    from tuwen.prepare.inputs import root_of
+    from tuwen.tasks.embed import kept_in
+
+    try:
+        manifest = manifest_of(index)
+    except IndexNotFound:
+        make(index, loaded.encoder, root_of(sources), bundle=place_of(loaded.model))
+        manifest = manifest_of(index)
+    return kept_in(index, manifest, loaded.computing.settings.cache)
 
 
 @contextmanager
-def _index_for(request: "Request", loaded: Loaded) -> "Iterator[Index | None]":
-    """The index that rows go to: opened, or made where there is none; None for the formats that are files."""
-    if request.layout != "index":
+def _opened(place: Place | None, loaded: Loaded) -> "Iterator[Index | None]":
+    """The index that rows go to; None for the formats that are files."""
+    if place is None:
         yield None
         return
-    from tuwen.cli.opening import place_of
     from tuwen.index.index import Index
-    from tuwen.index.manifest import read_manifest
-    from tuwen.index.opening import make
 
     settings = loaded.computing.settings
-    try:
-        read_manifest(request.out)
-    except IndexNotFound:
-        make(request.out, loaded.encoder, request.root, bundle=place_of(loaded.model))
     with Index.open(
-        request.out,
+        place,
         encoder=loaded.encoder,
         lock_timeout=settings.lock_timeout,
         quantize_above=settings.quantize_above,
@@ -203,13 +228,13 @@ def _index_for(request: "Request", loaded: Loaded) -> "Iterator[Index | None]":
         yield index
 
 
-def _show(report: Any, request: "Request", seconds: float, *, as_json: bool) -> int:  # noqa: ANN401
+def _show(report: Any, out: Place, seconds: float, *, as_json: bool) -> int:  # noqa: ANN401
     from tuwen.types import Rejected
 
     rejected = [Rejected(**item) for item in report["rejected"]]
     list_rejected(rejected)
     if as_json:
-        emit({"out": str(request.out), **report, "seconds": round(seconds, 3)})
+        emit({"out": str(out), **report, "seconds": round(seconds, 3)})
     else:
         parts = [
             count(report["images"], "picture"),
@@ -218,5 +243,5 @@ def _show(report: Any, request: "Request", seconds: float, *, as_json: bool) -> 
             f"{len(rejected):,} rejected",
         ]
         rate = f" ({report['samples'] / seconds:.1f} samples/s)" if seconds > 1 else ""
-        click.echo(f"{request.out}: {', '.join(parts)}; {seconds:.1f} s{rate}")
+        click.echo(f"{out}: {', '.join(parts)}; {seconds:.1f} s{rate}")
     return REJECTED if rejected else 0

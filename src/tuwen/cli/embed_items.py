@@ -13,6 +13,7 @@ from tuwen.cli.ending import say
 from tuwen.cli.output import count, emit
 from tuwen.errors import InvalidInput
 from tuwen.extras import require
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.bundle.layout import Tower
@@ -29,18 +30,18 @@ class Items:
     Attributes:
         sources: pictures where files of these names exist, else texts.
         texts: texts in any case.
-        output: a file for the vectors, None for none.
+        output: a file for the vectors, None for none; of samples in bulk, a folder or an index.
         weights: the checkpoint's file, for PyTorch.
         static: in shapes that do not change.
     """
 
     sources: Sequence[str]
     texts: Sequence[str]
-    output: Path | None
+    output: Place | None
     weights: Path | None
     static: bool
 
-    def place_of_bulk(self, computing: "Computing") -> Path:
+    def place_of_bulk(self, computing: "Computing") -> Place:
         """Where the vectors of samples in bulk go.
 
         Raises:
@@ -67,22 +68,28 @@ def embed_items(items: Items, computing: "Computing", *, as_json: bool) -> int:
 
     if not items.sources and not items.texts:
         raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
-    if items.output is not None and items.output.suffix != ".npy":
-        raise InvalidInput(f"{items.output}: vectors of single items are saved as one file: name it something.npy")
+    file = _file(items.output)
     for source in items.sources:
         is_picture(source)  # a slip of the pen is told before a model is loaded
     encoder = _encoder(items, computing)
     vectors = embed(items.sources, encoder, texts=items.texts)
-    if items.output is not None:
-        save_items(vectors, items.output)
-        say(f"{count(len(vectors), 'vector')}: {items.output}")
+    if file is not None:
+        save_items(vectors, file)
+        say(f"{count(len(vectors), 'vector')}: {file}")
     rows = [asdict(item) | {"vector": item.vector.tolist()} for item in vectors]
     if as_json:
         emit({"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim, "vectors": rows})
-    elif items.output is None:
+    elif file is None:
         for row in rows:
             click.echo(json.dumps(row["vector"]))
     return 0
+
+
+def _file(output: Place | None) -> Path | None:
+    """The array's file; InvalidInput for anything else."""
+    if output is None or (isinstance(output, Path) and output.suffix == ".npy"):
+        return output
+    raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
 
 
 def _encoder(items: Items, computing: "Computing") -> "Encoder":

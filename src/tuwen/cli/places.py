@@ -1,4 +1,4 @@
-"""The seam between commands and where an index is: in a folder here, or behind a service.
+"""The seam between commands and where an index is: opened here, or behind a service.
 
     Rows       what is looked at and taken out: an `Index`, or `ServedRows`
     Searched   what is searched: `Here`, or `Served`
@@ -9,6 +9,7 @@ Knows what the commands ask of each. Does not know options.
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from tuwen.errors import NotFound
 
 if TYPE_CHECKING:
+    from tuwen.client.answers import Served as Facts
     from tuwen.client.client import Client
     from tuwen.index.calibration import Calibration
     from tuwen.index.facts import Info
@@ -71,7 +73,7 @@ class Searched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """An index in a folder, opened with its model."""
+    """An index in a folder or a cluster, opened with its model."""
 
     encoder: "Encoder"
     rows: "Index"
@@ -91,7 +93,7 @@ class Here:
         """See `Searched`."""
         from tuwen.tasks.threshold import auto_threshold
 
-        return auto_threshold(terms, self.rows)
+        return auto_threshold(terms, self.rows, self.rows.info(), self.rows.calibration())
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
@@ -105,9 +107,9 @@ class Here:
         yield hits, self.rows.root
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Served:
-    """An index behind a service."""
+    """An index behind a service, which is asked for its facts once."""
 
     client: "Client"
 
@@ -119,7 +121,7 @@ class Served:
     @property
     def model(self) -> str:
         """See `Searched`."""
-        return self.client.info().model
+        return self._facts.model
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
         """None: a service answers, and says no more."""
@@ -129,7 +131,7 @@ class Served:
         """See `Searched`."""
         from tuwen.tasks.threshold import auto_threshold
 
-        return auto_threshold(terms, self.rows)
+        return auto_threshold(terms, self.rows, self._facts, self._facts.calibration)
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
@@ -156,6 +158,10 @@ class Served:
                 fetched.append(replace(hit, payload={**hit.payload, "path": f"{number}"}))
             yield fetched, Path(folder)
 
+    @cached_property
+    def _facts(self) -> "Facts":
+        return self.rows.info()
+
 
 class ServedRows:
     """The rows behind a service, by their keys, as an `Index` has them."""
@@ -166,7 +172,7 @@ class ServedRows:
     def __init__(self, client: "Client") -> None:
         self._client = client
 
-    def info(self) -> "Info":
+    def info(self) -> "Facts":
         """Facts; `index` is the service's address."""
         return replace(self._client.info(), index=self._client.url)
 

@@ -15,6 +15,7 @@ from tuwen.cli.ending import REJECTED, say
 from tuwen.cli.filling import Shown, run_shown
 from tuwen.cli.options import Computing
 from tuwen.cli.output import emit, list_rejected
+from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -87,23 +88,24 @@ def _computing(plan: "Plan") -> Computing:
     )
 
 
-def _index_of(plan: "Plan") -> Path:
+def _index_of(plan: "Plan") -> Place:
     """The index that the mode works on."""
     from tuwen.tasks.pipeline_keys import BUILDS, SEARCHES
 
-    return plan.indexes[BUILDS[plan.mode] if plan.mode in BUILDS else SEARCHES[plan.mode][1]]
+    kind = BUILDS[plan.mode] if plan.mode in BUILDS else SEARCHES[plan.mode][1]
+    return options.index_folder(plan.indexes[kind])
 
 
 def _index_problems(plan: "Plan") -> list[str]:
     """What stands against working on that index: there is none, or another kind of one."""
     from tuwen.errors import IndexNotFound
     from tuwen.index.kinds import design
-    from tuwen.index.manifest import read_manifest
+    from tuwen.index.opening import manifest_of
     from tuwen.tasks.pipeline_keys import BUILDS
 
     folder = _index_of(plan)
     try:
-        made = read_manifest(folder)
+        made = manifest_of(folder)
     except IndexNotFound:
         if plan.mode not in BUILDS:
             return [f"there is no index at {folder}: run the mode that builds it first"]

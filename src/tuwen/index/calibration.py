@@ -1,7 +1,9 @@
-"""`calibration.json`: from which score on a hit of an index means something, measured by `tasks/calibrate.py`.
+"""From which score on a hit of an index means something, measured by `tasks/calibrate.py`.
 
-Knows where it stands and whose it is. Does not know how it is measured. It stands beside `index.json`: an index
-without it is whole.
+    photos.tuwen/calibration.json      beside `index.json`: an index without it is whole
+    qdrant://host:6333/photos          in the collection's metadata, see `cluster_collection.py`
+
+Knows what it says and whose it is. Does not know how it is measured.
 """
 
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuwen.errors import IndexInvalid, InvalidInput
+from tuwen.errors import IndexInvalid
 from tuwen.index.manifest import write_model
 
 CALIBRATION = "calibration.json"
@@ -40,12 +42,12 @@ class Threshold(BaseModel):
 
 
 class Calibration(BaseModel):
-    """The whole of `calibration.json`."""
+    """All that was measured on an index."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     format: Literal[1] = 1
-    """the version of this file's shape"""
+    """the version of this shape"""
     fingerprint: str
     """what identifies the model that it was measured with"""
     text: Threshold | None = None
@@ -62,22 +64,27 @@ def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
     """
     path = folder / CALIBRATION
     try:
-        found = Calibration.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+        text = path.read_bytes()
+    except FileNotFoundError:
         return None
+    return parse_calibration(text, str(path), fingerprint)
+
+
+def parse_calibration(text: str | bytes, place: str, fingerprint: str) -> Calibration | None:
+    """What was measured with this model, from JSON that stands at `place`; None if it was another model.
+
+    Raises:
+        IndexInvalid: it is not one that this version reads.
+    """
+    try:
+        found = Calibration.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise IndexInvalid(f"{path}: {field}: {first['msg']}; tuwen calibrate writes it anew") from error
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise IndexInvalid(f"{place}: {field}: {first['msg']}; tuwen calibrate writes it anew") from error
     return found if found.fingerprint == fingerprint else None
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Put what was measured beside an index; killed at any moment, it leaves the old file or the new one.
-
-    Raises:
-        InvalidInput: the index is in no folder.
-    """
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is no folder: a threshold cannot be kept there, give --min-score a number")
+    """Put what was measured beside an index; killed at any moment, it leaves the old file or the new one."""
     write_model(folder / CALIBRATION, calibration)

@@ -1,7 +1,8 @@
 """A collection as an index: how it is set up, and what its metadata says that it is.
 
 The manifest stands in the collection's own metadata, and is written last: a collection that has none is no index,
-or one whose making was interrupted. Knows collections. Does not know rows.
+or one whose making was interrupted. Beside it stand the thresholds that were measured. Knows collections. Does not
+know rows.
 """
 
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuwen.errors import IndexInvalid, IndexNotFound, InvalidInput
+from tuwen.index.calibration import Calibration, parse_calibration
 from tuwen.index.cluster_link import Link
 from tuwen.index.conditions import FIELDS
 from tuwen.index.manifest import Manifest
 from tuwen.index.place import Cluster
 from tuwen.index.qdrant_shard import CANDIDATES, LINKS
 
-ENTRY = "tuwen"
-"""what the manifest is called in the metadata"""
+ENTRY, CALIBRATION = "tuwen", "tuwen-calibration"
+"""what the manifest and the thresholds are called in the metadata; writing one leaves the other"""
 
 
 def create(link: Link, place: Cluster, manifest: Manifest) -> None:
@@ -56,7 +58,7 @@ def read(link: Link, place: Cluster) -> Manifest:
         raise IndexNotFound(
             f"there is no index at {place}: make one with tuwen index build PHOTOS/ --index {place}"
         )
-    entry = (link("get_collection").config.metadata or {}).get(ENTRY)
+    entry = _metadata(link).get(ENTRY)
     if entry is None:
         raise IndexInvalid(
             f"{place} is a collection, but no index, or one whose making was interrupted: choose another name, or "
@@ -73,6 +75,25 @@ def read(link: Link, place: Cluster) -> Manifest:
 def write(link: Link, manifest: Manifest) -> None:
     """Say what an index is."""
     link("update_collection", metadata={ENTRY: manifest.model_dump_json()})
+
+
+def read_calibration(link: Link, place: Cluster, fingerprint: str) -> Calibration | None:
+    """What was measured on it with this model; None if nothing was.
+
+    Raises:
+        IndexInvalid: it is not one that this version reads.
+    """
+    entry = _metadata(link).get(CALIBRATION)
+    return None if entry is None else parse_calibration(entry, f"{place}, thresholds", fingerprint)
+
+
+def write_calibration(link: Link, calibration: Calibration) -> None:
+    """Say what was measured."""
+    link("update_collection", metadata={CALIBRATION: calibration.model_dump_json()})
+
+
+def _metadata(link: Link) -> dict[str, str]:
+    return dict(link("get_collection").config.metadata or {})
 
 
 def _payload_index(kind: type) -> Any:  # noqa: ANN401

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tuwen.index import cluster_collection
+from tuwen.index.calibration import Calibration, read_calibration, write_calibration
 from tuwen.index.cluster_link import Link
 from tuwen.index.folder import check_room, disk_usage
 from tuwen.index.lock import Lock
@@ -25,6 +26,14 @@ class Home(Protocol):
 
     def write(self, manifest: Manifest) -> None:
         """Put a manifest in place of the one that is there."""
+        ...
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """What was measured here with that model; None if nothing was."""
+        ...
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Put what was measured in place of what is there."""
         ...
 
     def check_room(self) -> None:
@@ -51,6 +60,14 @@ class FolderHome:
         """See `Home`."""
         write_manifest(self.place, manifest)
 
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """See `Home`."""
+        return read_calibration(self.place, fingerprint)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """See `Home`."""
+        write_calibration(self.place, calibration)
+
     def check_room(self) -> None:
         """See `Home`."""
         check_room(self.place)
@@ -76,6 +93,14 @@ class ClusterHome:
         now = cluster_collection.read(self.link, self.place)
         precisions = tuple(sorted({*now.precisions, *manifest.precisions}))
         cluster_collection.write(self.link, manifest.model_copy(update={"precisions": precisions}))
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """See `Home`."""
+        return cluster_collection.read_calibration(self.link, self.place, fingerprint)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """See `Home`."""
+        cluster_collection.write_calibration(self.link, calibration)
 
     def check_room(self) -> None:
         """The cluster says so itself, when it has none."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from tuwen.errors import InvalidInput
-from tuwen.index.calibration import Calibration, read_calibration
+from tuwen.index.calibration import Calibration
 from tuwen.index.facts import Info, Model
 from tuwen.index.filters import parse
 from tuwen.index.lookup import Lookup
@@ -25,9 +25,9 @@ _FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"
 class Index(Lookup, AbstractContextManager["Index"]):
     """Rows of one model. A context manager; or call `close`.
 
-    Safe in several threads: calls take turns, and wait while `optimize` builds. What `upsert`, `remove` and
-    `update_payloads` have returned from outlives a kill and a power cut. `place`: where it is; `folder`: the same,
-    None in a cluster; `root`: the collection's folder, that keys are relative to.
+    Safe in several threads: calls take turns, and wait while `optimize` builds. What has returned from a call that
+    writes outlives a kill and a power cut. `place`: where it is; `folder`: the same, None in a cluster; `root`: the
+    collection's folder, that keys are relative to.
     """
 
     def __init__(self, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
@@ -35,11 +35,9 @@ class Index(Lookup, AbstractContextManager["Index"]):
         self.place = parts.home.place
         self.folder = self.place if isinstance(self.place, Path) else None
         self.root = root_of(parts.manifest, self.place)
-        self._home = parts.home
-        self._manifest = parts.manifest
+        self._home, self._manifest = parts.home, parts.manifest
         super().__init__(parts.store)
-        self._encoder = encoder
-        self._quantize_above = quantize_above
+        self._encoder, self._quantize_above = encoder, quantize_above
 
     @classmethod
     def create(  # noqa: PLR0913  (what an index is, is said once, here)
@@ -69,8 +67,8 @@ class Index(Lookup, AbstractContextManager["Index"]):
             MissingExtra: FAISS, or the client of a cluster, is not installed.
         """
         where = place_of(place)
-        chosen = design_at(where, {"kind": kind, "metric": metric, "store": store})
-        make(where, encoder, None if root is None else Path(root), chosen)
+        asked = {"kind": kind, "metric": metric, "store": store}
+        make(where, encoder, None if root is None else Path(root), design_at(where, asked))
         return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
     @classmethod
@@ -157,13 +155,16 @@ class Index(Lookup, AbstractContextManager["Index"]):
 
     def info(self) -> Info:
         """Facts about the index."""
-        store, facts = self._store, self._manifest.model_dump(include=_FACTS)
-        size = self._home.bytes()
-        return Info(index=str(self.place), rows=store.rows, bytes=size, searched=store.searched, **facts)
+        store, facts = self._store, self._manifest.model_dump(include=_FACTS) | {"bytes": self._home.bytes()}
+        return Info(index=str(self.place), rows=store.rows, searched=store.searched, **facts)
 
     def calibration(self) -> Calibration | None:
-        """The thresholds that `tuwen calibrate` has measured; None if it has not, or in a cluster."""
-        return None if self.folder is None else read_calibration(self.folder, self._manifest.fingerprint)
+        """The thresholds that `tuwen calibrate` has measured; None if it has not, or with another model."""
+        return self._home.calibration(self._manifest.fingerprint)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep thresholds that were measured, in place of those that are there."""
+        self._home.calibrate(calibration)
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""

@@ -59,7 +59,7 @@ def make(
         bundle=bundle,
         dim=encoder.dim,
         root=_root(place, root),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     if isinstance(place, Cluster):
         link = Link(place)

@@ -4,13 +4,16 @@ Knows the order: plan, embed what is not done, write, report. Does not know wher
 does), nor how a shard is computed (`embedding.py`), laid out (`packing.py`) or kept track of (`job.py`).
 """
 
+import hashlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuwen.errors import InvalidInput
-from tuwen.prepare.inputs import list_samples, root_of
+from tuwen.index.manifest import Manifest
+from tuwen.index.place import Place
+from tuwen.prepare.inputs import list_samples
 from tuwen.prepare.tables import Columns
 from tuwen.tasks.embedding import Embedded, Shard, Wanted
 from tuwen.tasks.job import Job, Outcome, begun, check_free
@@ -42,7 +45,7 @@ class Request:
 
     Attributes:
         sources: folders and files of samples.
-        out: the folder to write to; for the format `index`, the index.
+        out: the folder to write to; for the format `index`, where the job is kept track of, see `kept_in`.
         layout: one of `FORMATS`.
         only: `images`, `texts`, or None for both where there are.
         dtype: of vectors in files, `float16` or `float32`.
@@ -59,11 +62,6 @@ class Request:
     shard_size: int
     columns: Columns
     facts: Mapping[str, Any]
-
-    @property
-    def root(self) -> Path:
-        """What keys are relative to: a folder that is the only source, else the folder that holds all of them."""
-        return root_of(self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,8 @@ def embed_all(
     """
     if index is None:
         check_free(request.out)
-    with begun(
-        request.out, _facts(request, encoder), list_samples(request.sources, request.columns), request.shard_size
-    ) as job:
+    samples = list_samples(request.sources, request.columns)
+    with begun(request.out, _facts(request, encoder), samples, request.shard_size, adds=index is not None) as job:
         wanted, layout = _wanted(request, job), _layout(request, job)
         done = job.done()
         written = seen = sum(_size(job, number) for number in done)
@@ -122,6 +119,17 @@ def embed_all(
         if index is not None:
             index.optimize()
         yield Progressed(total, total, total, job.finish())
+
+
+def kept_in(place: Place, manifest: Manifest, cache: Path) -> Path:
+    """The folder of a job that writes to an index: its own folder; for a cluster one in the cache.
+
+    A collection that is removed and made again is another one, of which nothing is written yet.
+    """
+    if isinstance(place, Path):
+        return place
+    made = hashlib.sha256(f"{place} {manifest.created}".encode()).hexdigest()[:8]
+    return cache / "embedding" / f"{place.name}-{made}"
 
 
 def _facts(request: Request, encoder: "Encoder") -> dict[str, Any]:

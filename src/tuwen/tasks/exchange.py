@@ -127,7 +127,9 @@ def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
         return "its vector has no direction: it is zero or not finite"
     if not key:
         return f"has no name in any of the columns {', '.join(KEYS)}: say which with --key-column"
-    return f"has the name {key!r} of an earlier row, but another vector" if before not in (None, digest) else ""
+    if before in (None, digest):
+        return ""
+    return f"has the name {key!r} of an earlier row, but another vector: name rows by another --key-column"
 
 
 def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | None) -> tuple[str, Payload]:
@@ -171,6 +173,12 @@ def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None,
         if layout == "npy":
             aside.with_suffix(".txt").replace(out.with_suffix(".txt"))
         aside.replace(out)
+
+
+def _one_line(name: str) -> str:
+    if "\n" in name or "\r" in name:
+        raise InvalidInput(f"{name!r} has a line break, and names stand one a line: choose --format parquet")
+    return name
 
 
 def _removed(aside: Path) -> None:
@@ -253,7 +261,7 @@ class _Writer:
             done = 0
             for rows in grouped(self._index.list(where=self._where), _AT_ONCE):
                 file.write(self._vectors(rows).tobytes())
-                names.writelines(f"{row.payload['path']}\n" for row in rows)
+                names.writelines(f"{_one_line(str(row.payload['path']))}\n" for row in rows)
                 done += len(rows)
                 yield done
 

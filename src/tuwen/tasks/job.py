@@ -113,7 +113,12 @@ class Job:
 
 @contextmanager
 def begun(
-    out: Path, facts: Mapping[str, Any], listed: Iterable[Listed | Rejected | Skipped], shard_size: int
+    out: Path,
+    facts: Mapping[str, Any],
+    listed: Iterable[Listed | Rejected | Skipped],
+    shard_size: int,
+    *,
+    adds: bool = False,
 ) -> Iterator[Job]:
     """Plan a job, or go on with the one that is in `out`, which is held until the block ends.
 
@@ -122,6 +127,7 @@ def begun(
         facts: what the output depends on beside the input: model, precision, layout.
         listed: the input.
         shard_size: samples a shard.
+        adds: what is written stands beside what is there, so another job may follow one that is through.
 
     Raises:
         InvalidInput: `out` holds something else, or a job of another model, layout or input.
@@ -135,20 +141,29 @@ def begun(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         wanted = {"format": FORMAT, **facts, "shard_size": shard_size}
         known = _known(state)
-        if known is not None:
-            _check_same(out, known, wanted)
-        else:
-            shutil.rmtree(state / PLAN, ignore_errors=True)
+        through = adds and known is not None and len(Job(out, known).done()) == known["shards"]
+        if known is not None and not through:
+            _check_same(out, known, wanted, adds=adds)
         found = _planned(state / f"{_ASIDE}plan", listed, shard_size)
-        if known is None:
-            (state / f"{_ASIDE}plan").rename(state / PLAN)
-            (state / DONE).mkdir(exist_ok=True)
-            sync_folder(state)
-            _replace(state / JOB, _json({**wanted, **found}))
+        if known is None or (through and known != {**wanted, **found}):
+            _begin(state, {**wanted, **found})
         else:
             shutil.rmtree(state / f"{_ASIDE}plan")
-            _check_same(out, known, found)
+            _check_same(out, known, found, adds=adds)
         yield Job(out, {**wanted, **found})
+
+
+def _begin(state: Path, facts: Mapping[str, Any]) -> None:
+    """Put the job that was planned aside in place of the one that is there, whose shards are done all or none."""
+    if (state / DONE).exists():
+        (state / DONE).rename(state / f"{_ASIDE}done")
+        sync_folder(state)
+    for old in (state / f"{_ASIDE}done", state / PLAN):
+        shutil.rmtree(old, ignore_errors=True)
+    (state / f"{_ASIDE}plan").rename(state / PLAN)
+    (state / DONE).mkdir()
+    sync_folder(state)
+    _replace(state / JOB, _json(facts))
 
 
 def _known(state: Path) -> dict[str, Any] | None:
@@ -174,7 +189,8 @@ def check_free(out: Path) -> None:
         raise InvalidInput(f"{out} holds something else: name a new folder, or that of the job to go on with")
 
 
-def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any], *, adds: bool) -> None:
+    way_out = f"or delete {out / STATE}, to let that job go" if adds else "or name another folder"
     for name, value in wanted.items():
         if known.get(name) != value:
             said = (
@@ -183,9 +199,7 @@ def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) 
                 else f"{name} {known.get(name)!r}"
             )
             given = "" if said == "another input" else f", not {value!r}"
-            raise InvalidInput(
-                f"{out} was begun with {said}{given}: name another folder, or give what it was begun with"
-            )
+            raise InvalidInput(f"{out} was begun with {said}{given}: give what it was begun with, {way_out}")
 
 
 def _planned(folder: Path, listed: Iterable[Listed | Rejected | Skipped], shard_size: int) -> dict[str, Any]:

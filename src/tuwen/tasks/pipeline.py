@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from tuwen.bundle import layout
 from tuwen.bundle.foreign import is_foreign
 from tuwen.errors import InvalidInput
+from tuwen.index.place import Place, place_of
 from tuwen.tasks.pipeline_keys import BUILDS, DEFAULTS, IDLE, SEARCHES, wrong
 
 Values: TypeAlias = Mapping[str, Any]
@@ -29,7 +30,7 @@ class Plan:
         listing: a file of pictures and texts, one pair a line; it goes before `images` and `texts` in builds.
         delimiter: what stands between picture and text in `listing`.
         root: what the paths in `listing`, and the keys of a new index, are relative to.
-        indexes: `image` and `text` -> the folder of that index.
+        indexes: `image` and `text` -> where that index is.
         design: kind and metric of the index, where they are said.
         operation: `new`, `append` or `remove`.
         k: how many hits.
@@ -47,7 +48,7 @@ class Plan:
     listing: Path | None
     delimiter: str
     root: Path
-    indexes: Mapping[str, Path]
+    indexes: Mapping[str, Place]
     design: Mapping[str, str]
     operation: str
     k: int
@@ -127,9 +128,9 @@ class _Reader:
         if mode is None:
             self.problems.append(f"Global.mode is missing: write one of {', '.join((*BUILDS, *SEARCHES))}")
         images, texts, listing = map(self._path, ("Global.infer_imgs", "Global.texts", "IndexProcess.data_file"))
-        indexes = {kind: self._path(f"IndexProcess.{kind}_index_dir") for kind in ("image", "text")}
+        indexes = {kind: self._place(f"IndexProcess.{kind}_index_dir") for kind in ("image", "text")}
         self._check_inputs(mode, images, texts, listing)
-        self._check_index(mode, indexes)
+        self._check_index(mode)
         return Plan(
             mode=str(mode),
             images=images,
@@ -158,6 +159,14 @@ class _Reader:
         value = self._get(key)
         return None if value is None else Path(str(value))
 
+    def _place(self, key: str) -> Place | None:
+        value = self._get(key)
+        try:
+            return None if value is None else place_of(str(value))
+        except InvalidInput as error:
+            self.problems.append(f"{key}: {error}")
+            return None
+
     def _check_inputs(
         self, mode: str | None, images: Path | None, texts: Path | None, listing: Path | None
     ) -> None:
@@ -178,9 +187,9 @@ class _Reader:
         if path is None or not path.is_file():
             self.problems.append(f"{key}: {path or 'nothing'}: name a file that is there")
 
-    def _check_index(self, mode: str | None, indexes: Mapping[str, Path | None]) -> None:
+    def _check_index(self, mode: str | None) -> None:
         kind = BUILDS.get(str(mode)) or SEARCHES.get(str(mode), ("", ""))[1]
-        if kind and indexes[kind] is None:
+        if kind and self._get(f"IndexProcess.{kind}_index_dir") is None:
             self.problems.append(f"IndexProcess.{kind}_index_dir is missing: name the folder of that index")
 
     def _design(self) -> dict[str, str]:

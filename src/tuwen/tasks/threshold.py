@@ -18,11 +18,9 @@ _CHANGED = 2
 _NAMES = {"text": "texts", "image": "pictures"}
 
 
-class Measured(Protocol):
-    """An index that knows its thresholds: an `Index`, or one behind a service."""
+class Rows(Protocol):
+    """The rows that terms may name: an `Index`, or those behind a service."""
 
-    def calibration(self) -> Calibration | None: ...  # noqa: D102
-    def info(self) -> Info: ...  # noqa: D102
     def get(self, ids: Sequence[str]) -> dict[str, Stored]: ...  # noqa: D102
 
 
@@ -34,26 +32,31 @@ class Auto:
     doubt: str
 
 
-def auto_threshold(terms: Sequence[Term], index: Measured) -> Auto:
+def auto_threshold(terms: Sequence[Term], rows: Rows, info: Info, calibration: Calibration | None) -> Auto:
     """The threshold that was measured for queries of this kind, on this index with this model.
+
+    Args:
+        terms: what is looked for.
+        rows: those of the index.
+        info: facts about it.
+        calibration: what was measured on it, if anything was.
 
     Raises:
         InvalidInput: none was measured; or texts and pictures are mixed, whose scores have no common scale.
     """
-    kinds = {_kind(term, index) for term in terms}
+    kinds = {_kind(term, rows) for term in terms}
     if len(kinds) > 1:
         raise InvalidInput(
             f"no threshold holds for texts and pictures together ({describe(terms)}): give a number instead of auto"
         )
     kind: QueryKind = kinds.pop() if kinds else "text"
-    calibration = index.calibration()
     measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
     if measured is None:
         raise InvalidInput(
-            f"no threshold was measured for {_NAMES[kind]} on {index.info().index}: run tuwen calibrate on it, or "
+            f"no threshold was measured for {_NAMES[kind]} on {info.index}: run tuwen calibrate on it, or "
             "give a number instead of auto"
         )
-    return Auto(measured.threshold, _doubt(measured.rows, index.info().rows))
+    return Auto(measured.threshold, _doubt(measured.rows, info.rows))
 
 
 def _doubt(then: int, now: int) -> str:
@@ -62,8 +65,8 @@ def _doubt(then: int, now: int) -> str:
     return f"the threshold was measured on {then:,} rows, there are {now:,} now: run tuwen calibrate again"
 
 
-def _kind(term: Term, index: Measured) -> QueryKind:
+def _kind(term: Term, rows: Rows) -> QueryKind:
     if isinstance(term.what, RowId):
-        row = index.get([term.what.id]).get(term.what.id)
+        row = rows.get([term.what.id]).get(term.what.id)
         return "text" if row is not None and row.payload.get("type") == "text" else "image"
     return "text" if isinstance(term.what, str) else "image"

@@ -1,4 +1,4 @@
-"""Vectors of other tools, read: clip-retrieval's folders, `.npy` with names, Parquet with a column of vectors.
+"""Vectors of other tools, read: clip-retrieval's folders, `.npy` with names, Parquet files with columns of vectors.
 
 Knows layouts. Does not know whose vectors they are, except where the files say so.
 """
@@ -77,18 +77,28 @@ class VectorFiles:
             InvalidInput: the path is none of these layouts, or its parts do not fit each other.
         """
         if self.path.is_dir():
-            yield from _folder(self.path)
+            yield from _folder(self.path, self.column)
         elif self.path.suffix == ".npy":
             yield from _named(self.path, self.names)
         elif self.path.suffix == ".parquet":
             yield from _table(self.path, self.column)
         else:
             raise InvalidInput(
-                f"{self.path} is no folder of clip-retrieval (img_emb, metadata), no .npy and no .parquet file"
+                f"{self.path} is no folder of clip-retrieval (img_emb, metadata) or of Parquet files, no .npy and "
+                "no .parquet file"
             )
 
 
-def _folder(folder: Path) -> Iterator[Block]:
+def _folder(folder: Path, column: str | None) -> Iterator[Block]:
+    """clip-retrieval's layout, or Parquet files."""
+    tables = sorted(folder.glob("*.parquet"), key=_number)
+    for table in tables:
+        yield from _table(table, column)
+    if not tables:
+        yield from _clip_retrieval(folder)
+
+
+def _clip_retrieval(folder: Path) -> Iterator[Block]:
     found = False
     for kind, name in (("image", "img_emb"), ("text", "text_emb")):
         for file in sorted((folder / name).glob(f"{name}_*.npy"), key=_number):
@@ -105,14 +115,14 @@ def _folder(folder: Path) -> Iterator[Block]:
                     yield Block(kind, vectors[first : first + len(rows)], _facts(rows), str(file), first)
                     first += len(rows)
     if not found:
-        raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy")
+        raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy nor *.parquet")
 
 
 def _named(file: Path, names: Path | None) -> Iterator[Block]:
     if names is None:
         raise InvalidInput(f"{file} has vectors without names: add --names FILE, with a name a line")
     try:
-        lines = names.read_text(encoding="utf-8-sig").splitlines()
+        lines = names.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{names} cannot be read as UTF-8 text: {error}") from error
     vectors = _array(file)

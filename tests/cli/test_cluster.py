@@ -1,0 +1,105 @@
+"""Commands on an index in a cluster: what they fill, measure and copy there."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import colours
+from cli.running import run
+from local_cluster import LOCAL_MODE_SAYS, local_cluster
+from tuwen.index.place import Cluster
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
+Type = Callable[..., str]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    with local_cluster(monkeypatch) as place:
+        yield place
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Type:
+    """A command that ends well, in a folder with pictures and a model; what it printed."""
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    colours.make_photos(tmp_path / "photos")
+    colours.make_bundle(tmp_path / "model")
+
+    def typed(*words: object) -> str:
+        ended = run(*words)
+        assert ended.exit_code == 0, ended.stderr
+        return str(ended.stdout)
+
+    return typed
+
+
+def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluster) -> None:
+    embed = (
+        "embed",
+        "photos",
+        "-o",
+        cluster,
+        "--format",
+        "index",
+        "--model",
+        "model",
+        "--shard-size",
+        "7",
+        "--json",
+    )
+    Path("photos/red/red-0.txt").write_text("a photo of red")
+    report = json.loads(desk(*embed))
+    assert (report["out"], report["images"], report["texts"], report["shards"]) == (str(cluster), 15, 1, 3)
+    assert json.loads(desk(*embed)) == {**report, "seconds": pytest.approx(0, abs=60)}, "it is through"
+    ended = run("calibrate", "--index", cluster, "--random", 8, "--json")
+    assert "has rows of pictures and of texts, which score on scales of their own" in ended.stderr
+    shown = json.loads(ended.stdout)
+    assert shown["thresholds"]["text"]["rows"] == 16
+    info = json.loads(desk("index", "info", "--index", cluster, "--json"))
+    assert info["thresholds"] == {kind: it["threshold"] for kind, it in shown["thresholds"].items()}
+    none = desk("search", "--image", "photos/red/red-0.jpg", "--index", cluster, "--min-score", "0.99999", "--json")
+    assert [hit["payload"]["name"] for hit in json.loads(none)["hits"]] == ["red-0.jpg"]
+    found = json.loads(desk("search", "a photo of red", "--index", cluster, "--min-score", "auto", "--json"))[
+        "hits"
+    ]
+    assert all(hit["score"] >= info["thresholds"]["text"] for hit in found)
+    desk("embed", "photos", "-o", "here.tuwen", "--format", "index", "--model", "model")
+    assert json.loads(desk("index", "copy", cluster, "here.tuwen", "--json"))["unchanged"] == 16
+
+
+def test_a_collection_that_is_made_again_is_filled_again(desk: Type, cluster: Cluster) -> None:
+    from tuwen.index import cluster_link
+
+    embed = ("embed", "photos", "-o", cluster, "--format", "index", "--model", "model", "--json")
+    desk(*embed)
+    cluster_link.connect(cluster).delete_collection(cluster.name)
+    desk(*embed)
+    assert json.loads(desk("index", "info", "--index", cluster, "--json"))["rows"] == 15
+
+
+def test_files_are_for_folders(desk: Type, cluster: Cluster) -> None:
+    assert desk("index", "build", "photos", "--index", cluster, "--model", "model")
+    for words, said in (
+        (("photos",), "holds an index, not files: add --format index"),
+        (("photos/red/red-0.jpg",), "name it something.npy"),
+    ):
+        ended = run("embed", *words, "-o", cluster, "--model", "model")
+        assert (ended.exit_code, said in ended.stderr) == (2, True)
+
+
+def test_the_pipeline_of_another_tool(desk: Type, cluster: Cluster) -> None:
+    Path("clip.yaml").write_text(
+        f"Global: {{mode: image_index_build, model: model, infer_imgs: photos}}\n"
+        f"IndexProcess: {{image_index_dir: '{cluster}', index_method: HNSW32}}\n"
+    )
+    assert desk("run", "-c", "clip.yaml").startswith(f"{cluster}: 15 rows")
+    asked = ("-o", "Global.mode=image-to-image", "-o", "Global.infer_imgs=photos/red/red-1.jpg")
+    assert json.loads(desk("run", "-c", "clip.yaml", *asked)) == ["photos/red/red-1.jpg"]
+    ended = run("run", "-c", "clip.yaml", "-o", "IndexProcess.image_index_dir=qdrant://host")
+    assert ended.exit_code == 2
+    assert "IndexProcess.image_index_dir: qdrant://host is no place of an index" in ended.stderr
