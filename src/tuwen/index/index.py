@@ -66,8 +66,7 @@ class Index(Lookup, AbstractContextManager["Index"]):
             InvalidInput: there is an index already, or something else; or the store has no such kind or metric.
             MissingExtra: FAISS, or the client of a cluster, is not installed.
         """
-        where = place_of(place)
-        asked = {"kind": kind, "metric": metric, "store": store}
+        where, asked = place_of(place), {"kind": kind, "metric": metric, "store": store}
         make(where, encoder, None if root is None else Path(root), design_at(where, asked))
         return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
