@@ -1,6 +1,11 @@
 """`tuwen train`, as typed, on small towers and pictures of two colours."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +13,7 @@ import yaml
 
 from cli.running import run
 from shapes import shape, written_shapes
-from train.runs import tree, write_pairs
+from train.runs import free_port, losses, tree, write_pairs
 from tuwen.bundle.bundle import read_bundle
 from tuwen.train.config_file import config_of, dump_config
 
@@ -91,3 +96,48 @@ def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
     assert done.exit_code == 3, done.output
     assert "going on after step 8" in done.stderr
     assert "output: 10 steps in " in done.stdout
+
+
+def torchrun(place: Path, name: str, *options: str, resume: bool = False) -> subprocess.Popen[str]:
+    """Two processes that train the configuration of `place` into the folder `name`, as users start them."""
+    what = ["--resume", name] if resume else ["-c", "small.yaml", "-o", f"run.output={name}", "-o", "run.batch=3"]
+    launch = [sys.executable, "-m", "torch.distributed.run", *(options or ("--standalone", "--nproc-per-node=2"))]
+    return subprocess.Popen(
+        [*launch, "-m", "tuwen", "train", *what],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    out, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    return out + told
+
+
+@pytest.mark.long
+def test_torchrun_on_one_machine_and_on_two_and_after_a_kill(place: Path) -> None:
+    said = ended(torchrun(place, "whole"))
+    assert "8 steps of 6 pairs, on 2 x cpu, fp32" in said
+    assert said.count("skipped: ") == 1  # told once, whichever process met it; and no failure to torchrun
+    assert "best: step " in said
+    assert (place / "whole" / "report.md").exists()
+
+    port = free_port()
+    meeting = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}")
+    for process in [torchrun(place, "nodes", *meeting) for _ in range(2)]:
+        ended(process)
+    assert losses(place / "nodes") == losses(place / "whole")
+
+    process, log = torchrun(place, "killed"), place / "killed" / "log.jsonl"
+    while not log.exists() or log.read_bytes().count(b"\n") < 6:  # beyond the checkpoint of step 4
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "going on after step 4" in ended(torchrun(place, "killed", resume=True))
+    assert losses(place / "killed") == losses(place / "whole")

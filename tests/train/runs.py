@@ -79,10 +79,15 @@ def start(settings: TrainConfig, *, resume: bool = False, rank: int | None = Non
 
 
 def start_two(settings: TrainConfig, *, resume: bool = False) -> list[BaseProcess]:
+    port = free_port()
+    return [start(settings, resume=resume, rank=rank, port=port) for rank in range(2)]
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [start(settings, resume=resume, rank=rank, port=port) for rank in range(2)]
+        port: int = free.getsockname()[1]
+    return port
 
 
 def done(*processes: BaseProcess) -> list[int | None]:

@@ -4,7 +4,7 @@ from torch import nn
 
 from tuwen.train.backward import Backward
 from tuwen.train.loss import LOSSES
-from tuwen.train.pair import Pair
+from tuwen.train.pair import Lock, Pair
 
 from .towers import inputs, keys, small_pair
 
@@ -24,6 +24,19 @@ def test_chunks_are_the_whole(loss: str, chunk: int) -> None:
     assert found == pytest.approx(expected, rel=1e-5)
     for name, gradient in wanted.items():
         assert torch.allclose(got[name], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max())), name
+
+
+@pytest.mark.parametrize("locked", [{"vision": "all"}, {"text": "all"}, {"vision": "all", "text": "all"}])
+def test_chunks_of_a_locked_tower_are_the_whole(locked: dict[str, Lock]) -> None:
+    pair = small_pair()
+    pair.lock(**locked)
+    expected, wanted = gradients(pair, "infonce", 0)
+    found, got = gradients(pair, "infonce", 3)
+    assert found == pytest.approx(expected, rel=1e-5)
+    trained = {name for name, parameter in pair.named_parameters() if parameter.requires_grad}
+    assert {name for name, gradient in got.items() if gradient is not None} == trained
+    for name in trained:
+        assert torch.allclose(got[name], wanted[name], rtol=1e-5, atol=1e-5 * float(wanted[name].abs().max())), name
 
 
 def test_a_chunk_computed_twice_draws_alike() -> None:

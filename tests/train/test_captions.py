@@ -69,6 +69,36 @@ def test_several_rows_of_a_picture_are_several_captions(folder: Path) -> None:
     assert captions(folder / "x.csv") == {"": ("one, two", "three")}
 
 
+def test_several_rows_in_several_languages_are_captions_of_one_picture(folder: Path) -> None:
+    (folder / "long.csv").write_text(
+        "image,caption,lang\na.jpg,one,en\na.jpg,二,zh\na.jpg,two,en\n", encoding="utf-8"
+    )
+    assert captions(folder / "long.csv", language_column="lang") == {"en": ("one", "two"), "zh": ("二",)}
+    (folder / "wide.csv").write_text("image,en,zh\na.jpg,,一\na.jpg,two,二\n", encoding="utf-8")
+    columns = {"en": "en", "zh": "zh"}
+    assert captions(folder / "wide.csv", captions=columns) == {"en": ("two",), "zh": ("一", "二")}
+    rows = [
+        {"image": "a.jpg", "caption": ["one", "two"], "lang": "en"},
+        {"image": "a.jpg", "caption": "二", "lang": "zh"},
+    ]
+    (folder / "x.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert captions(folder / "x.jsonl", language_column="lang") == {"en": ("one", "two"), "zh": ("二",)}
+
+
+def test_a_row_without_a_caption_in_the_first_language_is_a_pair(folder: Path) -> None:
+    (folder / "x.jsonl").write_text('{"image": "a.jpg", "en": null, "zh": "狗"}', encoding="utf-8")
+    assert captions(folder / "x.jsonl", captions={"en": "en", "zh": "zh"}) == {"zh": ("狗",)}
+
+
+def test_the_language_of_a_picture_in_a_field_beside_it(folder: Path) -> None:
+    (folder / "a.json").write_text(
+        '{"LANGUAGE": "zh", "both": ["dog", "狗"], "of": ["en", "zh"]}', encoding="utf-8"
+    )
+    assert captions(folder, language_column="LANGUAGE") == {"zh": ("a dog", "一只狗")}
+    assert captions(folder, captions="both", language_column="of") == {"en": ("dog",), "zh": ("狗",)}
+    assert captions(folder, captions="both", language_column="none") == {}
+
+
 def test_languages_are_drawn_by_weight() -> None:
     both: Captions = {"en": ("a", "b"), "zh": ("狗",), "de": ("d",)}
     drawn = Counter(draw(both, {"en": 1.0, "zh": 3.0}, Random(number)) for number in range(4000))
@@ -90,7 +120,7 @@ def test_another_caption_may_come_in_another_epoch(folder: Path) -> None:
 
 
 def test_a_picture_without_a_caption_in_these_languages_is_bad(folder: Path) -> None:
-    source = PairSource(path=folder, captions={"en": "en", "zh": "zh"})
+    source = PairSource(path=folder, captions={language: language for language in ("en", "zh", "fr", "de")})
     assert len(list(stream_of(DataConfig(train=(source,), languages={"zh": 1.0}), batch=1))) == 1
     stream = stream_of(DataConfig(train=(source,), languages={"fr": 1.0, "de": 1.0}, max_bad=1), batch=1)
     with pytest.raises(Exception, match=r"a has no caption in fr, de"):

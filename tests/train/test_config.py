@@ -49,7 +49,12 @@ def test_blocks_are_locked_by_number_or_all(locked: int | str) -> None:
         (["model.overrides.width=64"], "model: overrides change an architecture"),
         (["augment.scale=[0.9, 0.5]"], "augment: scale: the least, 0.9, is above the greatest, 0.5"),
         (["data.train=[]"], "data.train: is []: "),
-        (["data.train={path: x, language: zh, captions: {en: a}}"], "data.train.0: language and a language"),
+        (["data.train={path: x, language: zh, captions: {en: a}}"], "data.train.0: language, language_column"),
+        (["data.train={path: x, language: zh, language_column: l}"], "data.train.0: language, language_column and"),
+        (
+            ["data.train={path: x, captions: {zh: z}}", "data.languages={zh: 1, fr: 1, de: 2}"],
+            "data: languages: no source of train says that it has captions in fr, de: say it with language, ",
+        ),
         (["evaluate.templates=[a photo]"], 'evaluate.templates.0: is "a photo": '),
         (["optimizer.lr=.inf"], "optimizer.lr: "),
     ],

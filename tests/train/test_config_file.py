@@ -37,7 +37,13 @@ def test_numbers_are_numbers(file: Path) -> None:
 def test_overrides_win_and_are_typed_by_yaml(file: Path) -> None:
     config = read_config(
         file,
-        ["optimizer.lr=5e-5", "data.train=[a, b]", "model.lock_text=all", "data.languages.zh=2", "run.output=1=2"],
+        [
+            "optimizer.lr=5e-5",
+            "data.train=[a, {path: b, language: zh}]",
+            "model.lock_text=all",
+            "data.languages.zh=2",
+            "run.output=1=2",
+        ],
     )
     assert config.optimizer.lr == 5e-5
     assert [source.path.name for source in config.data.train] == ["a", "b"]
@@ -52,6 +58,13 @@ def test_what_is_dumped_is_the_same_configuration(file: Path, tmp_path: Path) ->
     again.write_text(dump_config(config), encoding="utf-8")
     assert read_config(again) == config
     assert "lr: 0.0004" in again.read_text(encoding="utf-8")
+
+
+def test_an_override_within_a_list(file: Path) -> None:
+    listed = "data.train=[./a, {path: ./b, language: zh}]"
+    first, second = read_config(file, [listed, "data.train.1.path=./c", "data.train.0=./d"]).data.train
+    assert (str(first.path), str(second.path), second.language) == ("d", "c", "zh")
+    assert "data.train" in refusal(file, listed, "data.train.2.path=./e")[1]
 
 
 def test_all_problems_are_told_at_once(file: Path) -> None:

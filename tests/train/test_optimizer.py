@@ -89,5 +89,12 @@ def test_the_table_names_all() -> None:
     pair = small_pair()
     rows = list(table(groups(pair, 0.5), rate=1e-3, weight_decay=0.2))
     assert ("vision", "block 1", "0.0005", "0.2") in [row[:4] for row in rows]
+    parts = list(dict.fromkeys(row[:2] for row in rows))
+    inside = ["embeddings", "block 1", "block 2", "head"]
+    assert parts == [
+        *(("vision", part) for part in inside),
+        *(("text", part) for part in inside),
+        ("scale", "scale"),
+    ]
     numbers = sum(int(row[4].replace(",", "")) for row in rows)
     assert numbers == sum(parameter.numel() for parameter in pair.parameters())

@@ -80,6 +80,8 @@ def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) 
 
 def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int | None:
     """The bundle, the report, and what to say at the end."""
+    from tuwen.train.gather import is_launched
+
     bundle = _exported(config, outcome) if config.export.precisions else None
     page = _report(config, outcome, bundle)
     if bundle is not None and config.export.bench:
@@ -94,7 +96,7 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
         )
     for key, reason in outcome.skipped.items():
         say(f"skipped: {key}: {reason}")
-    return REJECTED if outcome.skipped else None
+    return REJECTED if outcome.skipped and not is_launched() else None
 
 
 def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":

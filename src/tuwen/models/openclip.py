@@ -4,8 +4,10 @@ Knows how open_clip's parts make a whole: definition, model, tokenizer, preproce
 weights and what belongs to them come from local files, or weights are random with a seed.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +18,7 @@ from PIL import Image
 from tuwen.bundle.manifest import ImageSpec, Scoring
 from tuwen.extras import require
 from tuwen.models.openclip_definition import Definition, described, published
-from tuwen.models.openclip_model import build, find_weights, load_weights
+from tuwen.models.openclip_model import build, find_weights, load_weights, text_tower
 from tuwen.models.openclip_tokens import reading
 from tuwen.models.towers import ToPixels, Towers
 from tuwen.models.vision_ops import make_torchvision_importable
@@ -93,7 +95,23 @@ def _towers(name: str, definition: Definition, weights: Path | None, folder: Pat
         weights={key: tensor for key, tensor in model.state_dict().items() if key.startswith(("visual.", "text."))},
         to_pixels=_reference_pixels(preprocessing),
         to_tokens=text.to_tokens,
+        blueprint=_blueprint(definition, folder),
     )
+
+
+def _blueprint(definition: Definition, folder: Path | None) -> dict[str, Any]:
+    """The configuration, and that of a text tower of the hub, which is in a file of its own."""
+    name = definition.model["text_cfg"].get("hf_model_name")
+    return {"open_clip": definition.model, "text": text_tower(name, folder) if name else None}
+
+
+def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Both modules of a blueprint, with weights that are yet to come."""
+    with TemporaryDirectory() as folder:
+        if blueprint["text"] is not None:
+            (Path(folder) / "config.json").write_text(json.dumps(blueprint["text"]), encoding="utf-8")
+        model = build(import_open_clip(), blueprint["open_clip"], 0, Path(folder))
+    return _First(model.visual), _First(_short_inputs(model.text))
 
 
 def import_open_clip() -> ModuleType:

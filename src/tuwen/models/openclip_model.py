@@ -74,7 +74,7 @@ def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: P
     with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         if name := arguments["text_cfg"].get("hf_model_name"):
             written = Path(scratch) / "config.json"
-            written.write_text(json.dumps(_text_tower(name, folder)), encoding="utf-8")
+            written.write_text(json.dumps(text_tower(name, folder)), encoding="utf-8")
             arguments["text_cfg"] |= {"hf_model_name": scratch, "hf_model_pretrained": False}
         torch.manual_seed(seed)
         try:
@@ -84,8 +84,12 @@ def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: P
     return model.eval()
 
 
-def _text_tower(name: str, folder: Path | None) -> dict[str, Any]:
-    """What transformers needs to know of a text tower: `config.json` of the folder, where it is of such a one."""
+def text_tower(name: str, folder: Path | None) -> dict[str, Any]:
+    """What transformers needs to know of a text tower: `config.json` of the folder, where it is of such a one.
+
+    Raises:
+        InvalidInput: it is described nowhere.
+    """
     from open_clip.hf_configs import arch_dict
 
     path = folder / "config.json" if folder is not None else None

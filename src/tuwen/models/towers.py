@@ -7,7 +7,7 @@ ONNX, bundles on disk or runtimes.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class Towers:
             on `tuwen.prepare`'s pixels has that as its reference.
         to_tokens: the authors' own tokenizer, likewise.
         facts: what is worth recording for people, e.g. quality figures.
+        blueprint: what both modules are, as JSON has it, in the words of who builds them: with it they can be made
+            again without the file of their weights. None: they cannot.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Towers:
     to_pixels: ToPixels
     to_tokens: ToTokens
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    blueprint: Mapping[str, Any] | None = None
 
     def weights_sha256(self) -> str:
         """64 hex digits over the sorted names, types, shapes and values of `weights`."""

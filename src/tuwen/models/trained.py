@@ -1,7 +1,7 @@
 """What a training run leaves: how its towers were made, and the weights that they have now.
 
-A checkpoint's folder holds `tuwen-training.json` (how to build the towers, and what training changed of how they
-are used) and `weights.pt`. Knows that folder's two files. Does not know optimisers, nor what else lies there.
+A checkpoint's folder holds `tuwen-training.json` (what the towers are and how they are used), `tokenizer.json` and
+`weights.pt`. Knows these three files. Does not know optimisers, nor what else lies there.
 """
 
 import importlib
@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuwen.bundle.manifest import ImageSpec, Scoring
+from tuwen.bundle.layout import TOKENIZER
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.errors import InvalidInput
 from tuwen.models.towers import ToPixels, Towers
 from tuwen.prepare.pixels import to_pixels
+from tuwen.prepare.texts import Tokenizer
 from tuwen.types import Pixels
 
 FILE = "tuwen-training.json"
@@ -39,8 +41,18 @@ class Recipe(BaseModel):
     overrides: dict[str, Any] = {}
 
 
+class Definition(BaseModel):
+    """What the towers are without the file that their first weights came from; see `Towers`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    text: TextSpec
+    blueprint: dict[str, Any]
+
+
 class Trained(BaseModel):
-    """`tuwen-training.json`."""
+    """`tuwen-training.json`. Without a definition, the recipe makes the towers again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,6 +63,14 @@ class Trained(BaseModel):
     image: ImageSpec
     scoring: Scoring
     facts: dict[str, str | int | float | bool] = {}
+    definition: Definition | None = None
+
+
+def definition_of(towers: Towers) -> Definition | None:
+    """What a checkpoint says of towers that have a blueprint."""
+    if towers.blueprint is None:
+        return None
+    return Definition(family=towers.family, text=towers.text_spec, blueprint=dict(towers.blueprint))
 
 
 def build(recipe: Recipe) -> Towers:
@@ -68,9 +88,19 @@ def build(recipe: Recipe) -> Towers:
     return load_source(recipe.source, recipe.weights, arch=recipe.arch)
 
 
-def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-    """Write both files into a folder; `states`: the state dictionaries of `vision` and `text`."""
+def save(
+    folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]], tokenizer: bytes
+) -> None:
+    """Write the files into a folder.
+
+    Args:
+        folder: takes them.
+        trained: what the towers are.
+        states: the state dictionaries of `vision` and `text`.
+        tokenizer: the bytes of `tokenizer.json`.
+    """
     (folder / FILE).write_text(trained.model_dump_json(indent=2), encoding="utf-8")
+    (folder / TOKENIZER).write_bytes(tokenizer)
     torch.save({name: dict(states[name]) for name in ("vision", "text")}, folder / WEIGHTS)
 
 
@@ -78,14 +108,18 @@ def load(folder: Path) -> Towers:
     """The towers with the weights that training gave them.
 
     Raises:
-        InvalidInput: the folder is no checkpoint of a training run, or what it was made from is not here.
+        InvalidInput: the folder is no checkpoint of a training run; or it has no definition, and what it was made
+            from is not here.
     """
     try:
         trained = Trained.model_validate_json((folder / FILE).read_bytes())
         states = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+        known = trained.definition
+        towers = (
+            build(trained.recipe) if known is None else _rebuilt(trained, known, (folder / TOKENIZER).read_bytes())
+        )
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"{folder} is no checkpoint of a training run: {str(error).splitlines()[0]}") from error
-    towers = build(trained.recipe)
     towers.vision.load_state_dict(states["vision"])
     towers.text.load_state_dict(states["text"])
     changed = trained.image != towers.image_spec
@@ -102,6 +136,32 @@ def load(folder: Path) -> Towers:
     )
 
 
+def _rebuilt(trained: Trained, known: Definition, tokenizer: bytes) -> Towers:
+    """The towers, with weights that are yet to come. What prepared their inputs in training is their reference."""
+    modules = known.blueprint
+    if "open_clip" in modules:
+        from tuwen.models.openclip import rebuilt
+    else:
+        from tuwen.models.transformers_parts import rebuilt
+    vision, text = rebuilt(modules)
+    padded = known.text.model_copy(update={"pad_to": "context"})
+    return Towers(
+        name=trained.name,
+        family=known.family,
+        source=trained.recipe.source,
+        vision=vision,
+        text=text,
+        image_spec=trained.image,
+        text_spec=known.text,
+        scoring=trained.scoring,
+        tokenizer=tokenizer,
+        weights={},
+        to_pixels=_prepared(trained.image),
+        to_tokens=Tokenizer(tokenizer, padded).to_tokens,
+        blueprint=modules,
+    )
+
+
 def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
     """Every tensor of both towers, by name."""
     named = {"vision": towers.vision, "text": towers.text}
@@ -110,10 +170,15 @@ def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
 
 def _random(recipe: Recipe) -> Towers:
     kind, _, name = recipe.source.partition(":")
+    if kind == "hf" and Path(name).is_dir():
+        from tuwen.models import huggingface
+
+        return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
     if kind != "openclip" or not name:
         raise InvalidInput(
-            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, or of a "
-            "module of your own, python:package.module:function"
+            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, "
+            "of hf:FOLDER with a configuration and a tokenizer, or of a module of your own, "
+            "python:package.module:function"
         )
     from tuwen.models import openclip
 

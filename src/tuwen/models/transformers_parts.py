@@ -4,6 +4,7 @@ Knows what its CLIP, Chinese-CLIP, AltCLIP and SigLIP classes have in common and
 `model_type`. Does not know files: who calls it has read the configuration and the weights.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,31 @@ def towers_of(
         weights={name: tensor for name, tensor in model.state_dict().items() if not name.startswith("logit_")},
         to_pixels=pictures.to_pixels,
         to_tokens=texts.to_tokens,
+        blueprint={"transformers": json.loads(model.config.to_json_string())} if vision is None else None,
     )
+
+
+def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Both modules of a blueprint, with weights that are yet to come."""
+    model = random(blueprint["transformers"], "the blueprint", seed=0)
+    kind = KINDS[model.config.model_type]
+    return _Vision(model, kind), _Text(model, kind)
+
+
+def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN401
+    """The model in fp32 on the CPU with random weights.
+
+    Raises:
+        InvalidInput: the configuration is none of transformers', or makes no model.
+    """
+    made = configured(config, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = import_transformers().AutoModel.from_config(made, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise InvalidInput(f"the configuration of {name} makes no model: {_first_line(error)}") from error
+    return model.eval()
 
 
 def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], name: str) -> Any:  # noqa: ANN401

@@ -3,8 +3,9 @@
 Knows columns. Does not open the pictures that they name, and never an address on the network.
 """
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuwen.errors import InvalidInput
@@ -30,12 +31,17 @@ class Columns:
         image: pictures or their paths.
         caption: captions.
         root: the folder that paths of pictures are relative to; None: the table's own.
+        more: other columns of captions. Where several rows are one picture, it has those of all of them, as a list
+            in JSON; of what is in no column named here it has the first row's.
+        language: what language a row's captions are in; a sample has a list in JSON, one for each caption.
     """
 
     key: str | None = None
     image: str | None = None
     caption: str | None = None
     root: Path | None = None
+    more: tuple[str, ...] = ()
+    language: str | None = None
 
     def among(self, names: list[str], where: Path) -> "Columns":
         """These columns, as they are called in a table that has columns of those names.
@@ -43,14 +49,15 @@ class Columns:
         Raises:
             InvalidInput: one that is asked for is missing, or there is neither picture nor caption.
         """
-        for name in (self.key, self.image, self.caption):
+        ragged = where.suffix.lower() in JSON_LINES  # another row may have it
+        for name in (self.key, self.image, self.caption, *(() if ragged else (*self.more, self.language))):
             if name is not None and name not in names:
                 raise InvalidInput(f"{where} has no column {name!r}; its columns are {', '.join(names)}")
-        found = Columns(
-            self.key or _first(_KEYS, names),
-            self.image or _first(_IMAGES, names),
-            self.caption or _first(_CAPTIONS, names),
-            self.root,
+        found = replace(
+            self,
+            key=self.key or _first(_KEYS, names),
+            image=self.image or _first(_IMAGES, names),
+            caption=self.caption or _first(_CAPTIONS, names),
         )
         if found.image is None and found.caption is None:
             raise InvalidInput(
@@ -85,7 +92,7 @@ def list_table(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | R
         elif "://" in listed.place:
             yield Rejected(f"{path}:{number}", f"{listed.place} is an address: nothing is fetched from a network")
         else:
-            groups[listed.key] = listed if before is None else _joined(before, listed)
+            groups[listed.key] = listed if before is None else _joined(before, listed, columns)
     yield from (_prefixed(listed, prefix) for listed in groups.values())
 
 
@@ -118,16 +125,31 @@ def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns
     captions = captions if columns.caption is not None else ()
     named = row.get(columns.key or "")
     key = str(named) if named not in (None, "") else place or str(number)
-    extra = facts_of({name: value for name, value in row.items() if name not in {columns.image, columns.caption}})
+    rest = {name: value for name, value in row.items() if name not in {columns.image, columns.caption}}
+    if columns.language is not None and not isinstance(row.get(columns.language), list):
+        rest[columns.language] = [str(row.get(columns.language) or "")] * len(captions)
+    extra = facts_of(rest)
     image = span_of((columns.root or path.parent) / place) if place else None
     return Listed(key, place, place, image, captions=captions, extra=extra)
 
 
-def _joined(before: Listed, row: Listed) -> Listed:
-    extra: Mapping[str, Fact] = {**row.extra, **before.extra}
-    return Listed(
-        before.key, before.name, before.place, before.image, captions=before.captions + row.captions, extra=extra
-    )
+def _joined(before: Listed, row: Listed, columns: Columns) -> Listed:
+    kept = [name for name in (*columns.more, columns.language) if name is not None]
+    lists = {name: [*values_of(before.extra.get(name)), *values_of(row.extra.get(name))] for name in kept}
+    extra: Mapping[str, Fact] = {**row.extra, **before.extra} | facts_of(lists)
+    return replace(before, captions=before.captions + row.captions, extra=extra)
+
+
+def values_of(fact: Fact) -> list[str]:
+    """A field's texts: itself, or those of a list, which readers give as JSON."""
+    if not isinstance(fact, str):
+        return []
+    try:
+        several = json.loads(fact) if fact.startswith("[") else None
+    except ValueError:
+        several = None
+    is_list = isinstance(several, list) and all(isinstance(text, str) for text in several)
+    return several if several is not None and is_list else [fact]
 
 
 def _prefixed(listed: Listed, prefix: str) -> Listed:

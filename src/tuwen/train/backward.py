@@ -80,12 +80,17 @@ class Backward:
     def _again(self, chunk: Inputs, whole: Vectors, first: int, *, final: bool) -> None:
         """Compute a chunk with gradients; what the loss asks of scale and bias goes through the last chunk."""
         ours, rows = self._vectors(chunk), slice(first, first + len(chunk))
-        ends = [ours.images, ours.texts]
-        asked = [whole.images.grad[rows], whole.texts.grad[rows]]  # type: ignore[index]  # the loss used both
+        ends = [(ours.images, whole.images.grad[rows]), (ours.texts, whole.texts.grad[rows])]  # type: ignore[index]  # the loss used both
         if final:
-            ends += [end for end in (ours.scale, ours.bias) if end is not None]
-            asked += [leaf.grad for leaf in (whole.scale, whole.bias) if leaf is not None and leaf.grad is not None]
-        torch.autograd.backward(ends, asked)
+            leaves = ((ours.scale, whole.scale), (ours.bias, whole.bias))
+            ends += [
+                (end, leaf.grad)
+                for end, leaf in leaves
+                if end is not None and leaf is not None and leaf.grad is not None
+            ]
+        trained = [(end, asked) for end, asked in ends if end.requires_grad]  # a tower may be locked as a whole
+        if trained:
+            torch.autograd.backward([end for end, _ in trained], [asked for _, asked in trained])
 
     def _vectors(self, inputs: Inputs) -> Vectors:
         with self.autocast():

@@ -3,12 +3,12 @@
 Knows how sources name captions and languages. Does not know tokens.
 """
 
-import json
 from collections.abc import Mapping
 from random import Random
 from typing import TypeAlias
 
 from tuwen.prepare.samples import Fact, Listed, Sample
+from tuwen.prepare.tables import values_of
 from tuwen.train.config_data import PairSource
 
 Captions: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -18,17 +18,28 @@ Captions: TypeAlias = Mapping[str, tuple[str, ...]]
 def captions_of(listed: Listed, sample: Sample, source: PairSource) -> Captions:
     """A picture's captions: those beside it, one a line; or those in the columns that the source names."""
     beside = listed.caption is not None or listed.facts is not None
-    columns = source.captions if isinstance(source.captions, Mapping) else {}
-    if not columns:
-        if beside and isinstance(source.captions, str):
-            found = {source.language or "": _texts(sample.extra.get(source.captions))}
-        else:
-            found = {source.language or "": _lines(sample.captions) if beside else _kept(sample.captions)}
-    else:
-        found = {language: _texts(sample.extra.get(column)) for language, column in columns.items()}
+    if isinstance(source.captions, Mapping):
+        found = {language: _texts(sample.extra.get(column)) for language, column in source.captions.items()}
         if not beside:  # the first of them was asked for as the column of captions
-            found[next(iter(columns))] = _kept(sample.captions)
-    return {language: texts for language, texts in found.items() if texts}
+            found[next(iter(source.captions))] = sample.captions
+    else:
+        texts = _texts(sample.extra.get(source.captions)) if beside and source.captions else sample.captions
+        texts = _lines(texts) if beside and source.captions is None else texts
+        found = _by_language(texts, source, sample)
+    kept = {language: _kept(texts) for language, texts in found.items()}
+    return {language: texts for language, texts in kept.items() if texts}
+
+
+def _by_language(texts: tuple[str, ...], source: PairSource, sample: Sample) -> dict[str, tuple[str, ...]]:
+    """Captions by what the source says of them, or a column: of all of them, or of each."""
+    if source.language_column is None:
+        return {source.language or "": texts}
+    spoken = _texts(sample.extra.get(source.language_column))
+    each = spoken if len(spoken) == len(texts) else spoken[:1] * len(texts)
+    found: dict[str, tuple[str, ...]] = {}
+    for language, text in zip(each, texts, strict=False):
+        found[language] = (*found.get(language, ()), text)
+    return found
 
 
 def draw(captions: Captions, weights: Mapping[str, float], random: Random) -> str | None:
@@ -44,19 +55,11 @@ def draw(captions: Captions, weights: Mapping[str, float], random: Random) -> st
 
 
 def _lines(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return _kept(tuple(line for text in texts for line in text.splitlines()))
+    return tuple(line for text in texts for line in text.splitlines())
 
 
 def _texts(value: Fact) -> tuple[str, ...]:
-    """A field's texts: itself, or those of a list, which readers give as JSON."""
-    if not isinstance(value, str):
-        return ()
-    try:
-        several = json.loads(value) if value.startswith("[") else None
-    except ValueError:
-        several = None
-    is_list = isinstance(several, list) and all(isinstance(text, str) for text in several)
-    return _kept(tuple(several) if several is not None and is_list else (value,))
+    return tuple(values_of(value))
 
 
 def _kept(texts: tuple[str, ...]) -> tuple[str, ...]:

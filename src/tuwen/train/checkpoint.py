@@ -1,6 +1,6 @@
 """The checkpoints of a run: written aside and renamed, the last few and the best kept.
 
-    OUTPUT/checkpoints/step-00000100/   tuwen-training.json, weights.pt   what export reads
+    OUTPUT/checkpoints/step-00000100/   tuwen-training.json, tokenizer.json, weights.pt   what export reads
                                         training.pt                       what all processes share
                                         rank-0.pt, rank-1.pt, …           what each of them has of its own
     OUTPUT/last, OUTPUT/best            links to two of them

@@ -22,16 +22,27 @@ class PairSource(Section, strict=False):
     """the column that names a pair; not set: found by its usual names"""
     image: str | None = None
     """the column of pictures or their paths; likewise"""
-    captions: dict[str, str] | str | None = None
+    captions: Annotated[dict[str, str], Field(min_length=1)] | str | None = None
     """the column of captions, or language -> column where each has one; not set: found by its usual names"""
     language: str | None = None
     """the language of all captions, e.g. `zh`"""
+    language_column: str | None = None
+    """the column that says which language a row's captions are in"""
 
     @model_validator(mode="after")
     def _language_is_said_once(self) -> Self:
-        if self.language is not None and isinstance(self.captions, dict):
-            raise ValueError("language and a language for each column exclude each other: leave one out")
+        said = (self.language is not None, self.language_column is not None, isinstance(self.captions, dict))
+        if sum(said) > 1:
+            raise ValueError(
+                "language, language_column and a language for each column of captions exclude each other: leave "
+                "all but one out"
+            )
         return self
+
+    def speaks(self, language: str) -> bool:
+        """Whether there may be captions in a language."""
+        named = self.captions if isinstance(self.captions, dict) else {self.language: ""}
+        return self.language_column is not None or language in named
 
 
 def _listed(value: object) -> object:
@@ -65,6 +76,16 @@ class DataConfig(Section):
     """a picture of more pixels counts as one that cannot be read"""
     exact: bool = False
     """whether every pixel is decoded; else large pictures are decoded at reduced scale, several times as fast"""
+
+    @model_validator(mode="after")
+    def _languages_are_spoken(self) -> Self:
+        silent = [name for name in self.languages if not any(source.speaks(name) for source in self.train)]
+        if silent:
+            raise ValueError(
+                f"languages: no source of train says that it has captions in {', '.join(silent)}: say it with "
+                f"language, language_column, or captions: {{{silent[0]}: COLUMN}}"
+            )
+        return self
 
 
 class Jitter(Section):

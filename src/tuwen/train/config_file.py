@@ -51,7 +51,8 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Args:
         file: YAML.
-        overrides: `optimizer.lr=4e-4` and the like, their values in YAML; they win over the file.
+        overrides: `optimizer.lr=4e-4` and the like, their values in YAML; they win over the file. A number is a
+            place in a list, from 0: `data.train.0.path=./pairs`.
 
     Raises:
         InvalidInput: the file cannot be read, or something in it cannot be used; every problem has a line.
@@ -72,10 +73,11 @@ def config_of(
     tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "the configuration"
 ) -> TrainConfig:
     """A tree as YAML gives it to a configuration; `name` is what messages call it. Raises as `read_config`."""
+    whole: object = tree
     for override in overrides:
-        tree = _overridden(tree, override)
+        whole = _overridden(whole, override)
     try:
-        return TrainConfig.model_validate_json(json.dumps(tree))
+        return TrainConfig.model_validate_json(json.dumps(whole))
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise InvalidInput(f"{name} has a value that is no text, number, list or mapping: {error}") from error
@@ -97,18 +99,22 @@ def _loaded(text: str, where: str) -> object:
         raise InvalidInput(f"{where} is no YAML: {' '.join(str(error).split())}") from error
 
 
-def _overridden(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
+def _overridden(tree: object, override: str) -> object:
     path, found, text = override.partition("=")
     if not found or not all(path.split(".")):
         raise InvalidInput(f"-o {override}: write KEY=VALUE with the key's section, e.g. -o optimizer.lr=4e-4")
     return _put(tree, path.split("."), _loaded(text, f"-o {override}: the value"))
 
 
-def _put(tree: object, path: Sequence[str], value: object) -> dict[str, Any]:
+def _put(tree: object, path: Sequence[str], value: object) -> object:
     """A copy of the tree with the value in its place; what stands in the way of a section gives way to it."""
-    section = dict(tree) if isinstance(tree, Mapping) else {}
-    section[path[0]] = value if len(path) == 1 else _put(section.get(path[0]), path[1:], value)
-    return section
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(tree, list) and step.isdecimal() and int(step) < len(tree):
+        return [_put(item, rest, value) if place == int(step) else item for place, item in enumerate(tree)]
+    section = tree if isinstance(tree, Mapping) else {}
+    return {**section, step: _put(section.get(step), rest, value)}
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[str]:

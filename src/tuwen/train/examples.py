@@ -63,7 +63,7 @@ class Examples:
 def read_pair(pair: Pair, rows: RowGroups) -> Sample | Rejected:
     """A pair's picture and captions as stored, or why they cannot be read; `rows` reads those of tables."""
     listed: Listed | Sample | Rejected = pair.listed
-    if pair.source.captions is None:
+    if pair.source.captions is None and pair.source.language_column is None:
         listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
     if isinstance(listed, Listed) and listed.row is not None:
         listed = rows.read(listed, listed.row)

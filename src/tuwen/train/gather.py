@@ -29,6 +29,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_launched() -> bool:
+    """Whether torchrun started this process: to it any exit code but 0 is a failure, and it may start all anew."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def barrier() -> None:
     """Wait until all processes are here."""
     if world() > 1:
@@ -43,6 +48,15 @@ def from_first(make: Callable[[], T]) -> T:
     dist.broadcast_object_list(made)
     found: T = made[0]  # type: ignore[assignment]  # the first process's
     return found
+
+
+def from_all(own: dict[str, T]) -> dict[str, T]:
+    """What all processes have, in all of them; every process must call it."""
+    if world() == 1:
+        return own
+    each: list[dict[str, T]] = [{} for _ in range(world())]
+    dist.all_gather_object(each, own)
+    return {name: value for part in each for name, value in part.items()}
 
 
 def mean(numbers: Tensor) -> Tensor:

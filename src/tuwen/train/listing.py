@@ -99,7 +99,7 @@ def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[t
             if isinstance(item, Rejected):
                 yield number, item
             elif isinstance(item, Listed) and item.pictured:  # a text alone does not claim to be a pair
-                yield number, item if _may_be_captioned(item) else Rejected(item.key, "has no caption")
+                yield number, item if _may_be_captioned(item, source) else Rejected(item.key, "has no caption")
             else:
                 continue
             is_empty = False
@@ -107,8 +107,15 @@ def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[t
             raise InvalidInput(f"data: there is no pair of a picture and a caption in {source.path}: name another")
 
 
-def _may_be_captioned(listed: Listed) -> bool:
-    return listed.captioned or listed.facts is not None or listed.row is not None
+def _may_be_captioned(listed: Listed, source: PairSource) -> bool:
+    known = listed.captioned or listed.facts is not None or listed.row is not None
+    return known or any(listed.extra.get(column) for column in columns_of(source).more)
+
+
+def columns_of(source: PairSource) -> Columns:
+    """Which columns of a table a source means; captions are in several where each has a language."""
+    first, *more = source.captions.values() if isinstance(source.captions, dict) else [source.captions]
+    return Columns(source.key, source.image, first, source.images, tuple(more), source.language_column)
 
 
 def _listed(source: PairSource, splits: tuple[str, ...]) -> Iterator[Listed | Rejected | Skipped]:
@@ -119,9 +126,7 @@ def _listed(source: PairSource, splits: tuple[str, ...]) -> Iterator[Listed | Re
         raise InvalidInput(f"data: {path} is no Karpathy file (.json), which alone has splits: leave them out")
     if ending == _KARPATHY and not path.is_dir():
         return list_karpathy(path, source.splits or splits, source.images)
-    said = source.captions
-    caption = said if isinstance(said, str) else None if said is None else next(iter(said.values()), None)
-    return list_samples([path], Columns(source.key, source.image, caption, source.images))
+    return list_samples([path], columns_of(source))
 
 
 def _shard(listed: Listed) -> str | None:

@@ -24,7 +24,7 @@ from tuwen.train.checkpoint import SHARED, Checkpoints
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import dump_config
 from tuwen.train.evaluate import Evaluation, score
-from tuwen.train.gather import from_first, rank, world
+from tuwen.train.gather import from_all, from_first, rank, world
 from tuwen.train.opening import open_stream
 from tuwen.train.optimizer import table
 from tuwen.train.order import Part
@@ -47,7 +47,7 @@ class Outcome:
         best: the step of the best checkpoint: the last one, where nothing is measured.
         figures: what was measured last.
         seconds: of all its steps, those before an interruption included.
-        skipped: pairs that could not be read in this process, with the reason.
+        skipped: pairs that could not be read, in any process, with the reason.
     """
 
     folder: Path
@@ -142,7 +142,7 @@ class _Run:
             best=progress.best or progress.step,
             figures=self._figures,
             seconds=progress.seconds,
-            skipped=self._stream.skipped,
+            skipped=from_all(self._stream.skipped),
         )
 
     def _batches(self) -> Generator[Batch, None, None]:
@@ -206,11 +206,11 @@ class _Run:
         own = {"stream": self._stream.state(), "random": random_state.everything(self._device)}
         with self._stepper.in_use() as towers:
             weights = {"vision": _copied(towers.vision), "text": _copied(towers.text)}
-            facts = self._facts(towers)
+            facts, tokenizer = self._facts(towers), towers.tokenizer
 
         def write(folder: Path) -> None:
             torch.save(shared, folder / SHARED)
-            trained.save(folder, facts, weights)
+            trained.save(folder, facts, weights, tokenizer)
 
         self._checkpoints.save(self._progress.step, write, own, self._progress.best)
 
@@ -228,10 +228,11 @@ class _Run:
         return trained.Trained(
             recipe=self._recipe,
             name=self._config.export.name or self._output.resolve().name,
-            licence=self._config.export.licence,
+            licence=self._config.export.licence or towers.licence,
             image=towers.image_spec,
             scoring=towers.scoring,
-            facts={"trained_steps": step, "trained_pairs": step * self._pairs, **self._figures},
+            definition=trained.definition_of(towers),
+            facts={**towers.facts, "trained_steps": step, "trained_pairs": step * self._pairs, **self._figures},
         )
 
 

@@ -71,8 +71,9 @@ def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = 
 
 
 def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterator[tuple[str, str, str, str, str]]:
-    """Rows for people: tower, part, rate at its highest, weight decay, how many numbers."""
-    for group in trained:
+    """Rows for people: tower, part, rate at its highest, weight decay, how many numbers; from inputs to outputs."""
+    towers = [group.tower for group in trained]
+    for group in sorted(trained, key=lambda group: (towers.index(group.tower), group.part == "head")):
         numbers = sum(parameter.numel() for parameter in group.parameters)
         decay = f"{weight_decay:g}" if group.decayed else "0"
         yield group.tower, group.part, f"{rate * group.share:.3g}", decay, f"{numbers:,}"
