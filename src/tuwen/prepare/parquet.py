@@ -47,8 +47,7 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
             for number, row in enumerate(_rows(file, 0, needed)):
                 listed = _listed(row, replace(at, row=number), found)
                 if listed.key in seen:
-                    reason = f"has the key {listed.key!r} of an earlier row: put its captions into one, as a list"
-                    yield Rejected(f"{path}:{number}", reason)
+                    yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row")
                     continue
                 seen.add(listed.key)
                 yield replace(listed, key=prefix + listed.key, name=listed.name and prefix + listed.name)

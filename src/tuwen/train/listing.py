@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -114,8 +114,11 @@ def _may_be_captioned(listed: Listed, source: PairSource) -> bool:
 
 def columns_of(source: PairSource) -> Columns:
     """Which columns of a table a source means; captions are in several where each has a language."""
-    first, *more = source.captions.values() if isinstance(source.captions, dict) else [source.captions]
-    return Columns(source.key, source.image, first, source.images, tuple(more), source.language_column)
+    found = Columns(source.key, source.image, root=source.images, language=source.language_column)
+    if not isinstance(source.captions, dict):
+        return replace(found, caption=source.captions)
+    first, *more = source.captions.values()
+    return replace(found, caption=first, more=tuple(more))
 
 
 def _listed(source: PairSource, splits: tuple[str, ...]) -> Iterator[Listed | Rejected | Skipped]:
