@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,9 +99,13 @@ def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
     assert "output: 10 steps in " in done.stdout
 
 
+STEPS = 16
+
+
 def torchrun(place: Path, name: str, *options: str, resume: bool = False) -> subprocess.Popen[str]:
     """Two processes that train the configuration of `place` into the folder `name`, as users start them."""
     what = ["--resume", name] if resume else ["-c", "small.yaml", "-o", f"run.output={name}", "-o", "run.batch=3"]
+    what += [] if resume else ["-o", f"run.steps={STEPS}"]
     launch = [sys.executable, "-m", "torch.distributed.run", *(options or ("--standalone", "--nproc-per-node=2"))]
     return subprocess.Popen(
         [*launch, "-m", "tuwen", "train", *what],
@@ -122,7 +127,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 @pytest.mark.long
 def test_torchrun_on_one_machine_and_on_two_and_after_a_kill(place: Path) -> None:
     said = ended(torchrun(place, "whole"))
-    assert "8 steps of 6 pairs, on 2 x cpu, fp32" in said
+    assert f"{STEPS} steps of 6 pairs, on 2 x cpu, fp32" in said
     assert said.count("skipped: ") == 1  # told once, whichever process met it; and no failure to torchrun
     assert "best: step " in said
     assert (place / "whole" / "report.md").exists()
@@ -137,7 +142,11 @@ def test_torchrun_on_one_machine_and_on_two_and_after_a_kill(place: Path) -> Non
     while not log.exists() or log.read_bytes().count(b"\n") < 6:  # beyond the checkpoint of step 4
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert "going on after step 4" in ended(torchrun(place, "killed", resume=True))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    process.communicate(timeout=600)
+    assert process.returncode != 0
+    told = re.search(r"going on after step (\d+)", ended(torchrun(place, "killed", resume=True)))
+    assert told is not None
+    assert int(told[1]) < STEPS
     assert losses(place / "killed") == losses(place / "whole")

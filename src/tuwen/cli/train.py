@@ -51,10 +51,11 @@ def train(
     from tuwen.train.config_file import dump_config
 
     chosen = _chosen(config, overrides, resume)
-    if print_config:
-        click.echo(dump_config(chosen), nl=False)
-        return None
     from tuwen.train.gather import is_first
+
+    if print_config:
+        click.echo(dump_config(chosen) if is_first() else "", nl=False)
+        return None
     from tuwen.train.loop import train as run
 
     outcome = run(chosen, say, resume=resume is not None)

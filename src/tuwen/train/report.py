@@ -29,12 +29,19 @@ def write_report(output: Path, name: str, rows: Sequence[Mapping[str, Any]], fac
     lines = [f"# {name}", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
     if measured:
-        names = [key for key in measured[-1] if key != "step"]
+        names = _names(measured)
         lines += ["", f"| step | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-        lines += [f"| {row['step']} | {' | '.join(f'{row[key]:.4f}' for key in names)} |" for row in measured]
+        for row in measured:
+            figures = (f"{row[name]:.4f}" if name in row else "" for name in names)
+            lines.append(f"| {row['step']} | {' | '.join(figures)} |")
     page = output / PAGE
     page.write_text("\n".join([*lines, "", f"![curves]({CURVES})", ""]), encoding="utf-8")
     return page
+
+
+def _names(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every figure that was ever measured: a run that goes on may measure others than before."""
+    return [name for name in dict.fromkeys(name for row in measured for name in row) if name != "step"]
 
 
 def _draw(path: Path, steps: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]) -> None:
@@ -47,12 +54,13 @@ def _draw(path: Path, steps: Sequence[Mapping[str, Any]], measured: Sequence[Map
         axis.plot([row["step"] for row in steps], [row[key] for row in steps], color="#2b6cb0", linewidth=1.3)
         _dress(axis, title)
     last = axes[3]
-    for name in [key for key in (measured[-1] if measured else {}) if key != "step"]:
-        last.plot([row["step"] for row in measured], [row[name] for row in measured], label=name, marker=".")
+    for name in _names(measured):
+        rows = [row for row in measured if name in row]
+        last.plot([row["step"] for row in rows], [row[name] for row in rows], label=name, marker=".")
     _dress(last, "measured" if measured else "nothing was measured")
     if measured:
         last.set_ylim(0, 1.02)
-        last.legend(fontsize=7, frameon=False, loc="lower right")
+        last.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)
 
 
