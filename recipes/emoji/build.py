@@ -5,21 +5,23 @@ kept in `--work`, and an interrupted build goes on where it stopped.
 """
 
 import argparse
-import logging
-import os
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from recipes.emoji.evaluate import evaluate
 from recipes.emoji.gallery import write_gallery
-from recipes.emoji.pack import pack, record
-from recipes.emoji.polish import Polish, TextRun
 from recipes.emoji.sources import require_debian
-from recipes.emoji.train import Config, Run
 from recipes.emoji.words import read_emoji
 
 import tuwen
+from tuwen.bundle.bundle import read_manifest, seal
 
-DEMO = Path(__file__).parents[2] / "src" / "tuwen" / "demo"
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "src" / "tuwen" / "demo"
 LIMIT = 12 * 2**20
 """the most bytes that bundle and gallery may have together."""
 
@@ -31,26 +33,49 @@ def main() -> None:
     )
     parser.add_argument("--to", type=Path, default=DEMO, help="where bundle/ and gallery/ are written")
     asked = parser.parse_args()
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("tuwen").setLevel(logging.INFO)
     require_debian()
-    asked.work.mkdir(parents=True, exist_ok=True)
-    (asked.work / "pid").write_text(str(os.getpid()))
-    run = Run(Config(), asked.work)
-    run.train()
-    checkpoint = TextRun(Polish(), run).train()
-    finish(asked.work, checkpoint, asked.to)
+    write_gallery(read_emoji(), asked.to / "gallery")
+    pack(asked.work, trained(asked.work.resolve()), asked.to)
 
 
-def finish(work: Path, checkpoint: Path, to: Path) -> None:
-    """Write gallery and bundle, measure the bundle, record the figures in its manifest, and weigh both."""
-    write_gallery(read_emoji(), to / "gallery")
-    pack(checkpoint, work / "tokenizer.json", to / "bundle")
-    record(to / "bundle", evaluate(tuwen.load(str(to / "bundle")), to / "gallery", work))
+def trained(work: Path) -> dict[str, Any]:
+    """Both parts of the training, each begun or gone on with; what is worth recording of them."""
+    first, polish = work / "first", work / "polish"
+    settings = f"objective.settings.work={work}"
+    outcomes = [
+        train("tuwen_emoji", first, settings, f"model.overrides.work={work}"),
+        train("tuwen_emoji_polish", polish, settings, f"model.source={first / 'best'}"),
+    ]
+    return {
+        "steps": sum(outcome["steps"] for outcome in outcomes),
+        "training_seconds": round(sum(outcome["seconds"] for outcome in outcomes)),
+    }
+
+
+def train(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:
+    """`tuwen train` with a recipe of `configs/`; what it says at its end."""
+    begun = (output / "last").exists()
+    which = ["--resume", str(output)] if begun else ["-c", str(ROOT / "configs" / f"{recipe}.yaml")]
+    options = [part for override in (f"run.output={output}", *overrides) for part in ("-o", override)]
+    command = [sys.executable, "-m", "tuwen", "train", *which, *([] if begun else options), "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def pack(work: Path, facts: dict[str, Any], to: Path) -> None:
+    """Put the bundle beside the gallery, measure it, record the figures in its manifest, and weigh both."""
+    bundle = to / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    shutil.copytree(work / "polish" / "bundle", bundle)
+    facts |= evaluate(tuwen.load(str(bundle)), to / "gallery", work)
+    manifest = read_manifest(bundle)
+    known = {key: value for key, value in manifest.facts.items() if not key.startswith("trained_")}
+    seal(bundle, manifest.model_copy(update={"source": "recipes/emoji", "facts": known | facts}))
     size = sum(
         path.stat().st_size for room in ("bundle", "gallery") for path in (to / room).rglob("*") if path.is_file()
     )
-    print(f"bundle and gallery: {size / 2**20:.2f} MiB")
+    print(f"bundle and gallery: {size / 2**20:.2f} MiB; trained in {facts['training_seconds'] / 60:.0f} minutes")
     if size > LIMIT:
         raise SystemExit(f"bundle and gallery have {size} bytes, {size - LIMIT} more than the package may hold")
 

@@ -4,9 +4,10 @@ Knows drawings, captions and tokens. Does not know the model.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from numpy.random import Generator
 from recipes.emoji.augment import compose
 from recipes.emoji.captions import Captions, Meaning
 from recipes.emoji.glyphs import Draw, draw_all, trained_sets
-from recipes.emoji.tokenizer import CONTEXT, END_ID, PAD_ID
-from recipes.emoji.words import LANGUAGES, Emoji
+from recipes.emoji.model import IMAGE_SIZE
+from recipes.emoji.tokenizer import CONTEXT, END_ID, PAD_ID, tokenizer_file
+from recipes.emoji.words import LANGUAGES, Emoji, read_emoji
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -38,6 +40,15 @@ class Batch:
 
     pixels: Tensor
     shown: Tensor
+    texts: list[list[int]]
+    meant: Tensor
+    unseen: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """The captions of a batch alone, as in `Batch`."""
+
     texts: list[list[int]]
     meant: Tensor
     unseen: Tensor
@@ -76,38 +87,43 @@ def _cached(path: Path, draw: Draw, emoji: Sequence[Emoji]) -> tuple[np.ndarray,
     return pictures, owners
 
 
-class Batches:
-    """An endless stream of batches; every emoji is shown once before any is shown again."""
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What batches are made of."""
 
-    def __init__(self, art: Art, captions: Captions, tokenizer: Tokenizer, size: int, rng: Generator) -> None:
-        self.art, self.captions, self.tokenizer, self.size, self.rng = art, captions, tokenizer, size, rng
+    captions: Captions
+    tokenizer: Tokenizer
+    art: Art
+
+
+def material(work: Path) -> Material:
+    """Drawings and words; what is fetched and drawn is kept in `work`."""
+    captions = Captions(read_emoji())
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(work, captions.texts)))
+    return Material(captions, tokenizer, Art(captions.emoji, work))
+
+
+class Drawn:
+    """What is drawn by one random generator, as a stream; every emoji is taken once before any is taken again."""
+
+    def __init__(self, known: Material, seed: tuple[int, int], taken: int) -> None:
+        """`seed`: of the run and the process; `taken`: emoji of one batch."""
+        self.known, self.captions, self.rng = known, known.captions, np.random.default_rng(seed)
         self.order: list[int] = []
+        self.skipped: dict[str, str] = {}
+        self._batches = max(1, len(self.captions.emoji) // taken)
 
-    def next(self, pictures: int, texts: int, scenes: float) -> Batch:
-        """A batch of `pictures`, a share `scenes` of them with two or three emoji, and `texts` captions."""
-        count = len(self.captions.emoji)
-        shown = [[position] for position in self._take(pictures)]
-        for row in range(int(pictures * scenes)):
-            shown[row] += [int(p) for p in self.rng.choice(count, self.rng.integers(1, 3)) if p not in shown[row]]
-        said = [
-            self._say(shown[row % pictures] if row < 2 * pictures else [int(self.rng.integers(count))])
-            for row in range(texts)
-        ]
-        ids, meant, unseen = self._understood(said)
-        shown_dense, _ = _dense([Meaning(tuple(s), (1 / len(s),) * len(s), ()) for s in shown], count)
-        return Batch(self.draw(shown), shown_dense, ids, meant, unseen)
+    def __len__(self) -> int:
+        """Batches in which every emoji is about once."""
+        return self._batches
 
-    def captions_alone(self, texts: int, scenes: float) -> tuple[list[list[int]], Tensor, Tensor]:
-        """Captions without pictures, as a batch has them: ids, what they mean, what is left out."""
-        shown = [[position] for position in self._take(texts)]
-        for row in range(int(texts * scenes)):
-            shown[row] += [p for p in self._take(1) if p not in shown[row]]
-        return self._understood([self._say(row) for row in shown])
+    def state(self) -> dict[str, Any]:
+        """Where it is."""
+        return {"rng": self.rng.bit_generator.state, "order": list(self.order)}
 
-    def _understood(self, said: list[tuple[str, Meaning]]) -> tuple[list[list[int]], Tensor, Tensor]:
-        ids = [cut(e.ids) for e in self.tokenizer.encode_batch([text for text, _ in said])]
-        meant, unseen = _dense([meaning for _, meaning in said], len(self.captions.emoji))
-        return ids, meant, unseen
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.rng.bit_generator.state, self.order = state["rng"], list(state["order"])
 
     def _take(self, number: int) -> list[int]:
         while len(self.order) < number:
@@ -121,15 +137,72 @@ class Batches:
             return self.captions.scene(shown, language, self.rng)
         return self.captions.single(shown[0], language, self.rng)
 
-    def draw(self, shown: Sequence[Sequence[int]]) -> Tensor:
-        """A picture of each row's emoji, (n, 3, size, size)."""
-        layers, art = [], []
-        for k in range(3):
-            rows = [row for row, s in enumerate(shown) if len(s) > k]
-            if rows:
-                layers.append(rows)
-                art.append(self.art.pick([shown[row][k] for row in rows], self.rng))
-        return compose(art, layers, self.size, self.rng)
+    def _understood(self, said: list[tuple[str, Meaning]]) -> Captioned:
+        ids = [cut(e.ids) for e in self.known.tokenizer.encode_batch([text for text, _ in said])]
+        return Captioned(ids, *_dense([meaning for _, meaning in said], len(self.captions.emoji)))
+
+
+class Batches(Drawn):
+    """Pictures and captions, of the same emoji and of others."""
+
+    def __init__(
+        self, known: Material, seed: tuple[int, int], *, pictures: int, texts: int, scenes: float
+    ) -> None:
+        """`pictures` of a batch, a share `scenes` of them with two or three emoji, and `texts`: its captions."""
+        super().__init__(known, seed, pictures)
+        self.pictures, self.texts, self.scenes = pictures, texts, scenes
+
+    def __iter__(self) -> Iterator[Batch]:
+        """An epoch."""
+        return (self.next() for _ in range(len(self)))
+
+    def next(self) -> Batch:
+        """The batch that follows."""
+        count, pictures = len(self.captions.emoji), self.pictures
+        shown = [[position] for position in self._take(pictures)]
+        for row in range(int(pictures * self.scenes)):
+            shown[row] += [int(p) for p in self.rng.choice(count, self.rng.integers(1, 3)) if p not in shown[row]]
+        said = [
+            self._say(shown[row % pictures] if row < 2 * pictures else [int(self.rng.integers(count))])
+            for row in range(self.texts)
+        ]
+        captioned = self._understood(said)
+        dense, _ = _dense([Meaning(tuple(s), (1 / len(s),) * len(s), ()) for s in shown], count)
+        return Batch(
+            pixels=draw(self.known.art, shown, self.rng), shown=dense,
+            texts=captioned.texts, meant=captioned.meant, unseen=captioned.unseen,
+        )  # fmt: skip
+
+
+class CaptionBatches(Drawn):
+    """Captions without pictures."""
+
+    def __init__(self, known: Material, seed: tuple[int, int], *, texts: int, scenes: float) -> None:
+        """`texts`: captions of a batch, a share `scenes` of which name two emoji."""
+        super().__init__(known, seed, texts)
+        self.texts, self.scenes = texts, scenes
+
+    def __iter__(self) -> Iterator[Captioned]:
+        """An epoch."""
+        return (self.next() for _ in range(len(self)))
+
+    def next(self) -> Captioned:
+        """The batch that follows."""
+        shown = [[position] for position in self._take(self.texts)]
+        for row in range(int(self.texts * self.scenes)):
+            shown[row] += [p for p in self._take(1) if p not in shown[row]]
+        return self._understood([self._say(row) for row in shown])
+
+
+def draw(art: Art, shown: Sequence[Sequence[int]], rng: Generator) -> Tensor:
+    """A picture of each row's emoji, (n, 3, size, size)."""
+    layers, drawn = [], []
+    for k in range(3):
+        rows = [row for row, s in enumerate(shown) if len(s) > k]
+        if rows:
+            layers.append(rows)
+            drawn.append(art.pick([shown[row][k] for row in rows], rng))
+    return compose(drawn, layers, IMAGE_SIZE, rng)
 
 
 def cut(ids: list[int]) -> list[int]:

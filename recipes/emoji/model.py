@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 
+IMAGE_SIZE = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What fixes the model's size."""
@@ -16,7 +19,7 @@ class Shape:
     vocabulary: int
     context: int
     dim: int = 128
-    image_size: int = 64
+    image_size: int = IMAGE_SIZE
     image_widths: tuple[int, ...] = (48, 96, 192)
     image_blocks: tuple[int, ...] = (1, 1, 1)
     text_width: int = 160
@@ -107,13 +110,3 @@ class Block(nn.Module):
         weights = (q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5 + bias).softmax(-1)
         x = x + self.out((weights @ v).transpose(1, 2).reshape(n, length, width))
         return x + self.feed(self.norm_2(x))
-
-
-class DualEncoder(nn.Module):
-    """Both towers and the logarithm of the scale that turns cosines into logits."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.vision = ImageTower(shape)
-        self.text = TextTower(shape)
-        self.log_scale = nn.Parameter(torch.tensor(3.0))

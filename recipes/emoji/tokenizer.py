@@ -3,7 +3,8 @@
 Knows texts. Does not know what they mean. (A Unigram vocabulary came out different at every run.)
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -35,3 +36,12 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
         single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
     )
     return tokenizer
+
+
+def tokenizer_file(work: Path, texts: Callable[[], Iterable[str]]) -> Path:
+    """The trained tokenizer's file in a folder; trained where it is not there yet."""
+    path = work / "tokenizer.json"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(texts()).save(str(path))
+    return path

@@ -6,9 +6,9 @@ import torch
 from recipes.emoji.augment import compose
 from recipes.emoji.captions import AND, TEMPLATES, Captions
 from recipes.emoji.data import cut, pad
-from recipes.emoji.model import DualEncoder, Shape
+from recipes.emoji.model import Shape, TextTower
+from recipes.emoji.objective import any_of, encode
 from recipes.emoji.tokenizer import CONTEXT, END_ID, train_tokenizer
-from recipes.emoji.train import Config, any_of, encode, groups, rate_at
 from recipes.emoji.words import LANGUAGES, Emoji, fold, held_out, slug
 
 SHAPE = Shape(vocabulary=50, context=CONTEXT)
@@ -71,7 +71,7 @@ def test_tokenizer_comes_out_the_same_twice() -> None:
 
 def test_padding_changes_no_text_vector() -> None:
     torch.manual_seed(0)
-    tower = DualEncoder(SHAPE).text.eval()
+    tower = TextTower(SHAPE).eval()
     ids, mask = pad([[2, 7, 8, 3], [2, 9, 10, 11, 12, 3]])
     long_ids, long_mask = pad([[2, 7, 8, 3], [2, 9, 10, 11, 12, 3], [2] * CONTEXT])
     with torch.inference_mode():
@@ -80,7 +80,7 @@ def test_padding_changes_no_text_vector() -> None:
 
 def test_encode_keeps_the_order() -> None:
     torch.manual_seed(0)
-    tower = DualEncoder(SHAPE).text.eval()
+    tower = TextTower(SHAPE).eval()
     texts = [[2, *range(5, 5 + n), 3] for n in (9, 1, 4, 7)]
     with torch.inference_mode():
         together = encode(tower, texts, at_once=2)
@@ -105,25 +105,8 @@ def test_scenes_are_drawn_on_their_own_rows() -> None:
     assert redness[0] > redness[1]
 
 
-def test_rate_rises_stays_and_falls() -> None:
-    config = Config(warm_up=100, fall=(600, 1000))
-    assert [rate_at(step, config) for step in (0, 99, 600, 800, 1000)] == pytest.approx([0.01, 1, 1, 0.5, 0])
-
-
 def test_all_positives_share_the_loss() -> None:
     logits = torch.tensor([[2.0, 2.0, -50.0], [0.0, 0.0, 0.0]])
     positive = torch.tensor([[True, True, False], [False, False, False]])
     assert any_of(logits, positive).item() == pytest.approx(0, abs=1e-5)
     assert any_of(logits, ~positive[:1].expand(2, 3)).item() > 20
-
-
-def test_only_matrices_and_kernels_decay() -> None:
-    model = DualEncoder(SHAPE)
-    extra = torch.nn.Parameter(torch.zeros(3, 3))
-    decayed, plain = groups(model, 0.1, extra)
-    assert decayed["weight_decay"] == 0.1
-    assert plain["weight_decay"] == 0
-    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
-    assert any(parameter is extra for parameter in plain["params"])
-    assert any(parameter is model.text.tokens.weight for parameter in plain["params"])
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters())) + 1

@@ -4,8 +4,6 @@ A checkpoint's folder holds `tuwen-training.json` (what the towers are and how t
 `weights.pt`. Knows these three files. Does not know optimisers, nor what else lies there.
 """
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tuwen.bundle.layout import TOKENIZER
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.errors import InvalidInput
+from tuwen.models import own
 from tuwen.models.towers import ToPixels, Towers
 from tuwen.prepare.pixels import to_pixels
 from tuwen.prepare.texts import Tokenizer
@@ -25,7 +24,6 @@ from tuwen.types import Pixels
 
 FILE = "tuwen-training.json"
 WEIGHTS = "weights.pt"
-_MODULE = "python:"
 
 
 class Recipe(BaseModel):
@@ -79,8 +77,8 @@ def build(recipe: Recipe) -> Towers:
     Raises:
         InvalidInput: the source cannot be used.
     """
-    if recipe.source.startswith(_MODULE):
-        return _of_module(recipe.source.removeprefix(_MODULE), recipe)
+    if recipe.source.startswith(own.PREFIX):
+        return _of_module(recipe)
     if recipe.scratch:
         return _random(recipe)
     from tuwen.models.sources import load_source
@@ -186,22 +184,14 @@ def _random(recipe: Recipe) -> Towers:
     return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
 
 
-def _of_module(path: str, recipe: Recipe) -> Towers:
+def _of_module(recipe: Recipe) -> Towers:
     """What a function of the user's own returns, called with the seed and the overrides as they are."""
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: a script's own folder is where it is run
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(
-            f"python:{path} cannot be imported: {error}; write python:package.module:function"
-        ) from error
+    function = own.function_of(recipe.source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         towers = function(**recipe.overrides)
     if not isinstance(towers, Towers):
-        raise InvalidInput(f"python:{path} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
+        raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
     return towers
 
 

@@ -51,7 +51,7 @@ class Backward:
         """
         if self.chunk and self.chunk < len(inputs):
             return self._in_chunks(inputs, keys, factor, last=last)
-        with self._exchange(last):
+        with exchange(self.pair, last):
             loss = self.loss(self._vectors(inputs), *keys)
             (loss * factor).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -72,7 +72,7 @@ class Backward:
         for place, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
             final = place == len(chunks) - 1
             state.restore()
-            with self._exchange(last and final):
+            with exchange(self.pair, last and final):
                 self._again(chunk, whole, place * self.chunk, final=final)
         after.restore()
         return loss.detach()
@@ -97,17 +97,18 @@ class Backward:
             vectors: Vectors = self.pair(inputs)
         return vectors
 
-    @contextmanager
-    def _exchange(self, wanted: bool) -> Iterator[None]:
-        """Whether the processes exchange the gradients of the backward pass within."""
-        if isinstance(self.pair, FSDPModule):
-            self.pair.set_requires_gradient_sync(wanted)
+
+@contextmanager
+def exchange(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Whether the processes that train a module exchange the gradients of the backward pass within."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(wanted)
+        yield
+    elif isinstance(module, DistributedDataParallel) and not wanted:
+        with module.no_sync():
             yield
-        elif isinstance(self.pair, DistributedDataParallel) and not wanted:
-            with self.pair.no_sync():
-                yield
-        else:
-            yield
+    else:
+        yield
 
 
 def _leaves(parts: list[Vectors]) -> Vectors:

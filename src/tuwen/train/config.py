@@ -74,6 +74,15 @@ class LossConfig(Section):
     """the greatest factor of the cosines; not set: 100, or what the model begins with if that is more"""
 
 
+class ObjectiveConfig(Section):
+    """A loss of your own and the batches that it is computed on, in place of `data`, `augment` and `loss.kind`."""
+
+    source: str = Field(pattern=r"^python:[\w.]+:\w+$")
+    """`python:package.module:function` that returns a `tuwen.train.objective.Objective`"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """what the function is given by name, after the pair, the section `run` and the process' part"""
+
+
 class OptimizerConfig(Section):
     """How weights move."""
 
@@ -99,19 +108,26 @@ class ScheduleConfig(Section):
     """How the rate changes, step by step: a line up from warmup_lr to lr, then a cosine down to eta_min."""
 
     name: Literal["cosine", "constant"] = "cosine"
-    """`constant`: stays at lr after the warm-up"""
+    """`constant`: stays at lr after the warm-up, until a cooldown if there is one"""
     warmup_lr: AtLeast = 0.0
     """where the warm-up starts"""
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     """its length in steps; neither given: no warm-up"""
     warmup_epochs: AtLeast | None = None
     """its length in epochs"""
+    cooldown_steps: Positive | None = None
+    """how many of the last steps lead from a constant rate down to eta_min, in a line; neither given: none"""
+    cooldown_epochs: Above | None = None
+    """likewise, in epochs"""
     eta_min: AtLeast = 0.0
-    """where the cosine ends"""
+    """where the cosine or the cooldown ends"""
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _lengths(self) -> Self:
         at_most_one(self, "warmup_steps", "warmup_epochs")
+        at_most_one(self, "cooldown_steps", "cooldown_epochs")
+        if self.name == "cosine" and (self.cooldown_steps or self.cooldown_epochs):
+            raise ValueError("a cosine comes down by itself: a cooldown needs name: constant")
         return self
 
 
@@ -203,11 +219,29 @@ class TrainConfig(Section):
     """A whole training run."""
 
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig | None = None
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    objective: ObjectiveConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _batches_are_of_one_kind(self) -> Self:
+        if self.objective is None:
+            if self.data is None:
+                raise ValueError("data is missing: say what to train on, data: {train: ./pairs}")
+            return self
+        unused = {
+            "data": self.data is not None,
+            "augment": self.augment != AugmentConfig(),
+            "run.chunk": self.run.chunk is not None,
+            "run.fsdp": self.run.fsdp,
+        }
+        if any(unused.values()):
+            said = ", ".join(name for name, found in unused.items() if found)
+            raise ValueError(f"an objective of your own has its own batches and its own loss: leave out {said}")
+        return self

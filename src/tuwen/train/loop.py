@@ -12,6 +12,7 @@ from itertools import islice
 from math import isfinite
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 
@@ -19,12 +20,12 @@ from tuwen.errors import Diverged, InvalidInput
 from tuwen.models import trained
 from tuwen.models.towers import Towers
 from tuwen.train import processes, random_state
-from tuwen.train.batch import Batch
 from tuwen.train.checkpoint import SHARED, Checkpoints
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import dump_config
 from tuwen.train.evaluate import Evaluation, score
 from tuwen.train.gather import from_all, from_first, rank, world
+from tuwen.train.objective import Batches
 from tuwen.train.opening import open_stream
 from tuwen.train.optimizer import table
 from tuwen.train.order import Part
@@ -94,8 +95,9 @@ class _Run:
         self._output = config.run.output
         self._checkpoints = Checkpoints(self._output, config.run.keep_last)
         self._recipe, towers = beginning(config)
-        self._stream = open_stream(config, towers, Part(rank(), world()))
         self._stepper = Stepper(config, towers, device)
+        own = self._stepper.objective
+        self._stream: Batches = open_stream(config, towers, Part(rank(), world())) if own is None else own.batches
         self._schedule = planned(config, len(self._stream))
         self._evaluation = Evaluation(config.evaluate, config.run.precision, str(device))
         self._progress = _Progress()
@@ -145,7 +147,7 @@ class _Run:
             skipped=from_all(self._stream.skipped),
         )
 
-    def _batches(self) -> Generator[Batch, None, None]:
+    def _batches(self) -> Generator[Any, None, None]:
         """Epoch after epoch."""
         while True:
             yield from self._stream
@@ -232,7 +234,13 @@ class _Run:
             image=towers.image_spec,
             scoring=towers.scoring,
             definition=trained.definition_of(towers),
-            facts={**towers.facts, "trained_steps": step, "trained_pairs": step * self._pairs, **self._figures},
+            facts={
+                **towers.facts,
+                "trained_steps": step,
+                "trained_pairs": step * self._pairs,
+                "trained_seconds": round(self._progress.seconds),
+                **self._figures,
+            },
         )
 
 

@@ -32,6 +32,7 @@ def open_stream(config: TrainConfig, towers: "Towers", part: Part = Part()) -> S
         MissingExtra: a package that a source or an augmentation needs is not installed.
     """
     data, run = config.data, config.run
+    assert data is not None, "an objective of one's own has its own batches"
     plan = Plan(
         batch=run.batch,
         seed=run.seed,

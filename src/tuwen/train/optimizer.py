@@ -3,8 +3,9 @@
 Knows where a tower's blocks are. Does not know the schedule: each group has a `share` of the rate of the hour.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -13,13 +14,15 @@ from tuwen.train.blocks import blocks, placed
 from tuwen.train.config import OptimizerConfig
 from tuwen.train.pair import Pair
 
+NO_OTHERS: Mapping[str, nn.Parameter] = MappingProxyType({})
+
 
 @dataclass(slots=True)
 class Group:
     """Parameters that are trained alike.
 
     Attributes:
-        tower: `vision`, `text` or `scale`.
+        tower: `vision`, `text`, `scale` or `objective`.
         part: `embeddings`, `block 3`, `head`.
         share: what the learning rate is multiplied by: layer decay to the power of the blocks that follow.
         decayed: whether the weights decay.
@@ -35,11 +38,12 @@ class Group:
     names: list[str] = field(default_factory=list)
 
 
-def groups(pair: Pair, layer_decay: float) -> list[Group]:
+def groups(pair: Pair, layer_decay: float, others: Mapping[str, nn.Parameter] = NO_OTHERS) -> list[Group]:
     """What is trained of a pair, by depth.
 
     Of n blocks, block i has a share of layer_decay^(n - i), what precedes them layer_decay^(n + 1), what follows
-    them 1. Biases, norms and parameters of one axis do not decay; what is locked is in no group.
+    them 1, and so have `others`, those of an objective. Biases, norms, parameters of one axis and `others` do not
+    decay; what is locked is in no group.
     """
     found: dict[tuple[str, int, bool], Group] = {}
     for tower, module in (("vision", pair.vision), ("text", pair.text)):
@@ -53,7 +57,12 @@ def groups(pair: Pair, layer_decay: float) -> list[Group]:
             group.parameters.append(item.parameter)
             group.names.append(f"{tower}.{item.name}")
     scale = {name: value for name, value in pair.named_parameters(recurse=False) if value.requires_grad}
-    return [*found.values(), Group("scale", "scale", 1.0, False, list(scale.values()), list(scale))]
+    loose = [
+        Group(tower, part, 1.0, False, list(named.values()), list(named))
+        for tower, part, named in (("scale", "scale", scale), ("objective", "its own", others))
+        if named
+    ]
+    return [*found.values(), *loose]
 
 
 def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.AdamW:

@@ -55,8 +55,22 @@ def joined(device: str) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def together(module: nn.Module, device: torch.device, *, find_unused: bool = False) -> nn.Module:
+    """What to call in place of a module, so that gradients are the mean over all processes.
+
+    Args:
+        module: on its device.
+        device: that.
+        find_unused: whether there may be parameters that a step does not reach.
+    """
+    if world() == 1:
+        return module
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=find_unused)
+
+
 def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
-    """What to call in place of the pair, so that gradients are the mean over all processes.
+    """What to call in place of the pair.
 
     Args:
         pair: on its device.
@@ -75,9 +89,7 @@ def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
             fully_shard(block)
         fully_shard(pair)
         return pair
-    if world() == 1:
-        return pair
-    return DistributedDataParallel(pair, device_ids=[device.index] if device.type == "cuda" else None)
+    return together(pair, device)
 
 
 def states(pair: Pair, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:

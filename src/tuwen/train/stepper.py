@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,15 +17,20 @@ from torch.distributed.tensor import DTensor
 from tuwen.bundle.manifest import Scoring
 from tuwen.models.towers import Towers
 from tuwen.train import processes
-from tuwen.train.backward import Backward
+from tuwen.train.backward import Backward, exchange
 from tuwen.train.batch import Batch
 from tuwen.train.config import TrainConfig
 from tuwen.train.ema import Average
-from tuwen.train.gather import rank
+from tuwen.train.gather import rank, world
 from tuwen.train.loss import LOSSES
+from tuwen.train.objective import Objective, objective_of
 from tuwen.train.optimizer import adamw, groups
+from tuwen.train.order import Part
 from tuwen.train.pair import Inputs, Pair
 from tuwen.train.schedule import Schedule
+
+Gradients: TypeAlias = Callable[[Any, Tensor, bool], Tensor]
+"""Add a batch's gradients, times a share, to those that are there; the flag: a step follows. Returns the loss."""
 
 _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,6 +40,7 @@ class Stepper:
 
     Attributes:
         groups: what is trained, by depth.
+        objective: the run's own, where it has one.
     """
 
     def __init__(self, config: TrainConfig, towers: Towers, device: torch.device) -> None:
@@ -47,19 +53,15 @@ class Stepper:
         self._whole = deepcopy((towers.vision, towers.text)) if config.run.fsdp else None
         self._pair = _pair(config, towers).to(device)
         self._pair.leave_out_unreached(_some_inputs(towers, device))
-        self._called = processes.wrapped(self._pair, device, sharded=config.run.fsdp)
-        self.groups = groups(self._pair, config.optimizer.layer_decay)
+        self.objective = _objective(config, self._pair, device)
+        others = {} if self.objective is None else self.objective.own_parameters()
+        self.groups = groups(self._pair, config.optimizer.layer_decay, others)
+        self._gradients = self._of_pairs() if self.objective is None else self._of(self.objective)
         self._optimizer = adamw(self.groups, config.optimizer, fused=not config.run.fsdp)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.run.precision == "fp16")
         self._average = Average(self._pair, config.run.ema) if config.run.ema else None
-        self._backward = Backward(
-            pair=self._called,
-            loss=LOSSES[config.loss.kind],
-            autocast=_autocast(config.run.precision, device),
-            chunk=config.run.chunk or 0,
-        )
 
-    def step(self, batches: Sequence[Batch], schedule: Schedule, number: int) -> dict[str, Tensor | float]:
+    def step(self, batches: Sequence[Any], schedule: Schedule, number: int) -> dict[str, Tensor | float]:
         """Take one step.
 
         Args:
@@ -72,10 +74,7 @@ class Stepper:
         """
         rate = schedule.apply(self._optimizer, number)
         share = self._scaler.scale(torch.tensor(1 / len(batches), device=self._device))
-        losses = [
-            self._backward(self._inputs(batch), self._keys(batch), share, last=place == len(batches) - 1)
-            for place, batch in enumerate(batches)
-        ]
+        losses = [self._gradients(batch, share, place == len(batches) - 1) for place, batch in enumerate(batches)]
         scale = _whole(self._pair.log_scale.detach()).exp().sum()
         self._scaler.unscale_(self._optimizer)
         if self._config.optimizer.clip is not None:
@@ -118,7 +117,9 @@ class Stepper:
         """For a checkpoint; every process must call it."""
         weights, moments = processes.states(self._pair, self._optimizer)
         average = None if self._average is None else self._average.state()
-        return {"weights": weights, "moments": moments, "scaler": self._scaler.state_dict(), "average": average}
+        own = None if self.objective is None else self.objective.own_state()
+        scaler = self._scaler.state_dict()
+        return {"weights": weights, "moments": moments, "scaler": scaler, "average": average, "objective": own}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
@@ -126,6 +127,34 @@ class Stepper:
         self._scaler.load_state_dict(state["scaler"])
         if self._average is not None and state["average"] is not None:
             self._average.load_state(state["average"])
+        if self.objective is not None:
+            self.objective.load_own_state(state["objective"])
+
+    def _of_pairs(self) -> Gradients:
+        """Pairs and the losses over them."""
+        run, loss = self._config.run, LOSSES[self._config.loss.kind]
+        called = processes.wrapped(self._pair, self._device, sharded=run.fsdp)
+        autocast = _autocast(run.precision, self._device)
+        backward = Backward(pair=called, loss=loss, autocast=autocast, chunk=run.chunk or 0)
+
+        def gradients(batch: Batch, share: Tensor, last: bool) -> Tensor:
+            return backward(self._inputs(batch), self._keys(batch), share, last=last)
+
+        return gradients
+
+    def _of(self, objective: Objective) -> Gradients:
+        """The run's own loss."""
+        called = processes.together(objective, self._device, find_unused=True)
+        autocast = _autocast(self._config.run.precision, self._device)
+
+        def gradients(batch: Any, share: Tensor, last: bool) -> Tensor:  # noqa: ANN401  (its own kind)
+            with exchange(called, last):
+                with autocast():
+                    loss: Tensor = called(batch)
+                (loss * share).backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        return gradients
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.groups for parameter in group.parameters]
@@ -155,6 +184,12 @@ def _pair(config: TrainConfig, towers: Towers) -> Pair:
         pair.checkpoint_blocks()
     pair.train()
     return pair
+
+
+def _objective(config: TrainConfig, pair: Pair, device: torch.device) -> Objective | None:
+    if config.objective is None:
+        return None
+    return objective_of(config.objective, pair, config.run, Part(rank(), world())).to(device)
 
 
 def _some_inputs(towers: Towers, device: torch.device) -> Inputs:

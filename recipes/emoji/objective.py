@@ -1,0 +1,122 @@
+"""The first part of the training: pictures and captions are pulled to anchors, and to each other.
+
+Each emoji has an anchor, a learned vector that is thrown away at the end. Pictures and captions are both pulled
+to the anchors of what they show and mean (softmax over all emoji, not only those in the batch), and to each other
+(softmax within the batch). Once the pictures stand, captions leave the anchors and are pulled to where the pictures
+of what they mean have lately been. Nowhere is another picture or caption of the same emoji a negative.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from recipes.emoji.data import Batch, Batches, Material, material, pad
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax, normalize
+
+from tuwen.train.config import RunConfig
+from tuwen.train.objective import Objective
+from tuwen.train.order import Part
+from tuwen.train.pair import Pair
+
+OUT = -1e4
+"""a logit that takes no part."""
+AT_ONCE = 128
+"""texts of like length that are encoded together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """How strongly, and where to.
+
+    Attributes:
+        anchor_scale: turns cosines with anchors into logits. Low on purpose: a scale of 30 is content with cosines
+            of 0.4, and then a picture and its caption, both at 0.4 of their anchor, need not be near each other.
+        direct_from: the batch from which captions are pulled to the pictures' own places instead of the anchors.
+        direct_scale: turns cosines with those places into logits.
+        follow: how far a place moves towards each new picture of its emoji.
+    """
+
+    anchor_scale: float = 14.0
+    direct_from: int = 600
+    direct_scale: float = 20.0
+    follow: float = 0.3
+
+
+class Anchored(Objective):
+    """Pictures and captions, pulled to anchors and to each other."""
+
+    def __init__(self, pair: Pair, batches: Batches, pull: Pull) -> None:
+        super().__init__(pair, batches)
+        self.pull = pull
+        count, dim = len(batches.captions.emoji), pair.vision.head.out_features
+        self.anchors = nn.Parameter(torch.randn(count, dim) * 0.1)
+        self.register_buffer("places", torch.zeros(count, dim))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Batch) -> Tensor:
+        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        images = normalize(self.pair.vision(pixels), dim=-1)
+        texts = normalize(encode(self.pair.text, batch.texts), dim=-1)
+        anchors = normalize(self.anchors, dim=-1)
+        hidden = batch.unseen.float() * OUT
+        aims = self._aims(batch.shown, images.detach(), anchors)
+        image = cross_entropy(self.pull.anchor_scale * images @ anchors.T, batch.shown)
+        text = cross_entropy(texts @ aims.T + hidden, batch.meant)
+        return image + text + self._pairs(batch, images, texts, hidden)
+
+    def _aims(self, shown: Tensor, images: Tensor, anchors: Tensor) -> Tensor:
+        """What captions are pulled to, times its scale: the anchors, and later the pictures' own places."""
+        if self.seen == self.pull.direct_from:
+            self.places.copy_(anchors.detach())
+        self.seen += 1
+        if self.seen <= self.pull.direct_from:
+            return anchors * self.pull.anchor_scale
+        alone = (shown == 1).any(-1)
+        positions = shown[alone].argmax(-1)
+        moved = torch.lerp(self.places[positions], images[alone], self.pull.follow)
+        self.places[positions] = normalize(moved, dim=-1)
+        return self.places * self.pull.direct_scale
+
+    def _pairs(self, batch: Batch, images: Tensor, texts: Tensor, hidden: Tensor) -> Tensor:
+        """Both ways within the batch; a caption and a picture of one emoji are positive, wherever they stand."""
+        logits = self.pair.log_scale.exp() * texts @ images.T
+        positive = (batch.meant > 0).float() @ (batch.shown > 0).float().T > 0
+        logits = logits + ((hidden @ batch.shown.T) < 0) * ~positive * OUT
+        return 0.5 * (any_of(logits, positive) + any_of(logits.T, positive.T))
+
+
+def anchored(
+    pair: Pair, run: RunConfig, part: Part, *, work: str, texts: int, scenes: float, **pull: float
+) -> Anchored:
+    """The objective of `configs/tuwen_emoji.yaml`.
+
+    Args:
+        pair: the towers.
+        run: `batch` is the number of pictures.
+        part: of the processes.
+        work: what is fetched and made on the way.
+        texts: captions of a batch.
+        scenes: the share of its pictures with two or three emoji.
+        pull: see `Pull`.
+    """
+    known: Material = material(Path(work))
+    batches = Batches(known, (run.seed, part.rank), pictures=run.batch, texts=texts, scenes=scenes)
+    return Anchored(pair, batches, Pull(**pull))
+
+
+def any_of(logits: Tensor, positive: Tensor) -> Tensor:
+    """Minus the logarithm of the share that all positives have together; rows without a positive don't count."""
+    rows = positive.any(-1)
+    chosen = log_softmax(logits[rows], -1).masked_fill(~positive[rows], OUT)
+    return -chosen.logsumexp(-1).mean()
+
+
+def encode(tower: nn.Module, texts: Sequence[list[int]], at_once: int = AT_ONCE) -> Tensor:
+    """Texts to vectors in the given order, computed in chunks of like length."""
+    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    chunks = [tower(*pad([texts[row] for row in order[i : i + at_once]])) for i in range(0, len(order), at_once)]
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[order] = torch.arange(len(order))
+    return torch.cat(chunks)[back]

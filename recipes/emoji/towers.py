@@ -1,0 +1,76 @@
+"""The two towers of tuwen-emoji at their beginning, with all that training and export must know of them.
+
+Knows the model, its tokenizer and how pictures and texts are prepared. Does not know how it is trained.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from recipes.emoji.captions import Captions
+from recipes.emoji.data import cut, pad
+from recipes.emoji.model import IMAGE_SIZE, ImageTower, Shape, TextTower
+from recipes.emoji.tokenizer import CONTEXT, END_ID, PAD_ID, tokenizer_file
+from recipes.emoji.words import LANGUAGES, read_emoji
+from tokenizers import Tokenizer
+
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.models.towers import Towers
+from tuwen.prepare.pixels import to_pixels
+from tuwen.types import Pixels, Tokens
+
+NAME = "tuwen-emoji"
+SCALE = 20.0
+"""what cosines are multiplied by before anything is learned."""
+TEXT_SPEC = TextSpec(
+    languages=LANGUAGES,
+    cleaning="none",
+    context_length=CONTEXT,
+    pad_id=PAD_ID,
+    pad_to="longest",
+    end_id=END_ID,
+    mask=True,
+    cut_exact=False,  # proved where it is used
+)
+IMAGE_SPEC = ImageSpec(size=(IMAGE_SIZE, IMAGE_SIZE), resize="shortest", mean=(0.5,) * 3, std=(0.5,) * 3)
+KIND = "pictograms, not photos: trained on emoji drawings alone"
+
+
+def towers(work: str) -> Towers:
+    """Random weights, by the seed of the run; the tokenizer is trained where `work` has none yet."""
+    file = tokenizer_file(Path(work), lambda: Captions(read_emoji()).texts())
+    tokens = Tokenizer.from_file(str(file))
+    shape = Shape(tokens.get_vocab_size(), CONTEXT)
+    vision = ImageTower(shape).to(memory_format=torch.channels_last)
+    text = TextTower(shape)
+    named = {"vision": vision, "text": text}
+    return Towers(
+        name=NAME,
+        family="tuwen",
+        source="recipes/emoji",
+        licence="Apache-2.0",
+        vision=vision,
+        text=text,
+        image_spec=IMAGE_SPEC,
+        text_spec=TEXT_SPEC,
+        scoring=Scoring(kind="softmax", scale=SCALE),
+        tokenizer=file.read_bytes(),
+        weights={f"{name}.{key}": value for name, tower in named.items() for key, value in tower.named_parameters()},
+        to_pixels=_pixels,
+        to_tokens=lambda texts: _tokens(tokens, texts),
+        facts={"kind": KIND, "parameters": sum(p.numel() for tower in named.values() for p in tower.parameters())},
+    )
+
+
+def _pixels(images: Sequence[Image.Image]) -> Pixels:
+    return to_pixels(IMAGE_SPEC, images)
+
+
+def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
+    whole = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    ids = [cut(row) for row in whole]
+    padded = pad([*ids, [PAD_ID] * CONTEXT])[0].numpy()[:-1]
+    truncated = sum(len(row) > CONTEXT for row in whole)
+    return Tokens(padded, np.array([len(row) for row in ids]), truncated)
