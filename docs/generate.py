@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import get_args
 
 import click
@@ -160,12 +160,11 @@ def configuration_page() -> str:
 def sections(model: type[BaseModel], place: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """Every section of the tree below `model`, by the dotted path of its keys; a source of pairs as `source`."""
     for name, field in model.model_fields.items():
-        below = field.annotation
+        whole, parts = field.annotation, get_args(field.annotation)
+        below = parts[0] if NoneType in parts or name == "train" else whole
         if isinstance(below, type) and issubclass(below, BaseModel):
-            yield f"{place}{name}", below
+            yield "data.train[]" if name == "train" else f"{place}{name}", below
             yield from sections(below, f"{place}{name}.")
-        elif name == "train":
-            yield "data.train[]", get_args(below)[0]
 
 
 def written(value: object) -> str:

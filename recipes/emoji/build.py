@@ -22,6 +22,7 @@ from tuwen.bundle.bundle import read_manifest, seal
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "src" / "tuwen" / "demo"
+SOURCE = "recipes/emoji"
 LIMIT = 12 * 2**20
 """the most bytes that bundle and gallery may have together."""
 
@@ -35,7 +36,9 @@ def main() -> None:
     asked = parser.parse_args()
     require_debian()
     write_gallery(read_emoji(), asked.to / "gallery")
-    pack(asked.work, trained(asked.work.resolve()), asked.to)
+    facts = trained(asked.work.resolve())
+    pack(asked.work, facts, asked.to)
+    print(f"trained in {facts['training_seconds'] / 60:.0f} minutes")
 
 
 def trained(work: Path) -> dict[str, Any]:
@@ -58,24 +61,33 @@ def train(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:
     which = ["--resume", str(output)] if begun else ["-c", str(ROOT / "configs" / f"{recipe}.yaml")]
     options = [part for override in (f"run.output={output}", *overrides) for part in ("-o", override)]
     command = [sys.executable, "-m", "tuwen", "train", *which, *([] if begun else options), "--json"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
 def pack(work: Path, facts: dict[str, Any], to: Path) -> None:
-    """Put the bundle beside the gallery, measure it, record the figures in its manifest, and weigh both."""
+    """Put the bundle beside the gallery, measure it, and record the figures in its manifest."""
     bundle = to / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
-    shutil.copytree(work / "polish" / "bundle", bundle)
-    facts |= evaluate(tuwen.load(str(bundle)), to / "gallery", work)
+    shutil.copytree(work / "polish" / "bundle", bundle, ignore=shutil.ignore_patterns("VERIFY.*"))  # names folders
     manifest = read_manifest(bundle)
-    known = {key: value for key, value in manifest.facts.items() if not key.startswith("trained_")}
-    seal(bundle, manifest.model_copy(update={"source": "recipes/emoji", "facts": known | facts}))
-    size = sum(
-        path.stat().st_size for room in ("bundle", "gallery") for path in (to / room).rglob("*") if path.is_file()
-    )
-    print(f"bundle and gallery: {size / 2**20:.2f} MiB; trained in {facts['training_seconds'] / 60:.0f} minutes")
+    files = {name: file for name, file in manifest.files.items() if (bundle / name).exists()}
+    facts |= {key: value for key, value in manifest.facts.items() if not key.startswith("trained_")}
+    sealed = manifest.model_copy(update={"source": SOURCE, "files": files, "facts": facts})
+    seal(bundle, sealed)
+    measured = evaluate(tuwen.load(str(bundle)), to / "gallery", work)
+    seal(bundle, sealed.model_copy(update={"facts": facts | measured}))
+    weigh(to)
+
+
+def weigh(to: Path) -> None:
+    """Stop where bundle and gallery are too large for the package."""
+    files = (path for room in ("bundle", "gallery") for path in (to / room).rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in files)
+    print(f"bundle and gallery: {size / 2**20:.2f} MiB")
     if size > LIMIT:
         raise SystemExit(f"bundle and gallery have {size} bytes, {size - LIMIT} more than the package may hold")
 

@@ -145,9 +145,7 @@ class Drawn:
 class Batches(Drawn):
     """Pictures and captions, of the same emoji and of others."""
 
-    def __init__(
-        self, known: Material, seed: tuple[int, int], *, pictures: int, texts: int, scenes: float
-    ) -> None:
+    def __init__(self, known: Material, seed: tuple[int, int], *, pictures: int, texts: int, scenes: float) -> None:
         """`pictures` of a batch, a share `scenes` of them with two or three emoji, and `texts`: its captions."""
         super().__init__(known, seed, pictures)
         self.pictures, self.texts, self.scenes = pictures, texts, scenes

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from recipes.emoji.augment import MEAN, STD
-from recipes.emoji.data import Captioned, CaptionBatches, Material, draw, material
+from recipes.emoji.data import CaptionBatches, Captioned, Material, draw, material
 from recipes.emoji.gallery import picture
 from recipes.emoji.glyphs import noto
 from recipes.emoji.model import IMAGE_SIZE
@@ -21,6 +21,9 @@ from tuwen.train.config import RunConfig
 from tuwen.train.objective import Objective
 from tuwen.train.order import Part
 from tuwen.train.pair import Pair
+
+VIEWS = 4
+"""varied pictures of an emoji; their mean counts for its place as much as the clean one."""
 
 
 class Polished(Objective):
@@ -36,9 +39,7 @@ class Polished(Objective):
         return cross_entropy(self.scale * texts @ self.places.T + batch.unseen.float() * OUT, batch.meant)
 
 
-def polished(
-    pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float, scale: float, views: int
-) -> Polished:
+def polished(pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float, scale: float) -> Polished:
     """The objective of `configs/tuwen_emoji_polish.yaml`.
 
     Args:
@@ -48,19 +49,18 @@ def polished(
         work: what is fetched and made on the way.
         scenes: the share of captions that name two emoji.
         scale: turns cosines with the places into logits.
-        views: varied pictures of an emoji that its place is the mean of, beside the clean one, which counts as much.
     """
     known = material(Path(work))
     batches = CaptionBatches(known, (run.seed, part.rank), texts=run.batch, scenes=scenes)
-    return Polished(pair, batches, standing_places(pair.vision, known, run.seed, views), scale)
+    return Polished(pair, batches, standing_places(pair.vision, known, run.seed), scale)
 
 
-def standing_places(vision: nn.Module, known: Material, seed: int, views: int) -> Tensor:
+def standing_places(vision: nn.Module, known: Material, seed: int) -> Tensor:
     """(emoji, dim) unit rows: where the finished image tower sees each emoji, in the gallery and elsewhere."""
     vision.eval()
     rng = np.random.default_rng(seed)
     with torch.no_grad():
-        varied = [normalize(_varied(vision, known, rng), dim=-1) for _ in range(views)]
+        varied = [normalize(_varied(vision, known, rng), dim=-1) for _ in range(VIEWS)]
         clean = normalize(_clean(vision, known), dim=-1)
         return normalize(clean + torch.stack(varied).mean(0), dim=-1)
 

@@ -1,6 +1,7 @@
 """What a configuration may be, and which keys exclude each other."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -57,6 +58,10 @@ def test_blocks_are_locked_by_number_or_all(locked: int | str) -> None:
         ),
         (["evaluate.templates=[a photo]"], 'evaluate.templates.0: is "a photo": '),
         (["optimizer.lr=.inf"], "optimizer.lr: "),
+        (["schedule.cooldown_steps=5"], "schedule: a cosine comes down by itself"),
+        (["data=null"], "data: is null: say what to train on"),
+        (["objective.source=python:a.b:c"], "the file: an objective of your own has its own batches"),
+        (["objective.source=json"], 'objective.source: is "json": '),
     ],
 )
 def test_what_goes_not_together_is_told(overrides: list[str], said: str) -> None:
@@ -69,12 +74,32 @@ def test_every_key_says_what_it_is() -> None:
     def undescribed(model: type, place: str) -> list[str]:
         found = []
         for name, field in model.model_fields.items():
-            below = field.annotation
-            if isinstance(below, type) and hasattr(below, "model_fields"):
-                assert below.__doc__
-                found += undescribed(below, f"{place}{name}.")
+            below = [
+                kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")
+            ]
+            if below:
+                assert below[0].__doc__
+                found += undescribed(below[0], f"{place}{name}.")
             elif not field.description:
                 found.append(f"{place}{name}")
         return found
 
     assert undescribed(TrainConfig, "") == []
+
+
+OWN = ("data=null", "objective.source=python:a.b:c")
+
+
+def test_an_objective_of_ones_own_takes_the_place_of_data() -> None:
+    config = made(*OWN, "objective.settings={texts: 3}")
+    assert config.data is None
+    assert config.objective.settings == {"texts": 3}
+
+
+@pytest.mark.parametrize(
+    ("unused", "said"),
+    [("augment.flip=0.5", "augment"), ("run.chunk=8", "run.chunk"), ("run.fsdp=true", "run.fsdp")],
+)
+def test_what_an_objective_would_not_use_is_refused(unused: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"leave out {said}$"):
+        made(*OWN, unused)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -79,7 +80,7 @@ def test_the_guide_names_every_key_of_paddle_and_only_keys_of_ours(language: str
     rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text.split("PaddleClas")[-1], re.MULTILINE)
     named = {name for theirs, _ in rows for name in re.findall(r"`([\w.]+)`", theirs)}
     assert {key.rsplit(".", 1)[-1] for key in named} >= {*leaves(yaml.safe_load(PADDLE))} - {"lr"}
-    sections = "model|data|augment|loss|optimizer|schedule|run|evaluate|export"
+    sections = "model|objective|data|augment|loss|optimizer|schedule|run|evaluate|export"
     for place in re.findall(rf"`((?:{sections})\.[\w.]+)", text):
         assert has(TrainConfig, place.split(".")), place
 
@@ -91,4 +92,7 @@ def leaves(tree: object) -> Iterator[str]:
 
 def has(model: type[BaseModel], path: Sequence[str]) -> bool:
     field = model.model_fields.get(path[0])
-    return field is not None and (len(path) == 1 or has(field.annotation, path[1:]))
+    if field is None or len(path) == 1:
+        return field is not None
+    kinds = (field.annotation, *get_args(field.annotation))
+    return has(next(kind for kind in kinds if hasattr(kind, "model_fields")), path[1:])

@@ -7,7 +7,7 @@ Does not know files: see `config_file.py`. Never imports torch.
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tuwen.bundle.manifest import Precision
 from tuwen.train.config_base import Above, AtLeast, Part, Positive, Section, at_most_one
@@ -75,7 +75,10 @@ class LossConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """A loss of your own and the batches that it is computed on, in place of `data`, `augment` and `loss.kind`."""
+    """A loss of your own and the batches that it is computed on, in place of `data` and of the losses over pairs.
+
+    Of the section `loss`, `kind` and `max_scale` still say how the scale begins and what it may become.
+    """
 
     source: str = Field(pattern=r"^python:[\w.]+:\w+$")
     """`python:package.module:function` that returns a `tuwen.train.objective.Objective`"""
@@ -219,29 +222,33 @@ class TrainConfig(Section):
     """A whole training run."""
 
     model: ModelConfig
-    data: DataConfig | None = None
+    objective: ObjectiveConfig | None = None
+    data: DataConfig | None = Field(default=None, validate_default=True)
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
-    objective: ObjectiveConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     run: RunConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
+    @field_validator("data")
+    @classmethod
+    def _there_is_something_to_train_on(cls, data: DataConfig | None, info: ValidationInfo) -> DataConfig | None:
+        if data is None and info.data.get("objective", cls) is None:
+            raise ValueError("say what to train on, data: {train: ./pairs}, or an objective of your own")
+        return data
+
     @model_validator(mode="after")
-    def _batches_are_of_one_kind(self) -> Self:
-        if self.objective is None:
-            if self.data is None:
-                raise ValueError("data is missing: say what to train on, data: {train: ./pairs}")
-            return self
+    def _an_objective_has_its_own(self) -> Self:
         unused = {
             "data": self.data is not None,
             "augment": self.augment != AugmentConfig(),
+            "loss.dedupe": not self.loss.dedupe,
             "run.chunk": self.run.chunk is not None,
             "run.fsdp": self.run.fsdp,
         }
-        if any(unused.values()):
-            said = ", ".join(name for name, found in unused.items() if found)
+        said = ", ".join(name for name, found in unused.items() if found)
+        if self.objective is not None and said:
             raise ValueError(f"an objective of your own has its own batches and its own loss: leave out {said}")
         return self

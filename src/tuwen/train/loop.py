@@ -69,6 +69,15 @@ class _Progress:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """How much training a checkpoint has behind it, as its bundle will say it."""
+
+    trained_steps: int
+    trained_pairs: int
+    trained_seconds: int
+
+
 def train(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False) -> Outcome:
     """Train, in this process or in all that torchrun started.
 
@@ -96,8 +105,7 @@ class _Run:
         self._checkpoints = Checkpoints(self._output, config.run.keep_last)
         self._recipe, towers = beginning(config)
         self._stepper = Stepper(config, towers, device)
-        own = self._stepper.objective
-        self._stream: Batches = open_stream(config, towers, Part(rank(), world())) if own is None else own.batches
+        self._stream = _stream(config, towers, self._stepper)
         self._schedule = planned(config, len(self._stream))
         self._evaluation = Evaluation(config.evaluate, config.run.precision, str(device))
         self._progress = _Progress()
@@ -227,6 +235,7 @@ class _Run:
     def _facts(self, towers: Towers) -> trained.Trained:
         """What a checkpoint says of its towers."""
         step = self._progress.step
+        amount = _Amount(step, step * self._pairs, round(self._progress.seconds))
         return trained.Trained(
             recipe=self._recipe,
             name=self._config.export.name or self._output.resolve().name,
@@ -234,14 +243,15 @@ class _Run:
             image=towers.image_spec,
             scoring=towers.scoring,
             definition=trained.definition_of(towers),
-            facts={
-                **towers.facts,
-                "trained_steps": step,
-                "trained_pairs": step * self._pairs,
-                "trained_seconds": round(self._progress.seconds),
-                **self._figures,
-            },
+            facts={**towers.facts, **asdict(amount), **self._figures},
         )
+
+
+def _stream(config: TrainConfig, towers: Towers, stepper: Stepper) -> Batches:
+    """What is drawn from: pairs, or what an objective of the run's own brings."""
+    if stepper.objective is not None:
+        return stepper.objective.batches
+    return open_stream(config, towers, Part(rank(), world()))
 
 
 def _described(
