@@ -87,7 +87,7 @@ def test_all_problems_are_told_at_once(file: Path) -> None:
     assert told["loss.kind"] == "is \"triplet\": input should be 'infonce' or 'siglip'"
     assert told["model.lock_image"] == "is \"some\": input should be a valid integer or input should be 'all'"
     assert told["model.overides"].startswith("is no key, did you mean overrides? (there are source, weights,")
-    assert told["Global"].startswith("is no key (there are model, data, augment,")
+    assert told["Global"].startswith("is no key (there are model, objective, data,")
     assert told["evaluate.pairs.0.path"] == "is missing"
     assert told["evaluate.pairs.0.captions.en"] == "is 3: input should be a valid string"
     assert told["run.batch"] == "is 0: input should be greater than or equal to 1"
