@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.nn.functional import normalize
 from tuwen.errors import Diverged, InvalidInput
 from tuwen.models.openclip import import_open_clip
 from tuwen.models.trained import load
+from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import config_of
 from tuwen.train.loop import train
 from tuwen.train.opening import open_stream
@@ -75,32 +78,25 @@ def test_two_processes_lose_as_one(data: Path, tmp_path: Path) -> None:
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
-def test_twenty_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path) -> None:
-    """Open_clip's own model and loss, torch's AdamW as open_clip's trainer sets it up, its cosine, its clamp."""
-    changes = {"steps": 20, "save_steps": 20}
-    settings = config(
-        data,
-        tmp_path,
-        run={"output": str(tmp_path), "batch": 6, "workers": 0, "log_every": 7, "device": "cpu"} | changes,
-        optimizer={"lr": 1e-3, "layer_decay": 1.0, "weight_decay": 0.2},
-        schedule={"warmup_steps": None},
-    )
-    train(settings, silent)
-
-    towers = small_towers()
+def plain_losses(settings: TrainConfig, loss: Callable[..., torch.Tensor]) -> list[float]:
+    """Open_clip's own model and a loss, torch's AdamW as open_clip's trainer sets it up, its cosine, its clamp."""
+    towers, steps = small_towers(), settings.run.steps or 0
     vision, text = towers.vision.tower.train(), towers.text.tower.train()
-    scale = torch.nn.Parameter(torch.tensor(towers.scoring.scale).log())
+    sigmoid = settings.loss.kind == "siglip"
+    scale = torch.nn.Parameter(torch.tensor(10.0 if sigmoid else towers.scoring.scale).log())
+    bias = torch.nn.Parameter(torch.tensor(-10.0))
     named = [*vision.named_parameters(), *text.named_parameters(), ("logit_scale", scale)]
+    named += [("logit_bias", bias)] if sigmoid else []
     plain = [value for name, value in named if value.ndim < 2 or "bn" in name or "ln" in name or "bias" in name]
     rest = [value for _, value in named if all(value is not other for other in plain)]
     groups = [{"params": plain, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.2}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
-    loss, stream, found = import_open_clip().ClipLoss(), open_stream(settings, towers), []
-    while len(found) < 20:
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    stream, found = open_stream(settings, towers), list[float]()
+    while len(found) < steps:
         for batch in stream:
             vectors = normalize(vision(batch.pixels), dim=-1), normalize(text(batch.ids), dim=-1)
-            value = loss(*vectors, scale.exp())
+            value = loss(*vectors, scale.exp(), *([bias] if sigmoid else []))
             optimizer.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_([value for _, value in named], 1.0)
@@ -108,7 +104,59 @@ def test_twenty_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path) -> N
             schedule.step()
             scale.data.clamp_(0, torch.tensor(100.0).log())
             found.append(float(value.detach()))
-    assert losses(tmp_path) == pytest.approx(found, rel=1e-5)
+    return found
+
+
+def plain_settings(data: Path, output: Path, steps: int, **changes: Any) -> TrainConfig:
+    run = {"batch": 6, "workers": 0, "log_every": 7, "device": "cpu", "steps": steps, "save_steps": steps}
+    return config(
+        data,
+        output,
+        run={"output": str(output)} | run,
+        optimizer={"lr": 1e-3, "layer_decay": 1.0, "weight_decay": 0.2},
+        schedule={"warmup_steps": None},
+        **changes,
+    )
+
+
+def test_twenty_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path) -> None:
+    settings = plain_settings(data, tmp_path, 20)
+    train(settings, silent)
+    assert losses(tmp_path) == pytest.approx(plain_losses(settings, import_open_clip().ClipLoss()), rel=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_sigmoid_s_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path, checkpointing: bool) -> None:
+    settings = plain_settings(data, tmp_path, 4, loss={"kind": "siglip"}, model={"checkpointing": checkpointing})
+    train(settings, silent)
+    assert losses(tmp_path) == pytest.approx(plain_losses(settings, import_open_clip().loss.SigLipLoss()), rel=1e-5)
+
+
+@pytest.mark.long
+def test_repeated_captions_are_negatives_where_dedupe_is_off(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "pairs")
+    for path in data.glob("*.txt"):
+        path.write_text("the same", encoding="utf-8")
+    found = {}
+    for dedupe in (False, True):
+        settings = plain_settings(data, tmp_path / str(dedupe), 4, loss={"dedupe": dedupe})
+        train(settings, silent)
+        found[dedupe] = losses(settings.run.output)
+    assert found[False] == pytest.approx(plain_losses(settings, import_open_clip().ClipLoss()), rel=1e-5)
+    assert found[True] == [0.0] * 4  # nothing is left that a picture could be mistaken for
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_killed_run_in_half_precision(data: Path, tmp_path: Path, precision: str) -> None:
+    whole, killed = (hard(data, tmp_path / name, precision=precision) for name in ("whole", "killed"))
+    assert done(start(whole)) == [0]
+    kill_after(start(killed), tmp_path / "killed", 5)
+    assert done(start(killed, resume=True)) == [0]
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    scaler = torch.load(tmp_path / "killed" / "last" / "training.pt")["stepper"]["scaler"]
+    assert bool(scaler) == (precision == "fp16")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,13 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+from models import tiny_transformers
+from tuwen.models.openclip import import_open_clip
+from tuwen.models.sources import load_source
+from tuwen.train.blocks import blocks, placed
 from tuwen.train.config import OptimizerConfig
 from tuwen.train.optimizer import adamw, groups, table
 from tuwen.train.schedule import Schedule
@@ -35,9 +42,6 @@ def test_only_matrices_decay() -> None:
 @pytest.mark.parametrize("architecture", ["RN50", "convnext_base", "EVA02-B-16", "swin_base_patch4_window7_224"])
 def test_depths_of_other_architectures(architecture: str) -> None:
     """Stems lie before the blocks, heads after, on towers that are no plain transformers."""
-    from tuwen.models.openclip import import_open_clip
-    from tuwen.train.blocks import blocks, placed
-
     open_clip = import_open_clip()
     config = open_clip.get_model_config(architecture)
     config.pop("custom_text", None)
@@ -56,6 +60,17 @@ def test_depths_of_other_architectures(architecture: str) -> None:
     assert depth[stem.get(architecture, "trunk.patch_embed.proj") + ".weight"] == 0
     assert depth[head.get(architecture, "head.proj") + ".weight"] == count + 1
     assert set(depth.values()) == set(range(count + 2))
+
+
+@pytest.mark.parametrize("kind", ["clip", "chinese_clip", "altclip", "siglip"])
+def test_depths_of_transformers_towers(kind: str, tmp_path: Path) -> None:
+    towers = load_source(str(tiny_transformers.write(tmp_path, kind)))
+    for tower in (towers.vision, towers.text):
+        for item in placed(tower):
+            number = re.search(r"\.encoder\.layers?\.(\d)\.", item.name)
+            before = ".embeddings." in item.name or ".pre_layrnorm." in item.name
+            assert item.depth == (int(number[1]) + 1 if number else 0 if before else 3), item.name
+        assert {item.depth for item in placed(tower)} == {0, 1, 2, 3}
 
 
 def test_steps_follow_the_shares() -> None:

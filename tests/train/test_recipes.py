@@ -1,5 +1,6 @@
 """The recipes in `configs/` can be read, and the one of PaddleClas says what PaddleClas' own file says."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,8 +10,13 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from models import original_formats, tiny_transformers
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import dump_config, read_config
+from tuwen.train.loop import train
+
+from .runs import losses, write_pairs
+from .towers import OVERRIDES
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.stem != "inference_clip")
@@ -50,6 +56,37 @@ def test_the_command_in_a_recipe_can_be_given(path: Path) -> None:
     overrides = re.findall(r"-o (\S+=\S+)", text)
     assert f"tuwen train -c configs/{path.name}" in text
     assert read_config(path, overrides)
+
+
+def smallest(recipe: str, folder: Path) -> list[str]:
+    """What makes a recipe one of a small model of its family, with 24 pairs and nothing else changed."""
+    pairs = write_pairs(folder / "pairs")
+    if recipe == "finetune_openclip":
+        scratch = ["model.weights=null", "model.scratch=true", f"model.overrides={json.dumps(OVERRIDES)}"]
+        return ["model.source=openclip:ViT-B-32/openai", *scratch, f"data.train={pairs}", f"evaluate.pairs={pairs}"]
+    if recipe == "clip_vit_b32_coco":
+        weights = original_formats.paddle(folder).path
+        found = [f"model.source=paddle:{weights}", f"data.train={pairs}", f"evaluate.pairs={pairs}"]
+        return [*found, "schedule.warmup_epochs=null"]
+    model = tiny_transformers.write(folder / "model", "chinese_clip")
+    rows = [
+        {"image": path.name, "zh": f"红色 {path.stem}", "en": path.stem} for path in sorted(pairs.glob("*.png"))
+    ]
+    table = pairs / "captions.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return [f"model.source=hf:{model}", f"data.train.0.path={table}", f"evaluate.pairs.0.path={table}"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["clip_vit_b32_coco", "finetune_openclip", "finetune_chinese_clip"])
+def test_a_recipe_runs_with_a_small_model_of_its_family(recipe: str, tmp_path: Path) -> None:
+    run = ["run.steps=3", "run.epochs=null", "run.batch=8", "run.device=cpu", f"run.output={tmp_path / 'output'}"]
+    chunk = [] if recipe == "clip_vit_b32_coco" else ["run.chunk=4", "schedule.warmup_steps=1"]
+    config = read_config(ROOT / "configs" / f"{recipe}.yaml", [*run, *chunk, *smallest(recipe, tmp_path)])
+    outcome = train(config, lambda line: None)
+    assert len(losses(tmp_path / "output")) == 3
+    assert outcome.skipped == {}
+    assert {"image_to_text@1", "text_to_image@10"} < set(outcome.figures)
 
 
 def test_the_paddle_recipe_is_that_one() -> None:

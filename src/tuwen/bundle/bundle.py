@@ -4,7 +4,6 @@ Knows folders and hashes. Does not know how to run a graph, nor where models are
 """
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from tuwen.bundle import layout
 from tuwen.bundle.digest import cached_sha256, sha256
 from tuwen.bundle.manifest import PRECISIONS, File, Manifest, Precision
+from tuwen.disk import sync
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound
 
 
@@ -159,8 +159,7 @@ def _replace(folder: Path, aside: Path) -> None:
     aside.chmod(0o755)
     for path in aside.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(path)
     if not folder.exists():
         aside.rename(folder)
         return

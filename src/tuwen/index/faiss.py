@@ -18,7 +18,7 @@ from tuwen.index.conditions import Condition
 from tuwen.index.faiss_file import library
 from tuwen.index.faiss_finder import Finder
 from tuwen.index.kinds import Design
-from tuwen.index.manifest import sync_folder
+from tuwen.disk import sync
 from tuwen.index.sqlite_rows import Rows
 from tuwen.index.store import Known, Stored, Vector, known_ids
 from tuwen.types import Hit, Payload, Row
@@ -59,7 +59,7 @@ class FaissStore:
         library()
         folder.mkdir()
         Rows.create(folder / DATABASE)
-        sync_folder(folder)
+        sync(folder)
 
     @property
     def rows(self) -> int:  # noqa: D102

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tuwen.errors import IndexInvalid
 from tuwen.extras import require
 from tuwen.index.kinds import Design
-from tuwen.index.manifest import sync_folder
+from tuwen.disk import sync
 from tuwen.types import Vectors
 
 Blocks: TypeAlias = Callable[[], Iterator[tuple[NDArray[np.int64], Vectors]]]
@@ -143,4 +143,4 @@ def _fill(index: Any, path: Path, blocks: Blocks) -> None:  # noqa: ANN401
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuwen.errors import IndexFault, InvalidInput
-from tuwen.index.manifest import MANIFEST, sync_folder
+from tuwen.disk import sync
+from tuwen.index.manifest import MANIFEST
 
 ROOM = 128 * 2**20
 """bytes that must be free before rows are written: the store maps its files, and dies where one cannot grow"""
@@ -34,11 +35,11 @@ def creating(folder: Path) -> Iterator[Path]:
     try:
         yield aside
         aside.chmod(0o755)
-        sync_folder(aside)
+        sync(aside)
         if folder.is_dir():
             folder.rmdir()
         aside.rename(folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

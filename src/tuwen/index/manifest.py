@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tuwen.disk import sync
 from tuwen.errors import IndexInvalid, IndexNotFound
 from tuwen.index.kinds import Kind, Metric, StoreName
 
@@ -94,18 +95,7 @@ def write_model(path: Path, model: BaseModel) -> None:
         os.fsync(file.fileno())
     Path(aside).chmod(0o644)
     Path(aside).replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
 
 
 def root_to_text(root: Path, folder: Path | None) -> str:

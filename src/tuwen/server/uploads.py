@@ -13,7 +13,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from tuwen.index.manifest import sync_folder
+from tuwen.disk import sync
 from tuwen.types import Payload
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Uploads:
     def publish(self, part: Path, key: str) -> None:
         """Give a file its name: its row is in the index."""
         part.replace(self.path(key))
-        sync_folder(self._folder)
+        sync(self._folder)
 
     def retract(self, key: str) -> Path | None:
         """Take a file's name away, before its row is taken out; None where it has gone."""
@@ -71,7 +71,7 @@ class Uploads:
         except FileNotFoundError:
             Path(part).unlink()
             return None
-        sync_folder(self._folder)
+        sync(self._folder)
         return Path(part)
 
     def mend(self, index: "Index", grace: float = 0.0) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen.errors import InvalidInput, TuwenError
-from tuwen.index.manifest import sync_folder
+from tuwen.disk import sync
 from tuwen.prepare.samples import Listed
 from tuwen.prepare.sources import Skipped
 from tuwen.tasks.ahead import grouped
@@ -91,7 +91,7 @@ class Job:
             (aside / name).replace(self.out / name)
             folders.add((self.out / name).parent)
         for folder in folders:
-            sync_folder(folder)
+            sync(folder)
         shutil.rmtree(aside, ignore_errors=True)
         _replace(self.out / STATE / DONE / f"{shard:06}.json", _json({"shard": shard, **asdict(outcome)}))
 
@@ -157,12 +157,12 @@ def _begin(state: Path, facts: Mapping[str, Any]) -> None:
     """Put the job that was planned aside in place of the one that is there, whose shards are done all or none."""
     if (state / DONE).exists():
         (state / DONE).rename(state / f"{_ASIDE}done")
-        sync_folder(state)
+        sync(state)
     for old in (state / f"{_ASIDE}done", state / PLAN):
         shutil.rmtree(old, ignore_errors=True)
     (state / f"{_ASIDE}plan").rename(state / PLAN)
     (state / DONE).mkdir()
-    sync_folder(state)
+    sync(state)
     _replace(state / JOB, _json(facts))
 
 
@@ -266,7 +266,7 @@ def _replace(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.new")
     _write(aside, text.encode())
     aside.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,7 +8,6 @@
 Knows folders and files. Does not know what the states in them are. Several machines need one file system.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from tuwen.disk import sync
 from tuwen.errors import InvalidInput
 from tuwen.train.gather import barrier, rank, world
 
@@ -69,7 +69,7 @@ class Checkpoints:
             write_shared(aside)
         barrier()
         torch.save(dict(own), aside / f"rank-{rank()}.pt")
-        _flush(aside / f"rank-{rank()}.pt")
+        sync(aside / f"rank-{rank()}.pt")
         barrier()
         if rank() == 0:
             self._publish(aside, step, best)
@@ -93,11 +93,11 @@ class Checkpoints:
 
     def _publish(self, aside: Path, step: int, best: int | None) -> None:
         for path in aside.iterdir():
-            _flush(path)
+            sync(path)
         target = self.at(step)
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
-        _flush(self.folder)
+        sync(self.folder)
         kept = {*self.steps()[-self.keep :], step if best is None else best}
         _point(self.output / "last", target)
         _point(self.output / "best", self.at(step if best is None else best))
@@ -108,15 +108,6 @@ class Checkpoints:
 def _read(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def _flush(path: Path) -> None:
-    """To the disk, so that a rename never precedes what it names."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _point(link: Path, target: Path) -> None:

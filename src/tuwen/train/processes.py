@@ -6,6 +6,7 @@ Knows torchrun's environment, DDP and FSDP. Does not know what is trained.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from tuwen.train.gather import world
 from tuwen.train.pair import Pair
 
 _WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
+_PATIENCE = timedelta(hours=3)
+"""how long processes wait for each other: for the first one, while it measures; whoever dies is noticed at once"""
 _LOST = ("connection", "peer", "timed out", "nccl", "gloo")
 
 
@@ -41,7 +44,7 @@ def joined(device: str) -> Iterator[torch.device]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield chosen
     except RuntimeError as error:
