@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tuwen.disk import sync
 from tuwen.errors import IndexFault, IndexInvalid
 from tuwen.index.conditions import Condition
 from tuwen.index.faiss_file import library
 from tuwen.index.faiss_finder import Finder
 from tuwen.index.kinds import Design
-from tuwen.disk import sync
 from tuwen.index.sqlite_rows import Rows
 from tuwen.index.store import Known, Stored, Vector, known_ids
 from tuwen.types import Hit, Payload, Row

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen.disk import sync
 from tuwen.errors import IndexInvalid
 from tuwen.extras import require
 from tuwen.index.kinds import Design
-from tuwen.disk import sync
 from tuwen.types import Vectors
 
 Blocks: TypeAlias = Callable[[], Iterator[tuple[NDArray[np.int64], Vectors]]]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuwen.errors import IndexFault, InvalidInput
 from tuwen.disk import sync
+from tuwen.errors import IndexFault, InvalidInput
 from tuwen.index.manifest import MANIFEST
 
 ROOM = 128 * 2**20

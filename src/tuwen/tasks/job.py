@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tuwen.errors import InvalidInput, TuwenError
 from tuwen.disk import sync
+from tuwen.errors import InvalidInput, TuwenError
 from tuwen.prepare.samples import Listed
 from tuwen.prepare.sources import Skipped
 from tuwen.tasks.ahead import grouped
