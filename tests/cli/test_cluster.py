@@ -1,41 +1,24 @@
 """Commands on an index in a cluster: what they fill, measure and copy there."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import colours
+from cli.conftest import Type
 from cli.running import run
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
+from samples_of import jpeg, write_tar
 from tuwen.index.place import Cluster
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
-Type = Callable[..., str]
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     with local_cluster(monkeypatch) as place:
         yield place
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Type:
-    """A command that ends well, in a folder with pictures and a model; what it printed."""
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.chdir(tmp_path)
-    colours.make_photos(tmp_path / "photos")
-    colours.make_bundle(tmp_path / "model")
-
-    def typed(*words: object) -> str:
-        ended = run(*words)
-        assert ended.exit_code == 0, ended.stderr
-        return str(ended.stdout)
-
-    return typed
 
 
 def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluster) -> None:
@@ -80,6 +63,18 @@ def test_a_collection_that_is_made_again_is_filled_again(desk: Type, cluster: Cl
     cluster_link.connect(cluster).delete_collection(cluster.name)
     desk(*embed)
     assert json.loads(desk("index", "info", "--index", cluster, "--json"))["rows"] == 15
+
+
+def test_jobs_that_follow_each_other_keep_their_rows_apart(desk: Type, cluster: Cluster) -> None:
+    desk("index", "build", "photos", "--index", cluster, "--model", "model")
+    desk("embed", "photos/red", "-o", cluster, "--format", "index", "--model", "model")
+    for name in ("one", "two"):
+        write_tar(Path(f"{name}.tar"), {"000.jpg": jpeg(len(name)), "000.txt": b"red"})
+        desk("embed", f"{name}.tar", "-o", cluster, "--format", "index", "--model", "model")
+    keys = desk("index", "list", "--index", cluster).splitlines()
+    tars = [f"{Path(f'{name}.tar').absolute()}/000.jpg" for name in ("one", "two")]
+    assert sorted(keys)[:4] == sorted([*tars, *(f"{key}#0" for key in tars)])
+    assert len(keys) == 15 + 4
 
 
 def test_files_are_for_folders(desk: Type, cluster: Cluster) -> None:

@@ -38,6 +38,16 @@ def test_a_picture_is_told_by_its_content_and_masks_are_none(tmp_path: Path) -> 
     assert sum(isinstance(item, Skipped) for item in found) == 1
 
 
+def test_names_do_not_lead_out_of_the_archive(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "0.tar", {"/etc/a.jpg": jpeg(1), "../b": jpeg(2), "./c/d.jpg": jpeg(3)})
+    found = [(item.key, item.name, item.place) for item in list_tar(tar, "0.tar/") if isinstance(item, Listed)]
+    assert found == [
+        ("0.tar/etc/a", "0.tar/etc/a.jpg", "etc/a"),
+        ("0.tar/b", "0.tar/b", "b"),
+        ("0.tar/c/d", "0.tar/c/d.jpg", "c/d"),
+    ]
+
+
 def test_a_member_twice_is_told(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "0.tar", [("a.jpg", jpeg(1)), ("a.jpg", jpeg(2))])
     found = list(list_tar(tar, ""))

@@ -8,7 +8,7 @@ import pytest
 
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
 from tuwen.index.index import Index
-from tuwen.tasks.exchange import export_vectors, import_vectors
+from tuwen.tasks.exchange import check_vectors, export_vectors, import_vectors
 from tuwen.tasks.texts import Text, row_of
 from tuwen.tasks.vector_files import VectorFiles
 from tuwen.types import Row
@@ -53,8 +53,11 @@ def rows(index: Index) -> dict[str, tuple[dict[str, object], bytes]]:
     return {str(row.payload["path"]): (dict(row.payload), vectors[row.id].tobytes()) for row in stored}
 
 
-def run_import(files: VectorFiles, encoder, index: Index, **options: object):
-    return list(import_vectors(files, encoder, index, **{"normalise": False, "key_column": None, **options}))[-1]
+def run_import(
+    files: VectorFiles, encoder, index: Index, *, normalise: bool = False, key_column: str | None = None
+):
+    check_vectors(files, encoder, normalise=normalise)
+    return list(import_vectors(files, index, key_column=key_column))[-1]
 
 
 def export(index: Index, out: Path, layout: str, where: str | None = None, dtype: str = "float32") -> Path:

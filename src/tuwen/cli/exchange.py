@@ -14,9 +14,11 @@ from tuwen.cli.ending import REJECTED
 from tuwen.cli.options import Computing
 from tuwen.cli.output import count, emit, list_rejected
 from tuwen.cli.progress import Progress
+from tuwen.errors import IndexNotFound, InvalidInput
 from tuwen.index.place import Place
 
 if TYPE_CHECKING:
+    from tuwen.index.facts import Model
     from tuwen.tasks.exchange import Imported
 
 
@@ -58,24 +60,49 @@ def import_(
     --model says whose vectors they are: it must be the model that computed them.
     """
     from tuwen.cli.opening import opened_or_new
-    from tuwen.tasks.exchange import Imported, import_vectors
+    from tuwen.tasks.exchange import Imported, check_vectors, import_vectors
     from tuwen.tasks.vector_files import VectorFiles
 
     target = options.index_folder(folder)
     if computing.model is None:
         raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
     files, start, done = VectorFiles(vectors, names, vector_column), monotonic(), Imported(0)
+    _check_root(target, root)
+    check_vectors(files, _model(computing, computing.model), normalise=normalise)
     base = root or (target.absolute().parent if isinstance(target, Path) else Path.cwd())
     with (
         Progress(progress) as bar,
-        opened_or_new(target, base, computing, anywhere=True) as (encoder, index),
-        closing(import_vectors(files, encoder, index, normalise=normalise, key_column=key_column)) as steps,
+        opened_or_new(target, base, computing, anywhere=True) as (_, index),
+        closing(import_vectors(files, index, key_column=key_column)) as steps,
     ):
         bar.begin(None)
         for done in steps:
             bar.show(done.rows, done.rows)
         rows = index.info().rows
     return _show(done, target, rows, monotonic() - start, as_json=as_json)
+
+
+def _check_root(target: Place, root: Path | None) -> None:
+    """InvalidInput where an index has another root than the one that is asked for."""
+    from tuwen.index.opening import manifest_of, root_of
+
+    if root is None:
+        return
+    try:
+        base = root_of(manifest_of(target), target)
+    except IndexNotFound:
+        return
+    if not (base.exists() and base.samefile(root)):
+        raise InvalidInput(f"{target} is the index of {base}, not of {root}: --root is for a new one, leave it out")
+
+
+def _model(computing: Computing, model: str) -> "Model":
+    """What there is to know of a model without loading it."""
+    from tuwen.index.facts import KnownModel
+    from tuwen.tasks.load import find_bundle
+
+    found = find_bundle(model, computing.settings.models, computing.settings.cache).manifest
+    return KnownModel(found.name, found.dim, found.fingerprint(), computing.precision)
 
 
 def _show(done: "Imported", target: Place, rows: int, seconds: float, *, as_json: bool) -> int:

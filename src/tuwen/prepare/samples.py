@@ -100,10 +100,9 @@ class Listed:
 
     def line(self) -> str:
         """As one line of JSON."""
-        return json.dumps(
-            {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})},
-            separators=(",", ":"),
-        )
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        said = {name: value for name, value in values.items() if value not in (None, "", (), {})}
+        return json.dumps(said, separators=(",", ":"), default=asdict)
 
     @classmethod
     def of_line(cls, line: str) -> "Listed":

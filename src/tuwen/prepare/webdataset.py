@@ -59,10 +59,10 @@ def _listed(file: BinaryIO, path: Path, prefix: str) -> Iterator[Listed | Reject
 def _added(
     member: tarfile.TarInfo, groups: dict[str, dict[str, tarfile.TarInfo]], prefix: str
 ) -> Iterator[Rejected]:
-    """Put a member where its name says; folders and links are passed over."""
+    """Put a member where its name says, within the archive; folders and links are passed over."""
     if not member.isreg():
         return
-    folder, slash, name = member.name.rpartition("/")
+    folder, slash, name = _inside(member.name).rpartition("/")
     stem, _, ending = name.partition(".")
     members = groups.setdefault(f"{folder}{slash}{stem}", {})
     if member.sparse is not None:
@@ -71,6 +71,11 @@ def _added(
         yield Rejected(prefix + member.name, "is in the archive twice; the first one counts")
     else:
         members[ending] = member
+
+
+def _inside(name: str) -> str:
+    """A member's name without what would lead out of its archive: `/x`, `./x` and `../x` are `x`."""
+    return "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
 
 
 class _Contents:

@@ -18,7 +18,7 @@ from tuwen.prepare.tables import Columns
 from tuwen.tasks.embedding import Embedded, Shard, Wanted
 from tuwen.tasks.job import Job, Outcome, begun, check_free
 from tuwen.tasks.packing import LAYOUTS, Layout, pack
-from tuwen.tasks.rows import rows_of
+from tuwen.tasks.rows import Names, rows_of
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -111,7 +111,7 @@ def embed_all(
         shards = (Shard(number, job.listed(number)) for number in range(job.shards) if number not in done)
         for event in engine(shards, wanted):
             if isinstance(event, Embedded):
-                _write(event, job, layout, index)
+                _write(event, job, layout, index, request.sources)
                 written += _size(job, event.number)
             else:
                 seen += event
@@ -162,13 +162,15 @@ def _layout(request: Request, job: Job) -> Layout | None:
     return Layout(request.layout, request.dtype, job.shards, wanted.images, wanted.texts, model)
 
 
-def _write(embedded: Embedded, job: Job, layout: Layout | None, index: "Index | None") -> None:
+def _write(
+    embedded: Embedded, job: Job, layout: Layout | None, index: "Index | None", sources: Sequence[Path]
+) -> None:
     """Write a shard, and then note that it is written: killed between the two, it is written again, the same."""
     files: dict[str, bytes] = {}
     if layout is not None:
         files = pack(embedded, layout)
     elif index is not None:
-        rows = rows_of(embedded)
+        rows = rows_of(embedded, Names.of(sources, index.root))
         for start in range(0, len(rows), _UPSERT):
             index.upsert(rows[start : start + _UPSERT])
     outcome = Outcome(

@@ -24,9 +24,9 @@ from tuwen.tasks.vector_files import KEYS, Block, VectorFiles
 from tuwen.types import Payload, Rejected, Row, Vectors
 
 if TYPE_CHECKING:
+    from tuwen.index.facts import Model
     from tuwen.index.index import Index
     from tuwen.index.store import Stored
-    from tuwen.runtime.encoder import Encoder
 
 LAYOUTS = ("clip-retrieval", "parquet", "npy")
 A_FILE = 100_000
@@ -45,23 +45,13 @@ class Imported:
     rejected: tuple[Rejected, ...] = ()
 
 
-def import_vectors(
-    files: VectorFiles, encoder: "Encoder", index: "Index", *, normalise: bool, key_column: str | None
-) -> Generator[Imported]:
-    """Bring vectors into an index. All are looked at before the first is written.
-
-    A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
-    row with a text's vector is a row of a text: its `text` or `caption`.
+def check_vectors(files: VectorFiles, model: "Model", *, normalise: bool) -> None:
+    """See that all vectors can be this model's, before an index is made for them.
 
     Args:
         files: where they are.
-        encoder: the model whose vectors they are.
-        index: opened for writing.
-        normalise: bring vectors of other lengths to length 1; else they are refused.
-        key_column: what names a row.
-
-    Yields:
-        What is written so far, and flushed.
+        model: whose vectors they are.
+        normalise: let vectors of other lengths than 1 pass, whose directions alone count.
 
     Raises:
         WrongModel: the files say that the vectors are another model's.
@@ -69,12 +59,31 @@ def import_vectors(
         InvalidInput: the files cannot be used.
     """
     said = files.fingerprint()
-    if said is not None and said != encoder.fingerprint:
+    if said is not None and said != model.fingerprint:
         raise WrongModel(
-            f"{files.path} holds vectors of the model {said}, not of {encoder.name} ({encoder.fingerprint})"
+            f"{files.path} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})"
         )
     for block in files.blocks():
-        _check(block, encoder, normalise=normalise)
+        _check(block, model, normalise=normalise)
+
+
+def import_vectors(files: VectorFiles, index: "Index", *, key_column: str | None) -> Generator[Imported]:
+    """Bring vectors into an index, all at length 1; see `check_vectors` first.
+
+    A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
+    row with a text's vector is a row of a text: its `text` or `caption`.
+
+    Args:
+        files: where they are.
+        index: opened for writing.
+        key_column: what names a row.
+
+    Yields:
+        What is written so far, and flushed.
+
+    Raises:
+        InvalidInput: the files cannot be used.
+    """
     done = Imported(0)
     seen: dict[str, bytes] = {}
     for block in files.blocks():
@@ -86,11 +95,10 @@ def import_vectors(
     yield done
 
 
-def _check(block: Block, encoder: "Encoder", *, normalise: bool) -> None:
-    if len(block.vectors) and block.vectors.shape[1] != encoder.dim:
+def _check(block: Block, model: "Model", *, normalise: bool) -> None:
+    if len(block.vectors) and block.vectors.shape[1] != model.dim:
         raise InvalidVectors(
-            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {encoder.name} have "
-            f"{encoder.dim}"
+            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {model.name} have {model.dim}"
         )
     lengths = np.linalg.norm(np.asarray(block.vectors, dtype=np.float64).reshape(len(block.vectors), -1), axis=1)
     off = np.flatnonzero(np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > TOLERANCE))

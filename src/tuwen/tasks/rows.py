@@ -4,28 +4,62 @@ Knows a row's fields. Does not know where vectors come from.
 """
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from tuwen.index.conditions import FIELDS
-from tuwen.prepare.samples import Fact
+from tuwen.prepare.inputs import root_of
+from tuwen.prepare.samples import Fact, Sample
+from tuwen.prepare.sources import key_of
 from tuwen.tasks.embedding import Embedded, Item
 from tuwen.tasks.texts import Text, row_of
 from tuwen.types import Payload, Row
 
 
-def rows_of(embedded: Embedded) -> list[Row]:
-    """The rows of a shard: a picture under its name, its captions beside it under `NAME#0` and so on.
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the samples of a job are called in an index, so that no other job's samples are called the same.
+
+    Attributes:
+        base: where the names of the job's samples begin: its only source, or the folder that holds all of them.
+        root: what the index's keys are relative to.
+    """
+
+    base: Path
+    root: Path
+
+    @classmethod
+    def of(cls, sources: Sequence[Path], root: Path) -> Self:
+        """Those of a job with these sources."""
+        only = Path(os.path.abspath(sources[0]))  # noqa: PTH100  (as keys are made)
+        return cls(only if len(sources) == 1 else root_of(sources), root)
+
+    def picture(self, sample: Sample) -> str:
+        """A file is called as `index build` calls it; a picture in an archive by the archive and its name in it."""
+        return key_of(Path(sample.place), self.root) if Path(sample.place).is_absolute() else self.sample(sample)
+
+    def sample(self, sample: Sample) -> str:
+        """By the source that it comes from."""
+        base, root = (f"{place.as_posix().rstrip('/')}/" for place in (self.base, self.root))
+        return f"{base}{sample.name or sample.key}".removeprefix(root)
+
+
+def rows_of(embedded: Embedded, names: Names) -> list[Row]:
+    """The rows of a shard: pictures, and captions under the name of their sample, `NAME#0` and so on.
 
     A caption that is empty is no row.
     """
     rows = []
     for item in embedded.items:
-        key = item.sample.name or item.sample.key
         if item.image is not None:
+            key = names.picture(item.sample)
             rows.append(Row(key, embedded.images[item.image], _picture(key, item)))
         if item.text is not None:
             for place, caption in enumerate(item.sample.captions):
-                name = f"{key}#{place}"
+                name = f"{names.sample(item.sample)}#{place}"
                 if caption.strip():
                     vector = embedded.texts[item.text + place]
                     rows.append(Row(name, vector, row_of(Text(name, _utf8(caption), item.sample.modified))))
