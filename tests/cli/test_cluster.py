@@ -45,6 +45,7 @@ def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluste
     assert shown["thresholds"]["text"]["rows"] == 16
     info = json.loads(desk("index", "info", "--index", cluster, "--json"))
     assert info["thresholds"] == {kind: it["threshold"] for kind, it in shown["thresholds"].items()}
+    assert "bytes" not in desk("index", "info", "--index", cluster), "which a cluster does not tell"
     none = desk("search", "--image", "photos/red/red-0.jpg", "--index", cluster, "--min-score", "0.99999", "--json")
     assert [hit["payload"]["name"] for hit in json.loads(none)["hits"]] == ["red-0.jpg"]
     found = json.loads(desk("search", "a photo of red", "--index", cluster, "--min-score", "auto", "--json"))[

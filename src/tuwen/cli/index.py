@@ -172,8 +172,9 @@ def info(place: Place | Address, as_json: bool) -> None:
     if as_json:
         emit({**document, "notes": facts.notes, "thresholds": thresholds})
     else:
+        known = {fact: value for fact, value in document.items() if value is not None}
         said = {f"threshold, {kind}": f"{value:.3f}" for kind, value in thresholds.items() if value is not None}
-        table(("fact", "value"), {**document, **said}.items())
+        table(("fact", "value"), {**known, **said}.items())
 
 
 @index.command(
