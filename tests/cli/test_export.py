@@ -131,6 +131,17 @@ def test_words_that_do_not_go_together(arguments, message, tmp_path, monkeypatch
     [
         (("export", "clip", "-o", "b"), 2, "'clip' names no checkpoint: write "),
         (("export", "openclip:ViT-B-32", "-o", "b"), 2, "needs the file of its weights: add --weights FILE"),
+        (
+            ("export", "hf:org/name", "-o", "b", "--precision", "fp7"),
+            2,
+            "there is no precision fp7: choose of fp32",
+        ),
+        (("verify", "demo", "--against", "hf:org/name"), 2, "hf:org/name is not on this machine: tuwen export"),
+        (
+            ("verify", "demo", "--against", "torch"),
+            2,
+            "the checkpoint of tuwen-emoji (recipes/emoji) is not on this",
+        ),
         (("verify", "nowhere"), 1, "the model nowhere is not on this machine"),
     ],
 )
@@ -193,7 +204,7 @@ def test_the_same_vectors_from_every_runtime_and_from_the_checkpoint(embedded) -
     [
         (
             ("a cat", "--model", "bundle", "--weights", "right.bin"),
-            "--weights is the checkpoint's file: add",
+            "--weights is the checkpoint: add",
         ),
         (
             ("a cat", "--model", "bundle", "--runtime", "torch", "--weights", "wrong.bin"),

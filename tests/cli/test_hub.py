@@ -6,8 +6,9 @@ import pytest
 
 from tuwen.bundle.catalogue import catalogue, find_known
 from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files, weights_in
-from tuwen.cli.hub import in_folder, repository_of
-from tuwen.errors import PullFailed
+from tuwen.cli.hub import checkpoint_here, in_folder, named_here, repository_of
+from tuwen.errors import InvalidInput, PullFailed
+from tuwen.settings import Settings
 
 BESIDE = ["config.json", "vocab.txt", "README.md", "sub/config.json"]
 
@@ -20,6 +21,8 @@ BESIDE = ["config.json", "vocab.txt", "README.md", "sub/config.json"]
         ("openclip:ViT-B-32/laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
         ("openclip:convnext_base/laion400m_s13b_b51k", "laion/CLIP-convnext_base-laion400M-s13B-b51K"),
         ("openclip:ViT-B-32", None),
+        ("chinese-clip:ViT-B-16", "OFA-Sys/chinese-clip-vit-base-patch16"),
+        ("chinese-clip:RN50", "OFA-Sys/chinese-clip-rn50"),
         ("openclip:nothing/known", None),
         ("paddle:ViT-B-32.pdparams", None),
     ],
@@ -55,6 +58,23 @@ def test_files_of_a_checkpoint(names: list[str], weights: list[str], tmp_path: P
     assert in_folder("openclip:A/t", tmp_path) == ("openclip:A/t", tmp_path / weights[0], "openclip:A/t")
 
 
+def test_a_checkpoint_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside its name, a folder in place of it, and what may be neither fetched nor guessed."""
+    monkeypatch.setenv("TUWEN_CACHE", str(tmp_path))
+    settings, file = Settings(), tmp_path / "w.bin"
+    file.touch()
+    assert checkpoint_here("openclip:ViT-B-32/old.bin", file, settings) == ("openclip:ViT-B-32", file, None)
+    assert checkpoint_here("openclip:ViT-B-32/random-0", file, settings) == ("openclip:ViT-B-32", file, None)
+    assert checkpoint_here("paddle:a/b.pdparams", file, settings) == ("paddle:a/b.pdparams", file, None)
+    for family in ("hf", "flagai", "trained"):
+        assert checkpoint_here(f"{family}:name", tmp_path, settings) == (f"{family}:{tmp_path}", None, None)
+        assert checkpoint_here(f"{family}:{tmp_path}", None, settings) == (f"{family}:{tmp_path}", None, None)
+    assert checkpoint_here("output/best", tmp_path, settings) == (str(tmp_path), None, None)
+    assert named_here("clip", None, settings) == ("clip", None, None), "what it names is for load_source to say"
+    with pytest.raises(InvalidInput, match="chinese-clip:ViT-H-14 is not on this machine: tuwen export"):
+        named_here("chinese-clip:ViT-H-14", None, settings)
+
+
 def test_files_that_are_not_there() -> None:
     with pytest.raises(PullFailed, match="no weights of a known name"):
         checkpoint_files(["a.pt", "b.pt", *BESIDE])
@@ -75,6 +95,7 @@ def test_the_catalogue_holds_together() -> None:
         assert known.dim > 0
         assert known.languages
         assert find_known(known.source) == known
+        assert known.also is None or find_known(known.also) == known
     assert {figure for known in models for figure in known.quality} == set(catalogue().figures)
 
 

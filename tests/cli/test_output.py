@@ -21,6 +21,14 @@ def test_a_table_fits_80_columns_with_wide_letters(capsys) -> None:
     assert lines[-1] == "  20  0.300  cat.jpg"
 
 
+@pytest.mark.parametrize(
+    ("length", "line"), [(75, "m" * 75 + "  512"), (76, "m" * 76 + " 512"), (77, "m" * 75 + "  512")]
+)
+def test_columns_stand_closer_where_that_spares_a_line(capsys, length: int, line: str) -> None:
+    output.table(("model", "dim"), [("m" * length, 512)], numbers=(1,))
+    assert capsys.readouterr().out.splitlines()[1] == line
+
+
 def test_a_table_takes_markup_as_text_and_steers_no_terminal(capsys) -> None:
     output.table(("path",), [("[red]a[/red]\x1b[2J\n.jpg",)])
     out = capsys.readouterr().out

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import colours
 import hub_server
 from cli.running import run
 from cli.test_export import CONFIG
+from models import tiny_transformers
 from tuwen.bundle import catalogue
 from tuwen.models.openclip import import_open_clip, load
 
@@ -38,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch, hub_server.running() as hub:
         files = {"open_clip_pytorch_model.bin": (folder / "weights.bin").read_bytes(), "README.md": b""}
         hub.add("org/tiny", files)
+        hub.add_folder("org/altclip", tiny_transformers.write(folder / "altclip", "altclip"))
         patch.setattr(catalogue, "FILE", folder / "table.yaml")
         patch.setattr(constants, "ENDPOINT", hub.url)
         patch.setattr(
@@ -48,6 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory):
             patch.setenv(f"TUWEN_{name}", str(folder / name.lower()))
         catalogue.catalogue.cache_clear()
         hub.result = run("pull", NAME, "--json")
+        hub.exported = run("export", "hf:org/altclip", "-o", folder / "alt", "--json")
         hub.always = 503
         yield folder, hub
     catalogue.catalogue.cache_clear()
@@ -74,4 +78,33 @@ def test_the_checkpoint_is_found_again_without_the_hub(place, monkeypatch: pytes
         assert done.exit_code == 0, done.output
         vectors[runtime] = np.load("v.npy")
     np.testing.assert_allclose(vectors["onnxruntime"], vectors["torch"], atol=2e-5)
+    assert len(hub.seen) == asked
+
+
+def test_another_family_is_exported_by_its_name_and_compared_without_the_hub(
+    place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In PyTorch, too: by `embed`, by `verify` under both of its names, and by `bench`."""
+    folder, hub = place
+    assert hub.exported.exit_code == 0, hub.exported.output
+    assert json.loads(hub.exported.stdout)["model"] == "org/altclip"
+    asked = len(hub.seen)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("tuwen.cli.bench_torch.PAUSE", 0.0)
+    colours.picture("red").save("cat.png")
+    printed = {}
+    for runtime in ("onnxruntime", "openvino", "torch"):
+        done = run("embed", "cat.png", "一只猫", "--model", "alt", "--runtime", runtime, "--json")
+        assert done.exit_code == 0, done.output
+        printed[runtime] = [row["vector"] for row in json.loads(done.stdout)["vectors"]]
+    for runtime in ("onnxruntime", "openvino"):
+        np.testing.assert_allclose(printed[runtime], printed["torch"], atol=2e-5)
+    for name in ("torch", "hf:org/altclip"):
+        done = run("verify", "alt", "--against", name, "--json")
+        assert done.exit_code == 0, done.output
+        assert {check["stage"] for check in json.loads(done.stdout)["checks"]} >= {"pixels", "tokens", "image"}
+    few = ("--quick", "--batch", "1", "--workload", "towers", "--runtime", "onnxruntime", "--precision", "fp32")
+    done = run("bench", "alt", "--against", "torch", *few, "--json")
+    assert done.exit_code == 0, done.output
+    assert "not the weights" not in done.stderr
     assert len(hub.seen) == asked

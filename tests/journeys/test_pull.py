@@ -61,6 +61,8 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     local = terminal.type("models", "--local", "--json").json["models"]
     assert [(row["model"], row["here"]) for row in local] == [(NAME, pulled["bundle"])]
     assert f"*{NAME}" in terminal.type("models").out
+    error = terminal.type("pull", NAME, "--export", "--offline", code=1).err
+    assert "timm/vit_base_patch32_clip_224.openai is not in the hub's cache" in error, "ready files are no export"
     assert len(hub.seen) == asked
 
 

@@ -61,6 +61,12 @@ def test_weights_of_a_path_are_its_own(tmp_path) -> None:
         load_source("openclip:ViT-B-32")
 
 
+@pytest.mark.parametrize("source", ["chinese-clip:ViT-B-32", "paddle:CLIP_vit_base_patch32_224"])
+def test_an_architecture_without_a_file(source) -> None:
+    with pytest.raises(InvalidInput, match=r"where it is an architecture, add --weights FILE"):
+        load_source(source)
+
+
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14-336", "RN50"])
 def test_candidates_are_those_of_the_same_shapes(name) -> None:
     found = candidates(shapes_of(name))

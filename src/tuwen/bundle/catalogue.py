@@ -28,6 +28,7 @@ class Known(_Row):
     Attributes:
         name: what people call it.
         source: what `tuwen export` calls it.
+        also: another source that names it, or None.
         hub: the repository of its checkpoint.
         onnx: a repository of ready ONNX files, or None.
         languages: ISO 639-1 codes, or `many`.
@@ -40,6 +41,7 @@ class Known(_Row):
 
     name: str
     source: str
+    also: str | None = None
     hub: str
     onnx: str | None = None
     languages: tuple[str, ...]
@@ -68,6 +70,6 @@ def catalogue() -> Catalogue:
 def find_known(name: str) -> Known | None:
     """The model of that name; its repository's name or its source is as good."""
     for known in catalogue().models:
-        if name in (known.name, known.hub, known.source, known.source.partition(":")[2]):
+        if name in (known.name, known.hub, known.source, known.also, known.source.partition(":")[2]):
             return known
     return None

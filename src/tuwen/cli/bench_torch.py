@@ -39,7 +39,7 @@ class Rival:
 
     Attributes:
         source: named as for `tuwen export`; None: as the bundle's manifest has it.
-        weights: its file.
+        weights: itself, or the file of its weights.
         seed: of random weights in place of a file (openclip).
     """
 
@@ -113,13 +113,15 @@ def _run(text: "TorchSession", tokens: "Tokens", width: int) -> "NDArray[np.floa
 def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
     from tuwen.models.sources import load_source
 
-    source, seed = rival.source or _source_of(bundle), rival.seed
+    source, seed = rival.source or bundle.manifest.source, rival.seed
     if rival.weights is None and rival.source is None and seed is None:
         drawn = re.search(r"/random-(\d+)$", bundle.manifest.source)
         seed = None if drawn is None else int(drawn[1])
     if seed is None:
-        here = hub.checkpoint_here(source, rival.weights, options.read_settings())
-        return load_source(here.source, here.weights) if here else load_source(source, rival.weights)
+        settings = options.read_settings()
+        named = None if rival.source is None else hub.named_here(rival.source, rival.weights, settings)
+        found = named or hub.checkpoint_of(bundle.manifest, rival.weights, settings)
+        return load_source(found.source, found.weights)
     kind, _, name = source.partition(":")
     if kind != "openclip" or rival.weights is not None:
         raise InvalidInput(
@@ -130,20 +132,11 @@ def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
     return openclip.load(name.partition("/")[0], seed=seed)
 
 
-def _source_of(bundle: "Bundle") -> str:
-    """The source without the name of the file that its weights were in, which is said apart."""
-    source = bundle.manifest.source
-    kind, _, name = source.partition(":")
-    architecture, _, tag = name.partition("/")
-    plain = kind == "openclip" and (tag.startswith("random-") or "." in tag)
-    return f"{kind}:{architecture}" if plain else source
-
-
 _AGAINST = (
     click.option("--against", type=click.Choice(["torch"]), help="Run PyTorch beside them, in the same rounds."),
     click.option(
         "--source", metavar="SOURCE", help="Its checkpoint, named as for tuwen export; else the bundle's own."
     ),
-    click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file."),
+    click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, or its weights' file."),
     click.option("--seed", type=int, metavar="N", help="Random weights in place of a file (openclip: sources)."),
 )

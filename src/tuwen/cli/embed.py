@@ -55,7 +55,7 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text, even if a file of that name exists.")
 @click.option("--static", is_flag=True, help="Single items: one at a time, texts at full length.")
-@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file, for --runtime torch.")
+@click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, for --runtime torch.")
 @where_options
 @options.computing_in_torch_too
 @options.progress

@@ -17,7 +17,6 @@ from tuwen.index.place import Place
 
 if TYPE_CHECKING:
     from tuwen.bundle.layout import Tower
-    from tuwen.bundle.manifest import Manifest
     from tuwen.cli.options import Computing
     from tuwen.runtime.encoder import Encoder
     from tuwen.runtime.session import Session
@@ -31,7 +30,7 @@ class Items:
         sources: pictures where files of these names exist, else texts.
         texts: texts in any case.
         output: a file for the vectors, None for none; of samples in bulk, a folder or an index.
-        weights: the checkpoint's file, for PyTorch.
+        weights: the checkpoint, or the file of its weights, for PyTorch.
         static: in shapes that do not change.
     """
 
@@ -97,7 +96,7 @@ def _encoder(items: Items, computing: "Computing") -> "Encoder":
     if computing.runtime == "torch":
         return _in_torch(model, items, computing)
     if items.weights is not None:
-        raise click.UsageError("--weights is the checkpoint's file: add --runtime torch")
+        raise click.UsageError("--weights is the checkpoint: add --runtime torch")
     return computing.load(model, static=items.static)
 
 
@@ -113,7 +112,7 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
 
     settings = computing.settings
     bundle = find_bundle(model, settings.models, settings.cache)
-    found = _checkpoint(bundle.manifest, items, computing)
+    found = hub.checkpoint_of(bundle.manifest, items.weights, settings)
     torch = require("torch", extra="export")
     from tuwen.models.session import torch_session
     from tuwen.models.sources import load_source
@@ -133,14 +132,3 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
 
     exact, most = computing.exact_decode, settings.max_pixels
     return Encoder(bundle, opened, precision=precision, max_pixels=most, exact_decode=exact)
-
-
-def _checkpoint(manifest: "Manifest", items: Items, computing: "Computing") -> hub.Checkpoint:
-    """What the bundle was made from, as far as it is on this machine; nothing is fetched."""
-    found = hub.checkpoint_here(manifest.source, items.weights, computing.settings)
-    if found is None:
-        raise InvalidInput(
-            f"--runtime torch computes with the checkpoint of {manifest.name} ({manifest.source}), which is not on "
-            f"this machine: add --weights FILE, or get it with tuwen pull {manifest.name} --export"
-        )
-    return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -65,7 +65,7 @@ def export(
     A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
     start = monotonic()
-    precisions = cast("list[Precision]", [part.strip() for part in precision.split(",")])
+    precisions = hub.listed(precision)
     if _is_bundle(Path(source)):
         if weights is not None or arch is not None:
             raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")

@@ -6,23 +6,38 @@ Knows how far a transfer is and how it is shown, and what to advise where it fai
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
 from tuwen.cli import proof
 from tuwen.cli.ending import say
 from tuwen.cli.progress import Progress
-from tuwen.errors import PullFailed
+from tuwen.errors import InvalidInput, PullFailed
 
 if TYPE_CHECKING:
     from tuwen.bundle.fetch import Choose
+    from tuwen.bundle.manifest import Manifest, Precision
     from tuwen.models.towers import Towers
     from tuwen.settings import Settings
 
 MIB = 2**20
 
 offline = click.option("--offline", is_flag=True, help="Do not ask the hub; also the setting TUWEN_OFFLINE.")
+
+
+def listed(precisions: str) -> "list[Precision]":
+    """The precisions that files are wanted in, from words with commas between them.
+
+    Raises:
+        InvalidInput: there is no such precision.
+    """
+    from tuwen.bundle.manifest import PRECISIONS
+
+    words = [word.strip() for word in precisions.split(",")]
+    if unknown := [word for word in words if word not in PRECISIONS]:
+        raise InvalidInput(f"there is no precision {', '.join(unknown)}: choose of {', '.join(PRECISIONS)}")
+    return cast("list[Precision]", words)
 
 
 class Checkpoint(NamedTuple):
@@ -94,11 +109,7 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
     repository = repository_of(source) if weights is None else None
     if repository is None:
         return Checkpoint(source, weights)
-    from tuwen.bundle.catalogue import find_known
     from tuwen.bundle.wanted import checkpoint_files
-
-    known = find_known(source)
-    source = source if known is None else known.source
 
     try:
         folder = bring(repository, checkpoint_files, settings, offline=offline)
@@ -109,8 +120,11 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
 
 def in_folder(source: str, folder: Path) -> Checkpoint:
     """A named source, as the files of it that were fetched to a folder."""
+    from tuwen.bundle.catalogue import find_known
     from tuwen.bundle.wanted import weights_in
 
+    known = find_known(source)
+    source = source if known is None else known.source
     if source.startswith("hf:"):
         return Checkpoint(f"hf:{folder}", None, source)
     if source.startswith("openclip:"):
@@ -136,22 +150,52 @@ def advice(name: str, tried: Sequence[str], settings: "Settings") -> str:
     )
 
 
+def checkpoint_of(manifest: "Manifest", weights: Path | None, settings: "Settings") -> Checkpoint:
+    """What a bundle was made from, as far as it is on this machine; nothing is fetched.
+
+    Raises:
+        InvalidInput: it is not on this machine.
+    """
+    found = checkpoint_here(manifest.source, weights, settings)
+    if found is None:
+        raise InvalidInput(
+            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: add --weights PATH, or "
+            f"get it with tuwen pull {manifest.name} --export"
+        )
+    return found
+
+
+def named_here(source: str, weights: Path | None, settings: "Settings") -> Checkpoint:
+    """A checkpoint as it was typed, as far as it is on this machine; nothing is fetched.
+
+    Raises:
+        InvalidInput: it is named after a repository of the hub, and is not on this machine.
+    """
+    found = checkpoint_here(source, weights, settings)
+    if found is None and repository_of(source) is not None:
+        raise InvalidInput(f"{source} is not on this machine: tuwen export {source} -o FOLDER gets it")
+    return found or Checkpoint(source, weights)
+
+
 def checkpoint_here(source: str, weights: Path | None, settings: "Settings") -> Checkpoint | None:
-    """The checkpoint that a bundle's manifest names, as it is on this machine; None where it is not.
+    """The checkpoint that a source names, as it is on this machine; None where it is not.
 
     Args:
-        source: as the manifest has it.
-        weights: the file of its weights, where it is given.
+        source: as it was typed, or as a bundle's manifest has it.
+        weights: the file of its weights, or the folder of a checkpoint that is one, where it is given.
         settings: where things are.
     """
     from tuwen.bundle.fetch import find_here
     from tuwen.bundle.wanted import checkpoint_files
 
     family, _, name = source.partition(":")
+    if weights is not None and weights.is_dir():
+        return Checkpoint(f"{family}:{weights}" if name else str(weights), None)
     if weights is not None:
         architecture, _, tag = name.partition("/")
-        return Checkpoint(f"{family}:{architecture}" if "." in tag else source, weights)
-    if Path(source).exists() or (family == "hf" and Path(name).is_dir()):
+        drawn_or_file = tag.startswith("random-") or "." in tag
+        return Checkpoint(f"{family}:{architecture}" if family == "openclip" and drawn_or_file else source, weights)
+    if Path(source).exists() or (name and Path(name).exists()):
         return Checkpoint(source, None)
     repository = repository_of(source) if name else None
     if repository is None:

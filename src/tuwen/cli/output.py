@@ -25,7 +25,9 @@ def emit(document: object) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> None:
-    """Rows in columns, as wide as the terminal (80 in a pipe); what is too long goes on in the next line.
+    """Rows in columns, as wide as the terminal (80 in a pipe).
+
+    Columns stand closer where that spares a line; what is too long even so goes on in the next one.
 
     Args:
         head: the columns' names.
@@ -38,11 +40,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Seq
 
     text = StringIO()
     width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    drawn = Table(box=None, pad_edge=False, header_style="", show_edge=False)
-    for place, name in enumerate(head):
+    cells = [[Text(printable(str(cell))) for cell in row] for row in (head, *rows)]
+    widest = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    between, spare = len(widest) - 1, width - sum(widest)
+    gap = 1 if between <= spare < 2 * between else 2
+    drawn = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="", show_edge=False)
+    for place, name in enumerate(cells[0]):
         drawn.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(printable(str(cell))) for cell in row))
+    for row in cells[1:]:
+        drawn.add_row(*row)
     Console(file=text, width=width, color_system=None, legacy_windows=False).print(drawn)
     click.echo("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()), nl=False)
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -50,22 +50,13 @@ def pull(*, model: str, precision: str, exports: bool, offline: bool, progress: 
     causes no request. A transfer that broke off, for whatever reason, is gone on with.
     """
     settings, known = read_settings(), _known(model)
-    kinds = cast("list[Precision]", _listed(precision))
+    kinds = hub.listed(precision)
     wish = Wish(known, settings, kinds, exports=exports, offline=offline, progress=progress)
     start = monotonic()
     with wish.alone():
         found = wish.here()
         bundle = found or wish.get()
     _show(bundle, already=found is not None, seconds=monotonic() - start, as_json=as_json)
-
-
-def _listed(precisions: str) -> list[str]:
-    from tuwen.bundle.manifest import PRECISIONS
-
-    listed = [part.strip() for part in precisions.split(",")]
-    if unknown := set(listed) - set(PRECISIONS):
-        raise InvalidInput(f"there is no precision {', '.join(sorted(unknown))}: choose of {', '.join(PRECISIONS)}")
-    return listed
 
 
 def _known(model: str) -> "Known":
@@ -79,8 +70,11 @@ def _known(model: str) -> "Known":
     found = find_known(model)
     if found is not None:
         return found
-    name = model.removeprefix("hf:")
-    if name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~")):
+    family, _, name = model.rpartition(":")
+    repository = hub.repository_of(model) if family == "openclip" else None
+    if repository is not None:
+        return Known(name=name, source=model, hub=repository, languages=(), dim=0)
+    if family in ("", "hf") and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return Known(name=name, source=f"hf:{name}", hub=name, onnx=name, languages=(), dim=0)
     near = get_close_matches(model, [known.name for known in catalogue().models], n=3, cutoff=0.3)
     raise InvalidInput(
@@ -121,9 +115,9 @@ class Wish:
             yield
 
     def here(self) -> "Bundle | None":
-        """The bundle, if it is here in the precisions that are wanted; else those that it has are wanted, too.
+        """The bundle, if it is here as it is wanted; else the precisions that it has are wanted, too.
 
-        One that is damaged is not here.
+        One that is damaged is not here. One that was exported is exported again: ready files are another model.
         """
         from tuwen.bundle.bundle import read_bundle
         from tuwen.bundle.manifest import PRECISIONS
@@ -134,7 +128,9 @@ class Wish:
             return None
         except BundleInvalid as error:
             raise BundleInvalid(f"{error}: remove {self.folder}, and pull it again") from error
-        missing = set(self.precisions) - set(bundle.precisions)
+        exported = bundle.manifest.source == self.known.source
+        missing = set(self.precisions) - set(bundle.precisions) or (self.exports and not exported)
+        self.exports = self.exports or exported
         self.precisions = [kind for kind in PRECISIONS if kind in {*bundle.precisions, *self.precisions}]
         return None if missing else bundle
 
@@ -178,14 +174,14 @@ class Wish:
             missing = MissingExtra("torch", "export")
             if not failure:
                 raise missing
-            ways = hub.advice(name, tried, self.settings)
+            ways = hub.advice(self.known.source, tried, self.settings)
             raise PullFailed(f"{failure}. Its checkpoint could be exported, but {missing}. {ways}")
         try:
             folder = self._bring(self.known.hub, checkpoint_files)
         except PullFailed as error:
             tried.append(self.known.hub)
             reasons = dict.fromkeys(filter(None, (failure, str(error))))
-            ways = hub.advice(name, list(dict.fromkeys(tried)), self.settings)
+            ways = hub.advice(self.known.source, list(dict.fromkeys(tried)), self.settings)
             raise PullFailed(f"{name}: {'; '.join(reasons)}. {ways}") from error
         return self._export(folder)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.cli import options, proof
+from tuwen.cli import hub, options, proof
 from tuwen.cli.command import Command
 from tuwen.cli.options import read_settings
 from tuwen.cli.output import emit
@@ -18,19 +18,27 @@ if TYPE_CHECKING:
     from tuwen.bundle.manifest import Report
     from tuwen.export.samples import Samples
 
+TORCH = "torch"
+"""`--against` this: the checkpoint that the bundle's manifest names."""
+
 
 @click.command(
     cls=Command,
     examples=(
         "tuwen verify b32 --images PHOTOS/ --texts captions.txt --report b32.md",
         "tuwen verify b32 --against openclip:ViT-B-32 --weights ./open_clip_pytorch_model.bin",
+        "tuwen verify ViT-B-32/laion2b_s34b_b79k --against torch",
         'tuwen verify b32 --images cat.jpg --labels "cat,dog" --template "a photo of a _" --devices cpu,cuda',
         "tuwen verify b32 --devices cpu:onnxruntime,cpu:openvino,cpu:openvino@int8",
     ),
 )
 @click.argument("model")
-@click.option("--against", metavar="SOURCE", help="The checkpoint in PyTorch, named as for tuwen export.")
-@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint's file.")
+@click.option(
+    "--against",
+    metavar="SOURCE",
+    help="The checkpoint in PyTorch, named as for tuwen export; torch: the bundle's own.",
+)
+@click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, or its weights' file.")
 @click.option("--arch", metavar="NAME", help="Its architecture, where the file does not tell it.")
 @click.option(
     "--devices",
@@ -61,10 +69,10 @@ def verify(
     """Compare a bundle stage by stage with its checkpoint, or with itself.
 
     With --against, every file of the bundle on every runtime of this machine is compared with the checkpoint in
-    PyTorch. Without, with the bundle's own best files on ONNX Runtime: what other precisions and runtimes change.
-    With --devices, each device, runtime or precision that is named with the first of them. With --labels, the
-    probabilities that the pictures get over these must be alike, to a cosine above 0.99. Exit code 1 if a check
-    fails.
+    PyTorch; one that was pulled or exported by its name is still here, and nothing is fetched. Without, with the
+    bundle's own best files on ONNX Runtime: what other precisions and runtimes change. With --devices, each
+    device, runtime or precision that is named with the first of them. With --labels, the probabilities that the
+    pictures get over these must be alike, to a cosine above 0.99. Exit code 1 if a check fails.
     """
     require("torch", extra="export")
     from tuwen.tasks.load import find_bundle
@@ -135,7 +143,11 @@ def _by_files(
     if against is None:
         known, words = baseline(bundle, samples), f"its own {bundle.precisions[0]} files on ONNX Runtime"
     else:
-        known, words = reference(load_source(against, weights, arch=arch), samples), f"{against} in PyTorch"
+        settings = read_settings()
+        own = hub.checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
+        found = own or hub.named_here(against, weights, settings)
+        towers = load_source(found.source, found.weights, arch=arch)
+        known, words = reference(towers, samples), f"{found.named or found.source} in PyTorch"
     return _Found(words, list(compare(bundle, known).values()))
 
 
