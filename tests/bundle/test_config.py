@@ -54,7 +54,7 @@ def test_an_absence_that_means_something_does_not_excuse_another_kind(config: Co
 @pytest.mark.parametrize("content", ["", "[]", "{", "\xff"])
 def test_a_file_that_is_no_object_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(BundleInvalid, match=r"config\.json (cannot be read|is no JSON object)"):
+    with pytest.raises(BundleInvalid, match=r"config\.json (cannot be read as JSON|holds no JSON object)"):
         Config(tmp_path / "config.json")
     with pytest.raises(BundleInvalid, match=r"absent\.json is missing"):
         Config(tmp_path / "absent.json")

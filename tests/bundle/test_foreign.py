@@ -101,6 +101,32 @@ def test_siglip_squashes_and_pads_to_the_context(siglip: Path) -> None:
     assert (manifest.text.pad_to, manifest.dim) == ("context", tiny.DIM)
 
 
+@pytest.mark.parametrize(("layout", "context", "dim"), [("clip", 77, tiny.DIM), ("siglip", 64, 768)])
+def test_what_transformers_leaves_out_is_as_usual(
+    layout: str, context: int, dim: int, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(layout)
+    kinds = {name: {"model_type": f"{layout}_{name}_model"} for name in ("text", "vision")}
+    change(folder, "config.json", text_config=kinds["text"], vision_config=kinds["vision"])
+    change(folder, "tokenizer_config.json", drop="model_max_length")
+    manifest = read_foreign(folder).manifest
+    assert (manifest.text.context_length, manifest.dim) == (context, dim)
+
+
+def test_a_processor_within_the_joint_configuration_goes_first(clip: Path) -> None:
+    wanted = read_foreign(clip).manifest.image
+    tiny.write_json(clip / "processor_config.json", {"processor_class": "CLIPProcessor"})
+    assert read_foreign(clip).manifest.image == wanted
+    nested = CLIP["preprocessor_config.json"] | {"resample": 2}
+    tiny.write_json(clip / "processor_config.json", {"image_processor": nested, "processor_class": "CLIPProcessor"})
+    assert read_foreign(clip).manifest.image == wanted.model_copy(update={"interpolation": "bilinear"})
+    (clip / "preprocessor_config.json").unlink()
+    assert read_foreign(clip).manifest.image.interpolation == "bilinear"
+    tiny.write_json(clip / "processor_config.json", {"image_processor": "CLIPImageProcessor"})
+    with pytest.raises(BundleInvalid, match=r"processor_config\.json: image_processor is .*: not of the kind dict"):
+        read_foreign(clip)
+
+
 def test_immich(immich: Path) -> None:
     bundle = read_foreign(immich)
     manifest = bundle.manifest
@@ -180,7 +206,6 @@ def test_other_ways_to_say_how_a_picture_is_resized(
         ("config.json", {"drop": "projection_dim"}, "has no projection_dim, which tuwen must know"),
         ("config.json", {"projection_dim": "512"}, "projection_dim is '512': not of the kind int"),
         ("config.json", {"projection_dim": -1}, "the file: dim, .* must be positive"),
-        ("config.json", {"text_config": {}}, "has no text_config.max_position_embeddings"),
         ("preprocessor_config.json", {"resample": 4}, "resample is 4: tuwen knows 0 to 3"),
         ("preprocessor_config.json", {"rescale_factor": 1}, "rescale_factor is 1: not of the kind float"),
         ("preprocessor_config.json", {"rescale_factor": 0.5}, "rescale_factor is 0.5: tuwen knows 1/255"),

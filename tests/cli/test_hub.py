@@ -82,6 +82,8 @@ def test_files_that_are_not_there() -> None:
     assert is_ready(layout)
     with pytest.raises(PullFailed, match=r"no preprocessor_config\.json, tokenizer_config\.json"):
         ready_files(layout, ["fp32"])
+    described = [*layout, "tokenizer_config.json", "processor_config.json"]
+    assert sorted(ready_files(described, ["fp32"])) == sorted(described)
     with pytest.raises(PullFailed, match="fp32 files alone"):
         ready_files(["visual/model.onnx", "textual/model.onnx"], ["fp32", "int8"])
 

@@ -43,6 +43,13 @@ def test_a_folder_and_a_file_of_labels(terminal, photos: Path, bundle: Path) -> 
     assert not list(terminal.folder.glob(".res*"))
 
 
+def test_no_picture_is_no_table(terminal, bundle: Path) -> None:
+    (terminal.folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    ended = terminal.type("classify", "broken.jpg", "--labels", "红,绿", "--model", bundle, code=3)
+    assert ended.out == ""
+    assert "rejected: broken.jpg: " in ended.err
+
+
 def test_many_labels(terminal, photos: Path, bundle: Path) -> None:
     words = ("classify", "PHOTOS/yellow/yellow-0.jpg", "--model", bundle, "--json", "--labels")
     together = terminal.type(*words, "yellow,red,blue", "--multi-label").json["images"][0]["labels"]

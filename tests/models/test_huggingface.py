@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tuwen.errors import BundleInvalid, InvalidInput
 from tuwen.export.samples import TEXTS, built_in
@@ -119,6 +120,17 @@ def test_weights_in_a_pickle_and_in_pieces(folder) -> None:
     model.save_pretrained(folder, max_shard_size="50KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     assert load_source(f"hf:{folder}").weights_sha256() == expected
+
+
+def test_a_processor_as_transformers_5_saves_it(folder) -> None:
+    expected = load_source(str(folder))
+    alone = folder / "preprocessor_config.json"
+    joint = {"image_processor": json.loads(alone.read_text()), "processor_class": "CLIPProcessor"}
+    alone.unlink()
+    (folder / "processor_config.json").write_text(json.dumps(joint))
+    found, image = load_source(str(folder)), Image.new("RGB", (40, 30), "red")
+    assert found.image_spec == expected.image_spec
+    np.testing.assert_array_equal(found.to_pixels([image]), expected.to_pixels([image]))
 
 
 def test_what_a_folder_lacks(folder) -> None:

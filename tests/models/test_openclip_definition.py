@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from tuwen.errors import InvalidInput
+from tuwen.errors import BundleInvalid, InvalidInput
 from tuwen.models.openclip import import_open_clip, load, load_folder
 from tuwen.models.openclip_definition import described, published
 
@@ -103,8 +103,8 @@ def test_names_of_older_configurations(tmp_path) -> None:
     ("content", "message"),
     [
         (None, "has no open_clip_config.json"),
-        ("{", "cannot be read as JSON"),
-        ("[]", "holds no JSON object"),
+        ("{", r"open_clip_config\.json cannot be read as JSON"),
+        ("[]", r"open_clip_config\.json holds no JSON object"),
         ('{"model_cfg": {"embed_dim": 8}}', "does not describe a model of open_clip"),
         (
             '{"model_cfg": {"vision_cfg": {"mamba": 1}, "text_cfg": {}}}',
@@ -115,7 +115,7 @@ def test_names_of_older_configurations(tmp_path) -> None:
 def test_folders_that_describe_nothing(content, message, tmp_path) -> None:
     if content is not None:
         (tmp_path / "open_clip_config.json").write_text(content)
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises((InvalidInput, BundleInvalid), match=message):
         described(tmp_path)
 
 

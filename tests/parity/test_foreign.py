@@ -4,6 +4,8 @@ The graphs come from the exporter that these repositories were made with, the co
 own `save_pretrained`.
 """
 
+import json
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 import tiny
+from tuwen.bundle.foreign import read_foreign
 from tuwen.models.vision_ops import make_torchvision_importable
 from tuwen.prepare.texts import wordpiece_tokenizer_json
 from tuwen.runtime.encoder import Encoder
@@ -120,7 +123,7 @@ SPECIAL = {"bos_token_id": tiny.END - 1, "eos_token_id": tiny.END, "pad_token_id
 
 
 def clip(folder: Path) -> Published:
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     config = CLIPConfig(text_config=TEXT | SPECIAL, vision_config=VISION, projection_dim=tiny.DIM)
@@ -129,8 +132,9 @@ def clip(folder: Path) -> Published:
     publish(folder, "vision", model, {"pixel_values": PIXELS}, ["image_embeds", "last_hidden_state"])
     config.save_pretrained(folder)
     processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    processor.save_pretrained(folder)
     tokenizer = write_tokenizer(folder, tiny.tokenizer_json(), eos_token=END, pad_token=END)
+    CLIPProcessor(processor, tokenizer).save_pretrained(folder)
+    assert {path.name for path in folder.glob("*processor_config.json")} == {"processor_config.json"}
     return reference(folder, model, tokenizer, processor, "longest")
 
 
@@ -184,6 +188,19 @@ def pictures() -> list[Image.Image]:
 def encoder_of(published: Published, runtime: str, precision: str = "fp32", cache: Path | None = None) -> Encoder:
     choice = Choice(runtime=runtime, device="cpu", precision=precision)
     return load_encoder(str(published.folder), choice, models=Path(), cache=cache, exact_decode=True)
+
+
+def test_what_configurations_of_transformers_4_leave_out(published: Published, tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    folder = shutil.copytree(published.folder, tmp_path / "model")
+    values = json.loads((folder / "config.json").read_text())
+    tiny.write_json(folder / "config.json", values | {"text_config": {}, "vision_config": {}})
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tiny.write_json(folder / "tokenizer_config.json", tokenizer | {"model_max_length": None})
+    usual, read = AutoConfig.for_model(values["model_type"]), read_foreign(folder).manifest
+    assert read.text.context_length == usual.text_config.max_position_embeddings
+    assert read.dim == values.get("projection_dim", usual.vision_config.hidden_size)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

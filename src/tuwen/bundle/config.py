@@ -1,4 +1,7 @@
-"""A JSON file that others wrote, read field by field: what is missing or of another kind is named, not guessed."""
+"""A JSON file that others wrote, read field by field: what is missing or of another kind is named, not guessed.
+
+Knows files and fields. Does not know what any of them means.
+"""
 
 import json
 from pathlib import Path
@@ -9,24 +12,40 @@ from tuwen.errors import BundleInvalid
 T = TypeVar("T")
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        BundleInvalid: the file is absent, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleInvalid(f"{path} is missing; get it from where the model came from") from error
+    except (OSError, ValueError) as error:
+        raise BundleInvalid(f"{path} cannot be read as JSON ({error}); get it again") from error
+    if not isinstance(found, dict):
+        raise BundleInvalid(f"{path} holds no JSON object; get it again")
+    return found
+
+
 class Config:
     """The fields of one file. A dot goes one level down: `text_config.max_position_embeddings`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, within: str = "") -> None:
         """Read it.
+
+        Args:
+            path: the file.
+            within: the field that holds all the others, if one does.
 
         Raises:
             BundleInvalid: it is absent, or no JSON object.
         """
         self.path = path
-        try:
-            self._values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BundleInvalid(f"{path} is missing; get it from where the model came from") from error
-        except (OSError, ValueError) as error:
-            raise BundleInvalid(f"{path} cannot be read ({error}); get it again") from error
-        if not isinstance(self._values, dict):
-            raise BundleInvalid(f"{path} is no JSON object; get it again")
+        self._values = read_object(path)
+        if within:
+            self._values = self.need(within, dict)
 
     def has(self, name: str) -> bool:
         """Whether the field is there and is not null."""

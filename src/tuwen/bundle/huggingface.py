@@ -1,6 +1,6 @@
 """Hugging Face's ONNX layout, as the transformers.js community publishes it: CLIP, Chinese-CLIP and SigLIP.
 
-    config.json, preprocessor_config.json, tokenizer.json, tokenizer_config.json
+    config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json or processor_config.json
     onnx/vision_model.onnx, onnx/text_model.onnx, and the same with _fp16, _quantized, _uint8, _int8
 
 Preprocessing is transformers'; the tokenizer does what its `tokenizer.json` says and no cleaning before it, as
@@ -19,6 +19,9 @@ from tuwen.bundle.parts import Parts
 from tuwen.errors import BundleInvalid
 
 MARK = "onnx/vision_model.onnx (Hugging Face)"
+CONFIGS = ("config.json", TOKENIZER, "tokenizer_config.json")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Which of them says how pictures are made: see `processor_of`."""
 
 SUFFIXES: dict[Precision, tuple[str, ...]] = {
     "fp32": ("",),
@@ -26,11 +29,14 @@ SUFFIXES: dict[Precision, tuple[str, ...]] = {
     "int8": ("_quantized", "_uint8", "_int8"),  # signed weights last: ONNX Runtime has no convolution for them
 }
 """How the graphs of a precision end, what is taken first to begin with."""
-_FAMILIES: dict[str, Literal["softmax", "sigmoid"]] = {
+_SCORINGS: dict[str, Literal["softmax", "sigmoid"]] = {
     "clip": "softmax",
     "chinese_clip": "softmax",
     "siglip": "sigmoid",
 }
+_POSITIONS = {"clip": 77, "chinese_clip": 512, "siglip": 64}
+_SIGLIP_WIDTH = 768
+"""As usual in transformers, whose version 4 leaves it out of `text_config` and `vision_config`."""
 _PROCESSORS = ("CLIP", "ChineseCLIP", "Siglip", "ViT")
 _FILTERS: dict[int, Literal["nearest", "lanczos", "bilinear", "bicubic"]] = {
     0: "nearest",
@@ -53,15 +59,15 @@ def read(folder: Path) -> Parts:
     """
     config = Config(folder / "config.json")
     family = config.need("model_type", str)
-    if family not in _FAMILIES:
-        raise config.wrong("model_type", f"tuwen knows {', '.join(_FAMILIES)}")
+    if family not in _SCORINGS:
+        raise config.wrong("model_type", f"tuwen knows {', '.join(_SCORINGS)}")
     graphs = _graphs(folder)
     return Parts(
         source=config.get("_name_or_path", ""),
         dim=_dim(config, family),
-        image=image_spec(Config(folder / "preprocessor_config.json")),
+        image=image_spec(processor_of(folder)),
         text=_text_spec(folder / TOKENIZER, config, family, graphs),
-        scoring=parts.scoring(config, _FAMILIES[family]),
+        scoring=parts.scoring(config, _SCORINGS[family]),
         graphs=graphs,
         tokenizer=folder / TOKENIZER,
     )
@@ -87,11 +93,29 @@ def _graphs(folder: Path) -> dict[tuple[Tower, Precision], Path]:
 
 def _dim(config: Config, family: str) -> int:
     """SigLIP has no projection: a vector is as long as the vision tower is wide."""
-    return config.need("vision_config.hidden_size" if family == "siglip" else "projection_dim", int)
+    if family == "siglip":
+        return config.get("vision_config.hidden_size", _SIGLIP_WIDTH)
+    return config.need("projection_dim", int)
+
+
+def processor_of(folder: Path) -> Config:
+    """What says how pictures are made, found as transformers finds it.
+
+    Its processors for pictures alone write `preprocessor_config.json`, and so did all of them up to its version 4.
+    Since version 5, those for pictures and texts write it as a part of `processor_config.json`, which goes first;
+    older files of this name have no such part.
+
+    Raises:
+        BundleInvalid: neither file is there, or the one that counts is no JSON object.
+    """
+    alone, joint = (folder / name for name in PROCESSORS)
+    if joint.is_file() and Config(joint).has("image_processor"):
+        return Config(joint, "image_processor")
+    return Config(alone)
 
 
 def image_spec(config: Config) -> ImageSpec:
-    """What a `preprocessor_config.json` says.
+    """What a processor's configuration says.
 
     Raises:
         BundleInvalid: a field is missing, or says what tuwen does not know.
@@ -172,7 +196,7 @@ def _text_spec(
     graph = next(path for (tower, _), path in graphs.items() if tower == "text")
     return TextSpec(
         cleaning="none",
-        context_length=_context_length(tokenizer, config),
+        context_length=_context_length(tokenizer, config, family),
         pad_id=special.pad_id,
         pad_to="context" if family == "siglip" else "longest",
         end_id=special.end_id,
@@ -181,7 +205,7 @@ def _text_spec(
     )
 
 
-def _context_length(tokenizer: Path, config: Config) -> int:
+def _context_length(tokenizer: Path, config: Config, family: str) -> int:
     """What tokenizer and tower both allow. A tokenizer without a limit says so by an astronomic number."""
     limit = Config(tokenizer.parent / "tokenizer_config.json").get("model_max_length", 10**30)
-    return min(int(limit), config.need("text_config.max_position_embeddings", int))
+    return min(int(limit), config.get("text_config.max_position_embeddings", _POSITIONS[family]))

@@ -8,12 +8,11 @@ import os
 import shutil
 from pathlib import Path
 
-from tuwen.bundle import layout
+from tuwen.bundle import huggingface, layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
 from tuwen.bundle.foreign import read_foreign
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.manifest import PRECISIONS
-from tuwen.bundle.wanted import CONFIGS
 from tuwen.errors import BundleInvalid
 
 
@@ -39,9 +38,10 @@ def adopt(files: Path, folder: Path, *, name: str, source: str, licence: str, ca
                 if (tower, precision) in foreign.graphs:
                     _place(foreign.graphs[tower, precision], aside / layout.graph(tower, precision))
         _share(foreign.tokenizer, aside / layout.TOKENIZER)
-        if all((files / config).is_file() for config in CONFIGS):  # they describe this layout to other programs
-            for config in set(CONFIGS) - {layout.TOKENIZER}:
-                _share(files / config, aside / config)
+        if huggingface.is_here(files):  # they describe this layout to other programs
+            for config in {*huggingface.CONFIGS, *huggingface.PROCESSORS} - {layout.TOKENIZER}:
+                if (files / config).is_file():
+                    _share(files / config, aside / config)
         changes = {"name": name, "source": source, "licence": licence}
         seal(aside, foreign.manifest.model_copy(update=changes))
     return read_bundle(folder, cache)

@@ -7,13 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from tuwen.bundle.huggingface import SUFFIXES
+from tuwen.bundle.huggingface import CONFIGS, PROCESSORS, SUFFIXES
 from tuwen.bundle.layout import TOWERS
 from tuwen.bundle.manifest import Precision
 from tuwen.errors import PullFailed
-
-CONFIGS = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json")
-"""What describes a model in Hugging Face's ONNX layout."""
 
 _OTHER_RUNTIMES = {".armnn", ".rknn"}
 _WEIGHTS = (
@@ -39,11 +36,12 @@ def ready_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[s
     if _is_immich(names):
         return _immich_files(names, precisions)
     graphs = [f"onnx/{tower}_model{SUFFIXES[kind][0]}.onnx" for tower in TOWERS for kind in precisions]
-    missing = sorted({*graphs, *CONFIGS} - set(names))
+    processors = [name for name in PROCESSORS if name in names] or [PROCESSORS[0]]
+    missing = sorted({*graphs, *CONFIGS, *processors} - set(names))
     if missing:
         raise PullFailed(f"the repository has no {', '.join(missing)}")
     beside = [name for name in names if any(name.startswith(f"{graph}_data") for graph in graphs)]
-    return [*CONFIGS, *graphs, *beside]
+    return [*CONFIGS, *processors, *graphs, *beside]
 
 
 def _is_huggingface(names: Sequence[str]) -> bool:

@@ -170,7 +170,9 @@ def _run_shown(
 
 
 def _show(done: "Sequence[Classified]") -> None:
-    """All labels of one picture; the best label of each of several."""
+    """All labels of one picture; the best label of each of several; nothing where there is none."""
+    if not done:
+        return
     if len(done) == 1:
         table(("probability", "cosine", "label"), map(_cells, done[0].labels), numbers=(0, 1))
     else:

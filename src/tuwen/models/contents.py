@@ -1,6 +1,5 @@
 """What lies at a path, as far as it tells which family a checkpoint is of. Knows files, no family."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tuwen.errors import InvalidInput
+from tuwen.bundle.config import read_object
 from tuwen.models.checkpoints import read_tensors
 
 
@@ -28,12 +27,10 @@ class Contents:
         """The folder's `config.json`; empty where there is none.
 
         Raises:
-            InvalidInput: it is no JSON object.
+            BundleInvalid: it is no JSON object.
         """
         place = self.path / "config.json"
-        if not place.is_file():
-            return {}
-        return read_json(place)
+        return read_object(place) if place.is_file() else {}
 
     @cached_property
     def tensors(self) -> Mapping[str, torch.Tensor]:
@@ -47,20 +44,3 @@ class Contents:
     def has(self, *names: str) -> bool:
         """Whether all these files are in the folder."""
         return all((self.path / name).is_file() for name in names)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InvalidInput: there is no such file, or it holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path} is missing: it belongs to the model's folder") from error
-    except (ValueError, OSError) as error:
-        raise InvalidInput(f"{path} cannot be read as JSON: get it again") from error
-    if not isinstance(found, dict):
-        raise InvalidInput(f"{path} holds no JSON object: get it again")
-    return found

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuwen.bundle.config import read_object
 from tuwen.bundle.foreign import name_of
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import read_folder
-from tuwen.models.contents import Contents, read_json
+from tuwen.models.contents import Contents
 from tuwen.models.tokenizers import tokenizer_of
 from tuwen.models.towers import Towers
 from tuwen.models.transformers_parts import build, pictures_of, texts_of, towers_of
@@ -33,11 +34,12 @@ def load(folder: Path) -> Towers:
     """Load the model in a folder, e.g. `checkpoints/AltCLIP-XLMR-L`, as FlagAI's AutoLoader leaves it.
 
     Raises:
-        InvalidInput: a file is missing or damaged, the text tower is no XLM-R, or the weights are of another model
-            or could run code.
-        BundleInvalid: `preprocessor_config.json` is missing, or says what tuwen does not know.
+        InvalidInput: another file is missing or damaged, the text tower is no XLM-R, or the weights are of another
+            model or could run code.
+        BundleInvalid: `config.json` or `preprocessor_config.json` is missing, is no JSON, or says what tuwen does
+            not know.
     """
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     name = name_of(folder)
     pictures = pictures_of(folder)
     state = {key: tensor for key, tensor in read_folder(folder).items() if not key.startswith(_UNUSED)}

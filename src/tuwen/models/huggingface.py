@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuwen.bundle.config import read_object
 from tuwen.bundle.foreign import name_of
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import read_folder
-from tuwen.models.contents import Contents, read_json
+from tuwen.models.contents import Contents
 from tuwen.models.tokenizers import tokenizer_of
 from tuwen.models.towers import Towers
 from tuwen.models.transformers_parts import KINDS, build, pictures_of, random, texts_of, towers_of
@@ -23,17 +24,17 @@ def load(
     """Load the model in a folder, or make one like it.
 
     Args:
-        folder: with config.json, preprocessor_config.json, a tokenizer's files, and the weights.
+        folder: with config.json, a processor's configuration, a tokenizer's files, and the weights.
         name: what people call the model; else the folder's name, of a snapshot the repository's.
         seed: of random weights in place of the folder's, which need not be there.
         overrides: what `config.json` should say instead, nested entries in nested mappings; only with a seed.
 
     Raises:
-        InvalidInput: a file is missing or damaged, the model is of a kind that is not known, or the weights are
-            not of this model or could run code.
-        BundleInvalid: `preprocessor_config.json` says what tuwen does not know.
+        InvalidInput: another file is missing or damaged, the model is of a kind that is not known, or the weights
+            are not of this model or could run code.
+        BundleInvalid: `config.json` is missing or no JSON, or the processor's says what tuwen does not know.
     """
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     kind = config.get("model_type")
     if kind not in KINDS:
         raise InvalidInput(f"{folder / 'config.json'}: model_type is {kind!r}; there are {', '.join(KINDS)}")

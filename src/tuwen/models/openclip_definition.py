@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tuwen.bundle.config import read_object
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript
-from tuwen.models.contents import read_json
 
 CONFIG = "open_clip_config.json"
 """The file that open_clip writes beside weights on the hub."""
@@ -111,10 +111,11 @@ def described(folder: Path) -> Definition:
 
     Raises:
         InvalidInput: it is missing, or says what open_clip does not know.
+        BundleInvalid: it is no JSON object.
     """
     if not (path := folder / CONFIG).is_file():
         raise InvalidInput(f"{folder} has no {CONFIG}: get it from where the weights come from")
-    document = read_json(path)
+    document = read_object(path)
     try:
         model, preprocessing = document["model_cfg"], document.get("preprocess_cfg", {})
         text = {_OLD_NAMES.get(key, key): value for key, value in model["text_cfg"].items()}

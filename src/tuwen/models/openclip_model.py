@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from tuwen.bundle.config import read_object
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript, read_tensors
-from tuwen.models.contents import read_json
 
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -94,7 +94,7 @@ def text_tower(name: str, folder: Path | None) -> dict[str, Any]:
 
     path = folder / "config.json" if folder is not None else None
     if path is not None and path.is_file():
-        config = read_json(path)
+        config = read_object(path)
         if config.get("model_type") in arch_dict:
             return config
     if name not in _TEXT_TOWERS:

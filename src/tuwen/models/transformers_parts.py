@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tuwen.bundle.config import Config
-from tuwen.bundle.huggingface import image_spec
+from tuwen.bundle.huggingface import image_spec, processor_of
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.errors import InvalidInput
 from tuwen.models.tokenizers import Tokenizer, import_transformers
@@ -211,12 +210,12 @@ def _scoring(model: Any) -> Scoring:  # noqa: ANN401
 
 
 def pictures_of(folder: Path) -> Pictures:
-    """What a folder's `preprocessor_config.json` says, and transformers' processor in its exact form, on Pillow.
+    """What a folder says of its pictures, and transformers' processor in its exact form, on Pillow.
 
     Raises:
-        BundleInvalid: the file is missing, or says what tuwen does not know.
+        BundleInvalid: the file that says it is missing, or says what tuwen does not know.
     """
-    spec = image_spec(Config(folder / "preprocessor_config.json"))
+    spec = image_spec(processor_of(folder))
     automatic = import_transformers().AutoImageProcessor
     return Pictures(spec, processed_by(automatic.from_pretrained(folder, backend="pil", local_files_only=True)))
 
