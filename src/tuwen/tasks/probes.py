@@ -143,13 +143,6 @@ def _tsv_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[str
 
 
 def _some_pictures(count: int, index: "Index") -> list[str]:
-    """Ids of rows, each as likely as any other (reservoir sampling: there may be millions)."""
-    chance = random.Random(_SEED)
-    chosen: list[str] = []
-    pictures = (row.id for row in index.list() if row.payload.get("type", "image") == "image")
-    for place, row in enumerate(pictures):
-        if len(chosen) < count:
-            chosen.append(row)
-        elif (at := chance.randrange(place + 1)) < count:
-            chosen[at] = row
-    return chosen
+    """Ids of rows, each as likely as any other; of the keys alone, for there may be millions."""
+    keys = index.keys('type == "image"')
+    return [str(row_id(key)) for key in random.Random(_SEED).sample(keys, min(count, len(keys)))]
