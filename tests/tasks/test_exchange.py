@@ -128,6 +128,25 @@ def test_names_of_any_letters_but_line_breaks(opened, encoder, tmp_path: Path) -
     assert [it.name for it in tmp_path.iterdir() if it.name.lstrip(".").startswith("w")] == []
 
 
+def test_vectors_of_texts(opened, encoder, tmp_path: Path) -> None:
+    vectors, says = unit(3, encoder.dim), ["a cap", "a hat", "帽子"]
+    np.save(tmp_path / "v.npy", vectors)
+    (tmp_path / "v.txt").write_text("".join(f"{it}\n" for it in says), encoding="utf-8")
+    pq.write_table(pa.table({"vector": list(vectors), "label": says}), tmp_path / "v.parquet")
+    files = (
+        (VectorFiles(tmp_path / "v.npy", tmp_path / "v.txt", texts=True), None),
+        (VectorFiles(tmp_path / "v.parquet", texts=True), "label"),
+    )
+    for number, (source, column) in enumerate(files):
+        index = opened(f"{number}.tuwen")
+        assert run_import(source, encoder, index, key_column=column).rejected == ()
+        found = index.search(vectors[1], k=1)[0].payload
+        assert (found["type"], found["text"], index.info().rows) == ("text", "a hat", 3)
+    (tmp_path / "folder" / "img_emb").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="leave out --texts"):
+        run_import(VectorFiles(tmp_path / "folder", texts=True), encoder, index)
+
+
 def test_npy_with_names(filled, opened, encoder, tmp_path: Path) -> None:
     file = export(filled, tmp_path / "v.npy", "npy")
     names = tmp_path / "v.txt"

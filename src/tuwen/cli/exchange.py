@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     examples=(
         "tuwen index import embedded/ --index photos.tuwen --model b32",
         "tuwen index import vectors.npy --names names.txt --index photos.tuwen --model b32 --normalise",
+        "tuwen index import labels.npy --names labels.txt --texts --index labels.tuwen --model b32",
     ),
 )
 @click.argument("vectors", type=click.Path(exists=True, path_type=Path))
 @options.index
 @click.option("--names", type=options.FILE, help="Of an .npy file: a name a line, in the order of its rows.")
+@click.option("--texts", is_flag=True, help="Vectors of texts, which their names say; else of pictures.")
 @click.option("--vector-column", metavar="NAME", help="In Parquet: the vectors.")
 @click.option("--key-column", metavar="NAME", help="In tables: what names a row.")
 @click.option("--root", type=options.FOLDER, help="Of a new index: the folder that paths are relative to.")
@@ -46,6 +48,7 @@ def import_(
     vectors: Path,
     folder: Place | None,
     names: Path | None,
+    texts: bool,
     vector_column: str | None,
     key_column: str | None,
     root: Path | None,
@@ -66,7 +69,7 @@ def import_(
     target = options.index_folder(folder)
     if computing.model is None:
         raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
-    files, start, done = VectorFiles(vectors, names, vector_column), monotonic(), Imported(0)
+    files, start, done = VectorFiles(vectors, names, vector_column, texts), monotonic(), Imported(0)
     _check_root(target, root)
     check_vectors(files, _model(computing, computing.model), normalise=normalise)
     base = root or (target.absolute().parent if isinstance(target, Path) else Path.cwd())

@@ -148,7 +148,7 @@ def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | Non
     )
     key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
     if kind == "text" and stored.get("type", "image") == "image":
-        text = str(facts.get("text") or facts.get("caption") or "")
+        text = str(facts.get("text") or facts.get("caption") or key)
         key = f"{key}#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}" if key else text
         return key, row_of(Text(key, text, float(stored.get("modified", 0.0) or 0.0)))
     folder, _, name = key.rpartition("/")

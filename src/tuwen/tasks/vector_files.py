@@ -6,7 +6,7 @@ Knows layouts. Does not know whose vectors they are, except where the files say 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -53,11 +53,19 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class VectorFiles:
-    """Where vectors are. `names`: the file of names of an `.npy`; `column`: of vectors, in Parquet."""
+    """Where vectors are.
+
+    Attributes:
+        path: a folder or a file.
+        names: of an `.npy`: the file of names.
+        column: in Parquet: that of the vectors.
+        texts: whether they are of texts, where the files do not say; a name is then what a text says.
+    """
 
     path: Path
     names: Path | None = None
     column: str | None = None
+    texts: bool = False
 
     def fingerprint(self) -> str | None:
         """Which model's vectors these are, where the files say so."""
@@ -77,25 +85,30 @@ class VectorFiles:
             InvalidInput: the path is none of these layouts, or its parts do not fit each other.
         """
         if self.path.is_dir():
-            yield from _folder(self.path, self.column)
+            yield from self._folder()
         elif self.path.suffix == ".npy":
-            yield from _named(self.path, self.names)
+            yield from _named(self.path, self.names, "text" if self.texts else "image")
         elif self.path.suffix == ".parquet":
-            yield from _table(self.path, self.column)
+            yield from self._table(self.path)
         else:
             raise InvalidInput(
                 f"{self.path} is no folder of clip-retrieval (img_emb, metadata) or of Parquet files, no .npy and "
                 "no .parquet file"
             )
 
+    def _folder(self) -> Iterator[Block]:
+        """clip-retrieval's layout, or Parquet files."""
+        tables = sorted(self.path.glob("*.parquet"), key=_number)
+        for table in tables:
+            yield from self._table(table)
+        if not tables and self.texts:
+            raise InvalidInput(f"{self.path} says itself what is of texts (text_emb): leave out --texts")
+        if not tables:
+            yield from _clip_retrieval(self.path)
 
-def _folder(folder: Path, column: str | None) -> Iterator[Block]:
-    """clip-retrieval's layout, or Parquet files."""
-    tables = sorted(folder.glob("*.parquet"), key=_number)
-    for table in tables:
-        yield from _table(table, column)
-    if not tables:
-        yield from _clip_retrieval(folder)
+    def _table(self, path: Path) -> Iterator[Block]:
+        for block in _table(path, self.column):
+            yield replace(block, kind="text") if self.texts else block
 
 
 def _clip_retrieval(folder: Path) -> Iterator[Block]:
@@ -118,7 +131,7 @@ def _clip_retrieval(folder: Path) -> Iterator[Block]:
         raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy nor *.parquet")
 
 
-def _named(file: Path, names: Path | None) -> Iterator[Block]:
+def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
     if names is None:
         raise InvalidInput(f"{file} has vectors without names: add --names FILE, with a name a line")
     try:
@@ -128,8 +141,8 @@ def _named(file: Path, names: Path | None) -> Iterator[Block]:
     vectors = _array(file)
     _check_length(file, len(vectors), names, len(lines))
     for first in range(0, len(lines), AT_ONCE):
-        part = lines[first : first + AT_ONCE]
-        yield Block("image", vectors[first : first + AT_ONCE], [{"path": name} for name in part], str(file), first)
+        facts = [{"text" if kind == "text" else "path": name} for name in lines[first : first + AT_ONCE]]
+        yield Block(kind, vectors[first : first + AT_ONCE], facts, str(file), first)
 
 
 def _table(path: Path, column: str | None) -> Iterator[Block]:
