@@ -58,7 +58,7 @@ def import_(
 ) -> int:
     """Bring vectors that another tool has computed into an index.
 
-    VECTORS is a folder of clip-retrieval, an .npy file with --names, or Parquet with columns of vectors, one file or
+    VECTORS is a folder of clip-retrieval, an .npy file with --names, or Parquet with columns of vectors, a file or
     a folder of them. --model says whose vectors they are: it must be the model that computed them.
     """
     from tuwen.cli.opening import opened_or_new
