@@ -93,9 +93,16 @@ def test_tables_fit_a_terminal(capsys) -> None:
         (("demo", "--seed", "1"), 2, "--seed is about what --against compares with: add --against torch"),
         (("nowhere",), 1, "the model nowhere is not on this machine"),
         (("demo", "--against", "torch", "--source", "hf:x", "--seed", "1"), 2, "--seed is for random weights"),
+        (("demo", "--against", "torch"), 2, "the checkpoint of tuwen-emoji (recipes/emoji) is not on this machine"),
+        (
+            ("demo", "--against", "torch", "--source", "hf:a/b"),
+            2,
+            "hf:a/b is not on this machine: tuwen export hf:a/b",
+        ),
     ],
 )
-def test_what_goes_wrong_is_said(arguments, code, message) -> None:
+def test_what_goes_wrong_is_said(arguments, code, message, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     result = run("bench", *arguments, "--quick")
     assert result.exit_code == code
     assert message in result.stderr

@@ -1,7 +1,7 @@
 """What published checkpoints give for published inputs, as `reference/EXPECTED.md` lists it. Only with -m hub.
 
 The rows that are not here need what cannot be had by name: R8 runs its authors' own code, R11 to R13 need data
-sets, and R14 and R16 need no checkpoint.
+sets, and R14 and R16 need no checkpoint (R14: tests/prepare/test_pixels.py).
 """
 
 import json

