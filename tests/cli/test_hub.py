@@ -41,6 +41,7 @@ def test_a_folder_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("names", "weights"),
     [
         (["open_clip_pytorch_model.bin", "open_clip_model.safetensors"], ["open_clip_model.safetensors"]),
+        (["open_clip_model.safetensors", "model.safetensors"], ["open_clip_model.safetensors"]),
         (["pytorch_model.bin", "model.safetensors", "tf_model.h5"], ["model.safetensors"]),
         (["clip_cn_rn50.pt"], ["clip_cn_rn50.pt"]),
         (
@@ -54,7 +55,8 @@ def test_files_of_a_checkpoint(names: list[str], weights: list[str], tmp_path: P
     for name in names:
         (tmp_path / name).touch()
     assert weights_in(tmp_path) == tmp_path / weights[0]
-    assert in_folder("hf:org/name", tmp_path) == (f"hf:{tmp_path}", None, "hf:org/name")
+    reader = "openclip" if weights[0].startswith("open_clip") else "hf"
+    assert in_folder("hf:org/name", tmp_path) == (f"{reader}:{tmp_path}", None, "hf:org/name")
     assert in_folder("openclip:A/t", tmp_path) == ("openclip:A/t", tmp_path / weights[0], "openclip:A/t")
 
 
@@ -96,7 +98,7 @@ def test_the_catalogue_holds_together() -> None:
         assert known.hub.count("/") == 1
         assert known.dim > 0
         assert known.languages
-        assert find_known(known.source) == known
+        assert find_known(known.source) == find_known(f"hf:{known.hub}") == known
         assert known.also is None or find_known(known.also) == known
     assert {figure for known in models for figure in known.quality} == set(catalogue().figures)
 

@@ -63,6 +63,17 @@ def test_the_folder_s_own_file_is_kept(folders) -> None:
     assert read.tokenizer == (folder / "tokenizer.json").read_bytes()
 
 
+def test_a_tokenizer_that_lies_alone_is_read_as_if_its_configuration_lay_beside_it(folders, tmp_path) -> None:
+    """So it is in LAION's repositories of XLM-R."""
+    folder = folders["xlm-roberta-base-ViT-B-32"]
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    config = text_config("xlm-roberta-base-ViT-B-32")
+    whole, alone = reading(config, folder), reading(config, tmp_path)
+    assert (alone.spec, alone.tokenizer) == (whole.spec, whole.tokenizer)
+    texts = [text for text in TEXTS if "\ud83d" not in text]
+    np.testing.assert_array_equal(alone.to_tokens(texts).ids, whole.to_tokens(texts).ids)
+
+
 def test_a_file_that_the_reference_reads_otherwise_is_not_kept(folders, tmp_path) -> None:
     """transformers takes the pieces from it and normalises as XLM-R does, whatever the file says."""
     for path in folders["xlm-roberta-base-ViT-B-32"].iterdir():

@@ -69,6 +69,7 @@ def catalogue() -> Catalogue:
 
 def find_known(name: str) -> Known | None:
     """The model of that name; its repository's name or its source is as good."""
+    name = name.removeprefix("hf:")
     for known in catalogue().models:
         if name in (known.name, known.hub, known.source, known.also, known.source.partition(":")[2]):
             return known

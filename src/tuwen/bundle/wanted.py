@@ -84,6 +84,11 @@ def _weights(names: Sequence[str]) -> list[str]:
     raise PullFailed(f"the repository has no weights of a known name: {', '.join(_WEIGHTS)}, or one .pt")
 
 
+def is_openclip(folder: Path) -> bool:
+    """Whether what `checkpoint_files` chose for a folder is open_clip's, whoever else finds weights there, too."""
+    return any((folder / name).exists() for name in _WEIGHTS if name.startswith("open_clip"))
+
+
 def _parts(names: Sequence[str], stem: str) -> list[str]:
     return [name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.(safetensors|bin)", name)]
 

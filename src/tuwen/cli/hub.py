@@ -121,12 +121,12 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
 def in_folder(source: str, folder: Path) -> Checkpoint:
     """A named source, as the files of it that were fetched to a folder."""
     from tuwen.bundle.catalogue import find_known
-    from tuwen.bundle.wanted import weights_in
+    from tuwen.bundle.wanted import is_openclip, weights_in
 
     known = find_known(source)
     source = source if known is None else known.source
     if source.startswith("hf:"):
-        return Checkpoint(f"hf:{folder}", None, source)
+        return Checkpoint(f"{'openclip' if is_openclip(folder) else 'hf'}:{folder}", None, source)
     if source.startswith("openclip:"):
         return Checkpoint(source, weights_in(folder), source)
     return Checkpoint(str(weights_in(folder)), None, source)

@@ -6,9 +6,12 @@ to hold. Never goes to the network.
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,13 @@ from tuwen.types import Tokens
 _CONTEXT = 77  # open_clip's, where a configuration does not say
 _CLIP_END = 49407  # the last entry of CLIP's vocabulary; pooling finds it as the largest id
 _FILES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json")
+_CONFIG = "tokenizer_config.json"
+_CLASSES = {
+    "xlm-roberta-base": "XLMRobertaTokenizer",
+    "xlm-roberta-large": "XLMRobertaTokenizer",
+    "roberta-base": "RobertaTokenizer",
+}
+"""Tokenizers whose class open_clip's hub repositories do not say: LAION's hold a `tokenizer.json` and no more."""
 _CLEANING: dict[str, Cleaning] = {"whitespace": "ftfy_html_cased", "canonicalize": "ftfy_canonicalize"}
 _PROBES = (
     "A brown dog isn't running; it's 7 o'clock.",
@@ -67,7 +77,7 @@ def reading(text_config: Mapping[str, Any], folder: Path | None) -> Reading:
         mode = text_config.get("tokenizer_mode")
         if mode:
             raise InvalidInput(f"the tokenizer {name} in mode {mode!r} pads within a text; tuwen cannot do that")
-        return _of_transformers(_with_files(name, folder), context, options)
+        return _of_transformers(name, _with_files(name, folder), context, options)
     if options:
         raise InvalidInput(f"CLIP's own tokenizer with {', '.join(options)} is not known to tuwen")
     return _of_clip(context)
@@ -97,20 +107,26 @@ def _with_files(name: str, folder: Path | None) -> Path:
     )
 
 
-def _of_transformers(folder: Path, context: int, options: dict[str, Any]) -> Reading:
-    from open_clip.tokenizer import HFTokenizer
+@contextmanager
+def _described(name: str, folder: Path) -> Iterator[Path]:
+    """The folder; or, for the block, a copy of its tokenizer beside the configuration that it lacks."""
+    if name not in _CLASSES or (folder / _CONFIG).is_file():
+        yield folder
+        return
+    with TemporaryDirectory() as scratch:
+        for file in filter(Path.is_file, (folder / file for file in _FILES)):
+            shutil.copyfile(file, Path(scratch) / file.name)
+        (Path(scratch) / _CONFIG).write_text(json.dumps({"tokenizer_class": _CLASSES[name]}), encoding="utf-8")
+        yield Path(scratch)
 
+
+def _of_transformers(name: str, folder: Path, context: int, options: dict[str, Any]) -> Reading:
     cleaning = _CLEANING.get(options.get("clean", "whitespace"))
     if cleaning is None:
         raise InvalidInput(
             f"tuwen does not know the cleaning {options['clean']!r}; it knows {', '.join(_CLEANING)}"
         )
-    try:
-        reference = HFTokenizer(
-            str(folder), context_length=context, local_files_only=True, trust_remote_code=False, **options
-        )
-    except Exception as error:  # the libraries raise nothing narrower
-        raise InvalidInput(f"{folder} holds no tokenizer that transformers can read: {error!r}") from error
+    reference = _reference(name, folder, {"context_length": context, **options})
     tokenizer = reference.tokenizer
     if tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:
         raise InvalidInput(
@@ -126,6 +142,17 @@ def _of_transformers(folder: Path, context: int, options: dict[str, Any]) -> Rea
     end = int(ending.ids[0, ending.lengths[0] - 1]) if ending.lengths[0] else None
     spec = _spec(cleaning, context, pad=tokenizer.pad_token_id, end=end)
     return Reading(_tokenizer_json(reference, folder), spec, to_tokens)
+
+
+def _reference(name: str, folder: Path, options: dict[str, Any]) -> Any:  # noqa: ANN401  (open_clip is not typed)
+    """open_clip's own tokenizer from the files in the folder."""
+    from open_clip.tokenizer import HFTokenizer
+
+    try:
+        with _described(name, folder) as place:
+            return HFTokenizer(str(place), local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:  # the libraries raise nothing narrower
+        raise InvalidInput(f"{folder} holds no tokenizer that transformers can read: {error!r}") from error
 
 
 def _tokenizer_json(reference: Any, folder: Path) -> bytes:  # noqa: ANN401  (open_clip is not typed)
