@@ -99,6 +99,26 @@ def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
     assert "output: 10 steps in " in done.stdout
 
 
+@pytest.mark.long
+def test_a_run_that_was_interrupted_says_how_to_go_on(place: Path) -> None:
+    what = ["train", "-c", "small.yaml", "-o", "run.output=left alone", "-o", "run.steps=4000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuwen", *what],
+        cwd=place,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (place / "left alone" / "last").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=300)[1]
+    assert process.returncode == 130
+    assert "go on from the last checkpoint with tuwen train --resume 'left alone'\n" in told
+    assert "Traceback" not in told
+
+
 STEPS = 16
 
 

@@ -1,6 +1,7 @@
 """`tuwen train`: pairs to a checkpoint, to a verified bundle, in one command."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -58,7 +59,12 @@ def train(
         return None
     from tuwen.train.loop import train as run
 
-    outcome = run(chosen, say, resume=resume is not None)
+    try:
+        outcome = run(chosen, say, resume=resume is not None)
+    except KeyboardInterrupt:
+        if is_first():
+            say(f"go on from the last checkpoint with tuwen train --resume {shlex.quote(str(chosen.run.output))}")
+        raise
     if not is_first():
         return None
     return _finish(chosen, outcome, as_json=as_json)
