@@ -54,9 +54,9 @@ class Stepper:
         self._pair = _pair(config, towers).to(device)
         self._pair.leave_out_unreached(_some_inputs(towers, device))
         self.objective = _objective(config, self._pair, device)
-        others = {} if self.objective is None else self.objective.own_parameters()
-        self.groups = groups(self._pair, config.optimizer.layer_decay, others)
         self._gradients = self._of_pairs() if self.objective is None else self._of(self.objective)
+        others = {} if self.objective is None else self.objective.own_parameters()
+        self.groups = groups(self._pair, config.optimizer.layer_decay, others)  # of what sharding has put there
         self._optimizer = adamw(self.groups, config.optimizer, fused=not config.run.fsdp)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.run.precision == "fp16")
         self._average = Average(self._pair, config.run.ema) if config.run.ema else None
