@@ -1,8 +1,9 @@
-"""Pictures of the page in every state, three widths and both themes, to be looked at.
+"""Pictures of the page in every state, four widths and both themes, to be looked at.
 
-    python -m tests.browser.shots ADDRESS FOLDER [PHOTO]
+    python -m tests.browser.shots ADDRESS FOLDER PHOTO
 
-Asserts nothing: what is beautiful is for people to say.
+The address is of a service of the packaged gallery. The pictures in the docs are `steered-1200-light` and
+`viewer-1200-dark`. Asserts nothing: what is beautiful is for people to say.
 """
 
 import itertools
@@ -15,7 +16,8 @@ from playwright.sync_api import Page, sync_playwright
 from .acting import carried, drop, search, settled
 from .conftest import QUIET
 
-SIZES = {390: 844, 820: 1180, 1440: 900}
+SIZES = {390: 844, 820: 1180, 1200: 750, 1440: 900}
+STEERING = {"like": "grinning-cat", "unlike": "cat"}
 
 
 class Walk:
@@ -38,15 +40,16 @@ class Walk:
         self.shot("hits")
         page.click("#filtering")
         page.click("#scoring")
-        for place, how in enumerate(("like", "unlike")):
-            page.locator("#grid li").nth(place).hover()
-            page.locator("#grid li").nth(place).locator(f"[data-how={how}]").dispatch_event("click")
+        for how, name in STEERING.items():
+            tile = page.locator("#grid li").filter(has=page.locator(f'.tile[aria-label^="{name}.webp"]'))
+            tile.hover()
+            tile.locator(f"[data-how={how}]").dispatch_event("click")
             settled(page)
         self.shot("steered")
 
     def viewer(self) -> None:
         page = self.page
-        page.locator(".tile").nth(2).click()
+        page.locator(".tile").first.click()
         page.fill("#labels", "cat, dog, tree")
         page.press("#labels", "Enter")
         page.wait_for_selector("#bars li")

@@ -70,6 +70,13 @@ def test_search_by_what_is_liked_and_not(desk) -> None:
     assert not {Path(path).parent.name for path in paths(turned)} & {"yellow", "green"}
 
 
+def test_a_picture_that_is_not_there_is_told(desk) -> None:
+    found = desk.type("search", "red.jpg", "--like", "gone.jpg:0.5", "--like", "gone.jpg:-0.5", *INDEX)
+    assert "gone.jpg:-0.5 is no file and no row: it is looked for as a text" in found.err
+    assert "gone.jpg is no file and no row" in found.err
+    assert "red.jpg is" not in found.err, "the query is taken as it is"
+
+
 def test_search_prints_a_table(desk) -> None:
     lines = desk.type("search", "red", *INDEX, "-k", 2).out.splitlines()
     assert lines[0].split() == ["rank", "score", "size", "path"]

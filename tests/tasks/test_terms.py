@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.tasks.terms import RowId, Term, describe, parse_term
+from tuwen.tasks.terms import RowId, Term, describe, doubts, parse_term
 
 ROW = "1b671a64-40d5-591e-99b0-da01ff1f3341"
 
@@ -41,6 +41,12 @@ def test_an_operand_that_is_a_file_is_a_picture(tmp_path: Path, monkeypatch: pyt
     assert parse_term("odd:0.5") == Term(Path("odd:0.5"))
     assert parse_term("odd:0.5:0.7") == Term(Path("odd:0.5"), 0.7)
     assert parse_term("folder") == Term("folder")
+
+
+def test_a_text_that_reads_like_a_file_is_told() -> None:
+    named = ["gone.jpg", "cat.PNG:-0.5", "cat.jpg:2", "2023/a cat.heic"]
+    lines = doubts(["at night", *named, "ratio 16:9", "vitamin B.12", "jpg"])
+    assert [line.partition(" is no file and no row")[0] for line in lines] == named
 
 
 def test_terms_are_described_in_one_line() -> None:

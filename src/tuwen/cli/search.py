@@ -105,8 +105,7 @@ def search(
     asked.check()
     with opened_to_search(place, computing) as searched:
         terms = asked.terms(searched.rows)
-        for note in searched.notes([term.what for term in terms if isinstance(term.what, str)]):
-            say(note)
+        _tell(searched, terms, query)
         least = _threshold(searched, terms) if isinstance(min_score, str) else min_score
         hits = searched.search(terms, Wanted(min_score=least, **wanted))
         model = searched.model if as_json else ""
@@ -151,6 +150,15 @@ def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
     """A hit as `--json` prints it; `similar`: with the rows that were folded into it."""
     document = {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}
     return {**document, "similar": list(hit.similar)} if similar else document
+
+
+def _tell(searched: "Searched", terms: "Sequence[Term]", query: str | None) -> None:
+    """What a person should know about the texts. The query is always meant as one."""
+    from tuwen.tasks.terms import doubts
+
+    texts = [term.what for term in terms if isinstance(term.what, str)]
+    for note in (*doubts(texts[query is not None :]), *searched.notes(texts)):
+        say(note)
 
 
 def _threshold(searched: "Searched", terms: "Sequence[Term]") -> float:

@@ -11,10 +11,13 @@ from typing import Protocol
 
 from tuwen.errors import InvalidInput
 from tuwen.index.store import row_id
+from tuwen.prepare.formats import format_of_name
 from tuwen.types import Payload
 
 _WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
 """A weight is a final colon with a decimal number that has a decimal point; `ratio 16:9` has none."""
+_TAIL = re.compile(r":[-+]?[0-9.]+")
+"""What may be meant as a weight."""
 _ID = "id:"
 
 
@@ -68,6 +71,12 @@ def parse_term(operand: str, index: "Named | None" = None) -> Term:
     if match is None:
         return Term(whole or operand)
     return Term(_not_a_text(match["what"], index) or match["what"], float(match["weight"]))
+
+
+def doubts(texts: Sequence[str]) -> list[str]:
+    """A line about each operand that became a text, and reads like the name of a picture's file."""
+    named = [text for text in texts if format_of_name(_TAIL.sub("", text))]
+    return [f"{text} is no file and no row: it is looked for as a text; a weight is written :0.5" for text in named]
 
 
 def describe(terms: Sequence[Term]) -> str:
