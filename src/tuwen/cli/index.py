@@ -197,8 +197,8 @@ def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
             rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]
             emit({"index": str(place), "rows": rows})
             return
-        for row in store.list(where=where):
-            click.echo(printable(str(row.payload["path"])))
+        for key in store.keys(where):
+            click.echo(printable(key))
 
 
 index.add_command(import_)

@@ -39,6 +39,7 @@ class Rows(Protocol):
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]": ...  # noqa: D102
     def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
     def list(self, where: str | None = None) -> "Iterator[Stored]": ...  # noqa: D102
+    def keys(self, where: str | None = None) -> Sequence[str]: ...  # noqa: D102
 
 
 class Searched(Protocol):
@@ -201,6 +202,10 @@ class ServedRows:
     def list(self, where: str | None = None) -> "Iterator[Stored]":
         """The rows by key; with `where`, those that it keeps."""
         return self._client.list(where)
+
+    def keys(self, where: str | None = None) -> Sequence[str]:
+        """The keys of the rows; with `where`, of those that it keeps."""
+        return [str(row.payload["path"]) for row in self.list(where)]
 
 
 def _id(key: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
 from tuwen.extras import require
+from tuwen.index.filters import quoted
 from tuwen.index.rows import TOLERANCE
 from tuwen.prepare.samples import Fact
 from tuwen.prepare.sources import key_of
@@ -224,17 +225,17 @@ class _Writer:
     def folder(self) -> Generator[int]:
         """clip-retrieval's layout: pictures in img_emb, or texts in text_emb."""
         pq = require("pyarrow.parquet", extra="bulk")
-        kinds = {str(row.payload.get("type", "image")) for row in self._index.list(where=self._where)}
+        kinds = [kind for kind in sorted(self._index.values("type")) if self._index.count(self._of(kind))]
         if len(kinds) > 1:
             raise InvalidInput(
                 "this index has rows of pictures and of texts, which this layout pairs row by row: export one of "
                 """them with --where 'type == "image"', or choose --format parquet"""
             )
-        name = "text_emb" if kinds == {"text"} else "img_emb"
+        name = "text_emb" if kinds == ["text"] else "img_emb"
         (self._out / name).mkdir(parents=True)
         (self._out / "metadata").mkdir()
         done = 0
-        files = -(-sum(1 for _ in self._index.list(where=self._where)) // A_FILE)
+        files = -(-self._index.count(self._where) // A_FILE)
         for number, rows in enumerate(grouped(self._index.list(where=self._where), A_FILE)):
             suffix = str(number).zfill(len(str(max(1, files))))
             np.save(self._out / name / f"{name}_{suffix}.npy", self._vectors(rows))
@@ -262,7 +263,7 @@ class _Writer:
 
     def array(self) -> Generator[int]:
         """One numpy file, and the rows' keys beside it."""
-        total, dim = sum(1 for _ in self._index.list(where=self._where)), self._index.info().dim
+        total, dim = self._index.count(self._where), self._index.info().dim
         with self._out.open("wb") as file, self._out.with_suffix(".txt").open("w", encoding="utf-8") as names:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
             np.lib.format.write_array_header_2_0(file, {**header, "shape": (total, dim)})
@@ -272,6 +273,10 @@ class _Writer:
                 names.writelines(f"{_one_line(str(row.payload['path']))}\n" for row in rows)
                 done += len(rows)
                 yield done
+
+    def _of(self, kind: str) -> str:
+        """The filter that keeps the rows of one type among those that are written."""
+        return f"type == {quoted(kind)}" + (f" and ({self._where})" if self._where else "")
 
     def _vectors(self, rows: "Sequence[Stored]") -> Vectors:
         found = self._index.vectors([row.id for row in rows])

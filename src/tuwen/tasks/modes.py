@@ -89,8 +89,7 @@ def answer(plan: Plan, encoder: "Encoder", index: "Index", rejected: list[Reject
 
 
 def _others(index: "Index", kind: str, keys: set[str]) -> list[str]:
-    rows = index.list(f'type == "{kind}"')
-    return [key for row in rows if (key := str(row.payload["path"])) not in keys]
+    return [key for key in index.keys(f'type == "{kind}"') if key not in keys]
 
 
 class _Data:

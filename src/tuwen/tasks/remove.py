@@ -5,7 +5,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from tuwen.index.store import Stored
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.report import IngestReport
 from tuwen.types import Rejected
@@ -17,13 +16,13 @@ class Rows(Protocol):
     @property
     def root(self) -> Path: ...  # noqa: D102
     def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
-    def list(self) -> Iterator[Stored]: ...  # noqa: D102
+    def keys(self) -> Sequence[str]: ...  # noqa: D102
 
 
 def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     """Take out the rows of each path: a key, or a file, or all that is below a folder, whether it exists or not.
 
-    A path is first taken as a key or a folder of keys, as `Index.list` shows them, and else as a path on disk.
+    A path is first taken as a key or a folder of keys, as `Index.keys` has them, and else as a path on disk.
 
     Args:
         paths: what to take out.
@@ -33,7 +32,7 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
         The counts. A path that the index has nothing of is in `rejected`.
     """
     start = monotonic()
-    stored = [str(row.payload["path"]) for row in index.list()]
+    stored = index.keys()
     doomed: set[str] = set()
     rejected = []
     for path in paths:

@@ -104,16 +104,13 @@ class _Scope:
         """The keys that may be of this scope: of a few paths, those that begin like them, and not all."""
         keys = [key_of(path, self._index.root) for path in self._paths]
         if self._whole or any("%" in key for key in keys):  # a key with escapes does not begin like its folder's
-            yield from self._pictures('type == "image"')
+            yield from self._index.keys('type == "image"')
             return
         yield from (key for key, row in self._index.payloads(keys).items() if row.get("type") != "text")
         for path, key in zip(self._paths, keys, strict=True):
             if not path.is_file():
                 below = f"folder == {quoted(key)} or folder startswith {quoted(key + '/')}"
-                yield from self._pictures(f'type == "image" and ({below})')
-
-    def _pictures(self, where: str) -> Iterator[str]:
-        return (str(row.payload["path"]) for row in self._index.list(where))
+                yield from self._index.keys(f'type == "image" and ({below})')
 
 
 def identity_of(folder: Path) -> tuple[int, int]:

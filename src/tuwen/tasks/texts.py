@@ -155,4 +155,4 @@ class _File:
     def gone(self) -> list[str]:
         """The rows of texts that it had once, when it has been read to its end."""
         where = f'type == "text" and (folder == {quoted(self._key)} or folder startswith {quoted(self._key + "/")})'
-        return [key for row in self._index.list(where) if (key := str(row.payload["path"])) not in self._seen]
+        return [key for key in self._index.keys(where) if key not in self._seen]
