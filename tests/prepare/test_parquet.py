@@ -9,6 +9,7 @@ from samples_of import jpeg, read_all, rejected
 from tuwen.errors import InvalidInput
 from tuwen.prepare.parquet import list_parquet
 from tuwen.prepare.samples import Listed
+from tuwen.prepare.sources import Skipped
 from tuwen.prepare.tables import Columns
 
 ANY = Columns()
@@ -36,6 +37,16 @@ def test_pictures_as_bytes(tmp_path: Path) -> None:
     assert samples[150].extra == {"key": "000000150", "width": 150}
     assert read_all(found[::9]) == samples[::9]
     assert read_all(islice(found, 130, 150)) == samples[130:150]
+
+
+def test_rows_that_img2dataset_could_not_fetch_are_skipped(tmp_path: Path) -> None:
+    status = ["success", "failed_to_download", "failed_to_resize", "success"]
+    columns = {"key": list("abcd"), "jpg": [jpeg(1), None, None, jpeg(2)], "status": status}
+    found = list(list_parquet(write(tmp_path / "0.parquet", columns), "", ANY))
+    assert [item.key for item in found if isinstance(item, Listed)] == ["a", "d"]
+    assert sum(isinstance(item, Skipped) for item in found) == 2
+    samples = read_all(item for item in found if isinstance(item, Listed))
+    assert [(s.image, s.extra["status"]) for s in samples] == [(jpeg(1), "success"), (jpeg(2), "success")]
 
 
 def test_pictures_as_hugging_face_has_them(tmp_path: Path) -> None:

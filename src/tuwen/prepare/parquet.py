@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from tuwen.extras import require
 from tuwen.prepare.samples import Fact, Listed, RowOf, Sample, facts_of, span_of
+from tuwen.prepare.sources import Skipped
 from tuwen.prepare.tables import Columns
 from tuwen.types import Rejected
 
@@ -24,14 +25,16 @@ PARQUET = frozenset({".parquet"})
 
 _BYTES = ("jpg", "jpeg", "png", "webp", "image", "img", "image_bytes", "bytes")
 """usual names of columns that hold pictures themselves"""
+_STATUS, _FAILED = "status", "failed_to_"
+"""how img2dataset says that a row has no picture: `failed_to_download`, `failed_to_resize`"""
 _AT_ONCE = 64
 """rows that are in memory at a time"""
 
 
-def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected]:
+def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected | Skipped]:
     """The samples of a Parquet file, one a row, by their key column, else by their number.
 
-    A row whose key an earlier one has is rejected.
+    A row whose key an earlier one has is rejected; one of a picture that img2dataset could not fetch is skipped.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -42,9 +45,13 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
         with _opened(path) as file:
             found, held = _columns(file.schema_arrow, path, columns)
             at = RowOf(str(path), 0, _stamp(path), found.image if held else None, found.caption)
-            needed = [name for name in (found.key, None if held else found.image) if name]
+            status = _STATUS if held and _STATUS in file.schema_arrow.names else None
+            needed = [name for name in (found.key, None if held else found.image, status) if name]
             seen = set[str]()
             for number, row in enumerate(_rows(file, 0, needed)):
+                if str(row.get(_STATUS, "")).startswith(_FAILED):
+                    yield Skipped(path)
+                    continue
                 listed = _listed(row, replace(at, row=number), found)
                 if listed.key in seen:
                     yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row")

@@ -23,12 +23,12 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getatt
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is of no picture format by content and by ending.
+    """A file that is of no picture format by content and by ending; or a row that says so itself.
 
     Attributes:
         path: where it is.
-        reason: empty for such a file; else why a folder or a file could not be looked at, and whatever is in it is
-            not known.
+        reason: empty for these; else why a folder or a file could not be looked at, and whatever is in it is not
+            known.
     """
 
     path: Path
