@@ -55,8 +55,15 @@ def test_files_of_a_checkpoint(names: list[str], weights: list[str], tmp_path: P
     for name in names:
         (tmp_path / name).touch()
     assert weights_in(tmp_path) == tmp_path / weights[0]
-    reader = "openclip" if weights[0].startswith("open_clip") else "hf"
-    assert in_folder("hf:org/name", tmp_path) == (f"{reader}:{tmp_path}", None, "hf:org/name")
+    alone = in_folder("hf:org/name", tmp_path).source
+    (tmp_path / "config.json").touch()
+    described = in_folder("hf:org/name", tmp_path).source
+    if weights[0].startswith("open_clip"):
+        assert alone == described == f"openclip:{tmp_path}"
+    else:
+        assert (alone, described) == (str(tmp_path / weights[0]), str(tmp_path)), (
+            "its family is told by what it holds"
+        )
     assert in_folder("openclip:A/t", tmp_path) == ("openclip:A/t", tmp_path / weights[0], "openclip:A/t")
 
 

@@ -119,14 +119,16 @@ def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offli
 
 
 def in_folder(source: str, folder: Path) -> Checkpoint:
-    """A named source, as the files of it that were fetched to a folder."""
+    """A named source, as the files of it that were fetched to a folder; a repository's family is told by these."""
     from tuwen.bundle.catalogue import find_known
     from tuwen.bundle.wanted import is_openclip, weights_in
 
     known = find_known(source)
     source = source if known is None else known.source
-    if source.startswith("hf:"):
-        return Checkpoint(f"{'openclip' if is_openclip(folder) else 'hf'}:{folder}", None, source)
+    if source.startswith("hf:") and is_openclip(folder):
+        return Checkpoint(f"openclip:{folder}", None, source)
+    if source.startswith("hf:") and (folder / "config.json").exists():
+        return Checkpoint(str(folder), None, source)
     if source.startswith("openclip:"):
         return Checkpoint(source, weights_in(folder), source)
     return Checkpoint(str(weights_in(folder)), None, source)
