@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tuwen.errors import IndexFault
 from tuwen.index.folder import creating, disk_usage
 
 
@@ -16,6 +17,15 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         half()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_below_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(IndexFault, match=r"file/photos\.tuwen cannot be made \(.*\): choose a place to write to"),
+        creating(tmp_path / "file" / "photos.tuwen"),
+    ):
+        pass
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
 import colours
 from tuwen.errors import InvalidInput
@@ -41,6 +41,12 @@ def test_each_has_something_written_below_it(tmp_path: Path) -> None:
         assert (caption[:, : CELL // 2] < 100).any(), "the rank"
         assert (caption[:, CELL // 2 :] < 200).any(), "the score"
         assert (caption[-4:] == 255).all(), "it ends above the next row"
+
+
+def test_a_picture_keeps_its_shape_and_fills_its_frame(tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 40), "red").save(tmp_path / "wide.png")
+    sheet = np.asarray(contact_sheet(hits("wide.png"), tmp_path, max_pixels=10**6))
+    assert ((sheet[..., 0] > 200) & (sheet[..., 1] < 60)).any(axis=0).sum() == CELL
 
 
 def test_a_file_that_is_gone_is_an_empty_frame(tmp_path: Path) -> None:

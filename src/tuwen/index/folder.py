@@ -27,11 +27,10 @@ def creating(folder: Path) -> Iterator[Path]:
 
     Raises:
         InvalidInput: `folder` is an index already, or holds something else.
+        IndexFault: nothing can be written there.
     """
     _check_free(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _clear_abandoned(folder)
-    aside = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    aside = _aside(folder)
     try:
         yield aside
         aside.chmod(0o755)
@@ -42,6 +41,15 @@ def creating(folder: Path) -> Iterator[Path]:
         sync(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(folder)
+        return Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    except OSError as error:
+        raise IndexFault(f"{folder} cannot be made ({error.strerror}): choose a place to write to") from error
 
 
 def check_room(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from tuwen.errors import InvalidInput
 from tuwen.prepare.images import Picture, Reading, read_image
@@ -62,7 +62,7 @@ def _paste(sheet: Image.Image, corner: tuple[int, int], image: Image.Image | Non
         return
     scale = min(CELL / max(image.size), 2.0)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = ImageOps.contain(image, size)
+    small = image.resize(size, Image.Resampling.BICUBIC)
     sheet.paste(small, (x + (CELL - small.width) // 2, y + (CELL - small.height) // 2))
 
 
