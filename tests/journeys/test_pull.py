@@ -1,5 +1,6 @@
 """Models by their names, from a hub on loopback; afterwards without it."""
 
+import json
 import signal
 import threading
 import time
@@ -58,6 +59,13 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     colours.picture("red").save(terminal.folder / "cat.jpg")
     found = terminal.type("embed", "cat.jpg", "the dog", "--model", NAME, "--json").json
     assert (found["model"], found["fingerprint"]) == (NAME, pulled["fingerprint"])
+    words = ("classify", "cat.jpg", "--labels", "red,blue", "--model", NAME)
+    assert f"tuwen pull {NAME} --export makes the bundle from the checkpoint" in terminal.type(*words, code=1).err
+    manifest = tmp_path / "models" / NAME / "tuwen.json"
+    written = json.loads(manifest.read_text()) | {"scoring": {"kind": "softmax", "scale": 7.5}}
+    manifest.write_text(json.dumps(written))
+    assert terminal.type(*words, "--json").json["images"][0]["path"] == "cat.jpg"
+    assert terminal.type("embed", "cat.jpg", "--model", NAME, "--json").json["fingerprint"] == pulled["fingerprint"]
     local = terminal.type("models", "--local", "--json").json["models"]
     assert [(row["model"], row["here"]) for row in local] == [(NAME, pulled["bundle"])]
     assert f"*{NAME}" in terminal.type("models").out

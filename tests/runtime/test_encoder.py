@@ -264,11 +264,13 @@ def test_inputs_that_are_not_known_are_named(make: Callable[..., Encoder]) -> No
         encoder.encode_texts(["dog"])
 
 
-def test_a_model_without_a_scale_says_so_when_it_is_asked(tiny_bundle: Path) -> None:
+def test_a_model_without_a_scale_says_so_when_it_is_asked(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle)
-    foreign = bundle.manifest.model_copy(update={"scoring": None, "family": "foreign"})
-    encoder = Encoder(
-        Bundle(bundle.folder, foreign, bundle.graphs, bundle.tokenizer), lambda _: None, precision="fp32"
-    )
-    with pytest.raises(BundleInvalid, match=r"config\.json has no logit_scale.*add the checkpoint's own"):
-        _ = encoder.scoring
+    foreign = bundle.manifest.model_copy(update={"name": "A/t", "scoring": None, "family": "foreign"})
+    for folder, message in (
+        (tmp_path, r"config\.json has no logit_scale.*add the checkpoint's own"),
+        (bundle.folder, r"tuwen\.json has no scoring.*: tuwen pull A/t --export makes"),
+    ):
+        found = Bundle(folder, foreign, bundle.graphs, bundle.tokenizer)
+        with pytest.raises(BundleInvalid, match=message):
+            _ = Encoder(found, lambda _: None, precision="fp32").scoring

@@ -6,11 +6,13 @@ what vectors are for.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen.bundle import layout
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
@@ -76,10 +78,7 @@ class Encoder:
             BundleInvalid: the bundle does not say: some layouts of others leave it out.
         """
         if self._bundle.manifest.scoring is None:
-            raise BundleInvalid(
-                f"{self._bundle.folder / 'config.json'} has no logit_scale, without which cosines do not become "
-                "probabilities: add the checkpoint's own, the logarithm that it stores (and logit_bias for SigLIP)"
-            )
+            raise BundleInvalid(_no_scale(self._bundle.folder, self.name))
         return self._bundle.manifest.scoring
 
     def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
@@ -162,6 +161,20 @@ class Encoder:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self._bundle.tokenizer, self.text_spec)
+
+
+def _no_scale(folder: Path, name: str) -> str:
+    """What is missing, and where: a bundle of our own compares the files beside its manifest with their digests."""
+    if not (folder / layout.MANIFEST).is_file():
+        return (
+            f"{folder / 'config.json'} has no logit_scale, without which cosines do not become probabilities: "
+            "add the checkpoint's own, the logarithm that it stores (and logit_bias for SigLIP)"
+        )
+    return (
+        f"{folder / layout.MANIFEST} has no scoring, without which cosines do not become probabilities: "
+        f"tuwen pull {name} --export makes the bundle from the checkpoint, which has it; or write the checkpoint's "
+        'own there, as {"kind": "softmax", "scale": …}, for SigLIP {"kind": "sigmoid", "scale": …, "bias": …}'
+    )
 
 
 def _unit(tower: LazyTower, feeds: Mapping[Port, NDArray[Any]]) -> Vectors:
