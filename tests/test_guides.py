@@ -113,3 +113,29 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
     written = written_shapes(GUIDES.parents[1])
     assert printed.keys() | ELSEWHERE.keys() == written.keys()
     assert printed == {name: written[name] for name in printed}
+
+
+@pytest.mark.long
+def test_the_thresholds_in_the_guide_are_those_of_the_packaged_model(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    checkout = GUIDES.parents[1]
+    (block,) = [
+        block
+        for block in re.findall(r"^```console\n(.*?)^```$", (GUIDES / "search.md").read_text("utf-8"), re.M | re.S)
+        if "--model demo" in block
+    ]
+    for place in ("src/tuwen/demo/gallery", "docs/scores/queries.tsv"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).symlink_to(checkout / place)
+    command = ["bash", "-euo", "pipefail", "-c", f"{block.rstrip()} --json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.partition("\n")[2])["thresholds"]["text"]
+    measured = (found["threshold"], 100 * found["false_accept"], 100 * found["false_reject"])
+    for language in ("en", "zh"):
+        text = (checkout / "docs" / language / "search.md").read_text("utf-8")
+        line = text[text.index("283") :]
+        written = [float(number) for number in re.findall(r"0\.\d{3}|[\d.]+(?= %)", line)[:3]]
+        assert written == pytest.approx(measured, abs=0.5), language
+        assert written[0] == pytest.approx(measured[0], abs=0.005), language
