@@ -70,6 +70,7 @@ def _known(model: str) -> "Known":
         InvalidInput: it is neither.
     """
     from tuwen.bundle.catalogue import Known, catalogue, find_known
+    from tuwen.tasks.load import DEMO
 
     found = find_known(model)
     if found is not None:
@@ -80,10 +81,13 @@ def _known(model: str) -> "Known":
         return Known(name=name, source=model, hub=repository, languages=(), dim=0)
     if family in ("", "hf") and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return Known(name=name, source=f"hf:{name}", hub=name, onnx=name, languages=(), dim=0)
+    if model == DEMO:
+        raise InvalidInput("the model demo is in the package: name it with --model demo, there is nothing to pull")
     near = get_close_matches(model, [known.name for known in catalogue().models], n=3, cutoff=0.3)
+    nearest = f" (the nearest: {', '.join(near)})" if near else ""
     raise InvalidInput(
-        f"no model is called {model!r} (the nearest: {', '.join(near) or 'none'}): tuwen models lists those that "
-        "are known, and any repository can be named as ORG/NAME"
+        f"no model is called {model!r}{nearest}: tuwen models lists those that are known, and any repository can "
+        "be named as ORG/NAME"
     )
 
 
