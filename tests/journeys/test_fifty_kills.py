@@ -13,7 +13,7 @@ from journeys.test_killed import rows
 from journeys.test_sync import churn, names
 from tuwen.index.index import Index
 
-pytestmark = [pytest.mark.journey, pytest.mark.long]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(1800)]
 
 KILLS = 50
 COUNT = 500
@@ -30,10 +30,10 @@ def kept(folder: Path) -> list[str]:
 
 def killed(terminal, within: float, *words: object) -> int:
     """Start a command and kill it after so many seconds; how many rows it said there were."""
-    process = terminal.start(*words)
-    time.sleep(within)
-    process.send_signal(signal.SIGKILL)
-    _, said = process.communicate()
+    with terminal.start(*words) as process:
+        time.sleep(within)
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
     lines = [
         json.loads(line) for line in said.splitlines() if line.startswith('{"committed"') and line.endswith("}")
     ]
