@@ -44,7 +44,7 @@ bench: $(VENV)/dev  ## every benchmark on this machine, each beside what people 
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 	@if [ -d $(PHOTOS) ]; then echo "== decode"; $(BIN)/python benchmarks/decode.py $(PHOTOS); else echo "== decode: skipped, it wants photos: no $(PHOTOS)"; fi
 
-demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model and gallery anew (an hour or more; see recipes/emoji)
+demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model and gallery anew (half an hour on 2 cores; see recipes/emoji)
 	@$(PIP) resvg-py
 	@$(BIN)/python -m recipes.emoji.build
 

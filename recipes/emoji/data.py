@@ -5,7 +5,7 @@ Knows drawings, captions and tokens. Does not know the model.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Batch:
     meant: Tensor
     unseen: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("pixels", "shown", "meant", "unseen")}
+        return replace(self, **moved)
+
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
@@ -54,17 +59,17 @@ class Captioned:
     unseen: Tensor
 
 
+@dataclass(frozen=True, slots=True)
 class Art:
-    """Every drawing of every trained set, kept as bytes in one array."""
+    """Every drawing of every trained set.
 
-    def __init__(self, emoji: Sequence[Emoji], work: Path) -> None:
-        pictures, self.of = [], [[] for _ in emoji]
-        for name, draw in trained_sets(work).items():
-            drawn, owners = _cached(work / f"{name}-{ART_SIZE}.npz", draw, emoji)
-            for row, owner in enumerate(owners, start=sum(map(len, pictures))):
-                self.of[owner].append(row)
-            pictures.append(drawn)
-        self.pictures = torch.from_numpy(np.concatenate(pictures)).permute(0, 3, 1, 2).contiguous()
+    Attributes:
+        pictures: (n, 4, s, s) uint8, premultiplied RGBA.
+        of: for each emoji the rows of its drawings, Noto's first.
+    """
+
+    pictures: Tensor
+    of: list[list[int]]
 
     def pick(self, positions: Sequence[int], rng: Generator) -> Tensor:
         """One drawing of each emoji: (n, 4, s, s) float, premultiplied, 0..1. The first of an emoji is Noto's."""
@@ -73,6 +78,18 @@ class Art:
             own = self.of[position]
             rows.append(own[0] if rng.random() < NOTO_SHARE else own[rng.integers(len(own))])
         return self.pictures[rows].float() / 255
+
+
+def drawn(emoji: Sequence[Emoji], work: Path) -> Art:
+    """All of them, drawn or as they were kept in `work`."""
+    pictures: list[np.ndarray] = []
+    of: list[list[int]] = [[] for _ in emoji]
+    for name, draw in trained_sets(work).items():
+        found, owners = _cached(work / f"{name}-{ART_SIZE}.npz", draw, emoji)
+        for row, owner in enumerate(owners, start=sum(map(len, pictures))):
+            of[owner].append(row)
+        pictures.append(found)
+    return Art(torch.from_numpy(np.concatenate(pictures)).permute(0, 3, 1, 2).contiguous(), of)
 
 
 def _cached(path: Path, draw: Draw, emoji: Sequence[Emoji]) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +117,7 @@ def material(work: Path) -> Material:
     """Drawings and words; what is fetched and drawn is kept in `work`."""
     captions = Captions(read_emoji())
     tokenizer = Tokenizer.from_file(str(tokenizer_file(work, captions.texts)))
-    return Material(captions, tokenizer, Art(captions.emoji, work))
+    return Material(captions, tokenizer, drawn(captions.emoji, work))
 
 
 class Drawn:
@@ -194,13 +211,13 @@ class CaptionBatches(Drawn):
 
 def draw(art: Art, shown: Sequence[Sequence[int]], rng: Generator) -> Tensor:
     """A picture of each row's emoji, (n, 3, size, size)."""
-    layers, drawn = [], []
+    layers, parts = [], []
     for k in range(3):
         rows = [row for row, s in enumerate(shown) if len(s) > k]
         if rows:
             layers.append(rows)
-            drawn.append(art.pick([shown[row][k] for row in rows], rng))
-    return compose(drawn, layers, IMAGE_SIZE, rng)
+            parts.append(art.pick([shown[row][k] for row in rows], rng))
+    return compose(parts, layers, IMAGE_SIZE, rng)
 
 
 def cut(ids: list[int]) -> list[int]:

@@ -56,6 +56,7 @@ class Anchored(Objective):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.anchors.device)
         pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
         images = normalize(self.pair.vision(pixels), dim=-1)
         texts = normalize(encode(self.pair.text, batch.texts), dim=-1)
@@ -116,7 +117,10 @@ def any_of(logits: Tensor, positive: Tensor) -> Tensor:
 def encode(tower: nn.Module, texts: Sequence[list[int]], at_once: int = AT_ONCE) -> Tensor:
     """Texts to vectors in the given order, computed in chunks of like length."""
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    chunks = [tower(*pad([texts[row] for row in order[i : i + at_once]])) for i in range(0, len(order), at_once)]
+    device = next(tower.parameters()).device
+    starts = range(0, len(order), at_once)
+    padded = (pad([texts[row] for row in order[i : i + at_once]]) for i in starts)
+    chunks = [tower(ids.to(device), mask.to(device)) for ids, mask in padded]
     back = torch.empty(len(order), dtype=torch.int64)
     back[order] = torch.arange(len(order))
-    return torch.cat(chunks)[back]
+    return torch.cat(chunks)[back.to(device)]

@@ -36,7 +36,8 @@ class Polished(Objective):
 
     def forward(self, batch: Captioned) -> Tensor:
         texts = normalize(encode(self.pair.text, batch.texts), dim=-1)
-        return cross_entropy(self.scale * texts @ self.places.T + batch.unseen.float() * OUT, batch.meant)
+        hidden, meant = batch.unseen.to(texts.device).float() * OUT, batch.meant.to(texts.device)
+        return cross_entropy(self.scale * texts @ self.places.T + hidden, meant)
 
 
 def polished(pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float, scale: float) -> Polished:
@@ -68,7 +69,8 @@ def standing_places(vision: nn.Module, known: Material, seed: int) -> Tensor:
 def _varied(vision: nn.Module, known: Material, rng: np.random.Generator) -> Tensor:
     positions = range(len(known.captions.emoji))
     starts = range(0, len(positions), AT_ONCE)
-    return torch.cat([vision(draw(known.art, [[p] for p in positions[i : i + AT_ONCE]], rng)) for i in starts])
+    drawn = (draw(known.art, [[p] for p in positions[i : i + AT_ONCE]], rng) for i in starts)
+    return torch.cat([_seen(vision, pixels) for pixels in drawn])
 
 
 def _clean(vision: nn.Module, known: Material) -> Tensor:
@@ -76,4 +78,8 @@ def _clean(vision: nn.Module, known: Material) -> Tensor:
     drawings = (drawn(e) for e in known.captions.emoji)
     small = [np.asarray(picture(d).resize((IMAGE_SIZE, IMAGE_SIZE))) for d in drawings if d is not None]
     pixels = (torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2) / 255 - MEAN) / STD
-    return torch.cat([vision(part) for part in pixels.split(AT_ONCE)])
+    return torch.cat([_seen(vision, part) for part in pixels.split(AT_ONCE)])
+
+
+def _seen(vision: nn.Module, pixels: Tensor) -> Tensor:
+    return vision(pixels.to(next(vision.parameters()).device))

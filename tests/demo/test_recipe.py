@@ -5,9 +5,10 @@ import pytest
 import torch
 from recipes.emoji.augment import compose
 from recipes.emoji.captions import AND, TEMPLATES, Captions
-from recipes.emoji.data import cut, pad
-from recipes.emoji.model import Shape, TextTower
-from recipes.emoji.objective import any_of, encode
+from recipes.emoji.data import Art, Batches, CaptionBatches, Material, cut, pad
+from recipes.emoji.model import ImageTower, Shape, TextTower
+from recipes.emoji.objective import Anchored, Pull, any_of, encode
+from recipes.emoji.polish import Polished
 from recipes.emoji.tokenizer import CONTEXT, END_ID, train_tokenizer
 from recipes.emoji.words import LANGUAGES, Emoji, fold, held_out, slug
 
@@ -110,3 +111,64 @@ def test_all_positives_share_the_loss() -> None:
     positive = torch.tensor([[True, True, False], [False, False, False]])
     assert any_of(logits, positive).item() == pytest.approx(0, abs=1e-5)
     assert any_of(logits, ~positive[:1].expand(2, 3)).item() > 20
+
+
+@pytest.fixture(scope="module")
+def known() -> Material:
+    captions = Captions(MANY[:20])
+    tokenizer = train_tokenizer(captions.texts())
+    pictures = torch.randint(0, 256, (20, 4, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return Material(captions, tokenizer, Art(pictures, [[row] for row in range(20)]))
+
+
+class SmallPair(torch.nn.Module):
+    """What the objectives use of a pair in training."""
+
+    def __init__(self, known: Material) -> None:
+        super().__init__()
+        shape = Shape(
+            known.tokenizer.get_vocab_size(), CONTEXT, image_widths=(8, 8, 8), text_width=20, text_heads=2
+        )
+        self.vision, self.text = ImageTower(shape), TextTower(shape)
+        self.log_scale = torch.nn.Parameter(torch.tensor([3.0]))
+
+
+def learned(objective: torch.nn.Module, batches: Batches | CaptionBatches, steps: int) -> list[float]:
+    """The losses of some steps."""
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(steps):
+        loss = objective(batches.next())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_captions_follow_the_pictures_once_these_stand(known: Material) -> None:
+    torch.manual_seed(0)
+    batches = Batches(known, (1, 0), pictures=8, texts=16, scenes=0.25)
+    objective = Anchored(SmallPair(known), batches, Pull(direct_from=20))
+    losses = learned(objective, batches, 20)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert not objective.places.any()
+    learned(objective, batches, 5)
+    assert torch.allclose(objective.places.norm(dim=-1), torch.ones(20), atol=1e-5)
+
+
+def test_captions_alone_go_to_standing_places(known: Material) -> None:
+    torch.manual_seed(0)
+    batches = CaptionBatches(known, (1, 0), texts=16, scenes=0.2)
+    places = torch.nn.functional.normalize(torch.randn(20, 128), dim=-1)
+    losses = learned(Polished(SmallPair(known), batches, places, 20.0), batches, 20)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_batches_go_on_where_they_were(known: Material) -> None:
+    ours, theirs = (Batches(known, (1, 0), pictures=8, texts=16, scenes=0.25) for _ in range(2))
+    ours.next()
+    theirs.load_state(ours.state())
+    one, other = ours.next(), theirs.next()
+    assert one.pixels.equal(other.pixels)
+    assert one.texts == other.texts

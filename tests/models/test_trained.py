@@ -125,6 +125,10 @@ def test_random_weights_of_transformers(tmp_path: Path, kind: str) -> None:
     ("recipe", "words"),
     [
         (Recipe(source=f"python:{__name__}:not_towers"), "returns str, not tuwen.models.towers.Towers"),
+        (
+            Recipe(source=f"python:{__name__}:not_towers", overrides={"colour": 3}),
+            "does not take what it is given: ",
+        ),
         (Recipe(source="python:no.such:module"), "cannot be imported: No module named 'no'"),
         (Recipe(source="python:json"), "write python:package.module:function"),
         (Recipe(source="hf:folder", scratch=True), "random weights are of openclip:ARCHITECTURE"),

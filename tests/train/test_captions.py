@@ -96,7 +96,7 @@ def test_the_language_of_a_picture_in_a_field_beside_it(folder: Path) -> None:
     )
     assert captions(folder, language_column="LANGUAGE") == {"zh": ("a dog", "一只狗")}
     assert captions(folder, captions="both", language_column="of") == {"en": ("dog",), "zh": ("狗",)}
-    assert captions(folder, captions="both", language_column="none") == {}
+    assert captions(folder, captions="both", language_column="none") == {"": ("dog", "狗")}
 
 
 def test_languages_are_drawn_by_weight() -> None:

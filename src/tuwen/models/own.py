@@ -4,6 +4,7 @@ Knows how a name becomes a function. Does not know what the function is for.
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,20 @@ from typing import Any
 from tuwen.errors import InvalidInput
 
 PREFIX = "python:"
+
+
+def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN401  (whatever it returns)
+    """What the function behind `python:package.module:function` returns.
+
+    Raises:
+        InvalidInput: there is no such function, or it does not take these arguments.
+    """
+    function = function_of(name)
+    try:
+        inspect.signature(function).bind(*arguments, **settings)
+    except TypeError as error:
+        raise InvalidInput(f"{name} does not take what it is given: {error}") from error
+    return function(*arguments, **settings)
 
 
 def function_of(name: str) -> Callable[..., Any]:

@@ -112,12 +112,11 @@ def load(folder: Path) -> Towers:
     try:
         trained = Trained.model_validate_json((folder / FILE).read_bytes())
         states = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
-        known = trained.definition
-        towers = (
-            build(trained.recipe) if known is None else _rebuilt(trained, known, (folder / TOKENIZER).read_bytes())
-        )
+        tokenizer = (folder / TOKENIZER).read_bytes() if trained.definition else b""
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"{folder} is no checkpoint of a training run: {str(error).splitlines()[0]}") from error
+    known = trained.definition
+    towers = build(trained.recipe) if known is None else _rebuilt(trained, known, tokenizer)
     towers.vision.load_state_dict(states["vision"])
     towers.text.load_state_dict(states["text"])
     changed = trained.image != towers.image_spec
@@ -186,10 +185,9 @@ def _random(recipe: Recipe) -> Towers:
 
 def _of_module(recipe: Recipe) -> Towers:
     """What a function of the user's own returns, called with the seed and the overrides as they are."""
-    function = own.function_of(recipe.source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        towers = function(**recipe.overrides)
+        towers = own.call(recipe.source, **recipe.overrides)
     if not isinstance(towers, Towers):
         raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
     return towers

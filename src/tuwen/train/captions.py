@@ -35,9 +35,11 @@ def _by_language(texts: tuple[str, ...], source: PairSource, sample: Sample) -> 
     if source.language_column is None:
         return {source.language or "": texts}
     spoken = _texts(sample.extra.get(source.language_column))
-    each = spoken if len(spoken) == len(texts) else spoken[:1] * len(texts)
+    each = spoken if len(spoken) > 1 else (spoken or ("",)) * len(texts)
+    if len(each) != len(texts):
+        return {}  # nobody can say which is in which
     found: dict[str, tuple[str, ...]] = {}
-    for language, text in zip(each, texts, strict=False):
+    for language, text in zip(each, texts, strict=True):
         found[language] = (*found.get(language, ()), text)
     return found
 

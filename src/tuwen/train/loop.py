@@ -7,7 +7,7 @@ Knows all the parts and when each has its turn. What they do is their own.
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -61,12 +61,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a run is."""
+    """How far a run is; `figures` are of the step `measured`."""
 
     step: int = 0
     best: int | None = None
     score: float | None = None
     seconds: float = 0.0
+    measured: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,6 @@ class _Run:
         self._schedule = planned(config, len(self._stream))
         self._evaluation = Evaluation(config.evaluate, config.run.precision, str(device))
         self._progress = _Progress()
-        self._figures: dict[str, float] = {}
         accumulate = config.optimizer.accumulate
         self._pending = Pending(len(self._stream) / accumulate)
         self._pairs = config.run.batch * world() * accumulate
@@ -150,7 +151,7 @@ class _Run:
             folder=self._output,
             steps=progress.step,
             best=progress.best or progress.step,
-            figures=self._figures,
+            figures=progress.figures,
             seconds=progress.seconds,
             skipped=from_all(self._stream.skipped),
         )
@@ -196,9 +197,10 @@ class _Run:
     def _measure(self, record: Record) -> bool:
         """Measure the towers; whether they are better than ever before."""
         with self._stepper.in_use() as towers:
-            self._figures = from_first(lambda: self._evaluation.measure(towers))
-        record.measured(self._progress.step, self._figures)
-        found = score(self._figures)
+            figures = from_first(lambda: self._evaluation.measure(towers))
+        self._progress.measured, self._progress.figures = self._progress.step, figures
+        record.measured(self._progress.step, figures)
+        found = score(figures)
         better = self._progress.score is None or found > self._progress.score
         if better:
             self._progress.best, self._progress.score = self._progress.step, found
@@ -235,6 +237,7 @@ class _Run:
     def _facts(self, towers: Towers) -> trained.Trained:
         """What a checkpoint says of its towers."""
         step = self._progress.step
+        figures = self._progress.figures if self._progress.measured == step else {}
         amount = _Amount(step, step * self._pairs, round(self._progress.seconds))
         return trained.Trained(
             recipe=self._recipe,
@@ -243,7 +246,7 @@ class _Run:
             image=towers.image_spec,
             scoring=towers.scoring,
             definition=trained.definition_of(towers),
-            facts={**towers.facts, **asdict(amount), **self._figures},
+            facts={**towers.facts, **asdict(amount), **figures},
         )
 
 

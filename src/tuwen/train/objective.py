@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from tuwen.errors import InvalidInput
-from tuwen.models.own import function_of
+from tuwen.models.own import call
 from tuwen.train.config import ObjectiveConfig, RunConfig
 from tuwen.train.order import Part
 from tuwen.train.pair import Pair
@@ -60,7 +60,10 @@ class Objective(nn.Module):
 
     @abstractmethod
     def forward(self, batch: Any) -> Tensor:  # noqa: ANN401  (its own kind of batch)
-        """The loss of a batch, a scalar; of this process' batch, where several train."""
+        """The loss of a batch, a scalar; of this process' batch, where several train.
+
+        A batch comes as `batches` made it: to bring it to the device of the parameters is the objective's part.
+        """
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Those that are not the pair's, by name."""
@@ -72,9 +75,17 @@ class Objective(nn.Module):
         return {name: value for name, value in self.state_dict().items() if not name.startswith(_PAIR)}
 
     def load_own_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `own_state` took."""
+        """Put back what `own_state` took.
+
+        Raises:
+            InvalidInput: this objective has other parts.
+        """
         whole = {name: value for name, value in self.state_dict().items() if name.startswith(_PAIR)}
-        self.load_state_dict(whole | dict(state))
+        try:
+            self.load_state_dict(whole | dict(state))
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise InvalidInput(f"the objective is not as the run left it: {said}; resume with the same") from error
 
 
 def objective_of(config: ObjectiveConfig, pair: Pair, run: RunConfig, part: Part) -> Objective:
@@ -83,14 +94,7 @@ def objective_of(config: ObjectiveConfig, pair: Pair, run: RunConfig, part: Part
     Raises:
         InvalidInput: there is none, it does not take these settings, or it returns something else.
     """
-    function = function_of(config.source)
-    try:
-        made = function(pair, run, part, **config.settings)
-    except TypeError as error:
-        raise InvalidInput(
-            f"objective.settings: {config.source} does not take them: {error}; it is called with the pair, `run`, "
-            "this process' part, and the settings by name"
-        ) from error
+    made = call(config.source, pair, run, part, **config.settings)
     if not isinstance(made, Objective):
         raise InvalidInput(
             f"{config.source} returns {type(made).__name__}, not an instance of tuwen.train.objective.Objective"

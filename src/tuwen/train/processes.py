@@ -39,11 +39,11 @@ def joined(device: str) -> Iterator[torch.device]:
         TuwenError: another process went away.
     """
     chosen = _device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # random states are taken and put back without naming a device
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield chosen
         return
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield chosen

@@ -4,7 +4,7 @@ A function of the step alone. Knows steps. Does not know epochs or data.
 """
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import ceil, cos, pi
 
 import torch
 
@@ -63,7 +63,7 @@ def planned(config: TrainConfig, batches: int) -> Schedule:
     epoch = batches / config.optimizer.accumulate
     steps = run.steps or max(1, (run.epochs or 1) * batches // config.optimizer.accumulate)
     warmup = schedule.warmup_steps or round((schedule.warmup_epochs or 0) * epoch)
-    cooldown = schedule.cooldown_steps or round((schedule.cooldown_epochs or 0) * epoch)
+    cooldown = schedule.cooldown_steps or ceil((schedule.cooldown_epochs or 0) * epoch)
     if warmup >= steps:
         raise InvalidInput(
             f"schedule: a warm-up of {warmup:,} steps leaves nothing of a run of {steps:,}: "

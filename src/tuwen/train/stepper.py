@@ -3,36 +3,29 @@
 Knows the pair, its optimiser and all that moves with them. Does not know where batches come from, nor when it ends.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from tuwen.bundle.manifest import Scoring
+from tuwen.errors import InvalidInput
 from tuwen.models.towers import Towers
 from tuwen.train import processes
-from tuwen.train.backward import Backward, exchange
-from tuwen.train.batch import Batch
 from tuwen.train.config import TrainConfig
 from tuwen.train.ema import Average
 from tuwen.train.gather import rank, world
-from tuwen.train.loss import LOSSES
+from tuwen.train.gradients import of_objective, of_pairs
 from tuwen.train.objective import Objective, objective_of
 from tuwen.train.optimizer import adamw, groups
 from tuwen.train.order import Part
 from tuwen.train.pair import Inputs, Pair
 from tuwen.train.schedule import Schedule
-
-Gradients: TypeAlias = Callable[[Any, Tensor, bool], Tensor]
-"""Add a batch's gradients, times a share, to those that are there; the flag: a step follows. Returns the loss."""
-
-_REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stepper:
@@ -54,7 +47,11 @@ class Stepper:
         self._pair = _pair(config, towers).to(device)
         self._pair.leave_out_unreached(_some_inputs(towers, device))
         self.objective = _objective(config, self._pair, device)
-        self._gradients = self._of_pairs() if self.objective is None else self._of(self.objective)
+        self._gradients = (
+            of_pairs(config, self._pair, device)
+            if self.objective is None
+            else of_objective(config, self.objective, device)
+        )
         others = {} if self.objective is None else self.objective.own_parameters()
         self.groups = groups(self._pair, config.optimizer.layer_decay, others)  # of what sharding has put there
         self._optimizer = adamw(self.groups, config.optimizer, fused=not config.run.fsdp)
@@ -118,57 +115,36 @@ class Stepper:
         weights, moments = processes.states(self._pair, self._optimizer)
         average = None if self._average is None else self._average.state()
         own = None if self.objective is None else self.objective.own_state()
-        scaler = self._scaler.state_dict()
-        return {"weights": weights, "moments": moments, "scaler": scaler, "average": average, "objective": own}
+        parts = {"weights": weights, "moments": moments, "average": average, "objective": own}
+        return parts | {"scaler": self._scaler.state_dict(), "trained": self._names()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; decays and the like are those of the configuration, not of the checkpoint.
+
+        Raises:
+            InvalidInput: other parameters were trained.
+        """
+        if state["trained"] != self._names():
+            raise InvalidInput(
+                "the run trained other parameters than those of this configuration: resume with the same model, "
+                "locks and objective, or begin another run from its weights, model.source=OUTPUT/last"
+            )
+        settings = [_settings(entry) for entry in self._optimizer.param_groups]
         processes.load_states(self._pair, self._optimizer, state["weights"], state["moments"])
+        for entry, said in zip(self._optimizer.param_groups, settings, strict=True):
+            entry.update(said)
         self._scaler.load_state_dict(state["scaler"])
         if self._average is not None and state["average"] is not None:
             self._average.load_state(state["average"])
         if self.objective is not None:
             self.objective.load_own_state(state["objective"])
 
-    def _of_pairs(self) -> Gradients:
-        """Pairs and the losses over them."""
-        run, loss = self._config.run, LOSSES[self._config.loss.kind]
-        called = processes.wrapped(self._pair, self._device, sharded=run.fsdp)
-        autocast = _autocast(run.precision, self._device)
-        backward = Backward(pair=called, loss=loss, autocast=autocast, chunk=run.chunk or 0)
-
-        def gradients(batch: Batch, share: Tensor, last: bool) -> Tensor:
-            return backward(self._inputs(batch), self._keys(batch), share, last=last)
-
-        return gradients
-
-    def _of(self, objective: Objective) -> Gradients:
-        """The run's own loss."""
-        called = processes.together(objective, self._device, find_unused=True)
-        autocast = _autocast(self._config.run.precision, self._device)
-
-        def gradients(batch: Any, share: Tensor, last: bool) -> Tensor:  # noqa: ANN401  (its own kind)
-            with exchange(called, last):
-                with autocast():
-                    loss: Tensor = called(batch)
-                (loss * share).backward()  # type: ignore[no-untyped-call]
-            return loss.detach()
-
-        return gradients
+    def _names(self) -> list[list[str]]:
+        """What is trained, group by group."""
+        return [group.names for group in self.groups]
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.groups for parameter in group.parameters]
-
-    def _inputs(self, batch: Batch) -> Inputs:
-        pixels, ids, mask = (part.to(self._device) for part in (batch.pixels, batch.ids, batch.mask))
-        return Inputs(pixels, ids, mask)
-
-    def _keys(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What tells equal pictures and texts; all are different where that is not wanted."""
-        if self._config.loss.dedupe:
-            return batch.image_keys.to(self._device), batch.text_keys.to(self._device)
-        numbers = torch.arange(len(batch), device=self._device) + rank() * len(batch)
-        return numbers, numbers
 
     def _scoring(self) -> Scoring:
         scale = float(_whole(self._pair.log_scale.detach()).exp())
@@ -186,6 +162,11 @@ def _pair(config: TrainConfig, towers: Towers) -> Pair:
     return pair
 
 
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration says of a group of the optimiser."""
+    return {name: entry[name] for name in ("betas", "eps", "weight_decay", "share")}
+
+
 def _objective(config: TrainConfig, pair: Pair, device: torch.device) -> Objective | None:
     if config.objective is None:
         return None
@@ -197,12 +178,6 @@ def _some_inputs(towers: Towers, device: torch.device) -> Inputs:
     ids = torch.from_numpy(tokens.ids).to(device)
     mask = torch.arange(ids.shape[1]) < torch.from_numpy(tokens.lengths)[:, None]
     return Inputs(torch.zeros(2, 3, *towers.image_spec.size, device=device), ids, mask.long().to(device))
-
-
-def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    if precision == "fp32":
-        return nullcontext
-    return partial(torch.autocast, device.type, dtype=_REDUCED[precision])
 
 
 def _below(prefix: str, weights: Mapping[str, Any]) -> dict[str, Any]:
