@@ -21,24 +21,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         yield place
 
 
+def shards_done() -> dict[Path, int]:
+    """When each shard that the cache has noted was embedded."""
+    return {path: path.stat().st_mtime_ns for path in Path("XDG_CACHE_HOME").rglob("done/*.json")}
+
+
 def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluster) -> None:
-    embed = (
-        "embed",
-        "photos",
-        "-o",
-        cluster,
-        "--format",
-        "index",
-        "--model",
-        "model",
-        "--shard-size",
-        "7",
-        "--json",
-    )
+    to = ("-o", cluster, "--format", "index", "--model", "model")
+    embed = ("embed", "photos", *to, "--shard-size", "7", "--json")
     Path("photos/red/red-0.txt").write_text("a photo of red")
     report = json.loads(desk(*embed))
     assert (report["out"], report["images"], report["texts"], report["shards"]) == (str(cluster), 15, 1, 3)
-    assert json.loads(desk(*embed)) == {**report, "seconds": pytest.approx(0, abs=60)}, "it is through"
+    written = shards_done()
+    assert len(written) == 3
+    assert json.loads(desk(*embed)) == {**report, "seconds": pytest.approx(0, abs=60)}
+    assert shards_done() == written, "it is through: no shard is embedded again"
     ended = run("calibrate", "--index", cluster, "--random", 8, "--json")
     assert "has rows of pictures and of texts, which score on scales of their own" in ended.stderr
     shown = json.loads(ended.stdout)
@@ -48,10 +45,11 @@ def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluste
     assert "bytes" not in desk("index", "info", "--index", cluster), "which a cluster does not tell"
     none = desk("search", "--image", "photos/red/red-0.jpg", "--index", cluster, "--min-score", "0.99999", "--json")
     assert [hit["payload"]["name"] for hit in json.loads(none)["hits"]] == ["red-0.jpg"]
-    found = json.loads(desk("search", "a photo of red", "--index", cluster, "--min-score", "auto", "--json"))[
-        "hits"
-    ]
-    assert all(hit["score"] >= info["thresholds"]["text"] for hit in found)
+    query = ("search", "a photo of red", "--index", cluster, "-k", 16, "--json")
+    every, found = (json.loads(desk(*query, *more))["hits"] for more in ((), ("--min-score", "auto")))
+    above = [hit for hit in every if hit["score"] >= info["thresholds"]["text"]]
+    assert [hit["id"] for hit in found] == [hit["id"] for hit in above]
+    assert 0 < len(found) < len(every) == 16
     desk("embed", "photos", "-o", "here.tuwen", "--format", "index", "--model", "model")
     assert json.loads(desk("index", "copy", cluster, "here.tuwen", "--json"))["unchanged"] == 16
 

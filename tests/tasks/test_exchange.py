@@ -205,6 +205,38 @@ def test_another_models_vectors_are_refused(filled, opened, encoder, tmp_path: P
     pq.write_table(table.replace_schema_metadata({"tuwen.fingerprint": "other"}), file)
     with pytest.raises(WrongModel, match="of the model other, not of colours"):
         run_import(VectorFiles(file), encoder, opened("i.tuwen"))
+    for name, metadata in (("9", {"tuwen.fingerprint": encoder.fingerprint}), ("10", None)):
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{name}.parquet")
+    with pytest.raises(WrongModel, match=f"{file} holds vectors of the model other, not of colours"):
+        run_import(VectorFiles(tmp_path), encoder, opened("j.tuwen"))
+    (tmp_path / "clip" / "metadata").mkdir(parents=True)
+    file.rename(said := tmp_path / "clip" / "metadata" / "metadata_0.parquet")
+    assert run_import(VectorFiles(tmp_path), encoder, opened("k.tuwen")).rejected == ()
+    with pytest.raises(WrongModel, match=f"{said} holds vectors of the model other"):
+        run_import(VectorFiles(tmp_path / "clip"), encoder, opened("l.tuwen"))
+
+
+def test_columns_that_say_what_they_are_of_need_no_option(opened, encoder, tmp_path: Path) -> None:
+    file, vectors = tmp_path / "v.parquet", unit(4, encoder.dim)
+    columns = {"image_vector": list(vectors[:2]), "text_vector": list(vectors[2:])}
+    pq.write_table(pa.table({"key": ["a", "b"], "caption": ["a cap", "a hat"], **columns}), file)
+    with pytest.raises(InvalidInput, match=r"of texts \(image_vector, text_vector\): leave out --texts"):
+        run_import(VectorFiles(file, texts=True), encoder, opened("0.tuwen"))
+    both, alone = opened("1.tuwen"), opened("2.tuwen")
+    run_import(VectorFiles(file), encoder, both)
+    run_import(VectorFiles(file, column="text_vector", texts=True), encoder, alone)
+    texts = {payload["text"]: vector for payload, vector in rows(alone).values()}
+    assert texts == {"a cap": vectors[2].tobytes(), "a hat": vectors[3].tobytes()}
+    found = [(payload.get("text"), vector) for payload, vector in rows(both).values()]
+    assert sorted(found, key=str) == sorted([*texts.items(), *((None, it.tobytes()) for it in vectors[:2])], key=str)
+
+
+@pytest.mark.parametrize("layout", ["npy", "parquet"])
+def test_an_export_of_nothing_comes_back(filled, opened, encoder, tmp_path: Path, layout: str) -> None:
+    file = export(filled, tmp_path / f"none.{layout}", layout, where="width < 0")
+    names = tmp_path / "none.txt" if layout == "npy" else None
+    done = run_import(VectorFiles(file, names), encoder, opened("again.tuwen"))
+    assert (done.rows, done.rejected) == (0, ())
 
 
 def test_slips_are_told(filled, opened, encoder, tmp_path: Path) -> None:

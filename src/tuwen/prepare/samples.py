@@ -128,6 +128,7 @@ class Sample:
         captions: its texts, of which one may be empty.
         extra: more columns.
         modified: of the file that the picture is in, seconds since the epoch.
+        filed: whether `place` is a file, and the picture all that is in it.
     """
 
     key: str
@@ -137,6 +138,7 @@ class Sample:
     captions: tuple[str, ...]
     extra: Mapping[str, Fact]
     modified: float
+    filed: bool = False
 
 
 def read_sample(listed: Listed) -> Sample | Rejected:
@@ -154,7 +156,8 @@ def read_sample(listed: Listed) -> Sample | Rejected:
     except ValueError as error:
         return Rejected(listed.name or listed.key, f"its JSON cannot be read: {error}")
     modified = 0.0 if listed.image is None else listed.image.modified / 1e9
-    return Sample(listed.key, listed.name, listed.place, image, captions, extra, modified)
+    filed = listed.image is not None and listed.image.path == listed.place
+    return Sample(listed.key, listed.name, listed.place, image, captions, extra, modified, filed)
 
 
 def caption_of(content: bytes) -> str:

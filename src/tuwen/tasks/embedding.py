@@ -10,7 +10,7 @@ know what vectors are written to.
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -204,7 +204,7 @@ class _Run:
 
 def _lighter(sample: Sample) -> Sample:
     """Without the picture's bytes, which are no longer needed."""
-    return Sample(sample.key, sample.name, sample.place, None, sample.captions, sample.extra, sample.modified)
+    return replace(sample, image=None)
 
 
 def _batches(prepared: Iterable[_Ready | Rejected | _End | None]) -> Iterator[_Batch]:

@@ -59,11 +59,11 @@ def check_vectors(files: VectorFiles, model: "Model", *, normalise: bool) -> Non
         InvalidVectors: they are of another dimension, or not of length 1.
         InvalidInput: the files cannot be used.
     """
-    said = files.fingerprint()
-    if said is not None and said != model.fingerprint:
-        raise WrongModel(
-            f"{files.path} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})"
-        )
+    for place, said in files.fingerprints():
+        if said != model.fingerprint:
+            raise WrongModel(
+                f"{place} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})"
+            )
     for block in files.blocks():
         _check(block, model, normalise=normalise)
 

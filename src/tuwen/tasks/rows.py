@@ -12,6 +12,7 @@ from typing import Self
 
 from tuwen.index.conditions import FIELDS
 from tuwen.prepare.inputs import root_of
+from tuwen.prepare.records import is_utf8
 from tuwen.prepare.samples import Fact, Sample
 from tuwen.prepare.sources import key_of
 from tuwen.tasks.embedding import Embedded, Item
@@ -39,12 +40,23 @@ class Names:
 
     def picture(self, sample: Sample) -> str:
         """A file is called as `index build` calls it; a picture in an archive by the archive and its name in it."""
-        return key_of(Path(sample.place), self.root) if Path(sample.place).is_absolute() else self.sample(sample)
+        return key_of(Path(sample.place), self.root) if sample.filed else self.sample(sample)
 
     def sample(self, sample: Sample) -> str:
-        """By the source that it comes from."""
-        base, root = (f"{place.as_posix().rstrip('/')}/" for place in (self.base, self.root))
-        return f"{base}{sample.name or sample.key}".removeprefix(root)
+        """By the source that it comes from, and there by its name, or by its key where others may have that name.
+
+        Those are rows of a table: several may be of one picture, which lies elsewhere.
+        """
+        named = self._within(sample.name or sample.key)
+        shared = sample.filed and named != self.picture(sample)
+        return self._within(sample.key) if shared else named
+
+    def _within(self, name: str) -> str:
+        """A name in the base; one that is not UTF-8, as archives have some, is escaped like a file's."""
+        base = key_of(self.base, self.root)
+        before = "" if base == "." else f"{base.rstrip('/')}/"
+        whole = before + (name if is_utf8(name) else key_of(Path("/", name), Path("/")))
+        return whole.removeprefix(f"/{key_of(self.root, Path('/'))}/")  # the base may lie above the root
 
 
 def rows_of(embedded: Embedded, names: Names) -> list[Row]:

@@ -25,6 +25,8 @@ COLUMNS = {
     "text": ("text_vector",),
 }
 """usual names of columns of vectors, and of what they are"""
+SAID = frozenset({"image_vector", "text_vector"})
+"""those of them that say it themselves"""
 KEYS = ("path", "image_path", "key", "id", "url")
 """usual names of the column that names a row"""
 
@@ -67,16 +69,16 @@ class VectorFiles:
     column: str | None = None
     texts: bool = False
 
-    def fingerprint(self) -> str | None:
-        """Which model's vectors these are, where the files say so."""
+    def fingerprints(self) -> Iterator[tuple[Path, str]]:
+        """Which model's vectors these are, by each file that says so."""
         job = self.path / STATE / JOB
         if job.is_file():
-            return str(json.loads(job.read_bytes())["fingerprint"])
-        if self.path.suffix == ".parquet":
-            with _opened(self.path) as file:
+            yield self.path, str(json.loads(job.read_bytes())["fingerprint"])
+        for table in self._tables() or sorted(self.path.glob("metadata/*.parquet")):
+            with _opened(table) as file:
                 said = (file.schema_arrow.metadata or {}).get(b"tuwen.fingerprint")
-            return None if said is None else str(said.decode())
-        return None
+            if said is not None:
+                yield table, str(said.decode())
 
     def blocks(self) -> Iterator[Block]:
         """The rows, in the order of the files. May be asked for again.
@@ -98,7 +100,7 @@ class VectorFiles:
 
     def _folder(self) -> Iterator[Block]:
         """clip-retrieval's layout, or Parquet files."""
-        tables = sorted(self.path.glob("*.parquet"), key=_number)
+        tables = self._tables()
         for table in tables:
             yield from self._table(table)
         if not tables and self.texts:
@@ -106,9 +108,22 @@ class VectorFiles:
         if not tables:
             yield from _clip_retrieval(self.path)
 
+    def _tables(self) -> list[Path]:
+        """The Parquet files that hold vectors."""
+        if self.path.is_dir():
+            return sorted(self.path.glob("*.parquet"), key=_number)
+        return [self.path] if self.path.suffix == ".parquet" else []
+
     def _table(self, path: Path) -> Iterator[Block]:
-        for block in _table(path, self.column):
-            yield replace(block, kind="text") if self.texts else block
+        with _opened(path) as file:
+            columns = _columns(file.schema_arrow.names, path, self.column)
+            said = columns.keys() & SAID
+            if self.texts and said and columns.keys() != {"text_vector"}:
+                raise InvalidInput(
+                    f"{path} says itself what is of texts ({', '.join(sorted(said))}): leave out --texts"
+                )
+            for block in _blocks(file, path, columns):
+                yield replace(block, kind="text") if self.texts else block
 
 
 def _clip_retrieval(folder: Path) -> Iterator[Block]:
@@ -135,9 +150,10 @@ def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
     if names is None:
         raise InvalidInput(f"{file} has vectors without names: add --names FILE, with a name a line")
     try:
-        lines = names.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        text = names.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{names} cannot be read as UTF-8 text: {error}") from error
+    lines = text.removesuffix("\n").split("\n") if text else []
     vectors = _array(file)
     _check_length(file, len(vectors), names, len(lines))
     for first in range(0, len(lines), AT_ONCE):
@@ -145,22 +161,30 @@ def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
         yield Block(kind, vectors[first : first + AT_ONCE], facts, str(file), first)
 
 
-def _table(path: Path, column: str | None) -> Iterator[Block]:
-    with _opened(path) as file:
-        names = file.schema_arrow.names
-        usual = {name: kind for kind, several in COLUMNS.items() for name in several if name in names}
-        wanted = usual if column is None else {column: usual.get(column, "image")}
-        if not wanted or not wanted.keys() <= set(names):
-            raise InvalidInput(f"{path} has no column of vectors that is known: say which of {', '.join(names)}")
-        beside = [name for name in names if name not in {*wanted, *usual}]
-        first = 0
-        for batch in file.iter_batches(AT_ONCE):
-            facts = _facts(batch.select(beside).to_pylist())
-            for name, kind in wanted.items():
-                there = np.flatnonzero(batch.column(name).is_valid().to_numpy(zero_copy_only=False))
-                vectors = _matrix(batch.column(name).drop_null(), path, name)
-                yield Block(kind, vectors, [facts[place] for place in there], str(path), first)
-            first += batch.num_rows
+def _columns(names: Sequence[str], path: Path, column: str | None) -> dict[str, str]:
+    """The columns of vectors that are wanted -> what they are of."""
+    usual = _usual(names)
+    wanted = usual if column is None else {column: usual.get(column, "image")}
+    if not wanted or not wanted.keys() <= set(names):
+        raise InvalidInput(f"{path} has no column of vectors that is known: say which of {', '.join(names)}")
+    return wanted
+
+
+def _usual(names: Sequence[str]) -> dict[str, str]:
+    return {name: kind for kind, several in COLUMNS.items() for name in several if name in names}
+
+
+def _blocks(file: _File, path: Path, columns: Mapping[str, str]) -> Iterator[Block]:
+    names = file.schema_arrow.names
+    beside = [name for name in names if name not in {*columns, *_usual(names)}]
+    first = 0
+    for batch in file.iter_batches(AT_ONCE):
+        facts = _facts(batch.select(beside).to_pylist())
+        for name, kind in columns.items():
+            there = np.flatnonzero(batch.column(name).is_valid().to_numpy(zero_copy_only=False))
+            vectors = _matrix(batch.column(name).drop_null(), path, name)
+            yield Block(kind, vectors, [facts[place] for place in there], str(path), first)
+        first += batch.num_rows
 
 
 def _matrix(column: Any, path: Path, name: str) -> NDArray[Any]:  # noqa: ANN401  (an array of Arrow)
