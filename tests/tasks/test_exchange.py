@@ -228,7 +228,9 @@ def test_columns_that_say_what_they_are_of_need_no_option(opened, encoder, tmp_p
     texts = {payload["text"]: vector for payload, vector in rows(alone).values()}
     assert texts == {"a cap": vectors[2].tobytes(), "a hat": vectors[3].tobytes()}
     found = [(payload.get("text"), vector) for payload, vector in rows(both).values()]
-    assert sorted(found, key=str) == sorted([*texts.items(), *((None, it.tobytes()) for it in vectors[:2])], key=str)
+    assert sorted(found, key=str) == sorted(
+        [*texts.items(), *((None, it.tobytes()) for it in vectors[:2])], key=str
+    )
 
 
 @pytest.mark.parametrize("layout", ["npy", "parquet"])
