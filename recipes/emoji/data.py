@@ -4,8 +4,9 @@ Knows drawings, captions and tokens. Does not know the model.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +28,41 @@ NOTO_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Pictures and captions with their meaning over all emoji.
+class Captioned:
+    """Captions with their meaning over all emoji.
 
     Attributes:
-        pixels: (n, 3, size, size).
-        shown: (n, emoji) what each picture shows; rows sum to 1.
         texts: m texts' token ids, unpadded.
         meant: (m, emoji) what each caption means; rows sum to 1.
         unseen: (m, emoji) True where a pair is held out.
     """
 
-    pixels: Tensor
-    shown: Tensor
     texts: list[list[int]]
     meant: Tensor
     unseen: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "Captioned":
         """The same on a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("pixels", "shown", "meant", "unseen")}
-        return replace(self, **moved)
+        return Captioned(self.texts, self.meant.to(device), self.unseen.to(device))
 
 
 @dataclass(frozen=True, slots=True)
-class Captioned:
-    """The captions of a batch alone, as in `Batch`."""
+class Batch:
+    """Pictures and captions.
 
-    texts: list[list[int]]
-    meant: Tensor
-    unseen: Tensor
+    Attributes:
+        pixels: (n, 3, size, size).
+        shown: (n, emoji) what each picture shows; rows sum to 1.
+        said: the captions, of these emoji and of others.
+    """
+
+    pixels: Tensor
+    shown: Tensor
+    said: Captioned
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(self.pixels.to(device), self.shown.to(device), self.said.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def material(work: Path) -> Material:
     return Material(captions, tokenizer, drawn(captions.emoji, work))
 
 
-class Drawn:
+class Drawn(ABC):
     """What is drawn by one random generator, as a stream; every emoji is taken once before any is taken again."""
 
     def __init__(self, known: Material, seed: tuple[int, int], taken: int) -> None:
@@ -133,6 +139,14 @@ class Drawn:
     def __len__(self) -> int:
         """Batches in which every emoji is about once."""
         return self._batches
+
+    def __iter__(self) -> Iterator[Any]:
+        """An epoch."""
+        return (self.next() for _ in range(len(self)))
+
+    @abstractmethod
+    def next(self) -> Any:  # noqa: ANN401
+        """The batch that follows."""
 
     def state(self) -> dict[str, Any]:
         """Where it is."""
@@ -167,10 +181,6 @@ class Batches(Drawn):
         super().__init__(known, seed, pictures)
         self.pictures, self.texts, self.scenes = pictures, texts, scenes
 
-    def __iter__(self) -> Iterator[Batch]:
-        """An epoch."""
-        return (self.next() for _ in range(len(self)))
-
     def next(self) -> Batch:
         """The batch that follows."""
         count, pictures = len(self.captions.emoji), self.pictures
@@ -181,12 +191,8 @@ class Batches(Drawn):
             self._say(shown[row % pictures] if row < 2 * pictures else [int(self.rng.integers(count))])
             for row in range(self.texts)
         ]
-        captioned = self._understood(said)
         dense, _ = _dense([Meaning(tuple(s), (1 / len(s),) * len(s), ()) for s in shown], count)
-        return Batch(
-            pixels=draw(self.known.art, shown, self.rng), shown=dense,
-            texts=captioned.texts, meant=captioned.meant, unseen=captioned.unseen,
-        )  # fmt: skip
+        return Batch(draw(self.known.art, shown, self.rng), dense, self._understood(said))
 
 
 class CaptionBatches(Drawn):
@@ -196,10 +202,6 @@ class CaptionBatches(Drawn):
         """`texts`: captions of a batch, a share `scenes` of which name two emoji."""
         super().__init__(known, seed, texts)
         self.texts, self.scenes = texts, scenes
-
-    def __iter__(self) -> Iterator[Captioned]:
-        """An epoch."""
-        return (self.next() for _ in range(len(self)))
 
     def next(self) -> Captioned:
         """The batch that follows."""

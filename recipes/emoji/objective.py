@@ -59,12 +59,12 @@ class Anchored(Objective):
         batch = batch.to(self.anchors.device)
         pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
         images = normalize(self.pair.vision(pixels), dim=-1)
-        texts = normalize(encode(self.pair.text, batch.texts), dim=-1)
+        texts = normalize(encode(self.pair.text, batch.said.texts), dim=-1)
         anchors = normalize(self.anchors, dim=-1)
-        hidden = batch.unseen.float() * OUT
+        hidden = batch.said.unseen.float() * OUT
         aims = self._aims(batch.shown, images.detach(), anchors)
         image = cross_entropy(self.pull.anchor_scale * images @ anchors.T, batch.shown)
-        text = cross_entropy(texts @ aims.T + hidden, batch.meant)
+        text = cross_entropy(texts @ aims.T + hidden, batch.said.meant)
         return image + text + self._pairs(batch, images, texts, hidden)
 
     def _aims(self, shown: Tensor, images: Tensor, anchors: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Anchored(Objective):
     def _pairs(self, batch: Batch, images: Tensor, texts: Tensor, hidden: Tensor) -> Tensor:
         """Both ways within the batch; a caption and a picture of one emoji are positive, wherever they stand."""
         logits = self.pair.log_scale.exp() * texts @ images.T
-        positive = (batch.meant > 0).float() @ (batch.shown > 0).float().T > 0
+        positive = (batch.said.meant > 0).float() @ (batch.shown > 0).float().T > 0
         logits = logits + ((hidden @ batch.shown.T) < 0) * ~positive * OUT
         return 0.5 * (any_of(logits, positive) + any_of(logits.T, positive.T))
 

@@ -35,9 +35,9 @@ class Polished(Objective):
         self.register_buffer("places", places)
 
     def forward(self, batch: Captioned) -> Tensor:
+        batch = batch.to(self.places.device)
         texts = normalize(encode(self.pair.text, batch.texts), dim=-1)
-        hidden, meant = batch.unseen.to(texts.device).float() * OUT, batch.meant.to(texts.device)
-        return cross_entropy(self.scale * texts @ self.places.T + hidden, meant)
+        return cross_entropy(self.scale * texts @ self.places.T + batch.unseen.float() * OUT, batch.meant)
 
 
 def polished(pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float, scale: float) -> Polished:

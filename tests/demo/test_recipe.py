@@ -171,4 +171,4 @@ def test_batches_go_on_where_they_were(known: Material) -> None:
     theirs.load_state(ours.state())
     one, other = ours.next(), theirs.next()
     assert one.pixels.equal(other.pixels)
-    assert one.texts == other.texts
+    assert one.said.texts == other.said.texts

@@ -4,7 +4,6 @@ The file is one that other tools read: `IndexIDMap2` around `IndexFlat`, `IndexH
 Knows numbers and vectors. Does not know rows.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -140,7 +139,6 @@ def _fill(index: Any, path: Path, blocks: Blocks) -> None:  # noqa: ANN401
         index.add_with_ids(np.ascontiguousarray(vectors), numbers)
     aside = path.with_suffix(".aside")
     library().write_index(index, str(aside))
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(aside)
     aside.rename(path)
     sync(path.parent)

@@ -21,7 +21,7 @@ def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN
     Raises:
         InvalidInput: there is no such function, or it does not take these arguments.
     """
-    function = function_of(name)
+    function = _function_of(name)
     try:
         inspect.signature(function).bind(*arguments, **settings)
     except TypeError as error:
@@ -29,7 +29,7 @@ def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN
     return function(*arguments, **settings)
 
 
-def function_of(name: str) -> Callable[..., Any]:
+def _function_of(name: str) -> Callable[..., Any]:
     """What stands behind `python:package.module:function`; modules of the folder that one is in are found, too.
 
     Raises:

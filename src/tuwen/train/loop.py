@@ -70,14 +70,11 @@ class _Progress:
     measured: int = 0
     figures: dict[str, float] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, slots=True)
-class _Amount:
-    """How much training a checkpoint has behind it, as its bundle will say it."""
-
-    trained_steps: int
-    trained_pairs: int
-    trained_seconds: int
+    def facts(self, pairs: int) -> dict[str, int | float]:
+        """How much training there is, at `pairs` a step, and the figures if they are of this very step."""
+        figures = self.figures if self.measured == self.step else {}
+        amount = {"steps": self.step, "pairs": self.step * pairs, "seconds": round(self.seconds)}
+        return {**{f"trained_{name}": value for name, value in amount.items()}, **figures}
 
 
 def train(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False) -> Outcome:
@@ -236,9 +233,6 @@ class _Run:
 
     def _facts(self, towers: Towers) -> trained.Trained:
         """What a checkpoint says of its towers."""
-        step = self._progress.step
-        figures = self._progress.figures if self._progress.measured == step else {}
-        amount = _Amount(step, step * self._pairs, round(self._progress.seconds))
         return trained.Trained(
             recipe=self._recipe,
             name=self._config.export.name or self._output.resolve().name,
@@ -246,7 +240,7 @@ class _Run:
             image=towers.image_spec,
             scoring=towers.scoring,
             definition=trained.definition_of(towers),
-            facts={**towers.facts, **asdict(amount), **figures},
+            facts={**towers.facts, **self._progress.facts(self._pairs)},
         )
 
 

@@ -1,16 +1,12 @@
 """The towers that a run begins with. Knows the configuration's `model`, and proves whether texts may be cut."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeAlias
 
 from tuwen.models import trained
 from tuwen.models.cut import cut_is_exact
 from tuwen.models.towers import Towers
 from tuwen.train.config import TrainConfig
 from tuwen.train.opening import with_image
-
-Fact: TypeAlias = str | int | float | bool
 
 _TEXTS = (
     "",
@@ -41,9 +37,11 @@ def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
     towers = with_image(trained.build(recipe), model.image)
     exact = cut_is_exact(towers.text, towers.to_tokens(_TEXTS), mask=towers.text_spec.mask)
     text_spec = towers.text_spec.model_copy(update={"cut_exact": exact})
-    return recipe, replace(towers, text_spec=text_spec, facts=_lasting(towers.facts))
+    return recipe, replace(towers, text_spec=text_spec, facts=_lasting(towers))
 
 
-def _lasting(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
     """What stays true of towers that are trained on: not how good an earlier run found them, nor its length."""
-    return {name: value for name, value in facts.items() if "@" not in name and not name.startswith("trained_")}
+    return {
+        name: value for name, value in towers.facts.items() if "@" not in name and not name.startswith("trained_")
+    }
