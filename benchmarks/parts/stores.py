@@ -29,18 +29,17 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 
 
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
-    from search import Model, cold, row
+    from search import Model, cold, rows_per_second
 
     from tuwen.index import qdrant_effort
     from tuwen.index.index import Index
 
-    place, start = folder / "bench.tuwen", time.perf_counter()
+    place = folder / "bench.tuwen"
     with Index.create(place, encoder=Model(pictures.shape[1])) as index:
-        for first in range(0, len(pictures), BATCH):
-            index.upsert([row(i, pictures[i]) for i in range(first, min(first + BATCH, len(pictures)))])
-        written = time.perf_counter()
+        rate = rows_per_second(index, pictures, BATCH)
+        start = time.perf_counter()
         index.optimize()
-        built, size = time.perf_counter(), index.info().bytes
+        build, size = time.perf_counter() - start, index.info().bytes
     alone = cold(place, pictures[:: max(1, len(pictures) // 200)])
     index = Index.open(place, encoder=None)
 
@@ -48,7 +47,7 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
         qdrant_effort.SHORT = qdrant_effort.LONG = effort  # constants of the index: varied here, for the curve
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
-    facts = filled(len(pictures), written - start, built - written, size)
+    facts = filled(rate, build, size)
     return facts | {"own_mb": alone["anonymous_mb"], "open_s": alone["open_s"]}, Asked(EFFORTS, search, index.close)
 
 
@@ -87,7 +86,7 @@ def faiss_filled(index: Any, pictures: Vectors, folder: Path) -> dict[str, float
     )
     words = [sys.executable, "-c", opening + "print(time.perf_counter() - s)"]
     opened = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    return filled(len(pictures), built - start, 0.0, size) | {"own_mb": None, "open_s": opened}
+    return filled(len(pictures) / (built - start), 0.0, size) | {"own_mb": None, "open_s": opened}
 
 
 def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
@@ -110,7 +109,7 @@ def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], A
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     opened = time.perf_counter()
     lance.connect(folder).open_table("pictures")
-    facts = filled(len(pictures), written - start, built - written, size)
+    facts = filled(len(pictures) / (written - start), built - written, size)
     facts |= {"own_mb": None, "open_s": time.perf_counter() - opened}
 
     def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
@@ -130,13 +129,10 @@ def in_numpy(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], 
         return best.tolist()  # type: ignore[no-any-return]
 
     size = float(pictures.nbytes)
-    return filled(len(pictures), None, 0.0, size) | {"own_mb": None, "open_s": None}, Asked(
-        (0,), lambda _: ask, lambda: None
-    )
+    return filled(None, 0.0, size) | {"own_mb": None, "open_s": None}, Asked((0,), lambda _: ask, lambda: None)
 
 
-def filled(rows: int, seconds: float | None, build: float, size: float) -> dict[str, float | None]:
-    rate = None if seconds is None else rows / seconds
+def filled(rate: float | None, build: float, size: float) -> dict[str, float | None]:
     return {"rows_per_second": rate, "build_s": build, "disk_mb": size / 2**20}
 
 

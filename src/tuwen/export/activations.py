@@ -38,5 +38,7 @@ def overflowing(graph: Graph, feeds: Sequence[Feeds]) -> dict[str, float]:
 
 
 def _largest(values: NDArray[np.float32]) -> float:
-    numbers = values[values > _MASK]
-    return float(np.abs(numbers).max(initial=0.0))
+    low = float(values.min(initial=0.0))
+    if low <= _MASK:
+        low = float(values.min(initial=0.0, where=values > _MASK))
+    return max(-low, float(values.max(initial=0.0)))

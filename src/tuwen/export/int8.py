@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tuwen.export.graph import Graph
-from tuwen.export.qdq import Feeds, noise, open_model, undo
+from tuwen.export.qdq import Feeds, noise, open_model, sites, undo
 from tuwen.extras import require
 from tuwen.runtime.engines import import_onnxruntime, import_openvino
 
@@ -84,27 +84,29 @@ def quantized(
     """
     rounded = _by_nncf(graph.model, calibration, alpha)
     expected = _vectors(graph.model, checked)
-    costs = noise(rounded, calibration[:: max(1, len(calibration) // LOOKED_AT)])
-    ranked = sorted(costs, key=lambda name: -costs[name])
-    for count in _counts(len(ranked)):
+    total = len(sites(rounded))
+    for kept in _kept(rounded, calibration):
         model = rounded.clone()
-        undo(model, ranked[:count])
+        undo(model, kept)
         RemoveUnusedNodesPass()(model)  # the scales of what is undone
         worst = float((_vectors(model, checked) * expected).sum(axis=1).min())
-        log.info("int8: %d of %d activations left in fp32, worst cosine %.5f", count, len(ranked), worst)
+        log.info("int8: %d of %d activations left in fp32, worst cosine %.5f", len(kept), total, worst)
         if worst >= GOOD:
             break
     done = Graph(model, graph.nodes_before, model.graph.num_nodes())
-    return Quantized(done, alpha, len(calibration), _sha256(calibration), tuple(ranked[:count]), worst)
+    return Quantized(done, alpha, len(calibration), _sha256(calibration), tuple(kept), worst)
 
 
-def _counts(total: int) -> Iterator[int]:
-    yield 0
-    count = max(1, total // 16)
-    while count < total:
-        yield count
+def _kept(rounded: onnx_ir.Model, calibration: Sequence[Feeds]) -> Iterator[list[str]]:
+    """Activations to leave in fp32: none, then the costliest sixteenth, twice as many, and so on to all."""
+    yield []
+    costs = noise(rounded, calibration[:: max(1, len(calibration) // LOOKED_AT)])  # slow, and seldom needed
+    ranked = sorted(costs, key=lambda name: -costs[name])
+    count = max(1, len(ranked) // 16)
+    while count < len(ranked):
+        yield ranked[:count]
         count *= 2
-    yield total
+    yield ranked
 
 
 def _vectors(model: onnx_ir.Model, feeds: Sequence[Feeds]) -> NDArray[np.float64]:

@@ -5,8 +5,10 @@ Knows the towers and an encoder that runs the bundle. Does not know how either w
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -36,6 +38,9 @@ from tuwen.prepare.texts import Tokenizer
 from tuwen.types import Pixels, Tokens, Vectors
 
 log = logging.getLogger(__name__)
+
+AT_A_TIME = 2
+"""Ways to run a bundle that are verified side by side: one that loads its model keeps one core busy, no more."""
 
 _Computed: TypeAlias = Callable[[], NDArray[np.float32]]
 _Compared: TypeAlias = Callable[[NDArray[np.float32]], Check]
@@ -92,14 +97,19 @@ def of_run(run: Run, samples: Samples) -> Reference:
 
 def verify(bundle: Bundle, known: Reference) -> dict[Precision, Report]:
     """Run every file of a bundle on every runtime here, and compare: one report a precision."""
-    reports: dict[Precision, Report] = {}
     tokenizer = Tokenizer(bundle.tokenizer, bundle.manifest.text)
     inputs = [] if known.own else check_inputs(known, bundle.manifest.image, tokenizer)
-    for precision in bundle.precisions:
-        outputs = [check for run in runs(bundle, precision) for check in check_outputs(known, run)]
-        passed = all(check.passed for check in (*inputs, *outputs))
-        reports[precision] = Report(passed=passed, checks=(*inputs, *outputs))
-    return reports
+
+    def outputs(run: Run) -> list[Check]:
+        return list(check_outputs(known, run))
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        found = {precision: pool.map(outputs, runs(bundle, precision)) for precision in bundle.precisions}
+        return {precision: _report([*inputs, *chain.from_iterable(found[precision])]) for precision in found}
+
+
+def _report(checks: Sequence[Check]) -> Report:
+    return Report(passed=all(check.passed for check in checks), checks=tuple(checks))
 
 
 def compare_places(bundle: Bundle, places: Sequence[Place], samples: Samples) -> list[Report]:
@@ -110,8 +120,7 @@ def compare_places(bundle: Bundle, places: Sequence[Place], samples: Samples) ->
     """
     first, *others = [run_at(bundle, place) for place in places]
     known = of_run(first, samples)
-    checks = [tuple(check_outputs(known, run)) for run in others]
-    return [Report(passed=all(check.passed for check in found), checks=found) for found in checks]
+    return [_report(list(check_outputs(known, run))) for run in others]
 
 
 def check_inputs(known: Reference, image_spec: ImageSpec, tokenizer: Tokenizer) -> list[Check]:
