@@ -8,6 +8,7 @@ shard is written as.
 import logging
 import os
 import platform
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -227,13 +228,28 @@ def _connected(address: str, threads: int) -> ModuleType:
                 cores = max(threads, os.cpu_count() or 1)
                 ray.init(address=address, num_cpus=cores, include_dashboard=False, **quiet)
         else:
+            _see_that_it_answers(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ImportError, ValueError) as error:
+    except (OSError, RuntimeError, ImportError, ValueError) as error:
         said = str(error).splitlines()[0]
         raise TuwenError(
             f"there is no Ray cluster at {address} ({said}): ray start --head begins one, or say --address local"
         ) from error
     return ray
+
+
+def _see_that_it_answers(address: str) -> None:
+    """Where nobody listens, Ray would try for minutes; `auto` may be the address of a cluster that was killed.
+
+    Raises:
+        OSError: nothing answers there, or there is no cluster to be found.
+    """
+    from ray._private.services import get_ray_address_from_environment  # its own search: no other finds the same
+
+    found = get_ray_address_from_environment(address, None).removeprefix("ray://")
+    host, _, port = found.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 @contextmanager
