@@ -15,6 +15,8 @@ from journeys.conftest import Terminal
 
 pytestmark = [pytest.mark.journey, pytest.mark.long]
 
+RAY = ("--engine", "ray", "--address")
+
 
 @pytest.fixture
 def terminal(tmp_path: Path, home: Path):
@@ -68,7 +70,7 @@ def wait_until(what, seconds: float) -> None:
 def test_a_cluster_gives_the_same_files_though_a_worker_is_killed(terminal, bundle: Path, pictures: Path) -> None:
     words = ("embed", "PICTURES", "--model", bundle, "--shard-size", "4", "--threads", "1")
     terminal.type(*words, "-o", "here", code=3)
-    process = terminal.start(*words, "-o", "there", "--engine", "ray", "--address", "local", "--workers", "2")
+    process = terminal.start(*words, "-o", "there", *RAY, "local", "--workers", "2")
     done = terminal.folder / "there" / "embedding" / "done"
     wait_until(lambda: len(list(done.glob("*.json"))) >= 3 and workers(terminal), 120)
     os.kill(workers(terminal)[0], signal.SIGKILL)
@@ -85,14 +87,11 @@ def test_what_goes_wrong_is_told_in_a_line(terminal, bundle: Path, pictures: Pat
     words = ("embed", "PICTURES", "-o", "out", "--model", bundle)
     assert "add --engine ray" in terminal.type(*words, "--address", "auto", code=2).err
     terminal.environment["RAY_TMPDIR"] = str(terminal.folder)  # no cluster of this machine's own
-    address = terminal.folder / "ray" / "ray_current_cluster"
-    for begin in (
-        address.parent.mkdir,
-        lambda: address.write_text("127.0.0.1:9"),
-    ):  # none was begun; one was killed
-        begin()
-        refused = terminal.type(*words, "--engine", "ray", "--address", "auto", code=1).err
-        assert "there is no Ray cluster at auto" in refused.splitlines()[-1]
+    nowhere = "there is no Ray cluster at auto"
+    assert nowhere in terminal.type(*words, *RAY, "auto", code=1).err.splitlines()[-1]
+    (terminal.folder / "ray").mkdir()
+    (terminal.folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # one that was killed
+    assert nowhere in terminal.type(*words, *RAY, "auto", code=1).err.splitlines()[-1]
     del terminal.environment["RAY_TMPDIR"]
-    several = terminal.type(*words, "--engine", "ray", "--address", "local", "--workers", "1", "--only", "texts")
+    several = terminal.type(*words, *RAY, "local", "--workers", "1", "--only", "texts")
     assert "120 captions" in several.out

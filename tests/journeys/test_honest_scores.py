@@ -76,7 +76,7 @@ def test_a_table_for_people(desk, measured) -> None:
             2,
             "4 of the kind text, 4 of the kind image: so few queries say nothing",
         ),
-        (("calibrate", *INDEX, "--plot", "scores.txt"), 2, "end the name in .png, .svg or .pdf"),
+        (("calibrate", *INDEX, "--plot", "scores.txt"), 2, "must end with .png or .svg or .pdf"),
         (("search", "red", *INDEX, "--min-score", "high"), 2, "'high' is neither a number nor auto"),
         (("search", "red", "--like", "PHOTOS/red/red-0.jpg", *INDEX, "--min-score", "auto"), 2, "give a number"),
         (

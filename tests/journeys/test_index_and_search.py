@@ -100,6 +100,9 @@ def test_search_draws_a_sheet(desk) -> None:
     with Image.open(desk.folder / "红.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > sheet.height
+    desk.type("search", "red", *INDEX, "-k", 4, "--sheet", "hits.webp")
+    with Image.open(desk.folder / "hits.webp") as sheet:
+        assert sheet.format == "WEBP"
 
 
 def test_a_query_in_a_script_the_model_does_not_know_is_noted(desk) -> None:

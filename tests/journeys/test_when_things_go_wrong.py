@@ -38,6 +38,8 @@ def one_line(ended) -> str:
         ("classify", "x.jpg"),
         ("classify", ".", "--labels", "a,b", "-o", "nowhere/res.json"),
         ("search", "red", "--index", "x", "--sheet", "."),
+        ("search", "red", "--index", "x", "--sheet", "x.gif"),
+        ("bench", "x", "--plot", "x.jpg"),
         ("nonsense",),
         ("search", "red", "--nonsense"),
         ("index", "build", ".", "--index", "x", "--device", "toaster"),

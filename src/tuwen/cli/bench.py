@@ -114,7 +114,7 @@ class Outcome:
 )
 @bench_torch.against
 @click.option(
-    "--plot", type=options.NEW_FILE, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf)."
+    "--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf)."
 )
 @options.progress
 @options.as_json

@@ -45,7 +45,9 @@ APART = "which score on scales of their own: no threshold holds for both, so kee
     metavar="N",
     help=f"Add N texts that nothing matches, and N of the index's pictures; {RANDOM} without --labelled, else 0.",
 )
-@click.option("--plot", type=options.NEW_FILE, metavar="FILE.png", help="Draw the scores and the thresholds, too.")
+@click.option(
+    "--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw the scores and the thresholds, too (png, svg, pdf)."
+)
 @options.computing
 @options.progress
 @options.as_json
@@ -68,8 +70,6 @@ def calibrate(
     from tuwen.tasks.calibrate import samples, thresholds
     from tuwen.tasks.histograms import draw
 
-    if plot is not None:
-        _check_plot(plot)
     target = options.index_folder(folder)
     number = chosen if chosen is not None else 0 if labelled else RANDOM
     with opened(target, computing) as (encoder, index):
@@ -85,14 +85,6 @@ def calibrate(
         draw(measured, found, plot)
         say(f"plot: {plot}")
     _show(target, encoder.name, calibration, as_json=as_json)
-
-
-def _check_plot(file: Path) -> None:
-    from tuwen.extras import require
-
-    require("matplotlib", extra="plot")
-    if file.suffix.lower() not in {".png", ".svg", ".pdf"}:
-        raise click.UsageError(f"--plot {file}: end the name in .png, .svg or .pdf")
 
 
 def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Index") -> "Sequence[Probe]":

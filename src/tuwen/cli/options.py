@@ -13,6 +13,7 @@ import click
 
 from tuwen.cli.progress import KINDS
 from tuwen.errors import InvalidInput
+from tuwen.extras import require
 from tuwen.index.place import Place, place_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class NewFile(click.Path):
-    """A file to be written, in a folder that is there: found out before any work is done."""
+    """A file to be written, in a folder that is there: found out before any work is done.
+
+    `endings`: what its name may end with, e.g. `.png`, where that says what is written; any where there are none.
+    """
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__()
+        self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
         """The path; a usage error if it cannot be written to."""
@@ -34,6 +42,21 @@ class NewFile(click.Path):
             self.fail(f"{path} cannot be written: there is no folder {path.parent}", param, ctx)
         if path.is_dir():
             self.fail(f"{path} is a folder: name a file in it", param, ctx)
+        if self._endings and path.suffix.lower() not in self._endings:
+            self.fail(f"{path} cannot be written: its name must end with {' or '.join(self._endings)}", param, ctx)
+        return path
+
+
+class NewPlot(NewFile):
+    """A plot to be drawn, with what draws it: found out before what it shows is measured."""
+
+    def __init__(self) -> None:
+        super().__init__(".png", ".svg", ".pdf")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
+        """The path; a usage error if it cannot be written to, `MissingExtra` if nothing can draw it."""
+        path = super().convert(value, param, ctx)
+        require("matplotlib", extra="plot")
         return path
 
 
@@ -53,6 +76,8 @@ class PlaceType(click.ParamType[Place]):
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FILE = NewFile()
+NEW_PICTURE = NewFile(".png", ".jpg", ".webp")
+NEW_PLOT = NewPlot()
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 PLACE = PlaceType()

@@ -75,7 +75,9 @@ MIN_SCORE = MinScore()
 )
 @click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, help="How much hits shall differ: 0 to 1.")
 @click.option("--unique", type=click.FloatRange(0, 1, min_open=True), metavar="COSINE", help=UNIQUE)
-@click.option("--sheet", type=options.NEW_FILE, metavar="PNG", help="Draw the hits on one picture, too.")
+@click.option(
+    "--sheet", type=options.NEW_PICTURE, metavar="FILE", help="Draw the hits on one picture, too (png, jpg, webp)."
+)
 @options.computing
 @options.as_json
 def search(
@@ -206,4 +208,4 @@ def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -
     """Write a contact sheet of the pictures among the hits."""
     from tuwen.tasks.sheet import contact_sheet
 
-    contact_sheet(hits, root, max_pixels=max_pixels).save(file, format="PNG")
+    contact_sheet(hits, root, max_pixels=max_pixels).save(file, quality=90)
