@@ -162,7 +162,7 @@ def test_add_and_remove(run: Run, served: Served, tmp_path: Path) -> None:
     assert [Path(item["path"]).name for item in report["rejected"]] == ["broken.jpg"]
     assert json.loads(err.splitlines()[0]) == {"committed": before + 1}
     again = run("index", "add", tmp_path / "MORE" / "new.png", "--url", served.url)[1]
-    assert f"{before + 1} pictures; 1 unchanged" in again
+    assert f"{before + 1} rows; 1 unchanged" in again
     assert run("index", "remove", "uploads", "--url", served.url)[1].count("1 removed") == 1
     code, out, err = run("index", "remove", "uploads/", "--url", served.url, "--json")
     assert (code, json.loads(out)["removed"]) == (REJECTED, 0)

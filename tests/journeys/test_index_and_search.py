@@ -25,7 +25,7 @@ def paths(ended) -> list[str]:
 
 def test_build_says_what_it_did(terminal, photos: Path, bundle: Path) -> None:
     line = terminal.type("index", "build", "PHOTOS/", "--index", "photos.tuwen", "--model", bundle).out
-    assert line.startswith(f"photos.tuwen: {COUNT} pictures; {COUNT} indexed, 1 skipped; ")
+    assert line.startswith(f"photos.tuwen: {COUNT} rows; {COUNT} indexed, 1 skipped; ")
     again = terminal.type("index", "build", "PHOTOS", "--index", "photos.tuwen", "--json").json
     assert again.pop("seconds") > 0
     assert again == {

@@ -32,7 +32,7 @@ def keys(terminal) -> set[str]:
 
 def test_sync_says_what_it_did(terminal, photos: Path, bundle: Path) -> None:
     said = terminal.type("index", "sync", "PHOTOS", *INDEX, "--model", bundle).out
-    assert said.startswith("photos.tuwen: 15 pictures; 15 indexed, 1 skipped; ")
+    assert said.startswith("photos.tuwen: 15 rows; 15 indexed, 1 skipped; ")
     (photos / "red" / "red-0.jpg").rename(photos / "moved.jpg")
     (photos / "red" / "red-1.jpg").unlink()
     report = terminal.type("index", "sync", "PHOTOS", *INDEX, "--json").json
@@ -131,7 +131,7 @@ class Watching:
 def watching(terminal, photos: Path, bundle: Path):
     """Watching, once the first line is there."""
     watching = Watching(terminal, "--model", bundle)
-    assert "15 pictures; 15 indexed" in watching.line()
+    assert "15 rows; 15 indexed" in watching.line()
     yield watching
     if not watching.process.stdout.closed:
         watching.process.send_signal(signal.SIGINT)
@@ -157,7 +157,7 @@ def test_watch_follows_and_ends_cleanly(terminal, watching: Watching, photos: Pa
     (photos / "red" / "red-1.jpg").unlink()
     (photos / "new" / "below").mkdir(parents=True)
     colours.picture("blue", seed=50).save(photos / "new" / "below" / "a.jpg")
-    assert "15 pictures; 2 indexed, 2 removed" in watching.line()
+    assert "15 rows; 2 indexed, 2 removed" in watching.line()
     until(terminal, names(photos))
     (photos / "green").rename(photos.parent / "out")
     until(terminal, names(photos))

@@ -150,7 +150,7 @@ def test_ctrl_c_says_what_is_in_the_index_and_the_next_run_goes_on(terminal, pho
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    (said,) = re.findall(r"^tuwen: stopped: (\d+) pictures in x; run the same command again to go on$", err, re.M)
+    (said,) = re.findall(r"^tuwen: stopped: (\d+) rows in x; run the same command again to go on$", err, re.M)
     assert committed <= int(said) < 340
     assert terminal.type("index", "info", "--index", "x", "--json").json["rows"] == int(said)
     again = terminal.type(*words, "--json").json

@@ -71,7 +71,7 @@ def run_shown(reports: Reports, total: Callable[[], int], index: "Rows", shown: 
     try:
         report = last_report(reports, total, shown.progress)
     except KeyboardInterrupt:
-        rows = count(index.info().rows, shown.noun)
+        rows = count(index.info().rows, "row")
         say(f"stopped: {rows} in {shown.target}; run the same command again to go on")
         return INTERRUPTED
     show_report(report, shown)
@@ -100,7 +100,7 @@ def summary(report: "IngestReport", shown: Shown) -> str:
         (len(report.rejected), "rejected"),
     )
     said = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
-    rows, rate = count(report.rows, shown.noun), _rate(report, shown.noun)
+    rows, rate = count(report.rows, "row"), _rate(report, shown.noun)
     return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
 
 
