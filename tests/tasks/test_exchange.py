@@ -8,7 +8,7 @@ import pytest
 
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
 from tuwen.index.index import Index
-from tuwen.tasks.exchange import check_vectors, export_vectors, import_vectors
+from tuwen.tasks.exchange import LAYOUTS, check_vectors, export_vectors, import_vectors
 from tuwen.tasks.texts import Text, row_of
 from tuwen.tasks.vector_files import VectorFiles
 from tuwen.types import Row
@@ -233,7 +233,7 @@ def test_columns_that_say_what_they_are_of_need_no_option(opened, encoder, tmp_p
     )
 
 
-@pytest.mark.parametrize("layout", ["npy", "parquet"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_export_of_nothing_comes_back(filled, opened, encoder, tmp_path: Path, layout: str) -> None:
     file = export(filled, tmp_path / f"none.{layout}", layout, where="width < 0")
     names = tmp_path / "none.txt" if layout == "npy" else None

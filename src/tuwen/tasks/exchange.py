@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -234,10 +235,11 @@ class _Writer:
         name = "text_emb" if kinds == ["text"] else "img_emb"
         (self._out / name).mkdir(parents=True)
         (self._out / "metadata").mkdir()
-        done = 0
-        files = -(-self._index.count(self._where) // A_FILE)
-        for number, rows in enumerate(grouped(self._index.list(where=self._where), A_FILE)):
-            suffix = str(number).zfill(len(str(max(1, files))))
+        done, listed = 0, self._index.list(where=self._where)
+        files = max(1, -(-self._index.count(self._where) // A_FILE))
+        for number in range(files):
+            rows = list(islice(listed, A_FILE))
+            suffix = str(number).zfill(len(str(files)))
             np.save(self._out / name / f"{name}_{suffix}.npy", self._vectors(rows))
             pq.write_table(
                 self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet"
@@ -280,8 +282,8 @@ class _Writer:
 
     def _vectors(self, rows: "Sequence[Stored]") -> Vectors:
         found = self._index.vectors([row.id for row in rows])
-        vectors: Vectors = np.stack([found[row.id] for row in rows]).astype(self._dtype)
-        return vectors
+        vectors = np.array([found[row.id] for row in rows], dtype=self._dtype)
+        return vectors.reshape(len(rows), self._index.info().dim)
 
     def _described(self, rows: "Sequence[Stored]", key: str) -> _Table:
         """The payloads as columns, `path` being called `key`; null where a row has no such field."""

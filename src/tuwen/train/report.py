@@ -61,6 +61,8 @@ def _draw(path: Path, steps: Sequence[Mapping[str, Any]], measured: Sequence[Map
     if measured:
         last.set_ylim(0, 1.02)
         last.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        last.set_axis_off()
     figure.savefig(path, dpi=110)
 
 
