@@ -8,10 +8,13 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 PAUSE = 0.2
 """Seconds between two contenders' turns: thread pools go on spinning for a while after their work is done."""
@@ -43,6 +46,16 @@ def take_turns(contenders: Mapping[str, Callable[[int], object]], rounds: int) -
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def timed(questions: Iterable[Asked], ask: Callable[[Asked], Answer]) -> tuple[list[float], list[Answer]]:
+    """Every question's seconds and answer, one after the other."""
+    seconds, answers = [], []
+    for question in questions:
+        start = time.perf_counter()
+        answers.append(ask(question))
+        seconds.append(time.perf_counter() - start)
+    return seconds, answers
 
 
 GEMM = (1600, 768, 3072)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import finish, machine, table
+from measuring import finish, machine, table, timed
 from numpy.typing import NDArray
 from structured import Collection, Vectors, make_collection, nearest
 
@@ -138,16 +138,6 @@ def measure(
         errors += [abs(score - exact[i]) for i, score in at.items() if i in exact]
     p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
     return {"p50_ms": p50, "p99_ms": p99, "recall@10": float(np.mean(recalls)), "worst_score": max(errors)}
-
-
-def timed(queries: Vectors, search: Callable[[Vectors], list[Hit]]) -> tuple[list[float], list[list[Hit]]]:
-    seconds, found = [], []
-    for vector in queries:
-        start = time.perf_counter()
-        hits = search(vector)
-        seconds.append(time.perf_counter() - start)
-        found.append(hits)
-    return seconds, found
 
 
 def look_ups(index: Index, rows: int) -> dict[str, float]:

@@ -11,13 +11,12 @@ build and answer one query at a time. LanceDB is not installed with tuwen: `pip 
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import finish, machine, table
+from measuring import finish, machine, table, timed
 from numpy.typing import NDArray
 from parts.stores import STORES, Asked
 from structured import Collection, Vectors, make_collection, nearest
@@ -65,16 +64,6 @@ def curve(
             p50, p99 = (float(it) * 1e3 for it in np.percentile(seconds, [50, 99]))
             recall = sum(hits) / len(hits) / K
             yield {"query": kind, "effort": effort, "p50_ms": p50, "p99_ms": p99, "recall@10": recall}
-
-
-def timed(queries: Vectors, ask: Callable[[Vectors], Sequence[int]]) -> tuple[list[float], list[Sequence[int]]]:
-    seconds, found = [], []
-    for vector in queries:
-        start = time.perf_counter()
-        ids = ask(vector)
-        seconds.append(time.perf_counter() - start)
-        found.append(ids)
-    return seconds, found
 
 
 def plot(searches: list[dict[str, Any]], rows: int, file: Path) -> None:
