@@ -130,6 +130,7 @@ def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
     """Take pictures and texts out of an index; the files stay where they are.
 
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
+    With --url, a file that was added through the service goes with its row.
     """
     from tuwen.cli.opening import opened_alone
     from tuwen.tasks.remove import remove as take_out
