@@ -134,6 +134,14 @@ def test_a_picture_that_cannot_be_read_is_told(terminal, photos: Path) -> None:
     assert "rejected: " in ended.err
 
 
+def test_a_text_that_cannot_be_read_is_told(terminal) -> None:
+    run(terminal, "text_index_build")
+    (terminal.folder / "texts.txt").write_bytes(b"a photo of red\n\na photo of \xff\na photo of green\n")
+    ended = run(terminal, "text-to-text", code=3)
+    assert [first for first, *_ in lists(ended)] == ["a photo of red", "a photo of green"]
+    assert ended.err == "tuwen: rejected: texts.txt/3: is not UTF-8\n"
+
+
 def test_what_cannot_be_honoured_is_told_before_anything_is_done(terminal) -> None:
     wrong = ("IndexProcess.index_method=PQ", "Global.embedding_size=512", "Global.speed=9")
     ended = run(terminal, "image_index_build", *wrong, code=2)

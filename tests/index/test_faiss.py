@@ -74,6 +74,21 @@ def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytes
         assert MADE[0].key not in paths(index.search(MADE[0].vector, k=2_000))
 
 
+def test_a_graph_is_not_written_again_for_what_is_gone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuwen.index.faiss_finder.DUE", 50)
+    with Index.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
+        index.upsert(MADE)
+        index.optimize()
+        before = files(index)
+        index.remove([it.key for it in MADE[:100]])
+        index.optimize()
+        assert files(index) == before
+        index.remove([it.key for it in MADE[100:200]])
+        index.optimize()
+        assert files(index) != before
+        assert paths(index.search(MADE[200].vector, k=1)) == [MADE[200].key]
+
+
 def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf") as index:
         index.upsert(MADE[:100])

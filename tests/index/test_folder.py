@@ -1,5 +1,7 @@
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "photos.tuwen").iterdir()] == ["index.json"]
 
 
+def test_an_empty_folder_that_must_stay_is_told(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    with (
+        pytest.raises(IndexFault, match=r"link is empty, but cannot be replaced .* such as .*link/index\.tuwen"),
+        creating(tmp_path / "link"),
+    ):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
 def test_what_a_kill_left_long_ago_is_cleared_and_nothing_else(tmp_path: Path) -> None:
     old, new, other = (tmp_path / name for name in (".photos.tuwen-new-a", ".photos.tuwen-new-b", ".other-new-a"))
     for folder in (old, new, other):
@@ -45,6 +58,28 @@ def test_what_a_kill_left_long_ago_is_cleared_and_nothing_else(tmp_path: Path) -
     with creating(tmp_path / "photos.tuwen"):
         pass
     assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
+
+
+def test_files_that_come_and_go_are_measured(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            for name in "abcdefgh":
+                (tmp_path / name).mkdir()
+                (tmp_path / name / "file").touch()
+            for name in "abcdefgh":
+                (tmp_path / name / "file").unlink()
+                (tmp_path / name).rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        churning = pool.submit(churn)
+        try:
+            for _ in range(300):
+                disk_usage(tmp_path)
+        finally:
+            over.set()
+        churning.result()
 
 
 def test_holes_take_no_room(tmp_path: Path) -> None:

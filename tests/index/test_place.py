@@ -28,13 +28,22 @@ def test_a_cluster_is_read_and_shown(text: str, place: Cluster, shown: str | Non
     assert place_of(str(place)) == place
 
 
-WRONG = ["qdrant://host", "qdrant:///photos", "qdrant://host:70000/x", "qdrant://host/a/b", "qdrant://host/x?y=1"]
+WRONG = [
+    "qdrant://:secret@[host/x",
+    "qdrant://:secret@ho℀st/x",
+    "qdrant://host",
+    "qdrant:///photos",
+    "qdrant://host:70000/x",
+    "qdrant://host/a/b",
+    "qdrant://host/x?y=1",
+]
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_place_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="qdrant://"):
+    with pytest.raises(InvalidInput, match="qdrant://") as caught:
         place_of(text)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_key_is_nowhere_to_be_seen() -> None:

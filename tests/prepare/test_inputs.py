@@ -43,6 +43,7 @@ def test_what_is_bulk(folder: Path) -> None:
     assert is_bulk(folder)
     assert is_bulk(folder / "X.TAR")
     assert not is_bulk(folder / "one" / "cat.jpg")
+    assert not is_bulk(Path("狗" * 100))  # a text that is longer than any name
 
 
 def test_sources_that_cannot_be_are_told(folder: Path) -> None:

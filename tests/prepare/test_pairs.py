@@ -50,6 +50,13 @@ def test_two_pictures_of_one_name_are_two_samples(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_that_is_another_picture_with_an_ending_is_no_second_sample_of_that_key(tmp_path: Path) -> None:
+    for name in ("cat.jpg", "cat.png", "cat.jpg.webp", "dog.jpg", "dog.jpg.webp", "cow.jpg.webp"):
+        (tmp_path / name).write_bytes(jpeg())
+    keys = [item.key for item in list_pairs([tmp_path], tmp_path) if isinstance(item, Listed)]
+    assert sorted(keys) == ["cat.jpg", "cat.jpg.webp", "cat.png", "cow.jpg", "dog", "dog.jpg.webp"]
+
+
 def test_the_order_does_not_depend_on_the_folder(folder: Path) -> None:
     first = [item.line() for item in list_pairs([folder], folder) if isinstance(item, Listed)]
     assert first == [item.line() for item in list_pairs([folder], folder) if isinstance(item, Listed)]

@@ -68,6 +68,11 @@ def test_pictures_as_paths_and_texts_alone(tmp_path: Path) -> None:
     assert (text.key, text.image, text.captions) == ("0", None, ("a",))
 
 
+def test_an_empty_key_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.parquet", {"key": ["", "", None], "caption": ["a", "b", "c"]})
+    assert [item.key for item in list_parquet(path, "", Columns()) if isinstance(item, Listed)] == ["0", "1", "2"]
+
+
 def test_what_cannot_be_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "0.parquet", {"key": ["a", "a", "b"], "jpg": [jpeg(1), jpeg(2), None]})
     found = list(list_parquet(path, "", ANY))

@@ -23,6 +23,8 @@ def test_a_line_holds_everything() -> None:
     row = Listed("k", row=RowOf("p", 7, 8, "jpg", None))
     assert Listed.of_line(row.line()) == row
     assert (row.pictured, row.captioned) == (True, False)
+    nameless = Listed("", image=Span("/a.tar", 512, 4, 5))  # as `._cat.jpg` in an archive
+    assert Listed.of_line(nameless.line()) == nameless
     assert (listed.pictured, listed.captioned) == (True, True)
 
 
@@ -40,6 +42,7 @@ def test_a_span_is_a_part_of_a_file(tmp_path: Path) -> None:
     [
         (b"\xff", b"{}", "its caption or JSON is not UTF-8 (byte 0)"),
         (b"a", b"{", "its JSON cannot be read"),
+        (b"a", b"[" * 200_000, "its JSON cannot be read"),
         (b"a", b"[]", "its JSON cannot be read: it is no object with names and values"),
     ],
 )

@@ -23,7 +23,9 @@ SITE = "https://photos.example"
 @pytest.fixture(scope="module")
 def shared(encoder: Encoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service that a site may call, that gives each caller a pace, and that nobody may write to."""
-    with serving(encoder, photos, tmp_path_factory.mktemp("shared"), origins=(SITE,), rate=20.0) as running:
+    with serving(
+        encoder, photos, tmp_path_factory.mktemp("shared"), origins=(SITE,), hosts=("NAS.Local",), rate=20.0
+    ) as running:
         yield running
 
 
@@ -35,6 +37,11 @@ def test_a_site_that_may_call(shared: Served) -> None:
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, SITE)
     other = {**asked, "origin": "https://evil.example"}
     assert "access-control-allow-origin" not in shared.client.options("/v1/search", headers=other).headers
+
+
+def test_a_further_name_in_any_letters(shared: Served) -> None:
+    for name in ("nas.local", "NAS.local:8000"):
+        assert shared.client.get("/v1/models", headers={"host": name}).status_code == 200
 
 
 def test_nobody_writes_where_that_is_not_allowed(shared: Served) -> None:

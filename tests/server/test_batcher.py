@@ -152,6 +152,23 @@ def test_closing_finishes_what_was_accepted() -> None:
     asyncio.run(ask())
 
 
+def test_closing_waits_for_the_batch_that_runs() -> None:
+    run = Doubling()
+    run.gate.clear()
+
+    async def ask() -> None:
+        batches = batcher(run, wait=0)
+        asked = asyncio.create_task(batches.do([1]))
+        await started(run, 1)
+        closing = asyncio.create_task(batches.close())
+        await asyncio.sleep(0.05)
+        run.gate.set()
+        assert await asyncio.wait_for(asked, 10) == [2]
+        await closing
+
+    asyncio.run(ask())
+
+
 def test_a_list_stays_together_and_in_order() -> None:
     run = Doubling()
 

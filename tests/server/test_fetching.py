@@ -27,6 +27,7 @@ class Host(BaseHTTPRequestHandler):
             "/to-private": f"http://127.0.0.1:{port}/secret",
             "/to-picture": "/picture",
             "/to-file": "file:///etc/passwd",
+            "/to-nowhere": "http://[::1",
             "/round": "/round",
         }
         if self.path in places:
@@ -131,7 +132,7 @@ def test_what_never_ends_is_cut(port: int) -> None:
     assert refused(f"http://public.test:{port}/endless").status_code == 413
 
 
-@pytest.mark.parametrize("path", ["to-file", "missing"])
+@pytest.mark.parametrize("path", ["to-file", "to-nowhere", "missing"])
 def test_what_cannot_be_had(port: int, path: str) -> None:
     assert refused(f"http://public.test:{port}/{path}").status_code == 422
 

@@ -1,10 +1,13 @@
 import io
 import time
+from collections.abc import Sequence
 from tempfile import SpooledTemporaryFile
 
 import pytest
 from PIL import Image
 from starlette import formparsers
+
+from tuwen.errors import IndexFault
 
 from .serving import Served
 
@@ -40,6 +43,28 @@ def test_the_same_bytes_are_one_row(served: Served) -> None:
     again = served.client.post("/v1/images", files=twice[:1]).json()
     assert again["images"] == report["images"][:1]
     served.client.delete(f"/v1/images/{again['images'][0]['id']}")
+
+
+def test_what_the_index_does_not_take_leaves_no_file(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuwen.index.folder.ROOM", 2**62)
+    answer = served.client.post("/v1/images", files=[("files", ("a.png", drawn("brown")))])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "index_unavailable")
+    assert list((served.root / "uploads").iterdir()) == []
+
+
+def test_what_the_index_does_not_let_go_keeps_its_file(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = served.client.post("/v1/images", files=[("files", ("a.png", drawn("brown")))]).json()
+    (added,) = report["images"]
+
+    def refuse(_: Sequence[str]) -> int:
+        raise IndexFault("the cluster is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(served.index, "remove", refuse)
+        assert served.client.delete(f"/v1/images/{added['id']}").status_code == 503
+    assert (served.root / added["path"]).read_bytes() == drawn("brown")
+    assert served.client.delete(f"/v1/images/{added['id']}").json() == {"removed": 1}
+    assert list((served.root / "uploads").iterdir()) == []
 
 
 def test_what_is_no_picture_is_rejected_beside_those_that_are(served: Served) -> None:

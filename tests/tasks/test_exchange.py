@@ -199,6 +199,13 @@ def test_what_does_not_fit_is_refused(opened, encoder, tmp_path: Path) -> None:
     assert (done.rows, [item.path for item in done.rejected]) == (1, [f"{file}:0", f"{file}:1"])
 
 
+def test_rows_are_called_by_their_numbers_where_others_have_no_vector(opened, encoder, tmp_path: Path) -> None:
+    file, (vector,) = tmp_path / "v.parquet", unit(1, encoder.dim).tolist()
+    pq.write_table(pa.table({"path": list("abcd"), "vector": [None, vector, None, [0.0] * encoder.dim]}), file)
+    done = run_import(VectorFiles(file), encoder, opened("i.tuwen"))
+    assert (done.rows, [item.path for item in done.rejected]) == (1, [f"{file}:3"])
+
+
 def test_another_models_vectors_are_refused(filled, opened, encoder, tmp_path: Path) -> None:
     file = export(filled, tmp_path / "all.parquet", "parquet")
     table = pq.read_table(file)
@@ -247,6 +254,12 @@ def test_slips_are_told(filled, opened, encoder, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(InvalidInput, match="is there already"):
         export(filled, tmp_path, "parquet")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"notes\.txt is there already"):
+        export(filled, tmp_path / "notes.npy", "npy")
+    with pytest.raises(InvalidInput, match=r"new\.txt is where the names of the rows go"):
+        export(filled, tmp_path / "new.txt", "npy")
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
     empty = opened("i.tuwen")
     with pytest.raises(InvalidInput, match="has neither img_emb"):
         run_import(VectorFiles(tmp_path), encoder, empty)
@@ -256,6 +269,13 @@ def test_slips_are_told(filled, opened, encoder, tmp_path: Path) -> None:
     pq.write_table(pa.table({"vector": [[1.0, 0.0], [1.0]]}), tmp_path / "a.parquet")
     with pytest.raises(InvalidInput, match="none of vectors of one length"):
         run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
+    pq.write_table(pa.table({"vector": [["a", "b"]]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match="none of vectors of one length"):
+        run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)
+    np.save(tmp_path / "a.npy", np.array([["a", "b"]]))
+    (tmp_path / "a.txt").write_text("one\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match=r"of <U1; vectors are .* of numbers"):
+        run_import(VectorFiles(tmp_path / "a.npy", tmp_path / "a.txt"), encoder, empty)
     vectors = [unit(1, encoder.dim, seed)[0].tolist() for seed in (1, 2, 1)]
     pq.write_table(pa.table({"emb": vectors, "id": ["a", "a", "a"]}), tmp_path / "a.parquet")
     done = run_import(VectorFiles(tmp_path / "a.parquet"), encoder, empty)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ from tuwen.prepare.images import reading_for
 from tuwen.tasks.ingest import BATCH, ingest
 from tuwen.tasks.intake import WRITE
 from tuwen.tasks.report import IngestReport
-from tuwen.types import Rejected
+from tuwen.types import Rejected, Row
 
 COUNT = 3 * len(colours.COLOURS)
 
@@ -138,6 +139,15 @@ def test_the_same_picture_is_encoded_once_wherever_it_is(index, counting, photos
     np.testing.assert_array_equal(found["later.jpg"][1], found["blue/blue-0.jpg"][1])
     stored = index.payloads(["later.jpg"])["later.jpg"]
     assert (stored["width"], stored["height"], stored["format"], stored["folder"]) == (48, 40, "JPEG", "")
+
+
+def test_a_row_of_the_same_content_without_facts_lends_its_vector(index, counting, photos: Path) -> None:
+    content = hashlib.sha256((photos / "red" / "red-0.jpg").read_bytes()).hexdigest()
+    vector = np.eye(1, counting.dim, dtype=np.float32)[0]
+    index.upsert([Row("from/elsewhere", vector, {"content": content})])
+    assert (run(index, counting).indexed, counting.encoded) == (COUNT, COUNT - 1)
+    np.testing.assert_array_equal(rows(index)["red/red-0.jpg"][1], vector)
+    assert index.payloads(["red/red-0.jpg"])["red/red-0.jpg"]["width"] == 48
 
 
 def test_a_moved_file_keeps_its_vector(index, counting, photos: Path) -> None:

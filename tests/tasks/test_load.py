@@ -61,6 +61,11 @@ def test_a_file_is_no_model(tmp_path: Path) -> None:
         find_bundle(str(tmp_path / "cat.jpg"), tmp_path / "models", None)
 
 
+def test_a_user_who_does_not_exist_has_no_model(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFound, match="~nobody-of-this-name/b32 is not on this machine"):
+        find_bundle("~nobody-of-this-name/b32", tmp_path / "models", None)
+
+
 def test_a_model_that_is_there_and_wrong_is_not_called_absent(models: Path) -> None:
     (models / "someone/tiny/tokenizer.json").write_text("{}")
     with pytest.raises(BundleChanged, match=r"tokenizer\.json has 2 bytes"):

@@ -69,18 +69,20 @@ def test_tables(embedded, name: str) -> None:
 
 
 def test_a_file_an_item(embedded) -> None:
-    embedded.items.append(Item(sample("../up", "t"), None, None, 2))
+    wrong = ("../up", f"{'狗' * 90}/c", "d" * 240)
+    embedded.items += [Item(sample(key, "t"), None, None, 2) for key in (*wrong, "caf\udce9")]
     files = pack(embedded, layout("npy"))
     assert sorted(files) == [
         "text_embed/a_0_0.npy",
         "text_embed/a_1_0.npy",
         "text_embed/b/c_0_0.npy",
+        "text_embed/caf\udce9_0_0.npy",
         "vision_embed/a_0.npy",
         "vision_embed/b/c_0.npy",
     ]
     np.testing.assert_array_equal(npy(files["text_embed/a_1_0.npy"]), embedded.texts[1:2])
-    assert [item.path for item in embedded.rejected] == ["../up"]
-    assert len(embedded.items) == 2
+    assert [item.path for item in embedded.rejected] == list(wrong)
+    assert len(embedded.items) == 3
 
 
 def test_one_side_alone_is_a_row_a_sample(embedded) -> None:

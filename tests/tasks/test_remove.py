@@ -50,6 +50,15 @@ def test_the_root_stands_for_all_below_it_and_no_more(index, tmp_path: Path) -> 
     assert all(Path(path).is_absolute() for path in left(index))
 
 
+def test_the_working_folder_stands_for_what_is_in_it(
+    index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "PHOTOS" / "red")
+    assert (remove(["."], index).removed, remove(["./"], index).removed) == (2, 0)
+    monkeypatch.chdir(tmp_path / "PHOTOS")
+    assert remove(["."], index).removed == COUNT - 2
+
+
 def test_a_name_is_no_beginning_of_another(index) -> None:
     report = remove(["re", "red/red-0", "", "/"], index)
     reason = "the index has nothing of that path"

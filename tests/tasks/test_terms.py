@@ -23,6 +23,8 @@ ROW = "1b671a64-40d5-591e-99b0-da01ff1f3341"
         ("at night:-0.5", Term("at night:-0.5")),
         ("at night:1.", Term("at night:1.")),
         ("gone.jpg", Term("gone.jpg")),
+        ("狗" * 100, Term("狗" * 100)),
+        (f"{'狗' * 100}:0.5", Term("狗" * 100, 0.5)),
         (f"id:{ROW}", Term(RowId(ROW))),
         (f"id:{ROW}:0.5", Term(RowId(ROW), 0.5)),
     ],

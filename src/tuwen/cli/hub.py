@@ -78,9 +78,10 @@ def repository_of(source: str) -> str | None:
     Named as `hf:ORG/NAME`, as a known model's source, or as one that open_clip publishes.
     """
     from tuwen.bundle.catalogue import find_known
+    from tuwen.tasks.load import folder_named
 
     family, _, name = source.partition(":")
-    if Path(source).expanduser().exists() or (name and Path(name).expanduser().exists()):
+    if folder_named(source).exists() or (name and folder_named(name).exists()):
         return None
     if family == "hf":
         return name if name.count("/") == 1 else None

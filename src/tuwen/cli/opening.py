@@ -121,7 +121,9 @@ def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[S
 
 def place_of(model: str) -> str:
     """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
-    folder = Path(model).expanduser()
+    from tuwen.tasks.load import folder_named
+
+    folder = folder_named(model)
     return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
 
 

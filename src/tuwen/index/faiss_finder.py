@@ -69,13 +69,17 @@ class Finder:
         return [int(number) for block in found for number in block]
 
     def rebuild(self) -> None:
-        """Build the file anew where enough has changed, see `DUE`; a graph is added to unless too much is gone."""
+        """Build the file anew where enough has changed, see `DUE`; a graph is added to unless too much is gone.
+
+        What is gone stays in a graph that is added to, and so is no reason to.
+        """
         rows, gone = self._rows.count(), len(self._gone)
         newer = self._rows.count(above=self._top)
-        if newer + gone <= (0 if self._file is None else max(DUE, rows // 100)):
+        extended = self._file is not None and self._file.kind == "hnsw" and gone <= rows // 10
+        changed = newer if extended else newer + gone
+        if changed <= (0 if self._file is None else max(DUE, rows // 100)):
             return
         name = f"{self._design.kind}-{uuid4().hex[:8]}.faiss" if rows else ""
-        extended = self._file is not None and self._file.kind == "hnsw" and gone <= rows // 10
         if extended:
             old = self._folder / self._rows.built()[0]
             extend(self._folder / name, old, lambda: self._rows.blocks(self._top))

@@ -27,7 +27,7 @@ def creating(folder: Path) -> Iterator[Path]:
 
     Raises:
         InvalidInput: `folder` is an index already, or holds something else.
-        IndexFault: nothing can be written there.
+        IndexFault: nothing can be written there, or `folder` is empty and must stay: a mount, or a link.
     """
     _check_free(folder)
     aside = _aside(folder)
@@ -36,7 +36,7 @@ def creating(folder: Path) -> Iterator[Path]:
         aside.chmod(0o755)
         sync(aside)
         if folder.is_dir():
-            folder.rmdir()
+            _make_way(folder)
         aside.rename(folder)
         sync(folder.parent)
     finally:
@@ -50,6 +50,16 @@ def _aside(folder: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     except OSError as error:
         raise IndexFault(f"{folder} cannot be made ({error.strerror}): choose a place to write to") from error
+
+
+def _make_way(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        raise IndexFault(
+            f"{folder} is empty, but cannot be replaced by the index ({error.strerror}): name a folder in it, such "
+            f"as {folder / 'index.tuwen'}"
+        ) from error
 
 
 def check_room(folder: Path) -> None:
@@ -67,8 +77,11 @@ def check_room(folder: Path) -> None:
 
 
 def disk_usage(folder: Path) -> int:
-    """The bytes that a folder takes on the disk. Files with holes take less than their length."""
-    return sum(_taken(path.lstat()) for path in folder.rglob("*"))
+    """The bytes that a folder takes on the disk. Files with holes take less than their length.
+
+    What goes away meanwhile, as files do while rows are written, takes none.
+    """
+    return sum(_taken(Path(path, name)) for path, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def _check_free(folder: Path) -> None:
@@ -90,5 +103,9 @@ def _clear_abandoned(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _taken(state: os.stat_result) -> int:
+def _taken(path: Path) -> int:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return 0
     return state.st_blocks * 512 if hasattr(state, "st_blocks") else state.st_size

@@ -64,13 +64,17 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
         key: for a cluster.
 
     Raises:
-        InvalidInput: a URL lacks the host or the collection, or has more than host, port and collection.
+        InvalidInput: it is no URL, lacks the host or the collection, or has more than host, port and collection.
     """
     if isinstance(text, Cluster):
         return text if key is None else replace(text, key=key)
     if isinstance(text, Path) or not is_cluster(text):
         return Path(text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # its words would show a key that is in it
+        scheme = text.partition("://")[0]
+        raise InvalidInput(f"{scheme}://… is no URL: write it as {scheme}://host:{PORT}/collection") from None
     if parts.username or parts.password:
         raise InvalidInput(
             f"{parts.scheme}://…@{parts.hostname} has a key in it: leave it out, and set TUWEN_QDRANT_KEY"

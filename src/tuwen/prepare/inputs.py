@@ -11,7 +11,7 @@ from tuwen.errors import InvalidInput
 from tuwen.prepare.pairs import list_pairs
 from tuwen.prepare.parquet import PARQUET, list_parquet
 from tuwen.prepare.samples import Listed
-from tuwen.prepare.sources import Skipped, key_of
+from tuwen.prepare.sources import Skipped, is_folder, key_of
 from tuwen.prepare.tables import TABLES, TEXTS, Columns, list_table, list_texts
 from tuwen.prepare.webdataset import list_tar
 from tuwen.types import Rejected
@@ -23,7 +23,7 @@ ENDINGS = TAR | PARQUET | TABLES | TEXTS
 
 def is_bulk(path: Path) -> bool:
     """Whether a path names many samples: a folder, or a file with one of `ENDINGS`."""
-    return path.is_dir() or path.suffix.lower() in ENDINGS
+    return is_folder(path) or path.suffix.lower() in ENDINGS
 
 
 def list_samples(sources: Sequence[Path], columns: Columns) -> Iterator[Listed | Rejected | Skipped]:

@@ -28,8 +28,9 @@ def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejecte
     """The samples below folders, and the archives among them as paths, in an order that is always the same.
 
     Two pictures of one name (`cat.jpg`, `cat.png`) are two samples with the same caption, and have their whole
-    names as keys. A text without a picture is skipped. A Parquet file beside a folder or an archive of its name is
-    img2dataset's list of what is in that one: it is passed over.
+    names as keys; so has one that is called as another with an ending (`cat.jpg.webp`). A text without a picture is
+    skipped. A Parquet file beside a folder or an archive of its name is img2dataset's list of what is in that one:
+    it is passed over.
 
     Raises:
         InvalidInput: a folder does not exist.
@@ -60,11 +61,14 @@ def _closed(
 ) -> Iterator[Listed | Rejected | Skipped | Path]:
     """The groups of all folders that `parent` is not within: nothing more will come of them."""
     for folder in [folder for folder in reversed(open_) if parent is None or folder not in parent.parents]:
-        for stem, group in open_.pop(folder).items():
-            yield from _listed(folder / stem, group)
+        groups = open_.pop(folder)
+        whole = {source.path.name for group in groups.values() for source in group.pictures}
+        for stem, group in groups.items():
+            yield from _listed(folder / stem, group, shared=stem in whole)
 
 
-def _listed(base: Path, group: _Group) -> Iterator[Listed | Skipped | Path]:
+def _listed(base: Path, group: _Group, *, shared: bool) -> Iterator[Listed | Skipped | Path]:
+    """`shared`: another picture in the folder has the whole name that these would have as their key."""
     beside = dict(group.beside)
     tar, parquet = beside.pop(".tar", None), beside.pop(".parquet", None)
     if tar is not None:
@@ -76,7 +80,7 @@ def _listed(base: Path, group: _Group) -> Iterator[Listed | Skipped | Path]:
         return
     caption, facts = _span(beside.get(".txt")), _span(beside.get(".json"))
     for source in group.pictures:
-        alone = len(group.pictures) == 1 and source.key.endswith(source.path.suffix)
+        alone = len(group.pictures) == 1 and not shared and source.key.endswith(source.path.suffix)
         key = source.key.removesuffix(source.path.suffix) if alone else source.key
         yield Listed(key, source.key, str(source.path), span_of(source.path), caption, facts)
 

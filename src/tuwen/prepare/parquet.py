@@ -163,7 +163,7 @@ def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns) -> Listed:
     picture = row.get(columns.image or "")
     place = str(picture) if picture else ""
     named = row.get(columns.key or "")
-    key = str(named) if named is not None else place or str(at.row)
+    key = str(named) if named not in (None, "") else place or str(at.row)
     if not place:
         return Listed(key, row=at)
     span = span_of((columns.root or Path(at.path).parent) / place)

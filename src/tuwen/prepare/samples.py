@@ -101,7 +101,7 @@ class Listed:
     def line(self) -> str:
         """As one line of JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        said = {name: value for name, value in values.items() if value not in (None, "", (), {})}
+        said = {name: value for name, value in values.items() if name == "key" or value not in (None, "", (), {})}
         return json.dumps(said, separators=(",", ":"), default=asdict)
 
     @classmethod
@@ -153,7 +153,7 @@ def read_sample(listed: Listed) -> Sample | Rejected:
         return Rejected(listed.name or listed.key, f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
         return Rejected(listed.name or listed.key, f"its caption or JSON is not UTF-8 (byte {error.start})")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Rejected(listed.name or listed.key, f"its JSON cannot be read: {error}")
     modified = 0.0 if listed.image is None else listed.image.modified / 1e9
     filed = listed.image is not None and listed.image.path == listed.place

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -90,6 +90,23 @@ def open_file(path: Path) -> BinaryIO:
     raise OSError(errno.EINVAL, "not a file", str(path))
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file. What is too long for a name, or has letters that no name has, is none."""
+    return _is_of(path, stat.S_ISREG)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; likewise."""
+    return _is_of(path, stat.S_ISDIR)
+
+
+def _is_of(path: Path, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _absolute(path: Path) -> Path:
     """Without `..`, and without following links: a collection keeps the names that its owner gave it."""
     return Path(os.path.abspath(path))  # noqa: PTH100
@@ -141,7 +158,7 @@ class _Walk:
         waiting: list[Path] = [path]
         while waiting:
             current = waiting.pop()
-            if not _is_folder(current):
+            if not is_folder(current):
                 yield current
             elif current == path or not self._is_walked_anyway(current):
                 try:
@@ -164,13 +181,6 @@ class _Walk:
             return False
         real = Path(os.path.realpath(folder))
         return any(real.is_relative_to(base) for base in self._bases)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 def _looked_at(path: Path, root: Path) -> Source | Skipped:

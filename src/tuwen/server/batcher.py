@@ -50,6 +50,7 @@ class Batcher(Generic[T, R]):
         self._most, self._wait, self._limit = most, wait, limit
         self._wishes: dict[_Wish[T, R], None] = {}
         self._arrived = asyncio.Event()
+        self._running = False
         self._thread = ThreadPoolExecutor(1, f"tuwen-{name}")
         self._worker = asyncio.create_task(self._work())
         self.sizes: Callable[[int], object] = int
@@ -79,7 +80,7 @@ class Batcher(Generic[T, R]):
 
     async def close(self) -> None:
         """Finish what was accepted."""
-        while self._wishes:
+        while self._wishes or self._running:
             await asyncio.sleep(0.01)
         self._worker.cancel()
         with suppress(asyncio.CancelledError):
@@ -92,7 +93,9 @@ class Batcher(Generic[T, R]):
             await self._fill()
             if batch := self._taken():
                 self.sizes(sum(len(wish.items) for wish in batch))
+                self._running = True
                 await self._fulfil(batch)
+                self._running = False
 
     async def _fill(self) -> None:
         """Wait for more, unless there is enough or the first has waited long enough (while another batch ran)."""

@@ -7,9 +7,10 @@ Knows the order. Does not know HTTP.
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -131,7 +132,8 @@ class Collection:
     ) -> Added:
         part = await self._calling.run(self._uploads.stage, key, data)
         source = Source(key, part, len(data), part.stat().st_mtime)
-        await self._writes.do([Row(key, vector, payload_of(source, content, facts))])
+        async with self._settled(part, key):
+            await self._writes.do([Row(key, vector, payload_of(source, content, facts))])
         await self._calling.run(self._uploads.publish, part, key)
         self._catalogue.came(key)
         return Added(str(row_id(key)), key, new=True)
@@ -139,13 +141,24 @@ class Collection:
     async def _take_out(self, row: Stored) -> None:
         key = str(row.payload["path"])
         part = await self._calling.run(self._uploads.retract, key) if self._uploads.owns(row.payload) else None
-        await self._calling.run(self._index.remove, [key])
+        async with self._settled(part, key):
+            await self._calling.run(self._index.remove, [key])
         if part is not None:
             await self._calling.run(part.unlink)
         self._catalogue.went(key)
         content = str(row.payload.get("content", ""))
         if await self._calling.run(self._index.known, content) is None:
             await self._calling.run(self._thumbnails.forget, content)
+
+    @asynccontextmanager
+    async def _settled(self, part: Path | None, key: str) -> AsyncIterator[None]:
+        """Where the index fails, a file that stands aside does not stay there until the next start."""
+        try:
+            yield
+        except Exception:
+            if part is not None:
+                await asyncio.to_thread(self._uploads.settle, part, key, self._index)
+            raise
 
     def _has(self, key: str) -> bool:
         return bool(self._index.payloads([key])) and self._uploads.path(key).is_file()

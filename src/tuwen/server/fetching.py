@@ -96,7 +96,7 @@ class Fetcher:
                     content, following = await self._answer(pool, _checked(url))
                     if following is None:
                         return content
-                    url = urljoin(url, following)
+                    url = _joined(url, following)
         except (TimeoutError, OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException):
             raise _failed("the host does not answer as it should") from None
         raise _failed(f"it is redirected more than {REDIRECTS} times")
@@ -132,6 +132,13 @@ def _checked(url: str) -> str:
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
         raise _failed("it must be a plain http or https address")
     return url
+
+
+def _joined(url: str, following: str) -> str:
+    try:
+        return urljoin(url, following)
+    except ValueError:
+        raise _failed("it is redirected to what is no address") from None
 
 
 def _failed(reason: str) -> Fault:

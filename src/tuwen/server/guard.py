@@ -40,7 +40,8 @@ class Guard:
         self._config = config
         self._rates = Rates(config.rate, max(1.0, 2 * config.rate)) if config.rate else None
         self._guesses = Rates(1 / GUESS_SECONDS, GUESSES)
-        self._hosts = frozenset((*LOOPBACK, config.host, *config.hosts)) if config.loopback else frozenset[str]()
+        names = (*LOOPBACK, config.host, *config.hosts) if config.loopback else ()
+        self._hosts = frozenset(map(str.lower, names))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise.
@@ -102,7 +103,7 @@ def _check_rate(rates: Rates, name: str, *, take: bool) -> None:
 def _host(value: str) -> str:
     """A host without its port and brackets."""
     if value.startswith("["):
-        return value[1:].partition("]")[0]
+        return value[1:].partition("]")[0].lower()
     return value.partition(":")[0].lower()
 
 

@@ -50,11 +50,15 @@ class Uploads:
         """Write a file aside; on return it is on the disk."""
         self._folder.mkdir(exist_ok=True)
         handle, part = tempfile.mkstemp(prefix=f".{self.path(key).name}.", suffix=".part", dir=self._folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).chmod(0o644)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(part).chmod(0o644)
+        except BaseException:
+            Path(part).unlink()  # of no use, and where the disk is full in the way
+            raise
         return Path(part)
 
     def publish(self, part: Path, key: str) -> None:
@@ -88,9 +92,10 @@ class Uploads:
                 continue
             with suppress(FileNotFoundError):  # another service mends, too
                 if time() - _touched(part) >= grace:
-                    self._decide(part, f"{FOLDER}/{match[1]}", index)
+                    self.settle(part, f"{FOLDER}/{match[1]}", index)
 
-    def _decide(self, part: Path, key: str, index: "Index") -> None:
+    def settle(self, part: Path, key: str, index: "Index") -> None:
+        """Give a file its name if its row is in the index and has none; else remove it."""
         if index.payloads([key]) and not self.path(key).exists():
             self.publish(part, key)
         else:

@@ -106,7 +106,7 @@ def _check(block: Block, model: "Model", *, normalise: bool) -> None:
     off = np.flatnonzero(np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > TOLERANCE))
     if len(off) and not normalise:
         raise InvalidVectors(
-            f"{block.place}: the vector of row {block.first + off[0]} has the length {lengths[off[0]]:.4g}, not 1: "
+            f"{block.place}: the vector of row {block.rows[off[0]]} has the length {lengths[off[0]]:.4g}, not 1: "
             "if only directions count, --normalise brings all to length 1"
         )
 
@@ -117,7 +117,7 @@ def _rows(
     """Rows of a block; those without a direction or a name, or whose name has another vector, are rejected."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
-    for place, (raw, facts) in enumerate(zip(block.vectors, block.facts, strict=True), start=block.first):
+    for place, raw, facts in zip(block.rows, block.vectors, block.facts, strict=True):
         exact = np.asarray(raw, dtype=np.float64)
         length = float(np.linalg.norm(exact))
         key, payload = _payload(facts, block.kind, root, key_column)
@@ -171,17 +171,22 @@ def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None,
         How many rows are written so far.
 
     Raises:
-        InvalidInput: `out` is there already; or there are pictures and texts, and the layout keeps them apart.
+        InvalidInput: `out` is there already, or its file of names; or there are pictures and texts, and the layout
+            keeps them apart.
     """
-    if out.exists():
-        raise InvalidInput(f"{out} is there already: name another")
+    names = out.with_suffix(".txt")
+    if layout == "npy" and out == names:
+        raise InvalidInput(f"{out} is where the names of the rows go: let the file of vectors end in .npy")
+    for path in (out, names) if layout == "npy" else (out,):
+        if path.exists():
+            raise InvalidInput(f"{path} is there already: name another")
     aside = out.with_name(f".{out.name}.part")
     writer = _Writer(index, aside, dtype, list(_described(index, where)), where)
     with ExitStack() as undo:
         undo.callback(_removed, aside)
         yield from {"clip-retrieval": writer.folder, "parquet": writer.table, "npy": writer.array}[layout]()
         if layout == "npy":
-            aside.with_suffix(".txt").replace(out.with_suffix(".txt"))
+            aside.with_suffix(".txt").replace(names)
         aside.replace(out)
 
 

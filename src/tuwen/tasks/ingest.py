@@ -32,6 +32,8 @@ BATCH = 32
 """pictures encoded at a time"""
 LARGE = 256 * 2**20
 """bytes above which a file is hashed and decoded from disk instead of from memory"""
+FACTS = ("width", "height", "format")
+"""what is known of a picture that has been decoded"""
 Found: TypeAlias = Source | Rejected | Skipped
 """what `find_files` finds"""
 
@@ -112,8 +114,8 @@ class Pictures:
         if item.before is not None and item.before.get("content") == content:
             return Ready(source.key, content, {**item.before, **_stamp(source)}, item.before)
         known = self.index.known(content)
-        if known is not None and known.payload.get("type") != "text":
-            facts = {name: known.payload[name] for name in ("width", "height", "format")}
+        if known is not None and known.payload.keys() >= {*FACTS}:  # what others have written may not have them
+            facts = {name: known.payload[name] for name in FACTS}
             return Ready(source.key, content, payload_of(source, content, facts), item.before, vector=known.vector)
         picture = read_image(data, source.key, self._reading)
         if isinstance(picture, Rejected):

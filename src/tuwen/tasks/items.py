@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput
 from tuwen.prepare.formats import format_of_name
+from tuwen.prepare.sources import is_file
 
 if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
@@ -61,11 +62,8 @@ def is_picture(operand: str) -> bool:
     Raises:
         InvalidInput: there is none, but the operand is named like a picture.
     """
-    try:
-        if Path(operand).is_file():
-            return True
-    except (OSError, ValueError):  # too long, or with characters that no name has: a text
-        return False
+    if is_file(Path(operand)):
+        return True
     if format_of_name(operand) is not None and not any(letter.isspace() for letter in operand):
         raise InvalidInput(
             f"{operand} does not exist; a text is told from a picture's name by having no such ending"

@@ -4,6 +4,7 @@ Knows where models may be: in the package, in a folder that is named, below the 
 and never another model than the one that was named. Does not know how anything is computed.
 """
 
+import os
 from pathlib import Path
 
 from tuwen.bundle import layout
@@ -88,13 +89,18 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
         from tuwen.demo import demo_bundle
 
         return read_bundle(demo_bundle(), cache)
-    places = (Path(model).expanduser(), models / model)
+    places = (folder_named(model), models / model)
     for folder in places:
         if (folder / layout.MANIFEST).exists():
             return read_bundle(folder, cache)
         if is_foreign(folder):
             return read_foreign(folder, cache)
     raise BundleNotFound(_not_found(model, places))
+
+
+def folder_named(model: str) -> Path:
+    """A folder as a person names it. Where there is no user of the name, `~name` is a folder that is called so."""
+    return Path(os.path.expanduser(model))  # noqa: PTH111  (pathlib's raises there)
 
 
 def _not_found(model: str, places: tuple[Path, Path]) -> str:

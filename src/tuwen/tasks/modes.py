@@ -80,9 +80,9 @@ def count_inputs(plan: Plan, index: "Index") -> int:
 
 
 def answer(plan: Plan, encoder: "Encoder", index: "Index", rejected: list[Rejected]) -> Iterator[Answer]:
-    """The hits of each query, in the order of the queries; pictures that cannot be read are put to `rejected`."""
+    """The hits of each query, in the order of the queries; those that cannot be read are put to `rejected`."""
     asked, wanted = SEARCHES[plan.mode]
-    queries = _image_queries(plan, encoder, rejected) if asked == "image" else _text_queries(plan, encoder)
+    queries = (_image_queries if asked == "image" else _text_queries)(plan, encoder, rejected)
     for query, vector in queries:
         hits = index.search(vector, k=plan.k, min_score=plan.min_score, where=f'type == "{wanted}"')
         yield Answer(query, hits)
@@ -163,11 +163,13 @@ class _Data:
 Query: TypeAlias = tuple[str, NDArray[np.float32]]
 
 
-def _text_queries(plan: Plan, encoder: "Encoder") -> Iterator[Query]:
+def _text_queries(plan: Plan, encoder: "Encoder", rejected: list[Rejected]) -> Iterator[Query]:
     assert plan.texts is not None, "the plan was checked"
-    texts = (item.text for item in read_lines(plan.texts) if isinstance(item, Caption))
-    for group in grouped(texts, LOOKUP):
-        yield from zip(group, encoder.encode_texts(group), strict=True)
+    for group in grouped(read_lines(plan.texts), LOOKUP):
+        bad = [item for item in group if not isinstance(item, Caption) and item.reason]
+        rejected += [Rejected(f"{plan.texts}/{item.line}", item.reason) for item in bad]
+        texts = [item.text for item in group if isinstance(item, Caption)]
+        yield from zip(texts, encoder.encode_texts(texts), strict=True)
 
 
 def _image_queries(plan: Plan, encoder: "Encoder", rejected: list[Rejected]) -> Iterator[Query]:

@@ -138,9 +138,10 @@ LAYOUTS = tuple(_PACKERS)
 
 def _is_name(key: str) -> bool:
     parts = PurePosixPath(key).parts
-    return (
-        bool(parts) and ".." not in parts and parts[0] != "/" and "\0" not in key and len(parts[-1].encode()) < 240
-    )
+    if not parts or ".." in parts or parts[0] == "/" or "\0" in key:
+        return False
+    *folders, name = (len(part.encode("utf-8", "surrogatepass")) for part in parts)
+    return name < 240 and max(folders, default=0) < 256
 
 
 def _table(lines: Sequence[_Line], layout: Layout) -> _Table:

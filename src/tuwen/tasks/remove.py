@@ -49,7 +49,8 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
 def _names(path: str, root: Path) -> Iterator[str]:
     """What a path may be called in the index: as it is given, and as the path on disk that it is."""
     if path:
-        yield path.rstrip("/")
+        if path.rstrip("/") != ".":  # the working folder, which need not be the root, is no folder of keys
+            yield path.rstrip("/")
         yield key_of(Path(path), root)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from tuwen.errors import InvalidInput
 from tuwen.index.store import row_id
 from tuwen.prepare.formats import format_of_name
+from tuwen.prepare.sources import is_file
 from tuwen.types import Payload
 
 _WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
@@ -88,7 +89,7 @@ def describe(terms: Sequence[Term]) -> str:
 def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
     """The file or the row that an operand names, or None where it is a text, or has a weight that hides it."""
     path = Path(operand)
-    if path.is_file():
+    if is_file(path):
         return path
     if operand.startswith(_ID):
         return None if _WEIGHT.fullmatch(operand) else _row(operand.removeprefix(_ID))

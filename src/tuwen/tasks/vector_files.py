@@ -43,14 +43,14 @@ class Block:
         vectors: (n, dim) as they stand in the file.
         facts: what is known of each row.
         place: the file, for messages.
-        first: the number of the first of the rows in it.
+        rows: the number of each row in it.
     """
 
     kind: str
     vectors: NDArray[Any]
     facts: Sequence[Mapping[str, Fact]]
     place: str
-    first: int
+    rows: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,8 @@ def _clip_retrieval(folder: Path) -> Iterator[Block]:
                 first = 0
                 for batch in table.iter_batches(AT_ONCE):
                     rows = batch.to_pylist()
-                    yield Block(kind, vectors[first : first + len(rows)], _facts(rows), str(file), first)
+                    numbers = range(first, first + len(rows))
+                    yield Block(kind, vectors[first : first + len(rows)], _facts(rows), str(file), numbers)
                     first += len(rows)
     if not found:
         raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy nor *.parquet")
@@ -158,7 +159,8 @@ def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
     _check_length(file, len(vectors), names, len(lines))
     for first in range(0, len(lines), AT_ONCE):
         facts = [{"text" if kind == "text" else "path": name} for name in lines[first : first + AT_ONCE]]
-        yield Block(kind, vectors[first : first + AT_ONCE], facts, str(file), first)
+        numbers = range(first, first + len(facts))
+        yield Block(kind, vectors[first : first + AT_ONCE], facts, str(file), numbers)
 
 
 def _columns(names: Sequence[str], path: Path, column: str | None) -> dict[str, str]:
@@ -183,7 +185,7 @@ def _blocks(file: _File, path: Path, columns: Mapping[str, str]) -> Iterator[Blo
         for name, kind in columns.items():
             there = np.flatnonzero(batch.column(name).is_valid().to_numpy(zero_copy_only=False))
             vectors = _matrix(batch.column(name).drop_null(), path, name)
-            yield Block(kind, vectors, [facts[place] for place in there], str(path), first)
+            yield Block(kind, vectors, [facts[place] for place in there], str(path), (first + there).tolist())
         first += batch.num_rows
 
 
@@ -193,7 +195,8 @@ def _matrix(column: Any, path: Path, name: str) -> NDArray[Any]:  # noqa: ANN401
         return np.empty((0, 0))
     try:
         rows: NDArray[Any] = np.stack([row.values.to_numpy(zero_copy_only=False) for row in column])
-    except (AttributeError, ValueError) as error:
+        rows = rows if rows.dtype.kind in "fiu" else rows.astype(np.float64)
+    except (AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: the column {name} is none of vectors of one length") from error
     return rows
 
@@ -207,8 +210,8 @@ def _array(file: Path) -> NDArray[Any]:
         array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{file} cannot be read as a numpy array: {error}") from error
-    if array.ndim != 2:
-        raise InvalidInput(f"{file} has the shape {array.shape}; vectors are (n, dim)")
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise InvalidInput(f"{file} has the shape {array.shape} of {array.dtype}; vectors are (n, dim) of numbers")
     return array
 
 
