@@ -154,6 +154,12 @@ def test_an_older_bundle_is_replaced_as_a_whole(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("folder", [Path(), Path(".."), Path("/"), Path("/proc")])
+def test_a_folder_that_must_stay_is_told_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(BundleInvalid, match="cannot be replaced as a whole"), writing(folder):
+        raise AssertionError("the work would be lost")
+
+
 def test_a_folder_with_other_things_in_it_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("precious")

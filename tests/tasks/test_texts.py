@@ -103,6 +103,19 @@ def test_what_is_not_utf8_is_one_line_and_keeps_its_rows(index, encoder, tmp_pat
     assert run(index, encoder, file).rejected == (Rejected("a.txt", "line 2 is not UTF-8"),)
 
 
+def test_what_has_a_key_and_cannot_be_read_keeps_its_row(index, encoder, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", "id,text", "one,red", "two,blue", "two,green", "two,yellow")
+    run(index, encoder, file)
+    file.write_bytes(file.read_bytes().replace(b"red", b"\xff").replace(b"green", b"\xff"))
+    assert len(run(index, encoder, file).rejected) == 1
+    assert texts(index) == {
+        "a.csv/one": "red",
+        "a.csv/two": "blue",
+        "a.csv/two/2": "green",
+        "a.csv/two/3": "yellow",
+    }
+
+
 def test_names_of_all_kinds(index, encoder, tmp_path: Path) -> None:
     for name in ('qu"ote\\.txt', "tab\there\x01.txt", "里 %41.txt", "a"):
         file = write(tmp_path / name, "red", "blue")

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from tuwen.errors import InvalidInput
 from tuwen.train.config import EvaluateConfig
-from tuwen.train.evaluate import Evaluation, recall, score, torch_encoder
+from tuwen.train.evaluate import Evaluation, accuracy, recall, score, torch_encoder
 
 from .runs import write_pairs
 from .towers import small_towers
@@ -32,6 +32,19 @@ def test_recall_by_definition() -> None:
 def test_towers_that_give_one_vector_for_all_find_nothing() -> None:
     same = np.tile(np.array([[0.6, 0.8]], np.float32), (10, 1))
     assert set(recall(same, same, np.arange(10), (1, 3)).values()) == {0.0}
+    assert accuracy(same, same, np.arange(10), (1, 3)) == {"zeroshot@1": 0.0, "zeroshot@3": 0.0}
+
+
+def test_accuracy_by_definition() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((1500, 64))
+    images = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    labels, right = images[:20], np.arange(1500) % 20
+    found = accuracy(images, labels, right, (1, 3))
+    for k in (1, 3):
+        hits = [right[i] in np.argsort(-(labels.astype(float) @ images[i]))[:k] for i in range(1500)]
+        assert found[f"zeroshot@{k}"] == pytest.approx(np.mean(hits))
+    assert accuracy(labels, labels, np.arange(20), (1,)) == {"zeroshot@1": 1.0}
 
 
 def test_a_caption_that_two_pictures_share_is_found() -> None:

@@ -4,6 +4,7 @@ Knows folders and hashes. Does not know how to run a graph, nor where models are
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -125,8 +126,10 @@ def writing(folder: Path, mark: str = layout.MANIFEST) -> Iterator[Path]:
     An older bundle is replaced as a whole; a folder that is no bundle (has no file `mark`) is refused.
 
     Raises:
-        BundleInvalid: `folder` exists and is not a bundle.
+        BundleInvalid: `folder` exists and is not a bundle, or cannot be replaced as a whole.
     """
+    if folder.name in ("", "..") or os.path.ismount(folder):  # told now, not when all work is done
+        raise BundleInvalid(f"{folder} cannot be replaced as a whole, as a bundle is: name a folder in it")
     if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
         raise BundleInvalid(
             f"{folder} exists and is not a bundle (it has no {mark}): choose another folder, or remove it"

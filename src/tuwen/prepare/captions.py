@@ -38,10 +38,11 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class NoCaption:
-    """A record that holds no text. `reason` is empty where it is merely empty."""
+    """A record that holds no text. `reason` is empty where it is merely empty; `name` where no column has it."""
 
     line: int
     reason: str = ""
+    name: str = ""
 
 
 Read: TypeAlias = Caption | NoCaption
@@ -131,7 +132,8 @@ def _named(records: Iterable[tuple[int, _Field | str]]) -> Iterator[Read]:
         several = [(f"{name}/{n}", text) for n, text in enumerate(texts, 1)] if isinstance(texts, list) else None
         for each, text in several or [(name, texts)]:
             read = _checked(each, text, line)
-            yield replace(read, name=_free(read.name, taken)) if isinstance(read, Caption) else read
+            is_empty = isinstance(read, NoCaption) and not read.reason
+            yield read if is_empty else replace(read, name=_free(each, taken))
 
 
 def _free(name: str, taken: dict[str, int]) -> str:

@@ -146,7 +146,9 @@ class _File:
 
     def _without_text(self, read: NoCaption) -> Iterator[Rejected | None]:
         if read.reason:
-            self._seen.add(f"{self._key}/{read.line}")  # what cannot be read keeps the row that it may have
+            self._seen.add(
+                f"{self._key}/{read.name or read.line}"
+            )  # what cannot be read keeps the row that it may have
         if read.reason == NOT_UTF8:
             self._unreadable.append(read.line)
         else:

@@ -89,14 +89,14 @@ class Evaluation:
         items = (
             (path.read_bytes(), number) for number, label in enumerate(labels) for path in self._classes[label]
         )
-        places = [
-            int((vectors @ vector > vectors[number] @ vector).sum())
-            for group in grouped(items, self._config.batch)
-            for (_, number), vector in self._encoded(encoder, group)
-        ]
-        if not places:
+        images, right = list[NDArray[np.float32]](), list[int]()
+        for group in grouped(items, self._config.batch):
+            for (_, number), vector in self._encoded(encoder, group):
+                images.append(vector)
+                right.append(number)
+        if not images:
             raise InvalidInput(f"evaluate.zeroshot: none of the pictures in {self._config.zeroshot} can be read")
-        return {f"zeroshot@{k}": float(np.mean(np.array(places) < k)) for k in self._config.k if k < len(labels)}
+        return accuracy(np.stack(images), vectors, np.array(right), [k for k in self._config.k if k < len(labels)])
 
     def _read(self, pairs: Listing) -> Iterator[tuple[bytes, Sequence[str]]]:
         """Each picture's content and all its captions."""
@@ -171,6 +171,25 @@ def recall(images: Vectors, texts: Vectors, owners: NDArray[np.int64], ks: Seque
         to_text.append(_place(cosines, own, belongs))
     places = {"image_to_text": np.concatenate(to_text), "text_to_image": np.concatenate(to_image)}
     return {f"{name}@{k}": float((place < k).mean()) for name, place in places.items() for k in ks}
+
+
+def accuracy(images: Vectors, labels: Vectors, right: NDArray[np.int64], ks: Sequence[int]) -> dict[str, float]:
+    """How often a picture's class is among the k most similar, `zeroshot@k`; equals count as in `recall`.
+
+    Args:
+        images: (n, dim) unit rows.
+        labels: (m, dim) unit rows, one for each class.
+        right: (n,) the class of each picture.
+        ks: each k.
+    """
+    places = []
+    for first in range(0, len(images), _ROWS):
+        rows = slice(first, first + _ROWS)
+        cosines = images[rows] @ labels.T
+        own = cosines[np.arange(len(cosines)), right[rows]]  # of the same product: another rounds otherwise
+        places.append(_place(cosines, own, np.arange(len(labels))[None, :] == right[rows, None]))
+    place = np.concatenate(places)
+    return {f"zeroshot@{k}": float((place < k).mean()) for k in ks}
 
 
 def _place(cosines: Vectors, own: NDArray[np.float32], belongs: NDArray[np.bool_]) -> NDArray[np.float64]:
