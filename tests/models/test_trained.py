@@ -143,6 +143,11 @@ def test_a_broken_checkpoint_is_told(tmp_path: Path) -> None:
     kept(tmp_path, Recipe(source="openclip:ViT-B-32/openai", scratch=True, overrides=SMALL))
     with pytest.raises(InvalidInput, match="leave the weights and the architecture out"):
         load_source(f"trained:{tmp_path}", tmp_path / "weights.pt")
+    whole = (tmp_path / "weights.pt").read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"no weights"):
+        (tmp_path / "weights.pt").write_bytes(broken)
+        with pytest.raises(InvalidInput, match=r"weights\.pt is damaged: copy it again"):
+            load_source(f"trained:{tmp_path}")
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(InvalidInput, match="is no checkpoint of a training run"):
         load_source(f"trained:{tmp_path}")

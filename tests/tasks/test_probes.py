@@ -16,15 +16,19 @@ EXPECTED = [
     Probe("red", ids("red/red-0.jpg", "red/red-1.jpg")),
     Probe("an astrolabe"),
     Probe("红, 红", ids("red/red-2.jpg")),
+    Probe("狗" * 100),
 ]
 WRITTEN = {
     "queries.jsonl": """{"query": "red", "paths": ["red/red-0.jpg", "red/red-1.jpg"]}
 
 {"query": "an astrolabe", "paths": []}
 {"query": "红, 红", "paths": ["red/red-2.jpg"]}
-""",
-    "queries.csv": 'red,red/red-0.jpg,red/red-1.jpg\nan astrolabe\n\n"红, 红",red/red-2.jpg,\n',
-    "queries.TSV": "\ufeffred\tred/red-0.jpg\tred/red-1.jpg\r\nan astrolabe\r\n红, 红\tred/red-2.jpg\r\n",
+{"query": "%s", "paths": []}
+"""
+    % ("狗" * 100),
+    "queries.csv": 'red,red/red-0.jpg,red/red-1.jpg\nan astrolabe\n\n"红, 红",red/red-2.jpg,\n' + "狗" * 100,
+    "queries.TSV": "\ufeffred\tred/red-0.jpg\tred/red-1.jpg\r\nan astrolabe\r\n红, 红\tred/red-2.jpg\r\n"
+    + "狗" * 100,
 }
 
 
@@ -34,7 +38,7 @@ def test_queries_are_read_in_every_form(filled, tmp_path: Path, name: str) -> No
     file.write_text(WRITTEN[name], encoding="utf-8")
     probes = labelled_probes(file, filled)
     assert probes == EXPECTED
-    assert [probe.matches for probe in probes] == [True, False, True]
+    assert [probe.matches for probe in probes] == [True, False, True, False]
     assert {probe.kind for probe in probes} == {"text"}
 
 

@@ -7,6 +7,7 @@ A checkpoint's folder holds `tuwen-training.json` (what the towers are and how t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -106,12 +107,12 @@ def load(folder: Path) -> Towers:
     """The towers with the weights that training gave them.
 
     Raises:
-        InvalidInput: the folder is no checkpoint of a training run; or it has no definition, and what it was made
-            from is not here.
+        InvalidInput: the folder is no checkpoint of a training run, or a damaged one; or it has no definition, and
+            what it was made from is not here.
     """
     try:
         trained = Trained.model_validate_json((folder / FILE).read_bytes())
-        states = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+        states = _states(folder / WEIGHTS)
         tokenizer = (folder / TOKENIZER).read_bytes() if trained.definition else b""
     except (OSError, ValidationError) as error:
         raise InvalidInput(f"{folder} is no checkpoint of a training run: {str(error).splitlines()[0]}") from error
@@ -131,6 +132,14 @@ def load(folder: Path) -> Towers:
         weights=weights_of(towers),
         facts=dict(towers.facts) | trained.facts,
     )
+
+
+def _states(weights: Path) -> dict[str, dict[str, torch.Tensor]]:
+    try:
+        found: dict[str, dict[str, torch.Tensor]] = torch.load(weights, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
+        raise InvalidInput(f"{weights} is damaged: copy it again, or take another checkpoint of the run") from error
+    return found
 
 
 def _rebuilt(trained: Trained, known: Definition, tokenizer: bytes) -> Towers:

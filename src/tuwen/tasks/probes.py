@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tuwen.errors import InvalidInput
 from tuwen.index.calibration import QueryKind
 from tuwen.index.store import row_id
-from tuwen.prepare.sources import key_of
+from tuwen.prepare.sources import is_file, key_of
 from tuwen.tasks.terms import RowId
 from tuwen.tasks.unrelated import unrelated
 
@@ -89,7 +89,7 @@ def labelled_probes(path: Path, index: "Index") -> list[Probe]:
 
 
 def _picture(query: str, folder: Path) -> Path | None:
-    return next((file for file in (Path(query), folder / query) if file.is_file()), None)
+    return next((file for file in (Path(query), folder / query) if is_file(file)), None)
 
 
 def _rows(paths: Sequence[str], index: "Index", place: str) -> tuple[str, ...]:
