@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tuwen.bundle.bundle import read_manifest
 from tuwen.bundle.catalogue import catalogue, find_known
 from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files, weights_in
-from tuwen.cli.hub import checkpoint_here, in_folder, named_here, repository_of
+from tuwen.cli.hub import checkpoint_here, checkpoint_of, in_folder, named_here, repository_of
+from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput, PullFailed
 from tuwen.settings import Settings
 
@@ -82,6 +84,17 @@ def test_a_checkpoint_on_this_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert named_here("clip", None, settings) == ("clip", None, None), "what it names is for load_source to say"
     with pytest.raises(InvalidInput, match="chinese-clip:ViT-H-14 is not on this machine: tuwen export"):
         named_here("chinese-clip:ViT-H-14", None, settings)
+
+
+def test_only_what_the_hub_has_is_to_be_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUWEN_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    packaged = read_manifest(demo_bundle())
+    with pytest.raises(InvalidInput, match=r"add --weights PATH$"):
+        checkpoint_of(packaged, None, Settings())
+    pulled = packaged.model_copy(update={"source": "hf:BAAI/AltCLIP-m18"})
+    with pytest.raises(InvalidInput, match=r"get it with tuwen pull hf:BAAI/AltCLIP-m18 --export$"):
+        checkpoint_of(pulled, None, Settings())
 
 
 def test_files_that_are_not_there() -> None:

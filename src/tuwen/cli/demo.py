@@ -38,7 +38,8 @@ What to type next:
     tuwen search "雨伞" --index {index} -k 12 --sheet hits.png
     tuwen search --image {picture} --index {index}
     tuwen search --like "cat" --like "love" --index {index}
-    tuwen index build PHOTOS/ --index photos.tuwen --model FOLDER    # photos want a model of photos
+    tuwen models    # photos want a model of photos; tuwen pull MODEL gets it
+    tuwen index build PHOTOS/ --index photos.tuwen --model MODEL
     tuwen doctor
     tuwen --help
 """

@@ -161,9 +161,10 @@ def checkpoint_of(manifest: "Manifest", weights: Path | None, settings: "Setting
     """
     found = checkpoint_here(manifest.source, weights, settings)
     if found is None:
+        known = repository_of(manifest.source) is not None
         raise InvalidInput(
-            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: add --weights PATH, or "
-            f"get it with tuwen pull {manifest.name} --export"
+            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: add --weights PATH"
+            + (f", or get it with tuwen pull {manifest.source} --export" if known else "")
         )
     return found
 
