@@ -124,6 +124,17 @@ def test_a_long_command_is_cut_and_stays_one_line(tmp_path: Path) -> None:
     assert len(text) < 300 + len(str(tmp_path))
 
 
+def test_a_lock_that_cannot_be_signed_is_let_go(tmp_path: Path) -> None:
+    (tmp_path / "lock.json").mkdir()
+    lock = Lock(tmp_path)
+    with pytest.raises(IndexFault, match="cannot be locked"):
+        lock.acquire(0)
+    (tmp_path / "lock.json").rmdir()
+    other = Lock(tmp_path)
+    other.acquire(0)
+    other.release()
+
+
 def test_a_folder_that_cannot_be_written_to_says_so(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(IndexFault, match="cannot be locked"):

@@ -100,6 +100,10 @@ def test_static_files(client: Client) -> None:
         {"keys": ("short",)},
         {"keys": ("with a space in it",)},
         {"read_keys": ("密钥密钥密钥密钥",)},
+        {"origins": ("https://photos.example/",)},
+        {"origins": ("https://Photos.example",)},
+        {"origins": ("photos.example",)},
+        {"origins": ("*",)},
     ],
 )
 def test_configurations_that_cannot_be_meant(wrong: dict[str, object], tmp_path: Path) -> None:
@@ -115,6 +119,7 @@ def test_configurations_that_cannot_be_meant(wrong: dict[str, object], tmp_path:
         {"host": "localhost"},
         {"host": "0.0.0.0", "insecure": True},
         {"host": "::", "read_keys": ("long-enough",)},
+        {"origins": ("http://localhost:5173", "moz-extension://0f1e", "null")},
     ],
 )
 def test_configurations_that_can(right: dict[str, object], tmp_path: Path) -> None:

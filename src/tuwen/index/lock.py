@@ -79,8 +79,12 @@ class Lock:
         except BaseException:
             file.close()
             raise
+        try:
+            self._sign()
+        except OSError as error:  # a full disk, say
+            file.close()
+            raise self._unwritable(error) from error
         self._file = file
-        self._sign()
 
     def release(self) -> None:
         """Let go. May be called twice."""
@@ -94,9 +98,7 @@ class Lock:
         try:
             return (self._folder / "lock").open("ab")
         except OSError as error:
-            raise IndexFault(
-                f"{self._folder} cannot be locked ({error.strerror}): it must be writable, even to be searched"
-            ) from error
+            raise self._unwritable(error) from error
 
     def _sign(self) -> None:
         words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -118,6 +120,11 @@ class Lock:
         except (OSError, ValueError, TypeError):
             return None
         return holder if holder.host != socket.gethostname() or _is_alive(holder.pid) else None
+
+    def _unwritable(self, error: OSError) -> IndexFault:
+        return IndexFault(
+            f"{self._folder} cannot be locked ({error.strerror}): it must be writable, even to be searched"
+        )
 
     def _refusal(self, holder: Holder | None, timeout: float) -> IndexLocked:
         who = str(holder) if holder is not None else "another process"

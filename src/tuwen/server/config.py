@@ -82,7 +82,7 @@ def checked(config: ServerConfig) -> ServerConfig:
     """The configuration, if it is one that can be meant.
 
     Raises:
-        InvalidInput: it would open an index to a network without a key, or a key is too short.
+        InvalidInput: it would open an index to a network without a key, a key is too short, or an origin is none.
     """
     if not (config.loopback or config.protected or config.insecure):
         raise InvalidInput(
@@ -92,4 +92,11 @@ def checked(config: ServerConfig) -> ServerConfig:
     for key in (*config.keys, *config.read_keys):
         if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
             raise InvalidInput("a key must have at least 8 characters, all of ASCII, none a space")
+    for origin in config.origins:
+        scheme, _, host = origin.partition("://")
+        if origin != "null" and (not scheme or not host or "/" in host or "*" in host or origin != origin.lower()):
+            raise InvalidInput(
+                f"--cors {origin} is what no browser calls a site: write it as https://example.org, in lower case "
+                "and without anything after the name and port"
+            )
     return config
