@@ -2,7 +2,8 @@
 
     TuwenError                       exit code 1
     ├── InvalidInput (ValueError)    exit code 2: a value that was given cannot be used
-    │   └── NotFound                 a running service has no such row
+    │   ├── NotFound                 a running service has no such row
+    │   └── TooLarge                 a running service takes no picture, or no request, of so many bytes
     ├── RejectedImages (ValueError)  pictures that cannot be read, each with its reason
     ├── BundleError
     │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
@@ -51,6 +52,10 @@ class InvalidInput(TuwenError, ValueError):
 
 class NotFound(InvalidInput):
     """A running service has no such row."""
+
+
+class TooLarge(InvalidInput):
+    """A running service takes no picture, or no request, of so many bytes."""
 
 
 class RejectedImages(TuwenError, ValueError):

@@ -149,6 +149,24 @@ def test_classify(run: Run, served: Served, photos: Path, tmp_path: Path) -> Non
         run(*words, "--url", served.url, "--warmup", tmp_path / "few" / "broken.jpg")
 
 
+def test_a_picture_that_is_too_long_for_the_service_stops_nothing(
+    run: Run,
+    encoder,  # noqa: F811
+    photos: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "few").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "few" / "a-long.png")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "few" / "b.png")
+    with serving(encoder, photos, tmp_path / "there", max_picture=20_000) as running:
+        code, out, _ = run("classify", tmp_path / "few", "--labels", "cat,dog", "--json", "--url", running.url)
+    found = json.loads(out)
+    assert (code, [image["path"] for image in found["images"]]) == (REJECTED, ["b.png"])
+    ((path, reason),) = [(item["path"], item["reason"]) for item in found["rejected"]]
+    assert (path, reason.startswith("is too long for the service: ")) == ("a-long.png", True)
+
+
 def test_add_and_remove(run: Run, served: Served, tmp_path: Path) -> None:
     written = BytesIO()
     Image.fromarray(np.random.default_rng(5).integers(0, 255, (30, 50, 3), dtype=np.uint8)).save(written, "PNG")

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuwen.errors import RejectedImages
+from tuwen.errors import RejectedImages, TooLarge
 from tuwen.prepare.sources import Skipped, key_of
 from tuwen.tasks.ahead import ahead, grouped, threads
 from tuwen.tasks.classify import Classified
@@ -37,6 +37,8 @@ def classify_files(
             )
         except RejectedImages as error:
             return Rejected(item.key, error.rejected[0].reason)
+        except TooLarge as error:
+            return Rejected(item.key, f"is too long for the service: {error}")
 
     with threads(AT_ONCE) as pool:
         yield from grouped(ahead(pool, label, items, early=AT_ONCE), AT_ONCE)

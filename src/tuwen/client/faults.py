@@ -15,6 +15,7 @@ from tuwen.errors import (
     ServiceBusy,
     ServiceFault,
     ServiceUnreachable,
+    TooLarge,
     TuwenError,
 )
 
@@ -25,6 +26,7 @@ _KINDS: Mapping[int, tuple[type[TuwenError], str]] = {
     401: (KeyRefused, "{url} refuses: {said}; the key goes into TUWEN_KEY, or into tuwen.Client(url, key=…)"),
     403: (KeyRefused, "{url} refuses: {said}"),
     404: (NotFound, "{said}"),
+    413: (TooLarge, "{said}"),
     429: (ServiceBusy, "{url} is busy, also after waiting: {said}"),
 }
 """What a status is where it has a class of its own, and the line that says so."""
