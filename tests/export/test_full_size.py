@@ -40,11 +40,12 @@ def test_exported_and_verified(kind, sizes, tmp_path) -> None:
     towers = load_source(str(written(tmp_path / kind, kind, sizes)))
     known = built_in()
     samples = Samples(known.images[:3], TEXTS[:8])
-    bundle = export(towers, tmp_path / "bundle", ("fp32", "fp16"), samples)
+    bundle = export(towers, tmp_path / "bundle", ("fp32", "fp16", "int8"), samples)
     exact = [check for check in bundle.manifest.verify["fp32"].checks if check.precision == "fp32"]
     assert max(check.max_abs for check in exact if check.stage in ("image", "text")) <= 1e-5
-    half = bundle.manifest.verify["fp16"].checks
-    assert min(check.worst_cosine for check in half if check.stage in ("image", "text")) >= 0.999
+    for precision, least in (("fp16", 0.999), ("int8", 0.99)):
+        checks = bundle.manifest.verify[precision].checks
+        assert min(check.worst_cosine for check in checks if check.stage in ("image", "text")) >= least
     assert bundle.manifest.text.cut_exact
     large = kind == "altclip"  # XLM-R-L alone is over what one protobuf message holds
     assert (bundle.folder / "onnx" / "text_model.onnx_data").exists() == large
