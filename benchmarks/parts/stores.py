@@ -13,7 +13,7 @@ from structured import Vectors
 
 BATCH = 10_000
 K = 10
-EFFORTS = (32, 64, 128, 192, 288, 448)
+EFFORTS = (32, 96, 192, 288, 448, 704)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, rows_per_second
 
-    from tuwen.index import qdrant_effort
+    from tuwen.index import beam
     from tuwen.index.index import Index
 
     place = folder / "bench.tuwen"
@@ -44,7 +44,10 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
     index = Index.open(place, encoder=None)
 
     def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
-        qdrant_effort.SHORT = qdrant_effort.LONG = effort  # constants of the index: varied here, for the curve
+        beam.SHORT = beam.LONG = (
+            effort  # constants of the index, which grow with the rows: varied here, for the curve
+        )
+        beam.GROWTH = 0.0
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
     facts = filled(rate, build, size)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tuwen.disk import sync
 from tuwen.errors import IndexInvalid
 from tuwen.extras import require
+from tuwen.index.beam import beam
 from tuwen.index.kinds import Design
 from tuwen.types import Vectors
 
@@ -22,8 +23,8 @@ Blocks: TypeAlias = Callable[[], Iterator[tuple[NDArray[np.int64], Vectors]]]
 """Numbers, rising, and their vectors, block by block, from the first again at each call."""
 Numbers: TypeAlias = NDArray[np.int64]
 
-LINKS, CANDIDATES, BEAM = 32, 200, 288
-"""HNSW's M, efConstruction and efSearch"""
+LINKS, CANDIDATES = 32, 200
+"""HNSW's M and efConstruction"""
 FEWEST_LISTS, MOST_LISTS, ROWS_PER_LIST = 8, 65_536, 39
 """IVF: fewer lists than that are not worth it; FAISS wants 39 rows to place the centre of one"""
 _SAMPLE = 128
@@ -110,7 +111,7 @@ class FaissFile:
             nprobe = self._lists if exact else probes_for(self._lists)
             return self._faiss.SearchParametersIVF(nprobe=nprobe, **words)
         if self.kind == "hnsw" and not exact:
-            return self._faiss.SearchParametersHNSW(efSearch=max(BEAM, 2 * limit), **words)
+            return self._faiss.SearchParametersHNSW(efSearch=beam(self._inner.ntotal, limit), **words)
         return self._faiss.SearchParameters(**words)
 
 

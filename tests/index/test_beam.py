@@ -1,11 +1,12 @@
-"""Queries among the rows take the short walk, all others the long one."""
+"""Queries among the rows take the short walk, all others the long one; both grow with the rows."""
 
 import numpy as np
 import pytest
 from making import FakeModel
 
+from tuwen.index.beam import LONG, SHORT, beam, centre_of, is_among
 from tuwen.index.index import Index
-from tuwen.index.qdrant_effort import LONG, SAMPLE, SHORT, beam, centre_of
+from tuwen.index.qdrant_effort import SAMPLE
 from tuwen.types import Row
 
 DIM = 64
@@ -24,19 +25,23 @@ def pictures() -> np.ndarray:
     return unit(noise + np.eye(DIM)[0])
 
 
-def test_a_picture_takes_the_short_walk_and_a_text_the_long_one(pictures: np.ndarray) -> None:
+def test_a_picture_is_among_pictures_and_a_text_is_not(pictures: np.ndarray) -> None:
     centre = centre_of(pictures[:SAMPLE])
     assert centre is not None
-    assert {beam(it, centre, 10) for it in pictures} == {SHORT}
-    text = unit(np.eye(DIM)[1] + 0.3 * pictures[0])
-    assert beam(text, centre, 10) == LONG
-    assert beam(pictures[0], centre, 500) == beam(text, centre, 500) == 1000
+    assert all(is_among(it, centre) for it in pictures)
+    assert not is_among(unit(np.eye(DIM)[1] + 0.3 * pictures[0]), centre)
 
 
-def test_rows_that_share_nothing_have_no_short_walk() -> None:
+def test_rows_that_share_nothing_have_no_query_among_them() -> None:
     rows = unit(np.random.default_rng(1).normal(size=(SAMPLE, DIM)))
     assert centre_of(rows) is None
-    assert beam(rows[0], None, 10) == LONG
+    assert not is_among(rows[0], None)
+
+
+def test_a_walk_is_longer_among_more_rows_and_for_more_hits() -> None:
+    assert [beam(rows, 10) for rows in (1_000, 100_000, 1_000_000)] == [LONG, LONG, 723]
+    assert [beam(rows, 10, among=True) for rows in (1_000, 1_000_000, 10_000_000)] == [SHORT, SHORT, 241]
+    assert beam(1_000, 500) == beam(1_000, 500, among=True) == 1_000
 
 
 def test_an_index_finds_the_same_by_either(pictures: np.ndarray, tmp_path) -> None:
