@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tuwen.bundle.converted import read_converted
 from tuwen.bundle.layout import TOWERS
@@ -63,14 +64,18 @@ def start_of(contender: Contender, model: Path, places: tuple[Path, Path], threa
     command = [sys.executable, "-P", "-m", "tuwen.tasks.starts", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     begun = time.perf_counter()
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with (
+        TemporaryFile() as errors,  # a pipe that nobody reads yet would hold up who says much before it is ready
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors) as child,
+    ):
         assert child.stdout is not None
-        assert child.stderr is not None
         child.stdout.readline()  # it is ready
         seconds = time.perf_counter() - begun
-        last, said = child.communicate()
+        last, _ = child.communicate()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
     if child.returncode:
-        reason = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        reason = (said or [f"exit code {child.returncode}"])[-1]
         raise RuntimeUnavailable(f"{contender.name} cannot be started alone: {reason}")
     return Start(contender.runtime, contender.precision, contender.device, seconds, json.loads(last))
 
