@@ -75,6 +75,7 @@ TIMES = [
     ('modified > "2024-05-01"', Compare("modified", ">=", MAY_2)),
     ('modified <= "2024-05-01"', Compare("modified", "<", MAY_2)),
     ('modified == "2024-05-01"', DAY),
+    ('modified == "20240501"', DAY),
     ('modified == "2024-05"', And((Compare("modified", ">=", MAY_1), Compare("modified", "<", JUNE_1)))),
     ('modified > "2023"', Compare("modified", ">=", 1704063600.0)),
     ('modified <= "2023-12"', Compare("modified", "<", 1704063600.0)),

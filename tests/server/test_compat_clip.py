@@ -107,6 +107,7 @@ def test_what_is_refused(client: Client, encoder: Encoder) -> None:
     assert "there is no index x" in refused(client, "/metadata", ids=["a"], indice_name="x")
     assert "exactly one" in refused(client)
     assert "exactly one" in refused(client, text="apple", image="AAAA")
+    assert "exactly one" in refused(client, text="apple", embedding_input=[1.0])
     assert "empty text" in refused(client, text=" ")
     assert "3 numbers" in refused(client, embedding_input=[1, 2, 3])
     assert "not all zero" in refused(client, embedding_input=[0.0] * encoder.dim)

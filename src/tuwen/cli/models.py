@@ -10,8 +10,10 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command
+from tuwen.cli.ending import say
 from tuwen.cli.options import read_settings
 from tuwen.cli.output import emit, table
+from tuwen.errors import BundleError
 
 if TYPE_CHECKING:
     from tuwen.bundle.catalogue import Known
@@ -40,7 +42,7 @@ def models(*, language: str | None, local: bool, as_json: bool) -> None:
 
     here = dict(local_bundles(read_settings().models))
     rows = [_document(known, here.pop(known.name, None)) for known in catalogue().models]
-    rows += [_stranger(name, folder) for name, folder in sorted(here.items())]
+    rows += [row for name, folder in sorted(here.items()) if (row := _stranger(name, folder))]
     rows = [row for row in rows if _is_meant(row, language, local=local)]
     if as_json:
         emit({"models": rows, "figures": _figures()})
@@ -91,11 +93,15 @@ def _document(known: "Known", folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _stranger(name: str, folder: Path) -> dict[str, Any]:
-    """A bundle on this machine that the catalogue does not know: what its own manifest says."""
+def _stranger(name: str, folder: Path) -> dict[str, Any] | None:
+    """A bundle on this machine that the catalogue does not know: what its manifest says; a broken one is told."""
     from tuwen.bundle.bundle import read_manifest
 
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except BundleError as error:
+        say(f"not listed: {error}")
+        return None
     return {
         "model": name,
         "source": manifest.source,

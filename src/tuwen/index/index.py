@@ -167,8 +167,10 @@ class Index(Lookup, AbstractContextManager["Index"]):
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""
-        self._store.close()
-        self._home.release()
+        try:
+            self._store.close()
+        finally:
+            self._home.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()

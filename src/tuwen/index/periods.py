@@ -5,7 +5,7 @@ Knows the calendar, on this machine's clock unless a time says otherwise. Does n
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from tuwen.index.conditions import And, Compare, Condition, Operator
 
@@ -25,19 +25,17 @@ def read_period(text: str) -> Period:
         ValueError: it is none of these.
         OverflowError: it is beyond what this machine can count.
     """
-    found = re.fullmatch(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?", text)
-    if not found:
+    found = re.fullmatch(r"(\d{4})(?:-(\d\d))?", text)
+    if found:
+        year, month = int(found[1]), int(found[2] or 1)
+        after = datetime(year + month // 12, month % 12 + 1, 1) if found[2] else datetime(year + 1, 1, 1)
+        return Period(datetime(year, month, 1).timestamp(), after.timestamp())
+    try:
+        day = date.fromisoformat(text).toordinal()
+    except ValueError:
         moment = datetime.fromisoformat(text).timestamp()
         return Period(moment, moment)
-    year, month, day = int(found[1]), int(found[2] or 1), int(found[3] or 1)
-    first = datetime(year, month, day)
-    if found[3]:
-        after = datetime.fromordinal(first.toordinal() + 1)
-    elif found[2]:
-        after = datetime(year + month // 12, month % 12 + 1, 1)
-    else:
-        after = datetime(year + 1, 1, 1)
-    return Period(first.timestamp(), after.timestamp())
+    return Period(datetime.fromordinal(day).timestamp(), datetime.fromordinal(day + 1).timestamp())
 
 
 def within(field: str, operator: Operator, period: Period) -> Condition:

@@ -126,12 +126,15 @@ def _valid(read: Callable[[], M]) -> M:
 async def _hits(asked: KnnRequest, service: Service) -> list[Hit]:
     k = min(asked.num_result_ids or asked.num_images, MAX_HITS)
     where = _ROWS[asked.modality]
-    if asked.embedding_input is None:
-        picture = asked.image or asked.image_url
-        given = sum(bool(it) for it in (asked.text, asked.image, asked.image_url))
-        if given != 1:
-            raise invalid("give exactly one of text, image, image_url and embedding_input")
-        wished = {"text": asked.text or None, "image": picture or None, "k": k, "where": where}
+    if sum(bool(it) for it in (asked.text, asked.image, asked.image_url, asked.embedding_input)) != 1:
+        raise invalid("give exactly one of text, image, image_url and embedding_input")
+    if not asked.embedding_input:
+        wished = {
+            "text": asked.text or None,
+            "image": asked.image or asked.image_url or None,
+            "k": k,
+            "where": where,
+        }
         wanted = _valid(lambda: SearchRequest.model_validate(wished))
         hits = await find(await terms_of(wanted, service), wanted, service)
     else:
