@@ -145,6 +145,25 @@ def test_parcels_are_sent_one_after_the_other(client, monkeypatch: pytest.Monkey
     assert client.remove(list(reports[-1].ids.values())) == 5
 
 
+def test_a_file_that_is_too_much_is_rejected_and_the_others_go_in(encoder, photos: Path, tmp_path: Path) -> None:
+    """Four small ones are too much together, and the large one alone."""
+    random = np.random.default_rng(0)
+    sizes = {"a.png": 60, "b.png": 60, "large.png": 200, "c.png": 60, "d.png": 60}
+    (tmp_path / "new").mkdir()
+    for name, side in sizes.items():
+        Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).save(tmp_path / "new" / name)
+    (tmp_path / "new" / "notes.txt").write_text("no picture")
+    (tmp_path / "service").mkdir()
+    with (
+        serving(encoder, photos, tmp_path / "service", allow_upload=True, max_upload=40_000) as served,
+        tuwen.Client(served.url) as client,
+    ):
+        added = client.add([tmp_path / "new"])
+    assert (added.indexed, added.skipped) == (4, 1)
+    assert [Path(item.path).name for item in added.rejected] == ["large.png"]
+    assert "40,000" in added.rejected[0].reason
+
+
 def test_nothing_to_add(client, tmp_path: Path) -> None:
     assert client.add([]).seen == client.add([tmp_path]).seen == 0
     with pytest.raises(InvalidInput, match="put it into a list"):

@@ -17,7 +17,7 @@ from tuwen.client.searching import Searching
 from tuwen.client.terms import id_of
 from tuwen.client.transport import Asked, Transport
 from tuwen.client.uploads import Parcel, parcels, with_parcel
-from tuwen.errors import InvalidInput, NotFound
+from tuwen.errors import InvalidInput, NotFound, TooLarge
 from tuwen.index.store import Stored
 from tuwen.runtime.decoding import AnyImage
 from tuwen.types import Hit
@@ -63,9 +63,9 @@ class Client(Searching, AbstractContextManager["Client"]):
             raise InvalidInput("one picture was given where several are wanted: put it into a list")
         start, report = monotonic(), Added()
         for parcel in parcels(images):
-            answer = self._upload(parcel) if parcel.files else None
-            report = with_parcel(report, parcel, answer, monotonic() - start)
-            yield report
+            for sent, answer in self._sent(parcel):
+                report = with_parcel(report, sent, answer, monotonic() - start)
+                yield report
 
     def remove(self, ids: Sequence[str | Hit]) -> int:
         """Take rows out, by id; how many of them there were."""
@@ -100,8 +100,17 @@ class Client(Searching, AbstractContextManager["Client"]):
             yield from rows
             seen += PAGE
 
-    def _upload(self, parcel: Parcel) -> Mapping[str, Any]:
-        return self._transport.document("POST", "/v1/images", Asked(files=parcel.form))
+    def _sent(self, parcel: Parcel) -> Iterator[tuple[Parcel, Mapping[str, Any] | None]]:
+        """What was sent, with its answer: a parcel that is too much for the service file by file."""
+        answer = None
+        try:
+            if parcel.files:
+                answer = self._transport.document("POST", "/v1/images", Asked(files=parcel.form))
+        except TooLarge as error:
+            for part in parcel.parts(str(error)):
+                yield from self._sent(part)
+        else:
+            yield parcel, answer
 
     def _remove(self, row: str) -> int:
         try:

@@ -53,6 +53,14 @@ class Parcel:
         """Whether nothing more should be put into it."""
         return len(self.files) >= FILES or sum(len(content) for _, content in self.files) >= BYTES
 
+    def parts(self, reason: str) -> "Iterator[Parcel]":
+        """The same in parcels of one file; the only file is rejected for `reason`."""
+        alone = len(self.files) == 1
+        refused = [Rejected(self.files[0][0], reason)] if alone else []
+        yield Parcel([], [*self.rejected, *refused], self.skipped)
+        if not alone:
+            yield from (Parcel([file]) for file in self.files)
+
 
 def parcels(images: Sequence[AnyImage]) -> Iterator[Parcel]:
     """All that is given, in order; files are read as a parcel is filled.
