@@ -167,10 +167,8 @@ class Index(Lookup, AbstractContextManager["Index"]):
 
     def close(self) -> None:
         """Let go of the index. May be called twice."""
-        try:
-            self._store.close()
-        finally:
-            self._home.release()
+        self._store.close()
+        self._home.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()
