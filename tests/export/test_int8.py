@@ -13,7 +13,7 @@ import pytest
 from tuwen.export.bundle import export
 from tuwen.export.graph import Graph, save
 from tuwen.export.int8 import GOOD, Quantized, quantized
-from tuwen.export.qdq import noise, open_model, sites, undo
+from tuwen.export.qdq import noise, open_model, products_of_two, sites, undo
 from tuwen.export.samples import built_in, drawn
 from tuwen.prepare.pixels import to_pixels
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
@@ -70,6 +70,32 @@ def test_plain_onnx(small) -> None:
     onnx.checker.check_model(model, full_check=True)
     large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= 64 * 64]
     assert {tensor.data_type for tensor in large} == {onnx.TensorProto.INT8}
+
+
+def test_queries_times_keys_is_left_alone(small) -> None:
+    model = small.graph.model
+    assert products_of_two(model) == []
+    plain = [node for node in model.graph if node.op_type == "MatMul" and not any(map(rounded, node.inputs))]
+    assert len(plain) >= 2, "a layer each"
+
+
+def rounded(value: onnx_ir.Value) -> bool:
+    made = value.producer()
+    return made is not None and made.op_type == "DequantizeLinear"
+
+
+def test_a_product_of_two_activations_is_found() -> None:
+    nodes = [onnx.helper.make_node("MatMul", ["x_back", "y_back"], ["z"], name="both")]
+    for name in "xy":
+        nodes.insert(0, onnx.helper.make_node("DequantizeLinear", [f"{name}_8", "scale"], [f"{name}_back"]))
+        nodes.insert(0, onnx.helper.make_node("QuantizeLinear", [name, "scale"], [f"{name}_8"]))
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2]) for name in "xyz"]
+    scale = onnx.numpy_helper.from_array(np.float32(0.1), "scale")
+    made = onnx.helper.make_graph(nodes, "g", values[:2], values[2:], [scale])
+    model = onnx_ir.from_proto(onnx.helper.make_model(made))
+    assert products_of_two(model) == ["both"]
+    undo(model, ["both"])
+    assert sites(model) == []
 
 
 def test_the_recipe(small) -> None:

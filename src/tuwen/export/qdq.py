@@ -46,6 +46,14 @@ def sites(model: onnx_ir.Model) -> list[Site]:
     return found
 
 
+def products_of_two(model: onnx_ir.Model) -> list[str]:
+    """The sites of products that have two rounded activations as they are, by name."""
+    found = sites(model)
+    back = {value for site in found for node in site.dequantize for value in node.outputs}
+    users = {use.node for value in back for use in value.uses()}
+    return [str(node.name) for node in users if node.op_type == "MatMul" and back.issuperset(node.inputs)]
+
+
 def undo(model: onnx_ir.Model, names: Collection[str]) -> None:
     """Let the named activations pass unrounded, in place; what computes with them then does so in fp32."""
     for site in sites(model):
