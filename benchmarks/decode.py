@@ -19,9 +19,9 @@ from PIL import Image
 
 import tuwen
 from tuwen.bundle.manifest import ImageSpec
-from tuwen.models.vision_ops import make_torchvision_importable
-from tuwen.prepare.images import Picture, read_image, reading_for
-from tuwen.prepare.pixels import to_pixels
+from tuwen.data.decode import Picture, read_image, reading_for
+from tuwen.data.pixels import to_pixels
+from tuwen.models.torchvision import make_torchvision_importable
 from tuwen.types import Pixels, Vectors
 
 SIZES = ((4000, 3000), (3000, 4000), (4032, 3024), (4001, 2999), (4608, 2592))

@@ -14,7 +14,7 @@ import numpy as np
 from structured import Vectors, make_collection, unit
 
 from tuwen.index.index import Index
-from tuwen.tasks.duplicates import Duplicates
+from tuwen.search.duplicates import Duplicates
 from tuwen.types import Row
 
 PAGE = 5_000

@@ -26,7 +26,7 @@ from PIL import Image
 
 import tuwen
 from tuwen.bundle.bundle import Bundle
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.export.graph import Graph, save
 from tuwen.export.int8 import quantized
 from tuwen.export.samples import Photos, Samples, built_in, drawn

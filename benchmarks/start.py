@@ -25,7 +25,7 @@ FIRST_VECTOR = """
 import json, sys, time
 start = time.perf_counter()
 from pathlib import Path
-from tuwen.tasks.load import Choice, load_encoder
+from tuwen.runtime.loading import Choice, load_encoder
 imported = time.perf_counter()
 model, runtime, cache = sys.argv[1:]
 encoder = load_encoder(model, Choice(runtime=runtime, threads=2), models=Path(), cache=Path(cache))
@@ -70,7 +70,7 @@ def bundle(model: Path | None) -> Iterator[Path]:
     if model is not None:
         yield model
         return
-    from tuwen.export.bundle import export
+    from tuwen.export.export import export
     from tuwen.models.openclip import load
 
     with tempfile.TemporaryDirectory() as folder:

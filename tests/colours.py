@@ -12,9 +12,8 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tuwen.bundle.bundle import seal, writing
-from tuwen.bundle.digest import sha256
-from tuwen.bundle.layout import TOKENIZER, graph
-from tuwen.bundle.manifest import ImageSpec, Manifest, Scoring, TextSpec
+from tuwen.bundle.files import sha256
+from tuwen.bundle.manifest import TOKENIZER, ImageSpec, Manifest, Scoring, TextSpec, graph
 
 SIZE, GRID, DIM = 32, 4, 16
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "white": (1, 1, 1)}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tuwen.index.place import Cluster
+from tuwen.index.location import Cluster
 
 LOCAL_MODE_SAYS = ("Payload indexes have no effect in the local", "Local mode performs exact")
 """warnings of qdrant-client's local mode, which does without what a cluster is told to build"""
@@ -21,6 +21,6 @@ def local_cluster(monkeypatch: pytest.MonkeyPatch, name: str = "photos") -> Iter
             """What is in memory would be lost."""
 
     client = Staying(":memory:")
-    monkeypatch.setattr("tuwen.index.cluster_link.connect", lambda place: client)
+    monkeypatch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda place: client)
     yield Cluster("local", 6333, name)
     QdrantClient.close(client)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tuwen.prepare.parquet import read_rows
-from tuwen.prepare.samples import Listed, Sample, read_sample
+from tuwen.data.parquet import read_rows
+from tuwen.data.samples import Listed, Sample, read_sample
 from tuwen.types import Rejected
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.disk import sync
+from tuwen.bundle.files import sync
 
 
 def test_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

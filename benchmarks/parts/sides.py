@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tuwen.prepare.images import Reading
+    from tuwen.data.decode import Reading
+    from tuwen.ingest.images import IngestReport
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.ingest import IngestReport
 
 BATCH = 32
 
@@ -65,8 +65,8 @@ def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
 
 def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
     """Files to pixels, nothing else."""
-    from tuwen.prepare.images import read_image
-    from tuwen.prepare.pixels import to_pixels
+    from tuwen.data.decode import read_image
+    from tuwen.data.pixels import to_pixels
 
     encoder, reading = warm(model, threads)
 
@@ -97,9 +97,9 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
 
     import pyarrow.parquet  # noqa: F401
 
-    from tuwen.prepare.tables import Columns
-    from tuwen.tasks.embed import Request, embed_all
-    from tuwen.tasks.embedding import embed
+    from tuwen.bulk.embed import Request, embed_all
+    from tuwen.bulk.embedding import embed
+    from tuwen.data.tables import Columns
 
     encoder, reading = warm(model, threads)
     request = Request([photos], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})
@@ -120,7 +120,7 @@ def run_ingest(
     photos: Path, encoder: "Encoder", reading: "Reading", store: Path, threads: int
 ) -> "Iterator[IngestReport]":
     from tuwen.index.index import Index
-    from tuwen.tasks.ingest import ingest
+    from tuwen.ingest.images import ingest
 
     with Index.create(store, encoder=encoder, root=photos) as index:
         yield from ingest([photos], encoder, index, reading=reading, decoders=threads)
@@ -129,7 +129,7 @@ def run_ingest(
 def warm(model: str, threads: int) -> tuple["Encoder", "Reading"]:
     """A model that has run once, and how its pictures are read."""
     import tuwen
-    from tuwen.prepare.images import reading_for
+    from tuwen.data.decode import reading_for
     from tuwen.runtime.encoder import MAX_PIXELS
 
     encoder = tuwen.load(model, threads=threads)

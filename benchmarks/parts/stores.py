@@ -31,8 +31,8 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, rows_per_second
 
-    from tuwen.index import beam
     from tuwen.index.index import Index
+    from tuwen.index.stores import hnsw_ef as beam
 
     place = folder / "bench.tuwen"
     with Index.create(place, encoder=Model(pictures.shape[1])) as index:

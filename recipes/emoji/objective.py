@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from tuwen.train.config import RunConfig
+from tuwen.train.model import Pair
 from tuwen.train.objective import Objective
 from tuwen.train.order import Part
-from tuwen.train.pair import Pair
 
 OUT = -1e4
 """a logit that takes no part."""

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from tuwen.train.config import RunConfig
+from tuwen.train.model import Pair
 from tuwen.train.objective import Objective
 from tuwen.train.order import Part
-from tuwen.train.pair import Pair
 
 VIEWS = 4
 """varied pictures of an emoji; their mean counts for its place as much as the clean one."""

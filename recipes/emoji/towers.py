@@ -17,8 +17,8 @@ from recipes.emoji.words import LANGUAGES, read_emoji
 from tokenizers import Tokenizer
 
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.data.pixels import to_pixels
 from tuwen.models.towers import Towers
-from tuwen.prepare.pixels import to_pixels
 from tuwen.types import Pixels, Tokens
 
 NAME = "tuwen-emoji"

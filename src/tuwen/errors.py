@@ -31,6 +31,8 @@ is, without a traceback; anything else that escapes is a bug of ours.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -158,3 +160,20 @@ class MissingExtra(TuwenError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         self.extra = extra
         super().__init__(f"this needs the package {package}, which is not installed: pip install 'tuwen[{extra}]'")
+
+
+# ---- The door of every optional package: imported when needed, or one line that says how to install it.
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Import and return `package`.
+
+    Raises:
+        MissingExtra: the package itself is not installed; the message has the pip line for `extra`.
+    """
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.split(".", maxsplit=1)[0]:
+            raise
+        raise MissingExtra(package, extra) from error

@@ -112,7 +112,7 @@ def load(
         BundleError: there is no such model here, or its files are not right.
         RuntimeUnavailable: what was asked for is not on this machine; the message lists what is.
     """
-    from tuwen.tasks.load import Choice, load_encoder
+    from tuwen.runtime.loading import Choice, load_encoder
 
     settings = Settings()
     choice = Choice(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from tuwen.bundle.config import Config
+from tuwen.bundle.huggingface import Config
 from tuwen.errors import BundleInvalid
 
 

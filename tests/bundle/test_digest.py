@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.bundle.digest import cached_sha256, sha256
+from tuwen.bundle.files import cached_sha256, sha256
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import hub_server
-from tuwen.bundle.fetch import Fetched, fetch
+from tuwen.bundle.hub import Fetched, fetch
 from tuwen.errors import PullFailed
 
 NAME = "org/model"

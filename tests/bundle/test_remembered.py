@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.bundle.remembered import recall, remember
+from tuwen.bundle.files import recall, remember
 
 
 @pytest.mark.parametrize("value", [True, [1, "two"], {"a": None}, "一只狗"])

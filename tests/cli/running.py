@@ -4,7 +4,7 @@ import sys
 
 from click.testing import CliRunner, Result
 
-from tuwen.cli.ending import exit_code
+from tuwen.cli.command import exit_code
 from tuwen.cli.main import tuwen
 
 

@@ -6,12 +6,11 @@ import pytest
 
 from cli.running import run
 from shapes import shape, written_shapes
+from tuwen.bench.bench import TORCH, TORCH_CUT, Row, Timing
+from tuwen.bench.cold_start import Start
 from tuwen.bundle.bundle import read_bundle
-from tuwen.cli.bench_words import Facts, show
+from tuwen.cli.bench import Facts, show
 from tuwen.demo import demo_bundle
-from tuwen.tasks.bench import TORCH, TORCH_CUT, Row
-from tuwen.tasks.starts import Start
-from tuwen.tasks.timing import Timing
 
 NAME = "ViT-tiny-of-bench"
 CONFIG = {
@@ -33,7 +32,7 @@ def architecture(tmp_path_factory) -> str:
 
 
 def test_against_torch_as_json(architecture, root, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("tuwen.cli.bench_torch.PAUSE", 0.0)
+    monkeypatch.setattr("tuwen.cli.bench.PAUSE", 0.0)
     plot = tmp_path / "speed.png"
     result = run(
         "bench", *FEW, "--against", "torch", "--source", architecture, "--seed", 0, "--plot", plot, "--json"

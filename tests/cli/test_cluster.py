@@ -10,7 +10,7 @@ from cli.conftest import Type
 from cli.running import run
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from samples_of import jpeg, write_tar
-from tuwen.index.place import Cluster
+from tuwen.index.location import Cluster
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
 
@@ -55,7 +55,7 @@ def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluste
 
 
 def test_a_collection_that_is_made_again_is_filled_again(desk: Type, cluster: Cluster) -> None:
-    from tuwen.index import cluster_link
+    from tuwen.index.stores import qdrant_collection as cluster_link
 
     embed = ("embed", "photos", "-o", cluster, "--format", "index", "--model", "model", "--json")
     desk(*embed)

@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from tuwen.cli.ending import exit_code
+from tuwen.cli.command import exit_code
 from tuwen.errors import BundleNotFound, InvalidInput
 
 

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from tuwen.cli import output
+from tuwen.cli import console as output
 from tuwen.types import Rejected
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from server.conftest import encoder, photos  # noqa: F401  (fixtures)
 from server.serving import Served, indexed, serving
-from tuwen.cli.ending import REJECTED
+from tuwen.cli.command import REJECTED
 from tuwen.cli.main import tuwen
 from tuwen.client.client import Client
 from tuwen.errors import InvalidInput, KeyRefused, ServiceUnreachable

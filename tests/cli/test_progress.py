@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from tuwen.cli.progress import Pace, Progress
+from tuwen.cli.console import Pace, Progress
 
 DRAWING = """
 import time
-from tuwen.cli.progress import Progress
+from tuwen.cli.console import Progress
 with Progress("auto") as shown:
     shown.begin(200)
     for done in (50, 100, 150):

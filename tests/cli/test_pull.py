@@ -90,7 +90,7 @@ def test_another_family_is_exported_by_its_name_and_compared_without_the_hub(
     assert json.loads(hub.exported.stdout)["model"] == "org/altclip"
     asked = len(hub.seen)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("tuwen.cli.bench_torch.PAUSE", 0.0)
+    monkeypatch.setattr("tuwen.cli.bench.PAUSE", 0.0)
     colours.picture("red").save("cat.png")
     printed = {}
     for runtime in ("onnxruntime", "openvino", "torch"):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import colours
-from tuwen.cli.ending import exit_code
+from tuwen.cli.command import exit_code
 from tuwen.cli.main import tuwen
 
 

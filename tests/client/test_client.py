@@ -10,11 +10,11 @@ from PIL import Image
 
 import tuwen
 from server.serving import Served, serving
+from tuwen.classify.labels import label_vectors
 from tuwen.client.client import PAGE
 from tuwen.errors import InvalidInput, KeyRefused, NotFound, RejectedImages
 from tuwen.index.store import row_id
-from tuwen.tasks.labels import label_vectors
-from tuwen.tasks.search import Term
+from tuwen.search.search import Term
 
 
 def new_picture(seed: int, kind: str = "PNG") -> bytes:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from tuwen.bundle.manifest import TextSpec
+from tuwen.data.tokens import wordpiece_tokenizer_json
 from tuwen.export.samples import TEXTS
 from tuwen.models.openclip import load
 from tuwen.models.towers import Towers
-from tuwen.prepare.texts import wordpiece_tokenizer_json
 from tuwen.types import Tokens
 
 OVERRIDES = {

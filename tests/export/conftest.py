@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.bundle.bundle import Bundle
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.models.towers import Towers
 
 from . import checkpoints

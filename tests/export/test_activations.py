@@ -4,9 +4,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tuwen.bundle.manifest import FP16_OVERFLOWS
-from tuwen.export.activations import overflowing
 from tuwen.export.graph import Graph
-from tuwen.runtime.plan import _fastest
+from tuwen.export.precision import overflowing
+from tuwen.runtime.selection import _fastest
 
 
 def graph(factor: float) -> Graph:

@@ -8,7 +8,7 @@ import pytest
 from tuwen.bundle.bundle import read_bundle
 from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput
-from tuwen.export.again import export_again
+from tuwen.export.export import export_again
 from tuwen.export.graph import Graph, save
 from tuwen.export.precision import full_weights
 from tuwen.export.qdq import open_model

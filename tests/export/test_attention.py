@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tuwen.export.attention import plain_attention
+from tuwen.export.graph import plain_attention
 
 N, LENGTH, DIM, HEADS = 3, 5, 16, 4
 

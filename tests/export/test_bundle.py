@@ -7,10 +7,10 @@ import torch
 
 from tuwen.bundle.bundle import read_bundle
 from tuwen.errors import BundleInvalid, InvalidInput
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.export.samples import TEXTS, built_in
-from tuwen.runtime.plan import Choice
-from tuwen.tasks.load import load_encoder
+from tuwen.runtime.loading import load_encoder
+from tuwen.runtime.selection import Choice
 
 
 def test_what_is_written(tiny_bundle, tiny_towers) -> None:

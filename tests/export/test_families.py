@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models import original_formats, tiny_transformers
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.models.sources import load_source
 
 HF = {kind: lambda folder, kind=kind: tiny_transformers.write(folder, kind) for kind in tiny_transformers.KINDS}

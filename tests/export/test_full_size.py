@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import tiny_transformers
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.export.samples import TEXTS, Samples, built_in
 from tuwen.models.sources import load_source
 from tuwen.models.tokenizers import import_transformers

@@ -10,12 +10,12 @@ import onnx
 import onnx_ir
 import pytest
 
-from tuwen.export.bundle import export
+from tuwen.data.pixels import to_pixels
+from tuwen.export.export import export
 from tuwen.export.graph import Graph, save
 from tuwen.export.int8 import GOOD, Quantized, quantized
 from tuwen.export.qdq import noise, open_model, products_of_two, sites, undo
 from tuwen.export.samples import built_in, drawn
-from tuwen.prepare.pixels import to_pixels
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession
 

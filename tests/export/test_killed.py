@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tuwen.bundle.bundle import read_bundle
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 
 from . import checkpoints
 
 EXPORT = """
 import logging, sys
 from pathlib import Path
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 sys.path.insert(0, sys.argv[1])
 from export import checkpoints
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

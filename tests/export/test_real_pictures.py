@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.export.samples import Photos, Samples
 from tuwen.models.openclip import load
-from tuwen.runtime.plan import Choice
-from tuwen.tasks.load import load_encoder
+from tuwen.runtime.loading import load_encoder
+from tuwen.runtime.selection import Choice
 
 
 @pytest.mark.parametrize("name", ["Landscape", "Portrait"])

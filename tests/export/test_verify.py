@@ -12,16 +12,14 @@ from onnx import numpy_helper
 from PIL import Image
 
 from tuwen.bundle.bundle import read_bundle, seal
-from tuwen.bundle.layout import graph
-from tuwen.bundle.manifest import ImageSpec, Scoring
+from tuwen.bundle.manifest import ImageSpec, Scoring, graph
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, NotVerified, RuntimeUnavailable
-from tuwen.export.bundle import export
 from tuwen.export.checks import probabilities
+from tuwen.export.export import export
 from tuwen.export.report import write_report
-from tuwen.export.runs import lesser, read_places
 from tuwen.export.samples import Samples, built_in, labelled
-from tuwen.export.verify import check_inputs, compare_places, reference, verify
-from tuwen.prepare.texts import Tokenizer
+from tuwen.export.verify import check_inputs, compare_places, lesser, read_places, reference, verify
 
 FEW = Samples(built_in().images[:4], built_in().texts[:16])
 

@@ -3,7 +3,7 @@
 import operator as op
 from collections.abc import Callable, Mapping
 
-from tuwen.index.conditions import And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import And, Compare, Condition, Not, OneOf, Or
 
 Value = str | int | float
 OPERATORS: dict[str, Callable[[Value, Value], bool]] = {

@@ -10,8 +10,8 @@ import pytest
 from making import FakeModel
 
 from tuwen.index.index import Index
-from tuwen.index.kinds import design
-from tuwen.index.place import Cluster, Place, place_of
+from tuwen.index.location import Cluster, Place, place_of
+from tuwen.index.store import design
 
 DESIGNS: Mapping[str, Mapping[str, str]] = {
     "edge-hnsw": {"kind": "hnsw"},
@@ -47,7 +47,7 @@ SERVER = "TUWEN_TEST_QDRANT"
 @contextmanager
 def real_cluster() -> Iterator[Cluster]:
     """A collection of its own in the cluster that the environment names, removed afterwards."""
-    from tuwen.index.cluster_link import connect
+    from tuwen.index.stores.qdrant_collection import connect
 
     if SERVER not in os.environ:
         pytest.skip(f"set {SERVER} to the URL of a Qdrant cluster, e.g. qdrant://127.0.0.1:6333")

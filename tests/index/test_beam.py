@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from making import FakeModel
 
-from tuwen.index.beam import LONG, SHORT, beam, centre_of, is_among
 from tuwen.index.index import Index
-from tuwen.index.qdrant_effort import SAMPLE
+from tuwen.index.stores.hnsw_ef import LONG, SHORT, beam, centre_of, is_among
+from tuwen.index.stores.qdrant_edge import SAMPLE
 from tuwen.types import Row
 
 DIM = 64

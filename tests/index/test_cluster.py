@@ -11,9 +11,9 @@ from making import FakeModel, rows
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexFault, IndexInvalid, IndexNotFound, InvalidInput, MissingExtra
-from tuwen.index.cluster_link import Link, connect
 from tuwen.index.index import Index
-from tuwen.index.place import Cluster
+from tuwen.index.location import Cluster
+from tuwen.index.stores.qdrant_collection import Link, connect
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]
 WAITS = (0.01, 0.01, 0.01)
@@ -113,11 +113,11 @@ class Recording:
 def test_a_new_collection_is_told_its_shards_and_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from tuwen.index import cluster_link
+    from tuwen.index.stores import qdrant_collection as cluster_link
 
     with local_cluster(monkeypatch) as cluster:
         client = Recording(cluster_link.connect(cluster))
-        monkeypatch.setattr("tuwen.index.cluster_link.connect", lambda place: client)
+        monkeypatch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda place: client)
         with Index.create(replace(cluster, shards=6, replicas=3), encoder=FakeModel(), kind="flat") as index:
             assert (index.folder, index.info().bytes, index.info().store) == (None, None, "qdrant")
             index.upsert(rows(3))
@@ -127,11 +127,11 @@ def test_a_new_collection_is_told_its_shards_and_replicas(monkeypatch: pytest.Mo
 
 
 def test_int8_is_asked_for_once_there_are_rows_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuwen.index import cluster_link
+    from tuwen.index.stores import qdrant_collection as cluster_link
 
     with local_cluster(monkeypatch) as cluster:
         client = Recording(cluster_link.connect(cluster))
-        monkeypatch.setattr("tuwen.index.cluster_link.connect", lambda place: client)
+        monkeypatch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda place: client)
         with Index.create(cluster, encoder=FakeModel(), quantize_above=5) as index:
             index.upsert(rows(5))
             index.optimize()
@@ -144,7 +144,7 @@ def test_int8_is_asked_for_once_there_are_rows_enough(monkeypatch: pytest.Monkey
 def test_what_is_no_index_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     from qdrant_client import models
 
-    from tuwen.index import cluster_link
+    from tuwen.index.stores import qdrant_collection as cluster_link
 
     with local_cluster(monkeypatch) as cluster:
         with pytest.raises(IndexNotFound, match=r"qdrant://local:6333/photos.*tuwen index build"):
@@ -166,6 +166,6 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> object:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("tuwen.extras.import_module", missing)
+    monkeypatch.setattr("tuwen.errors.import_module", missing)
     with pytest.raises(MissingExtra, match=r"pip install 'tuwen\[cluster\]'"):
         Index.open("qdrant://127.0.0.1:6333/photos", encoder=None)

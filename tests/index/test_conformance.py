@@ -15,9 +15,9 @@ from making import DIM, FakeModel, paths, payload, row, rows, vectors
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexLocked, IndexNotFound, InvalidInput, InvalidVectors, WrongModel
-from tuwen.index import faiss_finder
 from tuwen.index.calibration import Calibration, Threshold
 from tuwen.index.index import Index
+from tuwen.index.stores import faiss as faiss_finder
 from tuwen.types import Row
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]

@@ -10,10 +10,9 @@ from making import FakeModel, payload, rows
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.cli.main import tuwen
 from tuwen.errors import InvalidInput, WrongModel
-from tuwen.index.index import Index
-from tuwen.index.opening import manifest_of
-from tuwen.index.place import Place
-from tuwen.tasks import copying
+from tuwen.index.index import Index, manifest_of
+from tuwen.index.location import Place
+from tuwen.ingest import copy as copying
 from tuwen.types import Row
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]

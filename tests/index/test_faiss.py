@@ -9,8 +9,8 @@ from making import FakeModel, paths, row, rows
 
 from tuwen.cli.main import tuwen
 from tuwen.errors import IndexInvalid, MissingExtra
-from tuwen.index.faiss_file import lists_for, probes_for
 from tuwen.index.index import Index
+from tuwen.index.stores.faiss_file import lists_for, probes_for
 
 MADE = rows(1_300)
 
@@ -67,7 +67,7 @@ def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytes
         more = rows(1_100, seed=5, prefix="more/")
         index.remove([MADE[0].key])
         index.upsert(more)
-        monkeypatch.setattr("tuwen.index.faiss_finder.build", None)
+        monkeypatch.setattr("tuwen.index.stores.faiss.build", None)
         index.optimize()
         for it in (*MADE[1::200], *more[::200]):
             assert paths(index.search(it.vector, k=1)) == [it.key]
@@ -75,7 +75,7 @@ def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytes
 
 
 def test_a_graph_is_not_written_again_for_what_is_gone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuwen.index.faiss_finder.DUE", 50)
+    monkeypatch.setattr("tuwen.index.stores.faiss.DUE", 50)
     with Index.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
         index.upsert(MADE)
         index.optimize()
@@ -141,7 +141,7 @@ def test_a_missing_package_is_one_line(place: Path, monkeypatch: pytest.MonkeyPa
     def missing(name: str, *words: object) -> object:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("tuwen.extras.import_module", missing)
+    monkeypatch.setattr("tuwen.errors.import_module", missing)
     with pytest.raises(MissingExtra, match=r"faiss.*pip install 'tuwen\[faiss\]'"):
         Index.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf")
     assert list(place.iterdir()) == []

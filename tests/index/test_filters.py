@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuwen.errors import InvalidInput
-from tuwen.index.conditions import And, Compare, Not, OneOf, Or
-from tuwen.index.filters import parse
+from tuwen.index.filters import And, Compare, Not, OneOf, Or, parse
 
 
 @pytest.fixture

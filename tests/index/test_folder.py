@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import IndexFault
-from tuwen.index.folder import creating, disk_usage
+from tuwen.index.storage import creating, disk_usage
 
 
 def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from making import FakeModel, row, rows, unit, vectors
 
 from conftest import copied
 from tuwen.index.index import Index
-from tuwen.index.qdrant_shard import GRAPH_ABOVE
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE
 
 COUNT = GRAPH_ABOVE + 2_000
 INT8_ABOVE = GRAPH_ABOVE + 2_500

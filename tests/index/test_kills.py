@@ -14,7 +14,7 @@ from making import FakeModel, rows
 from conftest import copied
 from tuwen.errors import IndexNotFound
 from tuwen.index.index import Index
-from tuwen.index.qdrant_shard import GRAPH_ABOVE
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE
 
 
 def test_writers_are_killed(folder: Path) -> None:

@@ -8,9 +8,9 @@ from making import FakeModel, rows, vectors
 
 from tuwen.errors import InvalidInput
 from tuwen.index.index import Index
-from tuwen.index.kinds import Design, design
 from tuwen.index.manifest import read_manifest
-from tuwen.index.qdrant_shard import GRAPH_ABOVE
+from tuwen.index.store import Design, design
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE
 
 
 def test_old_names_mean_the_same() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.index.place import Cluster, place_of
+from tuwen.index.location import Cluster, place_of
 
 
 def test_a_folder_stays_a_folder() -> None:

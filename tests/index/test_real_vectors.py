@@ -12,8 +12,9 @@ from homes import DESIGNS, Home
 from making import FakeModel, paths, unit
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
-from tuwen.index import qdrant, qdrant_shard
 from tuwen.index.index import Index
+from tuwen.index.stores import qdrant_edge as qdrant
+from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
 from tuwen.types import Row
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MODE_SAYS]

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from making import FakeModel, vectors
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
-from tuwen.index.conditions import FIELDS, And, Compare, Condition, Not, OneOf, Or
-from tuwen.index.filters import parse
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or, parse
 from tuwen.index.index import Index
-from tuwen.index.place import Place
+from tuwen.index.location import Place
 from tuwen.types import Payload, Row
 
 WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "😀", "x" * 300)

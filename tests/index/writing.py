@@ -12,8 +12,8 @@ import sys
 import numpy as np
 from making import DIM, FakeModel, payload, unit
 
-from tuwen.index import faiss_finder
 from tuwen.index.index import Index
+from tuwen.index.stores import faiss as faiss_finder
 from tuwen.types import Row
 
 KEYS = 400

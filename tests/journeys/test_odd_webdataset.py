@@ -9,11 +9,11 @@ import pytest
 
 import colours
 from samples_of import write_tar
-from tuwen.prepare.formats import HEAD, format_of_content, format_of_name
-from tuwen.prepare.images import read_image, reading_for
-from tuwen.prepare.quiet import silence_libtiff
+from tuwen.data.decode import read_image, reading_for
+from tuwen.data.formats import HEAD, format_of_content, format_of_name
+from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.runtime.encoder import MAX_PIXELS
-from tuwen.tasks.load import Choice, load_encoder
+from tuwen.runtime.loading import Choice, load_encoder
 from tuwen.types import Rejected
 
 pytestmark = [pytest.mark.journey, pytest.mark.long]

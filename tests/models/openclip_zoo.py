@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prepare.material import SENTENCES
+from data.material import SENTENCES
 from tuwen.models.openclip import import_open_clip, load
-from tuwen.models.openclip_model import build
+from tuwen.models.openclip_weights import build
 from tuwen.models.towers import Towers
 
 TWO: dict[str, dict[str, Any]] = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tuwen.models.cut import cut_is_exact, vectors
+from tuwen.models.towers import cut_is_exact, vectors
 from tuwen.types import Tokens
 
 CONTEXT, END = 12, 49

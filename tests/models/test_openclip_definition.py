@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tuwen.errors import BundleInvalid, InvalidInput
-from tuwen.models.openclip import import_open_clip, load, load_folder
-from tuwen.models.openclip_definition import described, published
+from tuwen.models.openclip import described, import_open_clip, load, load_folder, published
 
 from .archives import nested
 from .openclip_zoo import write_layout

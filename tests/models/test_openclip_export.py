@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tuwen.bundle.bundle import Bundle, read_bundle
-from tuwen.export.bundle import export
+from tuwen.export.export import export
 from tuwen.export.samples import TEXTS
 from tuwen.models.openclip import load
 from tuwen.models.sources import load_source
 from tuwen.runtime.encoder import Encoder
-from tuwen.runtime.plan import Choice, make_plan, open_session
+from tuwen.runtime.selection import Choice, make_plan, open_session
 
 from .openclip_zoo import TWO, overrides, two_layers, write_layout, write_xlm_roberta
 

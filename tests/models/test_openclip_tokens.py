@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from prepare.material import TEXTS
+from data.material import TEXTS
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
 from tuwen.models.openclip import import_open_clip
 from tuwen.models.openclip_tokens import reading
-from tuwen.prepare.texts import Tokenizer
 
 from .openclip_zoo import write_files
 

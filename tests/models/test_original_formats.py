@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
 from tuwen.export.samples import TEXTS
 from tuwen.models.sources import family_of, load_source
-from tuwen.prepare.texts import Tokenizer
 
 from . import original_formats as formats
 

@@ -7,7 +7,7 @@ import torch
 
 from tuwen.errors import InvalidInput
 from tuwen.models.openclip import import_open_clip
-from tuwen.models.openclip_shapes import candidates
+from tuwen.models.openclip_weights import candidates
 from tuwen.models.sources import FAMILIES, family_of, load_source
 
 CLIP = {"visual.class_embedding": torch.zeros(1), "transformer.resblocks.0.ln_1.weight": torch.zeros(1)}

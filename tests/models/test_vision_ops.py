@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-from tuwen.models.vision_ops import make_torchvision_importable
+from tuwen.models.torchvision import make_torchvision_importable
 make_torchvision_importable()
 make_torchvision_importable()
 import torch, torchvision

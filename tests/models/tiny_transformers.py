@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tuwen.export.samples import TEXTS
-from tuwen.models.transformers_parts import import_transformers
+from tuwen.models.transformers import import_transformers
 
 SIZE = 32
 VISION = {
@@ -85,7 +85,7 @@ def processor(kind: str) -> dict[str, Any]:
 
 def _clip(folder: Path) -> int:
     """CLIP's byte-level BPE with six merges."""
-    from tuwen.prepare.vocabularies import bpe_tokenizer_json
+    from tuwen.data.vocabularies import bpe_tokenizer_json
 
     merges = ["t h", "th e</w>", "d o", "do g</w>", "c a", "ca t</w>"]
     document = json.loads(bpe_tokenizer_json(merges, start="<|startoftext|>", end="<|endoftext|>"))

@@ -18,11 +18,11 @@ from PIL import Image
 
 import tiny
 from tuwen.bundle.foreign import read_foreign
-from tuwen.models.vision_ops import make_torchvision_importable
-from tuwen.prepare.texts import wordpiece_tokenizer_json
+from tuwen.data.tokens import wordpiece_tokenizer_json
+from tuwen.models.torchvision import make_torchvision_importable
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.engines import import_onnxruntime
-from tuwen.tasks.load import Choice, load_encoder
+from tuwen.runtime.loading import Choice, load_encoder
 
 pytestmark = pytest.mark.parity
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen.tasks.load import Choice, load_encoder
+from tuwen.runtime.loading import Choice, load_encoder
 
 pytestmark = pytest.mark.parity
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from tuwen.runtime.batches import IMAGES, STEP, TEXTS, filled, image_batches, text_batches
+from tuwen.runtime.encoder import IMAGES, STEP, TEXTS, filled, image_batches, text_batches
 from tuwen.types import Tokens
 
 PADDED = tiny.TEXT.model_copy(update={"cut_exact": False})

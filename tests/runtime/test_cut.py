@@ -7,9 +7,9 @@ import pytest
 import tiny
 from runtime.quantised import dynamic_int8
 from tuwen.bundle.bundle import Bundle
-from tuwen.runtime import cut
-from tuwen.runtime.cut import with_cut
-from tuwen.runtime.plan import Plan
+from tuwen.runtime import loading as cut
+from tuwen.runtime.loading import with_cut
+from tuwen.runtime.selection import Plan
 
 UNKNOWN = tiny.TEXT.model_copy(update={"cut_exact": False})
 MASKED = UNKNOWN.model_copy(update={"mask": True})

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tuwen.data.decode import Picture, Reading
 from tuwen.errors import InvalidInput
-from tuwen.prepare.images import Picture, Reading
-from tuwen.runtime.decoding import decode
+from tuwen.runtime.pipeline import decode
 from tuwen.types import Rejected
 
 READING = Reading(near=None, max_pixels=10**6)

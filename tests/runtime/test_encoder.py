@@ -11,12 +11,12 @@ from PIL import Image
 import tiny
 from runtime.quantised import dynamic_int8, static_int8
 from tuwen.bundle.bundle import Bundle, read_bundle
-from tuwen.bundle.layout import Tower
+from tuwen.bundle.manifest import Tower
+from tuwen.data.decode import read_image, reading_for
+from tuwen.data.pixels import to_pixels
 from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
-from tuwen.prepare.images import read_image, reading_for
-from tuwen.prepare.pixels import to_pixels
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
-from tuwen.runtime.plan import Choice, make_plan, open_session
+from tuwen.runtime.selection import Choice, make_plan, open_session
 from tuwen.runtime.session import Session
 from tuwen.settings import Settings
 from tuwen.types import Tokens

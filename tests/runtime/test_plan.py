@@ -8,10 +8,10 @@ from runtime.quantised import dynamic_int8
 from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.manifest import Precision
 from tuwen.errors import InvalidInput, RuntimeUnavailable
-from tuwen.runtime import plan as module
+from tuwen.runtime import selection as module
 from tuwen.runtime.machine import Engine, usable_cores
 from tuwen.runtime.openvino import native_precisions
-from tuwen.runtime.plan import Choice, Plan, make_plan, open_session
+from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
 
 
 def bundle_of(tiny_bundle: Path, *precisions: Precision) -> Bundle:

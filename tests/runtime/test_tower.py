@@ -7,9 +7,9 @@ import pytest
 import tiny
 from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.errors import BundleInvalid, RuntimeUnavailable
+from tuwen.runtime.encoder import LazyTower, is_mask
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.session import Session
-from tuwen.runtime.tower import LazyTower, is_mask
 
 PIXELS = tiny.numbers(3, 2, 3, tiny.SIZE, tiny.SIZE)
 

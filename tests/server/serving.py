@@ -11,14 +11,14 @@ from pathlib import Path
 from httpx2 import Client
 from uvicorn import Server
 
+from tuwen.data.decode import reading_for
 from tuwen.index.index import Index
-from tuwen.prepare.images import reading_for
+from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.app import make_app
 from tuwen.server.config import ServerConfig
 from tuwen.server.service import Service
 from tuwen.server.serving import address, listen, server_of
-from tuwen.tasks.ingest import ingest
 
 
 @dataclass(frozen=True)

@@ -253,7 +253,7 @@ def test_what_is_no_http(served: Served) -> None:
 
 
 def test_a_slow_head_is_hung_up_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuwen.server.listener.HEAD_SECONDS", 0.3)
+    monkeypatch.setattr("tuwen.server.serving.HEAD_SECONDS", 0.3)
     start = time.monotonic()
     assert raw(served, b"GET /health/live HTTP/1.1\r\nHost: loc") == b""
     assert raw(served, b"") == b""
@@ -267,7 +267,7 @@ def test_a_slow_body_is_refused(small: Served) -> None:
 
 
 def test_one_connection_too_many(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuwen.server.listener.CONNECTIONS", 0)
+    monkeypatch.setattr("tuwen.server.serving.CONNECTIONS", 0)
     with suppress(ConnectionError):
         assert raw(served, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from tuwen.server.batcher import Batcher
-from tuwen.server.faults import Fault
+from tuwen.server.errors import Fault
 
 
 class Doubling:

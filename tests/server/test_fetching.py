@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tuwen.server.faults import Fault
+from tuwen.server.errors import Fault
 from tuwen.server.fetching import Fetcher, PublicOnly, is_public
 
 MOST = 100_000

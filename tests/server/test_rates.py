@@ -1,7 +1,7 @@
 import pytest
 
-from tuwen.server import rates
-from tuwen.server.rates import Rates
+from tuwen.server import auth as rates
+from tuwen.server.auth import Rates
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 from httpx2 import Client
 from PIL import Image
 
+from tuwen.data.decode import reading_for
 from tuwen.index.index import Index
-from tuwen.prepare.images import reading_for
+from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.config import ServerConfig
-from tuwen.tasks.ingest import ingest
 
 from .serving import Served, serving_index
 
@@ -43,7 +43,7 @@ def cluster(encoder: Encoder, root: Path) -> Iterator[None]:
 
     client = Staying(":memory:")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuwen.index.cluster_link.connect", lambda _: client)
+        patch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda _: client)
         with Index.create(PLACE, encoder=encoder, root=root) as index:
             reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
             for _ in ingest([root], encoder, index, reading=reading, decoders=1):
@@ -78,8 +78,8 @@ from qdrant_client import QdrantClient
 import tuwen
 from tuwen.cli.main import main
 from tuwen.index import cluster_link
-from tuwen.prepare.images import reading_for
-from tuwen.tasks.ingest import ingest
+from tuwen.data.decode import reading_for
+from tuwen.ingest.images import ingest
 warnings.simplefilter("ignore")
 place, root, mount = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 class Staying(QdrantClient):

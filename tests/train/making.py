@@ -10,15 +10,12 @@ from PIL import Image
 
 import tiny
 from tuwen.bundle.manifest import TextSpec
-from tuwen.prepare.texts import Tokenizer
+from tuwen.data.tokens import Tokenizer
 from tuwen.train.augment import Augment
-from tuwen.train.batch import Batch
-from tuwen.train.chance import key_of
-from tuwen.train.collate import Collate
-from tuwen.train.config_data import AugmentConfig, DataConfig, PairSource
-from tuwen.train.data import Plan, Stream
-from tuwen.train.examples import Examples
-from tuwen.train.listing import Listing
+from tuwen.train.config import AugmentConfig, DataConfig, PairSource
+from tuwen.train.data import Batch, Collate, Examples, Plan, Stream
+from tuwen.train.order import key_of
+from tuwen.train.pairs import Listing
 
 WORDS = ("the dog", "cat on the", "the cat on the dog", "dog dog cat", "on")
 PLAIN = AugmentConfig(crop="none")

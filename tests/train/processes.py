@@ -9,7 +9,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from tuwen.train.backward import Backward
+from tuwen.train.gradients import Backward
 from tuwen.train.loss import LOSSES
 
 from .towers import inputs, keys, small_pair

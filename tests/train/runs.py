@@ -16,7 +16,7 @@ import torch._dynamo  # by the optimiser: imported here, the forked processes ha
 import torch.utils.tensorboard
 from PIL import Image
 
-from tuwen.cli.ending import exit_code
+from tuwen.cli.command import exit_code
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import config_of
 from tuwen.train.loop import train

@@ -10,11 +10,11 @@ from PIL import Image
 
 import tiny
 from train.making import PLAIN, picture
-from tuwen.models.vision_ops import make_torchvision_importable
-from tuwen.prepare.images import read_image
-from tuwen.prepare.pixels import to_pixels
+from tuwen.data.decode import read_image
+from tuwen.data.pixels import to_pixels
+from tuwen.models.torchvision import make_torchvision_importable
 from tuwen.train.augment import Augment, part_of
-from tuwen.train.config_data import AugmentConfig, Jitter
+from tuwen.train.config import AugmentConfig, Jitter
 
 WHOLE = AugmentConfig(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 

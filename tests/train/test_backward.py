@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from tuwen.train.backward import Backward
+from tuwen.train.gradients import Backward
 from tuwen.train.loss import LOSSES
-from tuwen.train.pair import Lock, Pair
+from tuwen.train.model import Lock, Pair
 
 from .towers import inputs, keys, small_pair
 

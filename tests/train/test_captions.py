@@ -10,10 +10,9 @@ import pytest
 
 from samples_of import write_tar
 from train.making import picture, stream_of
-from tuwen.prepare.samples import Sample, read_sample
-from tuwen.train.captions import Captions, captions_of, draw
-from tuwen.train.config_data import DataConfig, PairSource
-from tuwen.train.listing import Listing
+from tuwen.data.samples import Sample, read_sample
+from tuwen.train.config import DataConfig, PairSource
+from tuwen.train.pairs import Captions, Listing, captions_of, draw
 
 FACTS = json.dumps({"en": "the dog", "zh": ["狗", "小狗"], "n": 3})
 

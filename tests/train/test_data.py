@@ -10,13 +10,12 @@ import torch
 
 import tiny
 from train.making import PLAIN, caption, numbers_of, picture, same, stream_of, write_pairs
+from tuwen.data.decode import read_image, reading_for
+from tuwen.data.pixels import to_pixels
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
-from tuwen.prepare.images import read_image, reading_for
-from tuwen.prepare.pixels import to_pixels
-from tuwen.prepare.texts import Tokenizer
-from tuwen.train.batch import Batch
-from tuwen.train.config_data import AugmentConfig, DataConfig, Jitter, PairSource
-from tuwen.train.data import Stream
+from tuwen.train.config import AugmentConfig, DataConfig, Jitter, PairSource
+from tuwen.train.data import Batch, Stream
 from tuwen.train.order import Part
 
 COUNT = 23

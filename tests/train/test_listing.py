@@ -11,10 +11,10 @@ import pytest
 
 from samples_of import write_tar
 from train.making import caption, numbers_of, picture, stream_of, write_pairs
+from tuwen.data.samples import read_sample
 from tuwen.errors import InvalidInput
-from tuwen.prepare.samples import read_sample
-from tuwen.train.config_data import DataConfig, PairSource
-from tuwen.train.listing import Listing
+from tuwen.train.config import DataConfig, PairSource
+from tuwen.train.pairs import Listing
 
 COUNT = 12
 ALL = range(COUNT)

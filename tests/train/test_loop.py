@@ -12,7 +12,7 @@ from tuwen.models.trained import load
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import config_of
 from tuwen.train.loop import train
-from tuwen.train.opening import open_stream
+from tuwen.train.setup import open_stream
 
 from .runs import config, done, kill_after, losses, start, start_two, write_pairs
 from .towers import small_towers

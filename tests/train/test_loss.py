@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from tuwen.models.openclip import import_open_clip
-from tuwen.train.backward import Backward
+from tuwen.train.gradients import Backward
 from tuwen.train.loss import LOSSES, Vectors, info_nce, sigmoid
 
 from .processes import gradients_of, together

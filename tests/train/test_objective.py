@@ -14,8 +14,8 @@ from tuwen.models.trained import load
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import config_of
 from tuwen.train.loop import train
+from tuwen.train.model import Inputs
 from tuwen.train.objective import Objective
-from tuwen.train.pair import Inputs
 
 from .runs import done, kill_after, losses, start, start_two
 from .towers import OVERRIDES, inputs

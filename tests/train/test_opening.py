@@ -10,12 +10,12 @@ from PIL import Image
 
 from train.making import picture, write_pairs
 from train.towers import CONTEXT, SIZE, small_towers
+from tuwen.data.tokens import Tokenizer
 from tuwen.models.towers import Towers
-from tuwen.prepare.texts import Tokenizer
 from tuwen.train.config import ImageChanges, TrainConfig
 from tuwen.train.config_file import config_of
-from tuwen.train.opening import open_stream, with_image
 from tuwen.train.order import Part
+from tuwen.train.setup import open_stream, with_image
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ import torch
 from models import tiny_transformers
 from tuwen.models.openclip import import_open_clip
 from tuwen.models.sources import load_source
-from tuwen.train.blocks import blocks, placed
 from tuwen.train.config import OptimizerConfig
-from tuwen.train.optimizer import adamw, groups, table
-from tuwen.train.schedule import Schedule
+from tuwen.train.model import blocks, placed
+from tuwen.train.optimizer import Schedule, adamw, groups, table
 
 from .towers import inputs, keys, small_pair
 
@@ -79,7 +78,7 @@ def test_steps_follow_the_shares() -> None:
     trained = groups(pair, 0.5)
     optimizer = adamw(trained, OptimizerConfig(lr=1e-3, weight_decay=0.0, eps=1e-12))
     before = {name: value.detach().clone() for name, value in pair.named_parameters()}
-    from tuwen.train.backward import Backward
+    from tuwen.train.gradients import Backward
     from tuwen.train.loss import info_nce
 
     Backward(pair=pair, loss=info_nce)(inputs(6), keys(6))

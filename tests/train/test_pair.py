@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tuwen.errors import InvalidInput
-from tuwen.train.backward import Backward
+from tuwen.train.gradients import Backward
 from tuwen.train.loss import LOSSES
-from tuwen.train.pair import Pair
+from tuwen.train.model import Pair
 
 from .towers import inputs, keys, small_pair, small_towers
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tuwen.train.report import CURVES, write_report
+from tuwen.train.record import CURVES, write_report
 
 STEPS = [{"step": step, "epoch": 1.0, "loss": 3.0 / step, "lr": 1e-3, "scale": 14.0} for step in (1, 2, 3)]
 

@@ -2,7 +2,7 @@ import pytest
 
 from tuwen.errors import InvalidInput
 from tuwen.train.config_file import config_of
-from tuwen.train.schedule import Schedule, planned
+from tuwen.train.optimizer import Schedule, planned
 
 
 def test_up_from_the_start_then_down_to_the_end() -> None:

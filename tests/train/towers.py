@@ -4,7 +4,7 @@ import torch
 
 from tuwen.models import openclip
 from tuwen.models.towers import Towers
-from tuwen.train.pair import Inputs, Pair
+from tuwen.train.model import Inputs, Pair
 
 SIZE, CONTEXT = 32, 77
 OVERRIDES = {

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tuwen.bundle import layout
-from tuwen.bundle.digest import cached_sha256, sha256
+from tuwen.bundle import manifest as layout
+from tuwen.bundle.files import cached_sha256, sha256, sync
 from tuwen.bundle.manifest import PRECISIONS, File, Manifest, Precision
-from tuwen.disk import sync
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound
 
 

@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tuwen.bundle.bundle import Bundle, check_file, first_fault
-from tuwen.bundle.layout import Tower
-from tuwen.bundle.manifest import Check, Facts, File
+from tuwen.bundle.manifest import Check, Facts, File, Tower
 from tuwen.errors import BundleInvalid, BundleNotFound
 
 MANIFEST = "converted.json"

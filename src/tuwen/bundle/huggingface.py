@@ -7,16 +7,192 @@ Preprocessing is transformers'; the tokenizer does what its `tokenizer.json` say
 transformers.js runs it. 4-bit variants and the joined graph `model.onnx` are not read.
 """
 
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, overload
 
-from tuwen.bundle import parts
-from tuwen.bundle.config import Config
 from tuwen.bundle.graph import read_graph
-from tuwen.bundle.layout import TOKENIZER, TOWERS, Tower
-from tuwen.bundle.manifest import ImageSpec, Precision, TextSpec
-from tuwen.bundle.parts import Parts
+from tuwen.bundle.manifest import TOKENIZER, TOWERS, ImageSpec, Precision, Scoring, TextSpec, Tower
 from tuwen.errors import BundleInvalid
+
+# ---- A JSON file that others wrote
+
+T = TypeVar("T")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        BundleInvalid: the file is absent, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleInvalid(f"{path} is missing; get it from where the model came from") from error
+    except (OSError, ValueError) as error:
+        raise BundleInvalid(f"{path} cannot be read as JSON ({error}); get it again") from error
+    if not isinstance(found, dict):
+        raise BundleInvalid(f"{path} holds no JSON object; get it again")
+    return found
+
+
+class Config:
+    """The fields of one file. A dot goes one level down: `text_config.max_position_embeddings`."""
+
+    def __init__(self, path: Path, within: str = "") -> None:
+        """Read it.
+
+        Args:
+            path: the file.
+            within: the field that holds all the others, if one does.
+
+        Raises:
+            BundleInvalid: it is absent, or no JSON object.
+        """
+        self.path = path
+        self._values = read_object(path)
+        if within:
+            self._values = self.need(within, dict)
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there and is not null."""
+        return self._find(name) is not None
+
+    @overload
+    def need(self, name: str, kind: type[T], /) -> T: ...
+
+    @overload
+    def need(self, name: str, kind: type[Any], other: type[Any], /) -> Any: ...  # noqa: ANN401
+
+    def need(self, name: str, *kinds: type[Any]) -> Any:
+        """The field's value.
+
+        Raises:
+            BundleInvalid: it is missing, or of none of these kinds.
+        """
+        value = self._find(name)
+        if value is None:
+            raise BundleInvalid(f"{self.path} has no {name}, which tuwen must know")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise self.wrong(name, f"not of the kind {' or '.join(kind.__name__ for kind in kinds)}")
+        return value
+
+    def get(self, name: str, default: T) -> T:
+        """The field's value, or what its absence stands for in that format.
+
+        Raises:
+            BundleInvalid: it is of another kind than `default`.
+        """
+        return self.need(name, type(default)) if self.has(name) else default
+
+    def numbers(self, name: str) -> tuple[float, float, float]:
+        """Three numbers, one a channel.
+
+        Raises:
+            BundleInvalid: it is anything else.
+        """
+        values = self.need(name, list)
+        if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+            raise self.wrong(name, "not three numbers")
+        return (float(values[0]), float(values[1]), float(values[2]))
+
+    def wrong(self, name: str, why: str) -> BundleInvalid:
+        """The error to raise for a value that cannot be used."""
+        return BundleInvalid(f"{self.path}: {name} is {self._find(name)!r}: {why}")
+
+    def _find(self, name: str) -> Any:  # noqa: ANN401
+        value: Any = self._values
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+
+# ---- What every foreign layout comes down to, and the facts about tokens that its files share.
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model as its layout describes it.
+
+    Attributes:
+        source: the checkpoint that it was made from, as far as it says.
+        dim: the length of a vector.
+        image: how a picture becomes pixels.
+        text: how a text becomes tokens.
+        scoring: how cosines become probabilities, or None where the layout does not say.
+        graphs: the files that tuwen can use.
+        tokenizer: its `tokenizer.json`.
+    """
+
+    source: str
+    dim: int
+    image: ImageSpec
+    text: TextSpec
+    scoring: Scoring | None
+    graphs: dict[tuple[Tower, Precision], Path]
+    tokenizer: Path
+
+
+def scoring(config: Config, kind: str) -> Scoring | None:
+    """The learned scale, stored as checkpoints store it: as a logarithm. None where the file has none.
+
+    `logit_scale_init_value` is not taken for it: that is where training began.
+
+    Args:
+        config: the model's configuration.
+        kind: `softmax` or `sigmoid`.
+    """
+    needed = ["logit_scale"] if kind == "softmax" else ["logit_scale", "logit_bias"]
+    if not all(map(config.has, needed)):
+        return None
+    scale = math.exp(config.need("logit_scale", float, int))
+    bias = float(config.need("logit_bias", float, int)) if kind == "sigmoid" else 0.0
+    return Scoring(kind="sigmoid" if kind == "sigmoid" else "softmax", scale=scale, bias=bias)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The ids of the tokens that pad and end a text."""
+
+    pad_id: int
+    end_id: int
+
+
+def special_tokens(tokenizer: Path) -> SpecialTokens:
+    """Read them from `tokenizer.json`, by the names in the `tokenizer_config.json` beside it.
+
+    Raises:
+        BundleInvalid: a file, a name or its id is missing.
+    """
+    config = Config(tokenizer.parent / "tokenizer_config.json")
+    ids = _added_tokens(tokenizer)
+    end = "eos_token" if config.has("eos_token") else "sep_token"
+    return SpecialTokens(*(_id_of(config, field, ids, tokenizer) for field in ("pad_token", end)))
+
+
+def _id_of(config: Config, field: str, ids: dict[str, int], tokenizer: Path) -> int:
+    token = config.need(field, str, dict)
+    name = token if isinstance(token, str) else str(token.get("content"))
+    if name not in ids:
+        raise BundleInvalid(f"{tokenizer} has no token {name!r}, which {config.path.name} names as {field}")
+    return ids[name]
+
+
+def _added_tokens(tokenizer: Path) -> dict[str, int]:
+    """The list of special tokens alone: the vocabulary that follows it is many megabytes."""
+    try:
+        text = tokenizer.read_text(encoding="utf-8")
+        start = text.index("[", text.index('"added_tokens"'))
+        listed, _ = json.JSONDecoder().raw_decode(text, start)
+        return {str(token["content"]): int(token["id"]) for token in listed}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleInvalid(f"{tokenizer} cannot be read as a tokenizer.json ({error}); get it again") from error
+
+
+# ---- Hugging Face's ONNX layout
 
 MARK = "onnx/vision_model.onnx (Hugging Face)"
 CONFIGS = ("config.json", TOKENIZER, "tokenizer_config.json")
@@ -67,7 +243,7 @@ def read(folder: Path) -> Parts:
         dim=_dim(config, family),
         image=image_spec(processor_of(folder)),
         text=_text_spec(folder / TOKENIZER, config, family, graphs),
-        scoring=parts.scoring(config, _SCORINGS[family]),
+        scoring=scoring(config, _SCORINGS[family]),
         graphs=graphs,
         tokenizer=folder / TOKENIZER,
     )
@@ -192,7 +368,7 @@ def _resample(config: Config) -> int:
 def _text_spec(
     tokenizer: Path, config: Config, family: str, graphs: dict[tuple[Tower, Precision], Path]
 ) -> TextSpec:
-    special = parts.special_tokens(tokenizer)
+    special = special_tokens(tokenizer)
     graph = next(path for (tower, _), path in graphs.items() if tower == "text")
     return TextSpec(
         cleaning="none",

@@ -10,12 +10,10 @@ full context length, as these graphs want them.
 from pathlib import Path
 from typing import Literal
 
-from tuwen.bundle import parts
-from tuwen.bundle.config import Config
+from tuwen.bundle import huggingface as parts
 from tuwen.bundle.graph import read_graph
-from tuwen.bundle.layout import TOKENIZER
-from tuwen.bundle.manifest import Cleaning, ImageSpec, TextSpec
-from tuwen.bundle.parts import Parts
+from tuwen.bundle.huggingface import Config, Parts
+from tuwen.bundle.manifest import TOKENIZER, Cleaning, ImageSpec, TextSpec
 
 MARK = "visual/model.onnx (immich)"
 

@@ -197,3 +197,18 @@ class Manifest(Facts):
         }
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
         return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+# ---- Where each file of a bundle stands: the names that the Hugging Face ONNX community already uses.
+
+Tower = Literal["vision", "text"]
+
+TOWERS: tuple[Tower, ...] = ("vision", "text")
+MANIFEST = "tuwen.json"
+TOKENIZER = "tokenizer.json"
+
+
+def graph(tower: Tower, precision: Precision) -> str:
+    """The path, within a bundle, of one tower's ONNX graph."""
+    suffix = "" if precision == "fp32" else f"_{precision}"
+    return f"onnx/{tower}_model{suffix}.onnx"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from tuwen.bundle.huggingface import CONFIGS, PROCESSORS, SUFFIXES
-from tuwen.bundle.layout import TOWERS
-from tuwen.bundle.manifest import Precision
+from tuwen.bundle.manifest import TOWERS, Precision
 from tuwen.errors import PullFailed
 
 _OTHER_RUNTIMES = {".armnn", ".rknn"}

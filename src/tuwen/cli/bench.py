@@ -1,24 +1,304 @@
 """`tuwen bench`: how fast a model is on this machine."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tuwen.cli import bench_torch, bench_words, options
-from tuwen.cli.command import Command
+from tuwen.cli import hub, options
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import Progress, emit, table
 from tuwen.cli.options import as_set
-from tuwen.cli.output import emit
-from tuwen.cli.progress import Progress
+from tuwen.errors import InvalidInput, require
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tuwen.bench.bench import Part, Request, Row
+    from tuwen.bench.cold_start import Start
+    from tuwen.bench.targets import Contender
     from tuwen.bundle.bundle import Bundle
     from tuwen.cli.options import Computing
-    from tuwen.tasks.bench import Part, Request, Row
-    from tuwen.tasks.contenders import Contender
-    from tuwen.tasks.starts import Start
+    from tuwen.models.session import TorchSession
+    from tuwen.models.towers import Towers
+    from tuwen.types import Pixels, Tokens
+
+
+# ---- The rival of a benchmark
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PAUSE = 0.2
+"""Seconds between two turns where PyTorch takes part: its threads go on spinning after their work is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """The checkpoint to be compared with.
+
+    Attributes:
+        source: named as for `tuwen export`; None: as the bundle's manifest has it.
+        weights: itself, or the file of its weights.
+        seed: of random weights in place of a file (openclip).
+    """
+
+    source: str | None
+    weights: Path | None
+    seed: int | None
+
+
+def against(command: F) -> F:
+    """Add `--against --source --weights --seed`; `command` gets one `rival`, None where nothing is compared."""
+
+    @wraps(command)
+    def with_rival(**words: Any) -> object:  # noqa: ANN401
+        asked, given = words.pop("against"), {name: words.pop(name) for name in ("source", "weights", "seed")}
+        named = [name for name, value in given.items() if value is not None]
+        if named and asked is None:
+            raise click.UsageError(f"--{named[0]} is about what --against compares with: add --against torch")
+        return command(rival=None if asked is None else Rival(**given), **words)
+
+    for option in reversed(_AGAINST):
+        with_rival = option(with_rival)
+    return with_rival  # type: ignore[return-value]
+
+
+def torch_contenders(rival: Rival, bundle: "Bundle", threads: int) -> "list[Contender]":
+    """PyTorch in fp32: with texts padded to the context length as its libraries do, and to the batch's longest.
+
+    The latter only where the bundle's manifest says that it changes nothing.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        InvalidInput: the checkpoint cannot be loaded, or its weights are not said.
+    """
+    require("torch", extra="export")
+    from tuwen.bench.bench import TORCH, TORCH_CUT
+    from tuwen.models.session import torch_session
+
+    towers = _towers(rival, bundle)
+    if towers.weights_sha256() != bundle.manifest.weights_sha256:
+        say("note: these are not the weights that the bundle was made from; only speed is compared")
+    vision = torch_session(towers, "vision", threads=threads)
+    text = torch_session(towers, "text", threads=threads)
+    whole = _contender(towers, vision, text)
+    cut = replace(whole, runtime=TORCH_CUT, texts=lambda tokens: _run(text, tokens, int(tokens.lengths.max())))
+    return [replace(whole, runtime=TORCH), *([cut] if bundle.manifest.text.cut_exact else [])]
+
+
+def _contender(towers: "Towers", vision: "TorchSession", text: "TorchSession") -> "Contender":
+    from tuwen.bench.targets import Contender, opened_plainly
+
+    def to_pixels(files: "Sequence[bytes]") -> "Pixels":
+        return towers.to_pixels(opened_plainly(files))
+
+    def images(pixels: "Pixels") -> "NDArray[np.float32]":
+        return vision.run({vision.inputs[0].name: pixels})
+
+    def texts(tokens: "Tokens") -> "NDArray[np.float32]":
+        return _run(text, tokens, tokens.ids.shape[1])
+
+    return Contender("torch", "fp32", vision.device, to_pixels, towers.to_tokens, images, texts)
+
+
+def _run(text: "TorchSession", tokens: "Tokens", width: int) -> "NDArray[np.float32]":
+    import numpy as np
+
+    mask = (np.arange(width) < tokens.lengths[:, None]).astype(np.int64)
+    feeds: Mapping[str, NDArray[np.int64]] = {"input_ids": tokens.ids[:, :width], "attention_mask": mask}
+    return text.run({port.name: np.ascontiguousarray(feeds[port.name]) for port in text.inputs})
+
+
+def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
+    from tuwen.models.sources import load_source
+
+    source, seed = rival.source or bundle.manifest.source, rival.seed
+    if rival.weights is None and rival.source is None and seed is None:
+        drawn = re.search(r"/random-(\d+)$", bundle.manifest.source)
+        seed = None if drawn is None else int(drawn[1])
+    if seed is None:
+        settings = options.read_settings()
+        named = None if rival.source is None else hub.named_here(rival.source, rival.weights, settings)
+        found = named or hub.checkpoint_of(bundle.manifest, rival.weights, settings)
+        return load_source(found.source, found.weights)
+    kind, _, name = source.partition(":")
+    if kind != "openclip" or rival.weights is not None:
+        raise InvalidInput(
+            f"--seed is for random weights of an openclip: architecture, not for {source}: leave it out"
+        )
+    from tuwen.models import openclip
+
+    return openclip.load(name.partition("/")[0], seed=seed)
+
+
+_AGAINST = (
+    click.option("--against", type=click.Choice(["torch"]), help="Run PyTorch beside them, in the same rounds."),
+    click.option(
+        "--source", metavar="SOURCE", help="Its checkpoint, named as for tuwen export; else the bundle's own."
+    ),
+    click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, or its weights' file."),
+    click.option("--seed", type=int, metavar="N", help="Random weights in place of a file (openclip: sources)."),
+)
+
+
+# ---- What `tuwen bench` found, as tables for a terminal and as JSON. Measures nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found besides the rows.
+
+    Attributes:
+        bundle: the model.
+        threads: for computing.
+        rates: this machine's best, in operations a second, by precision.
+        starts: what each contender needs to begin.
+    """
+
+    bundle: "Bundle"
+    threads: int
+    rates: Mapping[str, float]
+    starts: "Sequence[Start]"
+
+
+def as_document(facts: Facts, rows: "Sequence[Row]") -> dict[str, Any]:
+    """As `docs/en/json.md` has it."""
+    from tuwen.runtime.machine import cpu_name
+
+    ours = [row for row in rows if not _is_torch(row)]
+    gemm = [{"precision": name, "gflops": rate / 1e9} for name, rate in facts.rates.items()]
+    return {
+        "bundle": str(facts.bundle.folder),
+        "model": facts.bundle.manifest.name,
+        "machine": {"cpu": cpu_name(), "system": platform.platform(), "threads": facts.threads, "gemm": gemm},
+        "image": [_as_item(row, facts) for row in ours if row.part == "image"],
+        "text": [_as_item(row, facts) for row in ours if row.part == "text"],
+        "jobs": [{"job": row.part, **_as_item(row, facts)} for row in ours if row.part == "five-fifty"],
+        "starts": [asdict(start) for start in facts.starts],
+        "against": [{"part": row.part, **_as_item(row, facts)} for row in rows if _is_torch(row)],
+    }
+
+
+def show(facts: Facts, rows: "Sequence[Row]") -> None:
+    """Tables: throughput, latency at the smallest batch, the job, what it takes to begin."""
+    from tuwen.runtime.machine import cpu_name
+
+    manifest = facts.bundle.manifest
+    click.echo(f"{manifest.name} on {cpu_name()}, threads: {facts.threads}")
+    for part, heading in (("image", "images/s"), ("text", "texts/s")):
+        chosen = [row for row in rows if row.part == part]
+        if chosen:
+            click.echo()
+            _throughput(chosen, heading, facts)
+    towers = [row for row in rows if row.part != "five-fifty"]
+    if towers:
+        _latency(towers)
+    jobs = [row for row in rows if row.part == "five-fifty"]
+    if jobs:
+        click.echo("\nfive pictures and fifty captions, from files to scores")
+        head, columns = ("runtime", "in", "ms", "of it preparing"), [_job(row) for row in jobs]
+        _shown(head, columns, jobs, places=(2, 3))
+    if facts.starts:
+        click.echo("\nfrom nothing to the first vectors, and memory at the most")
+        begun = [(it.runtime, it.precision, f"{it.seconds:.2f}", _mib(it.peak_mib)) for it in facts.starts]
+        table(("runtime", "in", "s", "MiB"), begun, numbers=(2, 3))
+    best = ", ".join(f"{rate / 1e9:,.0f} in {name}" for name, rate in facts.rates.items())
+    click.echo(f"\nmatrix products alone, GFLOP/s at best: {best}" if best else "")
+
+
+def _throughput(rows: "Sequence[Row]", heading: str, facts: Facts) -> None:
+    """A line for each batch and contender; `of max`: the share of the best rate of matrix products."""
+    head = ("batch", "runtime", "in", heading, "ms", "prepare", "of max")
+    _shown(head, [_line(row, facts) for row in rows], rows, places=(0, 3, 4, 5, 6))
+
+
+def _latency(rows: "Sequence[Row]") -> None:
+    """At the smallest batch."""
+    least = min(row.batch for row in rows)
+    click.echo(f"\nlatency at batch {least}, milliseconds")
+    lines = [
+        (
+            row.part,
+            row.runtime,
+            row.precision,
+            *(_number(row.model.percentile(share) * 1000) for share in (50, 95, 99)),
+        )
+        for row in rows
+        if row.batch == least
+    ]
+    table(("of", "runtime", "in", "p50", "p95", "p99"), lines, numbers=(3, 4, 5))
+
+
+def _shown(
+    head: Sequence[str], lines: Sequence[tuple[str, ...]], rows: "Sequence[Row]", places: tuple[int, ...]
+) -> None:
+    """With a column for each rival, if there is one: how many times as fast the others are."""
+    ratios = {"× torch": [row.times_torch for row in rows], "× cut": [row.times_torch_cut for row in rows]}
+    named = {name: values for name, values in ratios.items() if any(value is not None for value in values)}
+    wide = [
+        (*line, *("" if values[place] is None else f"{values[place]:.2f}" for values in named.values()))
+        for place, line in enumerate(lines)
+    ]
+    table((*head, *named), wide, numbers=(*places, *range(len(head), len(head) + len(named))))
+
+
+def _line(row: "Row", facts: Facts) -> tuple[str, ...]:
+    share = row.ceiling(facts.rates)
+    return (
+        str(row.batch),
+        row.runtime,
+        row.precision,
+        _number(row.per_second),
+        *(_number(timing.median * 1000) for timing in (row.model, row.prepare)),
+        "" if share is None else f"{share:.0%}",
+    )
+
+
+def _job(row: "Row") -> tuple[str, ...]:
+    return row.runtime, row.precision, _number(row.model.median * 1000), _number(row.prepare.median * 1000)
+
+
+def _as_item(row: "Row", facts: Facts) -> dict[str, Any]:
+    p50, p95, p99 = (row.model.percentile(percent) * 1000 for percent in (50, 95, 99))
+    return {
+        "batch": row.batch,
+        "runtime": row.runtime,
+        "precision": row.precision,
+        "device": row.device,
+        "per_second": row.per_second,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "prepare_ms": row.prepare.median * 1000,
+        "rounds": len(row.model.seconds),
+        "ceiling": row.ceiling(facts.rates),
+        "times_torch": row.times_torch,
+        "times_torch_cut": row.times_torch_cut,
+    }
+
+
+def _is_torch(row: "Row") -> bool:
+    from tuwen.bench.bench import TORCH, TORCH_CUT
+
+    return row.runtime in (TORCH, TORCH_CUT)
+
+
+def _number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _mib(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+# ---- `tuwen bench`: how fast a model is on this machine.
 
 
 class Words(click.ParamType[tuple[str, ...]]):
@@ -112,7 +392,7 @@ class Outcome:
     metavar="FOLDER",
     help="What tuwen convert wrote of it, beside the others; repeatable.",
 )
-@bench_torch.against
+@against
 @click.option(
     "--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf)."
 )
@@ -131,7 +411,7 @@ def bench(
     images: Sequence[Path],
     texts: Path | None,
     converted: Sequence[Path],
-    rival: bench_torch.Rival | None,
+    rival: Rival | None,
     plot: Path | None,
     progress: str,
     as_json: bool,
@@ -142,17 +422,17 @@ def bench(
     tokenising) and the model itself are timed apart. With --against torch, PyTorch runs beside them with as many
     threads.
     """
-    from tuwen.tasks.bench import FULL, QUICK, Request
-    from tuwen.tasks.load import find_bundle
-    from tuwen.tasks.workloads import material
+    from tuwen.bench.bench import FULL, QUICK, Request
+    from tuwen.bench.workloads import material
+    from tuwen.runtime.loading import find_bundle
 
     computing = _computing(device, threads)
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
-    effort = replace(QUICK if quick else FULL, pause=0.0 if rival is None else bench_torch.PAUSE)
+    effort = replace(QUICK if quick else FULL, pause=0.0 if rival is None else PAUSE)
     request = Request(_PARTS[workload], batches, effort, material(images, texts))
     taking_part = _contenders(bundle, computing, (runtimes, precisions), converted)
     outcome = _measured(request, bundle, computing, taking_part, rival, progress)
-    _finish(bench_words.Facts(bundle, computing.cores, outcome.rates, outcome.starts), outcome.rows, plot, as_json)
+    _finish(Facts(bundle, computing.cores, outcome.rates, outcome.starts), outcome.rows, plot, as_json)
 
 
 def _computing(device: str | None, threads: int | None) -> "Computing":
@@ -160,15 +440,15 @@ def _computing(device: str | None, threads: int | None) -> "Computing":
     return replace(given, device=device or given.device, threads=threads or given.cores)
 
 
-def _finish(facts: bench_words.Facts, rows: "list[Row]", plot: Path | None, as_json: bool) -> None:
+def _finish(facts: Facts, rows: "list[Row]", plot: Path | None, as_json: bool) -> None:
     if plot is not None:
-        from tuwen.tasks.curves import draw
+        from tuwen.bench.bench import draw
 
         draw(rows, plot)
     if as_json:
-        emit(bench_words.as_document(facts, rows))
+        emit(as_document(facts, rows))
     else:
-        bench_words.show(facts, rows)
+        show(facts, rows)
 
 
 _PARTS: "dict[str, tuple[Part, ...]]" = {
@@ -184,7 +464,7 @@ def _contenders(
     named: tuple[tuple[str, ...], tuple[str, ...]],
     converted: Sequence[Path],
 ) -> "list[Contender]":
-    from tuwen.tasks.contenders import Wanted, contender, converted_contender, plans
+    from tuwen.bench.targets import Wanted, contender, converted_contender, plans
 
     runtimes, precisions = named
     wanted = Wanted(runtimes, precisions, computing.device, computing.cores)
@@ -201,16 +481,16 @@ def _measured(
     bundle: "Bundle",
     computing: "Computing",
     contenders: "Sequence[Contender]",
-    rival: bench_torch.Rival | None,
+    rival: Rival | None,
     progress: str,
 ) -> Outcome:
     """Every case, then every start in a process of its own; a step of the bar for each."""
-    from tuwen.tasks.bench import measure, rates
-    from tuwen.tasks.operations import counted
-    from tuwen.tasks.starts import start_of
+    from tuwen.bench.bench import measure, rates
+    from tuwen.bench.cold_start import start_of
+    from tuwen.bench.operations import counted
 
     settings, folder, found = computing.settings, bundle.folder.absolute(), Outcome([], {}, [])
-    rivals = [] if rival is None else bench_torch.contenders(rival, bundle, computing.cores)
+    rivals = [] if rival is None else torch_contenders(rival, bundle, computing.cores)
     with Progress(progress) as shown:
         shown.begin(len(request.cases()) + 1 + len(contenders))
         precisions = list(dict.fromkeys(contender.precision for contender in contenders))

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import Progress, emit, table
 from tuwen.cli.options import Computing
-from tuwen.cli.output import emit, table
-from tuwen.cli.progress import Progress
 from tuwen.errors import IndexInvalid
-from tuwen.index.place import Place
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
     from tuwen.index.calibration import Calibration, QueryKind, Threshold
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.calibrate import Score
-    from tuwen.tasks.probes import Probe
+    from tuwen.search.calibrate import Probe, Score
 
 RANDOM = 200
 """how many random queries of each kind there are where nobody says a number and no file is given"""
@@ -66,9 +63,8 @@ def calibrate(
     It is kept with the index, for tuwen search --min-score auto. The rates of errors are of queries that the
     threshold was not chosen by.
     """
-    from tuwen.cli.opening import opened
-    from tuwen.tasks.calibrate import samples, thresholds
-    from tuwen.tasks.histograms import draw
+    from tuwen.cli.locations import opened
+    from tuwen.search.calibrate import draw, samples, thresholds
 
     target = options.index_folder(folder)
     number = chosen if chosen is not None else 0 if labelled else RANDOM
@@ -88,7 +84,7 @@ def calibrate(
 
 
 def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Index") -> "Sequence[Probe]":
-    from tuwen.tasks.probes import labelled_probes, random_probes
+    from tuwen.search.calibrate import labelled_probes, random_probes
 
     asked = labelled_probes(labelled, index) if labelled else []
     asked += random_probes(number, encoder, index) if number else []
@@ -98,7 +94,7 @@ def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Inde
 
 
 def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "Index", progress: str) -> "list[Score]":
-    from tuwen.tasks.calibrate import measure
+    from tuwen.search.calibrate import measure
 
     found = []
     with Progress(progress) as shown:

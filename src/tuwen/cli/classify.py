@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from tuwen.classify.classifier import Classified
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import REJECTED, say
+from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.console import Progress, count, emit, list_rejected, table
 from tuwen.cli.options import Computing
-from tuwen.cli.output import count, emit, list_rejected, table
-from tuwen.cli.progress import Progress
+from tuwen.data.files import Skipped, find_files, key_of
+from tuwen.errors import RejectedImages, TooLarge
+from tuwen.runtime.pipeline import ahead, grouped, threads
+from tuwen.types import Rejected, Source
 
 if TYPE_CHECKING:
+    from tuwen.classify.classifier import Classified, Label
+    from tuwen.classify.labels import LabelVectors
+    from tuwen.client.client import Client
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.classify import Classified, Label
-    from tuwen.tasks.labels import LabelVectors
     from tuwen.types import Rejected
 
 Outcome: TypeAlias = "tuple[str, list[Classified], list[Rejected]]"
@@ -89,7 +93,7 @@ def classify(
 
 
 def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
-    from tuwen.tasks.labels import read_labels, split_labels
+    from tuwen.classify.labels import read_labels, split_labels
 
     if labels is not None and label_file is None:
         return split_labels(labels)
@@ -108,7 +112,7 @@ class _How:
 
 
 def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
-    from tuwen.tasks.classify import classify as label_pictures
+    from tuwen.classify.classifier import classify as label_pictures
 
     encoder = computing.load(computing.model or computing.settings.default_model)
     known = _encode_labels(how, encoder)
@@ -122,7 +126,6 @@ def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | N
 
 
 def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
-    from tuwen.cli.sending import classify_files
 
     if warmup is not None:
         raise click.UsageError(
@@ -134,8 +137,8 @@ def _classify_there(path: Path, how: _How, service: options.Address, warmup: Pat
 
 
 def _encode_labels(how: _How, encoder: "Encoder") -> "LabelVectors":
-    from tuwen.tasks.labels import PLAIN, fill, label_vectors
-    from tuwen.tasks.notes import text_notes
+    from tuwen.classify.labels import PLAIN, fill, label_vectors
+    from tuwen.runtime.languages import text_notes
 
     templates = how.templates or (PLAIN,)
     for note in text_notes([fill(template, label) for label in how.labels for template in templates], encoder):
@@ -148,8 +151,7 @@ def _encode_labels(how: _How, encoder: "Encoder") -> "LabelVectors":
 def _run_shown(
     path: Path, batches: "Generator[list[Classified | Rejected]]"
 ) -> "tuple[list[Classified], list[Rejected]]":
-    from tuwen.prepare.sources import Skipped
-    from tuwen.tasks.files import find_files
+    from tuwen.data.files import Skipped, find_files
     from tuwen.types import Rejected
 
     start = monotonic()
@@ -191,3 +193,32 @@ def _write(done: "Sequence[Classified]", file: Path) -> None:
     aside.write_text(json.dumps(best, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     aside.replace(file)
     say(f"labels: {file}")
+
+
+# ---- Pictures of this machine, labelled by a service: one request each, a few at a time.
+
+AT_ONCE = 8
+"""requests under way: enough to fill a service's batches, few enough for its queue"""
+
+
+def classify_files(
+    path: Path, labels: Sequence[str], templates: Sequence[str], client: "Client", *, multi_label: bool
+) -> Generator[list[Classified | Rejected]]:
+    """As `tasks.classify.classify`, by a service."""
+    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
+    items = (item for item in found if not isinstance(item, Skipped))
+
+    def label(item: Source | Rejected) -> Classified | Rejected:
+        if isinstance(item, Rejected):
+            return item
+        try:
+            return Classified(
+                item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label)
+            )
+        except RejectedImages as error:
+            return Rejected(item.key, error.rejected[0].reason)
+        except TooLarge as error:
+            return Rejected(item.key, f"is too long for the service: {error}")
+
+    with threads(AT_ONCE) as pool:
+        yield from grouped(ahead(pool, label, items, early=AT_ONCE), AT_ONCE)

@@ -3,11 +3,16 @@
 Knows click. Does not know any command.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import click
+
+from tuwen.errors import TuwenError
 
 
 class Command(click.Command):
@@ -62,3 +67,72 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
     with formatter.section("Examples"):
         for example in examples:
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+# ---- How a command ends: one line for an error, and the exit code.
+
+REJECTED = 3
+"""The exit code of a command that is done, but for the inputs that it lists as rejected."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Run a command and return the code to leave with; errors are printed to standard error, in one line.
+
+    Args:
+        run: the command; what it returns is the exit code if that is an int, else 0.
+    """
+    _never_fail_to_print()
+    try:
+        code = run()
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return _ended(error)
+    return code if isinstance(code, int) else 0
+
+
+def _ended(error: BaseException) -> int:
+    code = 1
+    if isinstance(error, click.ClickException):
+        error.show()
+        code = error.exit_code
+    elif isinstance(error, click.Abort | KeyboardInterrupt):
+        say("stopped")
+        code = INTERRUPTED
+    elif isinstance(error, BrokenPipeError | SystemExit):  # click exits where a pipe is closed, only there
+        code = _quiet()
+    elif isinstance(error, TuwenError):
+        say(f"error: {' '.join(str(error).splitlines())}")
+        code = error.exit_code
+    elif isinstance(error, OSError):
+        say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    else:
+        _bug(error)
+    return code
+
+
+def say(line: str) -> None:
+    """Print one line to standard error, as `tuwen: …`."""
+    print(f"tuwen: {line}", file=sys.stderr)  # noqa: T201
+
+
+def _never_fail_to_print() -> None:
+    """A character that the terminal's encoding does not have is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _quiet() -> int:
+    """The reader of a pipe has gone (`| head`): not an error, and Python must not complain at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _bug(error: BaseException) -> None:
+    first = (str(error).splitlines() or [""])[0]
+    say(f"this is a bug in tuwen: {type(error).__name__}: {first} (TUWEN_TRACEBACK=1 shows where it happened)")
+    if os.environ.get("TUWEN_TRACEBACK"):
+        traceback.print_exception(error)

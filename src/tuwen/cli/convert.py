@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from tuwen.cli import options, proof
+from tuwen.cli import options
+from tuwen.cli import verification as proof
 from tuwen.cli.bench import Sizes
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import emit
 from tuwen.cli.options import as_set
-from tuwen.cli.output import emit
 
 if TYPE_CHECKING:
     from tuwen.bundle.converted import Converted, Target
@@ -73,10 +73,10 @@ def convert(
     What computes something else is not published, and what stood at FOLDER stays. TensorRT engines and OM files
     need their hardware: they are not compared.
     """
-    from tuwen.bundle.layout import TOWERS
+    from tuwen.bundle.manifest import TOWERS
     from tuwen.export.convert import Wanted, commands
     from tuwen.export.convert import convert as written
-    from tuwen.tasks.load import find_bundle
+    from tuwen.runtime.loading import find_bundle
 
     start, computing = monotonic(), as_set()
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)

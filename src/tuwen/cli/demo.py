@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
-from tuwen.cli.filling import ingest_shown
-from tuwen.cli.output import count, emit, table
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import count, emit, table
+from tuwen.cli.ingest import ingest_shown
 from tuwen.cli.search import as_document, draw_sheet
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def demo(output: Path, k: int, as_json: bool) -> None:
     The hits of each query are printed, and drawn on a sheet. Nothing is fetched. The packaged model knows
     pictograms; photos want a model of photos.
     """
-    from tuwen.cli.opening import opened_or_new
+    from tuwen.cli.locations import opened_or_new
     from tuwen.demo import demo_gallery
     from tuwen.index.manifest import MANIFEST
 
@@ -94,7 +93,7 @@ class _Found:
 
 
 def _search(query: str, encoder: "Encoder", index: "Index", k: int) -> "list[Hit]":
-    from tuwen.tasks.search import Term, Wanted, search
+    from tuwen.search.search import Term, Wanted, search
 
     return search([Term(query)], encoder, index, Wanted(k=k))
 

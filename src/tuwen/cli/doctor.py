@@ -9,8 +9,8 @@ import click
 from tuwen import __version__
 from tuwen.cli import options
 from tuwen.cli.command import Command
+from tuwen.cli.console import emit, table
 from tuwen.cli.options import read_settings
-from tuwen.cli.output import emit, table
 
 if TYPE_CHECKING:
     from tuwen.runtime.machine import Engine, Machine

@@ -1,31 +1,223 @@
 """`tuwen embed`: vectors of a few pictures and texts, or of millions, into files or an index."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial, wraps
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tuwen.cli import options
-from tuwen.cli.cluster import Where
-from tuwen.cli.cluster import where as where_options
-from tuwen.cli.command import Command
-from tuwen.cli.embed_items import Items, embed_items
-from tuwen.cli.ending import INTERRUPTED, REJECTED, say
+from tuwen.cli import hub, options
+from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
+from tuwen.cli.console import Progress, count, emit, list_rejected
 from tuwen.cli.options import Computing
-from tuwen.cli.output import count, emit, list_rejected
-from tuwen.cli.progress import Progress
-from tuwen.errors import IndexNotFound, InvalidInput
-from tuwen.index.place import Place
+from tuwen.errors import IndexNotFound, InvalidInput, require
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
+    from tuwen.bulk.embed import Engine, Request
+    from tuwen.bundle.manifest import Tower
     from tuwen.index.index import Index
     from tuwen.runtime.encoder import Encoder
-    from tuwen.runtime.plan import Choice
-    from tuwen.tasks.embed import Request
+    from tuwen.runtime.selection import Choice
+    from tuwen.runtime.session import Session
+
+
+# ---- Single pictures and texts of `tuwen embed`
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What is to be embedded, and how.
+
+    Attributes:
+        sources: pictures where files of these names exist, else texts.
+        texts: texts in any case.
+        output: a file for the vectors, None for none; of samples in bulk, a folder or an index.
+        weights: the checkpoint, or the file of its weights, for PyTorch.
+        static: in shapes that do not change.
+    """
+
+    sources: Sequence[str]
+    texts: Sequence[str]
+    output: Place | None
+    weights: Path | None
+    static: bool
+
+    def place_of_bulk(self, computing: "Computing") -> Place:
+        """Where the vectors of samples in bulk go.
+
+        Raises:
+            click.UsageError: it is not said, or something is asked for that is for single items.
+        """
+        asked = {
+            "--text": self.texts,
+            "--static": self.static,
+            "--weights": self.weights,
+            "--runtime torch": computing.runtime == "torch",
+        }
+        for option, given in asked.items():
+            if given:
+                raise click.UsageError(f"{option} is for single items: {self.sources[0]} holds samples")
+        if self.output is None:
+            raise click.UsageError("say where the vectors go: add -o OUT")
+        return self.output
+
+
+def embed_items(items: Items, computing: "Computing", *, as_json: bool) -> int:
+    """Embed them, print or save the vectors; the exit code."""
+    from tuwen.bulk.items import embed_items as embed
+    from tuwen.bulk.items import is_picture, save_items
+
+    if not items.sources and not items.texts:
+        raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
+    file = _file(items.output)
+    for source in items.sources:
+        is_picture(source)  # a slip of the pen is told before a model is loaded
+    encoder = _encoder(items, computing)
+    vectors = embed(items.sources, encoder, texts=items.texts)
+    if file is not None:
+        save_items(vectors, file)
+        say(f"{count(len(vectors), 'vector')}: {file}")
+    rows = [asdict(item) | {"vector": item.vector.tolist()} for item in vectors]
+    if as_json:
+        emit({"model": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim, "vectors": rows})
+    elif file is None:
+        for row in rows:
+            click.echo(json.dumps(row["vector"]))
+    return 0
+
+
+def _file(output: Place | None) -> Path | None:
+    """The array's file; InvalidInput for anything else."""
+    if output is None or (isinstance(output, Path) and output.suffix == ".npy"):
+        return output
+    raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
+
+
+def _encoder(items: Items, computing: "Computing") -> "Encoder":
+    model = computing.model or computing.settings.default_model
+    if computing.runtime == "torch":
+        return _in_torch(model, items, computing)
+    if items.weights is not None:
+        raise click.UsageError("--weights is the checkpoint: add --runtime torch")
+    return computing.load(model, static=items.static)
+
+
+def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
+    """The bundle's own preprocessing, and its checkpoint's towers.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        InvalidInput: the checkpoint is not here, or not the one that the bundle was made from.
+    """
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.runtime.loading import find_bundle
+
+    settings = computing.settings
+    bundle = find_bundle(model, settings.models, settings.cache)
+    found = hub.checkpoint_of(bundle.manifest, items.weights, settings)
+    torch = require("torch", extra="export")
+    from tuwen.models.session import torch_session
+    from tuwen.models.sources import load_source
+    from tuwen.runtime.session import hold_still
+
+    towers = load_source(found.source, found.weights)
+    if towers.weights_sha256() != bundle.manifest.weights_sha256:
+        raise InvalidInput(
+            f"{found.weights or found.source} is not the checkpoint that {bundle.folder} was made from"
+        )
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if computing.device == "auto" else computing.device
+    precision = "fp32" if computing.precision == "auto" else computing.precision
+
+    def opened(tower: "Tower") -> "Session":
+        session = torch_session(towers, tower, device=device, precision=precision, threads=computing.threads)
+        return hold_still(session, towers.text_spec.context_length) if items.static else session
+
+    exact, most = computing.exact_decode, settings.max_pixels
+    return Encoder(bundle, opened, precision=precision, max_pixels=most, exact_decode=exact)
+
+
+# ---- Where a bulk job is computed: the options `--engine --address --workers`.
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Here, or on a cluster."""
+
+    engine: str
+    address: str | None
+    workers: int | None
+
+    def check(self) -> None:
+        """See that the options go together.
+
+        Raises:
+            InvalidInput: an address or workers, and no cluster.
+        """
+        if self.engine == "local" and (self.address is not None or self.workers is not None):
+            raise InvalidInput("--address and --workers are about a cluster: add --engine ray")
+
+    @contextmanager
+    def opened(self, loaded: "Loaded") -> "Iterator[Engine]":
+        """What computes, as long as the block lasts."""
+        if self.engine == "local":
+            yield _here(loaded)
+            return
+        from tuwen.bulk.ray import Recipe, on_cluster
+        from tuwen.cli.locations import place_of
+
+        settings = loaded.computing.settings
+        recipe = Recipe(
+            model=place_of(loaded.model),
+            fingerprint=loaded.encoder.fingerprint,
+            choice=loaded.choice,
+            models=settings.models,
+            cache=settings.cache,
+            max_pixels=settings.max_pixels,
+            exact_decode=loaded.computing.exact_decode,
+        )
+        with on_cluster(self.address or "auto", recipe, self.workers) as engine:
+            yield engine
+
+
+def _here(loaded: "Loaded") -> "Engine":
+    from tuwen.bulk.embedding import embed
+
+    computing = loaded.computing
+    return partial(
+        embed, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores
+    )
+
+
+def where(command: F) -> F:
+    """Add `--engine --address --workers`; `command` gets one `Where`."""
+
+    @wraps(command)
+    def with_where(**options: Any) -> object:  # noqa: ANN401
+        chosen = Where(*(options.pop(name) for name in ("engine", "address", "workers")))
+        chosen.check()
+        return command(where=chosen, **options)
+
+    for option in reversed(_OPTIONS):
+        with_where = option(with_where)
+    return with_where  # type: ignore[return-value]
+
+
+_OPTIONS = (
+    click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True),
+    click.option("--address", metavar="auto|local|ray://…", help="Which Ray cluster; auto by default."),
+    click.option("--workers", type=click.IntRange(min=1), help="Of the cluster; as many as it has cores for."),
+)
+
+
+# ---- `tuwen embed`: vectors of a few pictures and texts, or of millions, into files or an index.
 
 FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 
@@ -56,7 +248,7 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text, even if a file of that name exists.")
 @click.option("--static", is_flag=True, help="Single items: one at a time, texts at full length.")
 @click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, for --runtime torch.")
-@where_options
+@where
 @options.computing_in_torch_too
 @options.progress
 @options.as_json
@@ -91,8 +283,8 @@ def embed(
         return embed_items(wanted, computing, as_json=as_json)
     out = wanted.place_of_bulk(computing)
     index = _index_of(out, layout)
-    from tuwen.prepare.tables import Columns
-    from tuwen.tasks.embed import Request
+    from tuwen.bulk.embed import Request
+    from tuwen.data.tables import Columns
 
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
@@ -122,8 +314,8 @@ class Loaded:
 
 
 def _loaded(computing: Computing) -> Loaded:
-    from tuwen.runtime.plan import Choice, make_plan
-    from tuwen.tasks.load import find_bundle
+    from tuwen.runtime.loading import find_bundle
+    from tuwen.runtime.selection import Choice, make_plan
 
     model, settings = computing.model or computing.settings.default_model, computing.settings
     choice = Choice(computing.runtime, computing.device, computing.precision, computing.threads)
@@ -140,7 +332,7 @@ def _loaded(computing: Computing) -> Loaded:
 
 def _are_bulk(sources: Sequence[str]) -> bool:
     """Whether the sources hold samples; a mixture of such and single items is refused."""
-    from tuwen.prepare.inputs import ENDINGS, is_bulk
+    from tuwen.data.datasets import ENDINGS, is_bulk
 
     bulk = [source for source in sources if is_bulk(Path(source))]
     for source in bulk:
@@ -160,7 +352,7 @@ def _run(request: "Request", index: Place | None, loaded: Loaded, where: Where, 
     written = total = 0
     report = None
     try:
-        from tuwen.tasks.embed import embed_all
+        from tuwen.bulk.embed import embed_all
 
         with (
             Progress(shown.progress) as bar,
@@ -197,10 +389,10 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
     if index is None:
         assert isinstance(out, Path), "files are in a folder: it was checked"
         return out
-    from tuwen.cli.opening import place_of
-    from tuwen.index.opening import make, manifest_of
-    from tuwen.prepare.inputs import root_of
-    from tuwen.tasks.embed import kept_in
+    from tuwen.bulk.embed import kept_in
+    from tuwen.cli.locations import place_of
+    from tuwen.data.datasets import root_of
+    from tuwen.index.index import make, manifest_of
 
     try:
         manifest = manifest_of(index)

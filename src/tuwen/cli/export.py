@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.cli import hub, options, proof
+from tuwen.cli import hub, options
+from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
-from tuwen.cli.output import emit
-from tuwen.extras import require
+from tuwen.cli.console import emit
+from tuwen.errors import require
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
@@ -72,7 +73,7 @@ def export(
         return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
     found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
-    from tuwen.export.bundle import export as to_bundle
+    from tuwen.export.export import export as to_bundle
     from tuwen.export.samples import given
     from tuwen.models.sources import load_source
 
@@ -91,7 +92,7 @@ def _again(
 ) -> "Bundle":
     require("torch", extra="export")
     from tuwen.bundle.bundle import read_bundle
-    from tuwen.export.again import export_again
+    from tuwen.export.export import export_again
     from tuwen.export.samples import given
 
     with proof.steps_shown():
@@ -99,7 +100,7 @@ def _again(
 
 
 def _is_bundle(folder: Path) -> bool:
-    from tuwen.bundle.layout import MANIFEST
+    from tuwen.bundle.manifest import MANIFEST
 
     return (folder / MANIFEST).exists()
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
-from tuwen.cli import proof
-from tuwen.cli.ending import say
-from tuwen.cli.progress import Progress
+from tuwen.cli import verification as proof
+from tuwen.cli.command import say
+from tuwen.cli.console import Progress
 from tuwen.errors import InvalidInput, PullFailed
 
 if TYPE_CHECKING:
-    from tuwen.bundle.fetch import Choose
+    from tuwen.bundle.hub import Choose
     from tuwen.bundle.manifest import Manifest, Precision
     from tuwen.models.towers import Towers
     from tuwen.settings import Settings
@@ -57,7 +57,7 @@ def bring(name: str, choose: "Choose", settings: "Settings", *, offline: bool, p
     Raises:
         PullFailed: they are not here and cannot be fetched.
     """
-    from tuwen.bundle.fetch import fetch
+    from tuwen.bundle.hub import fetch
 
     shown = False
     with proof.steps_shown(), Progress(progress) as bar:
@@ -78,7 +78,7 @@ def repository_of(source: str) -> str | None:
     Named as `hf:ORG/NAME`, as a known model's source, or as one that open_clip publishes.
     """
     from tuwen.bundle.catalogue import find_known
-    from tuwen.tasks.load import folder_named
+    from tuwen.runtime.loading import folder_named
 
     family, _, name = source.partition(":")
     if folder_named(source).exists() or (name and folder_named(name).exists()):
@@ -189,7 +189,7 @@ def checkpoint_here(source: str, weights: Path | None, settings: "Settings") -> 
         weights: the file of its weights, or the folder of a checkpoint that is one, where it is given.
         settings: where things are.
     """
-    from tuwen.bundle.fetch import find_here
+    from tuwen.bundle.hub import find_here
     from tuwen.bundle.wanted import checkpoint_files
 
     family, _, name = source.partition(":")

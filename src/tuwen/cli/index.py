@@ -1,26 +1,278 @@
 """`tuwen index …`: what is in an index, and how it gets there."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic, strftime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.copying import copy
-from tuwen.cli.duplicates import duplicates
-from tuwen.cli.ending import REJECTED, say
-from tuwen.cli.exchange import export, import_
-from tuwen.cli.filling import Shown, fill, fill_texts, show_report, upload
+from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.console import Progress, count, emit, list_rejected, printable, table
+from tuwen.cli.index_transfer import copy, export, import_
+from tuwen.cli.ingest import (
+    Shown,
+    as_document,
+    count_files,
+    fill,
+    fill_texts,
+    last_report,
+    run_shown,
+    show_report,
+    summary,
+    upload,
+)
 from tuwen.cli.options import Address, Computing
-from tuwen.cli.output import emit, printable, table
-from tuwen.cli.sync import sync
-from tuwen.cli.texts import check_files, check_folder, with_texts
-from tuwen.index.place import Place
+from tuwen.errors import IndexLocked
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.prepare.captions import Columns
+    from tuwen.data.captions import Columns
+    from tuwen.index.index import Index
+    from tuwen.ingest.watch import Due
+    from tuwen.ingest.writer import IngestReport
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.search.duplicates import Group
+    from tuwen.types import Rejected
+
+
+# ---- `tuwen index sync`: an index made equal to a folder, once or for as long as it runs.
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen index sync PHOTOS/ --index photos.tuwen",
+        "tuwen index sync PHOTOS/2024/ --index photos.tuwen --watch",
+    ),
+)
+@click.argument("photos", type=options.ANY_PATH)
+@options.index
+@click.option("--watch", is_flag=True, help="Keep it so until Ctrl-C; one line a batch of changes.")
+@click.option("--allow-empty", is_flag=True, help="Take out all rows where PHOTOS has no picture.")
+@options.computing
+@options.progress
+@options.as_json
+def sync(
+    *,
+    computing: Computing,
+    photos: Path,
+    folder: Place | None,
+    watch: bool,
+    allow_empty: bool,
+    progress: str,
+    as_json: bool,
+) -> int:
+    """Make an index equal to the pictures below PHOTOS.
+
+    New and changed pictures are read, moved ones keep their vectors, the rows of deleted ones are taken out. Rows
+    of pictures elsewhere, and of texts, stay. A folder without pictures is taken for one that is not mounted.
+    """
+    from tuwen.cli.locations import opened_or_new
+    from tuwen.ingest.images import Pictures
+    from tuwen.ingest.sync import identity_of
+    from tuwen.ingest.sync import sync as make_equal
+
+    identity_of(photos)
+    target = options.index_folder(folder)
+    shown = Shown(target, progress, as_json)
+    if watch:
+        return _Keeping(photos.absolute(), target, computing, shown, allow_empty).run()
+    with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
+        pictures = Pictures(encoder, index, computing.reading(encoder), computing.cores)
+        reports = make_equal(photos, pictures, allow_empty=allow_empty)
+        return run_shown(reports, lambda: count_files([photos], index), index, shown)
+
+
+class _Keeping:
+    """`--watch`: the index is open only while there is something to do, so that it can be searched meanwhile."""
+
+    def __init__(self, photos: Path, target: Place, computing: Computing, shown: Shown, allow_empty: bool) -> None:
+        self._photos = photos
+        self._target = target
+        self._computing = computing
+        self._shown = shown
+        self._allow_empty = allow_empty
+        self._encoder: Encoder | None = None
+        self._rejected: set[Rejected] = set()
+
+    def run(self) -> int:
+        """Until Ctrl-C: 0."""
+        from tuwen.ingest.watch import Pending, watched
+
+        pending = Pending(self._photos)
+        own = self._target.absolute() if isinstance(self._target, Path) else None
+        try:
+            with closing(watched(self._photos, own)) as changes:
+                for changed in changes:  # the first come before anything is read, so that none is missed
+                    pending.note(changed, monotonic())
+                    due = pending.take(monotonic())
+                    if due is not None and not self._done(due):
+                        pending.give_back(due, monotonic())
+        except KeyboardInterrupt:
+            say(f"stopped watching {self._photos}")
+        return 0
+
+    def _done(self, due: "Due") -> bool:
+        """Look at what is due, and tell what was new; whether the index could be opened."""
+        first = self._encoder is None
+        try:
+            with self._opened() as (encoder, index):
+                report = self._look(due, encoder, index)
+        except IndexLocked as error:
+            say(f"waiting: {error}")
+            return False
+        news = [item for item in report.rejected if due.paths is not None or item not in self._rejected]
+        self._rejected.update(news)
+        if first or news or report.indexed or report.replaced or report.removed:
+            self._tell(report, news)
+        return True
+
+    @contextmanager
+    def _opened(self) -> "Iterator[tuple[Encoder, Index]]":
+        """The index, and its model, which is loaded once."""
+        from tuwen.cli.locations import opened_or_new
+        from tuwen.index.index import Index
+
+        if self._encoder is None:
+            with opened_or_new(self._target, self._photos, self._computing, anywhere=True) as both:
+                self._encoder = both[0]
+                yield both
+            return
+        settings = self._computing.settings
+        with Index.open(
+            self._target,
+            encoder=self._encoder,
+            lock_timeout=settings.lock_timeout,
+            quantize_above=settings.quantize_above,
+        ) as index:
+            yield self._encoder, index
+
+    def _look(self, due: "Due", encoder: "Encoder", index: "Index") -> "IngestReport":
+        from tuwen.ingest.images import Pictures
+        from tuwen.ingest.sync import sync
+
+        pictures = Pictures(encoder, index, self._computing.reading(encoder), self._computing.cores)
+        reports = sync(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
+        return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
+
+    def _tell(self, report: "IngestReport", news: "Sequence[Rejected]") -> None:
+        """One line, or one JSON document in a line, of a batch of changes."""
+        list_rejected(news)
+        line = f"{strftime('%H:%M:%S')} {summary(report, self._shown)}"
+        click.echo(json.dumps(as_document(report, self._target)) if self._shown.as_json else line)
+
+
+# ---- `tuwen index duplicates`: pictures of an index that are nearly the same.
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "tuwen index duplicates --index photos.tuwen",
+        "tuwen index duplicates --index photos.tuwen --threshold 0.99 --json",
+    ),
+)
+@options.index
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.97,
+    show_default=True,
+    help="The cosine from which two are nearly the same.",
+)
+@options.progress
+@options.as_json
+def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bool) -> None:
+    """List groups of pictures that are nearly the same.
+
+    One path a line, an empty line between groups; in each the picture with most pixels comes first. Where a is near
+    b and b near c, all are in one group. Nothing is changed.
+    """
+    from tuwen.index.index import Index
+    from tuwen.search.duplicates import Duplicates
+
+    target = options.index_folder(folder)
+    patience = options.read_settings().lock_timeout
+    with Index.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
+        search = Duplicates(store, threshold)
+        for place, step in enumerate(search):
+            if place == 0:
+                shown.begin(step.total)
+            shown.show(step.done)
+        groups = search.groups()
+    if as_json:
+        found = [{"rows": [{"id": row.id, "payload": dict(row.payload)} for row in group]} for group in groups]
+        emit({"index": str(target), "threshold": threshold, "groups": found})
+    else:
+        _show(groups)
+
+
+def _show(groups: "list[Group]") -> None:
+    for place, group in enumerate(groups):
+        click.echo("\n" if place else "", nl=False)
+        for row in group:
+            click.echo(printable(str(row.payload["path"])))
+    say(f"{count(len(groups), 'group')} of {count(sum(map(len, groups)), 'row')}")
+
+
+# ---- The options of commands that take in texts instead of pictures, read into one value.
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_texts(command: F) -> F:
+    """Add `--texts --text-column --key-column`; `command` gets `texts`, the columns, or None for pictures."""
+
+    @wraps(command)
+    def reading(texts: bool, text_column: str | None, key_column: str | None, **options: Any) -> object:  # noqa: ANN401
+        from tuwen.data.captions import Columns
+
+        if not texts and (text_column or key_column):
+            raise click.UsageError("columns are of files of texts: add --texts")
+        return command(texts=Columns(text_column, key_column) if texts else None, **options)
+
+    for option in reversed(_TEXTS):
+        reading = option(reading)
+    return reading  # type: ignore[return-value]
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """See that all are files.
+
+    Raises:
+        click.UsageError: one is a folder.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder: with --texts, name files of texts")
+
+
+def check_folder(path: Path) -> None:
+    """See that it is a folder.
+
+    Raises:
+        click.UsageError: it is a file.
+    """
+    if not path.is_dir():
+        raise click.UsageError(
+            f"{path} is a file: build takes a folder of pictures, or a file of texts with --texts; "
+            "tuwen index add takes single pictures"
+        )
+
+
+_TEXTS = (
+    click.option("--texts", is_flag=True, help="Take in texts: one a line, or one a record of CSV, TSV or JSONL."),
+    click.option("--text-column", metavar="NAME", help="The column of the texts; else text or caption."),
+    click.option("--key-column", metavar="NAME", help="The column that names them; else id or key, else the line."),
+)
+
+
+# ---- `tuwen index …`: what is in an index, and how it gets there.
 
 
 @click.group()
@@ -63,7 +315,7 @@ def build(
     Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
     that have vanished keep their rows. --kind, --metric and --store are of the index when it is made.
     """
-    from tuwen.cli.opening import opened_or_new
+    from tuwen.cli.locations import opened_or_new
 
     target = options.index_folder(folder)
     if texts is not None:
@@ -101,7 +353,7 @@ def add(
     A path below the index's root is stored relative to it, any other as an absolute path. With --url the pictures
     are sent to the service, which keeps them below its own root and calls them by their content.
     """
-    from tuwen.cli.opening import opened
+    from tuwen.cli.locations import opened
 
     if isinstance(place, Address):
         if texts is not None:
@@ -132,8 +384,8 @@ def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
     With --url, a file that was added through the service goes with its row.
     """
-    from tuwen.cli.opening import opened_alone
-    from tuwen.tasks.remove import remove as take_out
+    from tuwen.cli.locations import opened_alone
+    from tuwen.ingest.sync import remove as take_out
 
     with opened_alone(place) as store:
         report = take_out(paths, store)
@@ -149,7 +401,7 @@ index.add_command(sync)
 @options.as_json
 def info(place: Place | Address, as_json: bool) -> None:
     """Show what an index holds, and of which model."""
-    from tuwen.cli.opening import opened_alone
+    from tuwen.cli.locations import opened_alone
     from tuwen.index.calibration import QUERY_KINDS
 
     with opened_alone(place) as store:
@@ -191,7 +443,7 @@ def info(place: Place | Address, as_json: bool) -> None:
 @options.as_json
 def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
     """List what is in an index: one path a line, or whole rows with --json."""
-    from tuwen.cli.opening import opened_alone
+    from tuwen.cli.locations import opened_alone
 
     with opened_alone(place) as store:
         if as_json:

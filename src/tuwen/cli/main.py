@@ -8,8 +8,7 @@ import sys
 import click
 
 from tuwen import __version__
-from tuwen.cli.command import LazyGroup
-from tuwen.cli.ending import exit_code
+from tuwen.cli.command import LazyGroup, exit_code
 
 COMMANDS = {
     "bench": "tuwen.cli.bench",

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import emit, table
 from tuwen.cli.options import read_settings
-from tuwen.cli.output import emit, table
 from tuwen.errors import BundleError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
 def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
     """Name and folder of each model below the folder of models: a name is of one part, or of two."""
-    from tuwen.bundle import layout
+    from tuwen.bundle import manifest as layout
 
     for pattern in (f"*/{layout.MANIFEST}", f"*/*/{layout.MANIFEST}"):
         for manifest in sorted(models.glob(pattern)):

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tuwen.cli.progress import KINDS
-from tuwen.errors import InvalidInput
-from tuwen.extras import require
-from tuwen.index.place import Place, place_of
+from tuwen.cli.console import KINDS
+from tuwen.errors import InvalidInput, require
+from tuwen.index.location import Place, place_of
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client
-    from tuwen.prepare.images import Reading
+    from tuwen.data.decode import Reading
     from tuwen.runtime.encoder import Encoder
     from tuwen.settings import Settings
 
@@ -148,7 +147,7 @@ class Computing:
 
     def load(self, model: str, *, static: bool = False) -> "Encoder":
         """The encoder of that model, as the options want it to compute; `static`: in shapes that do not change."""
-        from tuwen.tasks.load import Choice, load_encoder
+        from tuwen.runtime.loading import Choice, load_encoder
 
         return load_encoder(
             model,
@@ -161,8 +160,8 @@ class Computing:
 
     def reading(self, encoder: "Encoder") -> "Reading":
         """How pictures are decoded for that encoder."""
-        from tuwen.prepare.images import reading_for
-        from tuwen.prepare.quiet import silence_libtiff
+        from tuwen.data.decode import reading_for
+        from tuwen.data.pillow_warnings import silence_libtiff
 
         silence_libtiff()
         return reading_for(encoder.image_spec, exact=self.exact_decode, max_pixels=self.settings.max_pixels)

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.cli import hub, options, proof
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli import hub, options
+from tuwen.cli import verification as proof
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import emit
 from tuwen.cli.options import read_settings
-from tuwen.cli.output import emit
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound, InvalidInput, MissingExtra, PullFailed
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
     from tuwen.bundle.catalogue import Known
-    from tuwen.bundle.fetch import Choose
+    from tuwen.bundle.hub import Choose
     from tuwen.bundle.manifest import Precision
     from tuwen.settings import Settings
 
@@ -70,7 +70,7 @@ def _known(model: str) -> "Known":
         InvalidInput: it is neither.
     """
     from tuwen.bundle.catalogue import Known, catalogue, find_known
-    from tuwen.tasks.load import DEMO
+    from tuwen.runtime.loading import DEMO
 
     found = find_known(model)
     if found is not None:
@@ -161,7 +161,7 @@ class Wish:
         return self._exported(tried, failure)
 
     def _ready(self, repository: str) -> "Bundle":
-        from tuwen.bundle.ready import adopt
+        from tuwen.bundle.foreign import adopt
         from tuwen.bundle.wanted import is_ready, ready_files
 
         def choose(names: Sequence[str]) -> list[str]:
@@ -194,7 +194,7 @@ class Wish:
         return self._export(folder)
 
     def _export(self, folder: Path) -> "Bundle":
-        from tuwen.export.bundle import export as to_bundle
+        from tuwen.export.export import export as to_bundle
         from tuwen.export.samples import given
         from tuwen.models.sources import load_source
 

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import REJECTED, say
-from tuwen.cli.filling import Shown, run_shown
+from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.console import emit, list_rejected
+from tuwen.cli.ingest import Shown, run_shown
 from tuwen.cli.options import Computing
-from tuwen.cli.output import emit, list_rejected
-from tuwen.index.place import Place
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
+    from tuwen.interop.paddle import Answer
+    from tuwen.interop.paddle_config import Plan
     from tuwen.runtime.encoder import Encoder
-    from tuwen.tasks.modes import Answer
-    from tuwen.tasks.pipeline import Plan
     from tuwen.types import Hit, Rejected
 
 WRONG = 2
@@ -49,8 +48,7 @@ def run(config: Path, overrides: Sequence[str], model: str | None, progress: str
     image-to-image, or text-to-text. Each query's hits are printed as one list. What cannot be honoured is told,
     each in one line, before anything is done.
     """
-    from tuwen.tasks.pipeline import read_plan
-    from tuwen.tasks.pipeline_keys import BUILDS
+    from tuwen.interop.paddle_config import BUILDS, read_plan
 
     plan, problems = read_plan(config, overrides, model)
     if plan is None:
@@ -90,7 +88,7 @@ def _computing(plan: "Plan") -> Computing:
 
 def _index_of(plan: "Plan") -> Place:
     """The index that the mode works on."""
-    from tuwen.tasks.pipeline_keys import BUILDS, SEARCHES
+    from tuwen.interop.paddle_config import BUILDS, SEARCHES
 
     kind = BUILDS[plan.mode] if plan.mode in BUILDS else SEARCHES[plan.mode][1]
     return options.index_folder(plan.indexes[kind])
@@ -99,9 +97,9 @@ def _index_of(plan: "Plan") -> Place:
 def _index_problems(plan: "Plan") -> list[str]:
     """What stands against working on that index: there is none, or another kind of one."""
     from tuwen.errors import IndexNotFound
-    from tuwen.index.kinds import design
-    from tuwen.index.opening import manifest_of
-    from tuwen.tasks.pipeline_keys import BUILDS
+    from tuwen.index.index import manifest_of
+    from tuwen.index.store import design
+    from tuwen.interop.paddle_config import BUILDS
 
     folder = _index_of(plan)
     try:
@@ -124,7 +122,7 @@ def _index_problems(plan: "Plan") -> list[str]:
 
 def _model_problems(plan: "Plan", encoder: "Encoder") -> list[str]:
     """Where the configuration counts on another model than the one at hand."""
-    from tuwen.tasks.preprocess import differences
+    from tuwen.interop.paddle_config import differences
 
     dims = [
         f"{key}: {value} is not the model's: {encoder.name} has {encoder.dim}; write that, or leave it out"
@@ -137,8 +135,8 @@ def _model_problems(plan: "Plan", encoder: "Encoder") -> list[str]:
 @contextmanager
 def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, Index]]":
     """The index and its model, made where a build is to make it."""
-    from tuwen.cli.opening import opened, opened_or_new
-    from tuwen.tasks.pipeline_keys import BUILDS
+    from tuwen.cli.locations import opened, opened_or_new
+    from tuwen.interop.paddle_config import BUILDS
 
     folder = _index_of(plan)
     if plan.mode in BUILDS:
@@ -150,10 +148,10 @@ def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, Inde
 
 
 def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> int:
-    from tuwen.tasks.ingest import Pictures
-    from tuwen.tasks.modes import build_images, build_texts, count_inputs
-    from tuwen.tasks.pipeline_keys import BUILDS
-    from tuwen.tasks.texts import Texts
+    from tuwen.ingest.images import Pictures
+    from tuwen.ingest.texts import Texts
+    from tuwen.interop.paddle import build_images, build_texts, count_inputs
+    from tuwen.interop.paddle_config import BUILDS
 
     with _opened(plan, computing) as (encoder, index):
         problems = _model_problems(plan, encoder)
@@ -168,7 +166,7 @@ def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> 
 
 
 def _search(plan: "Plan", computing: Computing, as_json: bool) -> int:
-    from tuwen.tasks.modes import answer
+    from tuwen.interop.paddle import answer
 
     rejected: list[Rejected] = []
     with _opened(plan, computing) as (encoder, index):

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import emit, shortened, table
 from tuwen.cli.options import Computing
-from tuwen.cli.output import emit, shortened, table
-from tuwen.index.place import Place
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.cli.places import Rows, Searched
-    from tuwen.tasks.search import Term
+    from tuwen.cli.locations import Rows, Searched
+    from tuwen.search.search import Term
     from tuwen.types import Hit
 
 OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
@@ -100,8 +99,8 @@ def search(
     it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a
     number with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
     """
-    from tuwen.cli.opening import opened_to_search
-    from tuwen.tasks.search import Wanted, describe
+    from tuwen.cli.locations import opened_to_search
+    from tuwen.search.search import Wanted, describe
 
     asked = _Asked(query, image, like, unlike, compose)
     asked.check()
@@ -138,8 +137,8 @@ class _Asked:
 
     def terms(self, index: "Rows") -> "list[Term]":
         """All of it, in the order of the options' help."""
-        from tuwen.tasks.compose import parse_compose
-        from tuwen.tasks.search import Term, parse_term
+        from tuwen.search.query import parse_compose
+        from tuwen.search.search import Term, parse_term
 
         liked = [Term(what) for what in (self.query, self.image) if what is not None]
         liked += [parse_term(operand, index) for operand in self.like]
@@ -156,7 +155,7 @@ def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
 
 def _tell(searched: "Searched", terms: "Sequence[Term]", query: str | None) -> None:
     """What a person should know about the texts. The query is always meant as one."""
-    from tuwen.tasks.terms import doubts
+    from tuwen.search.query import doubts
 
     texts = [term.what for term in terms if isinstance(term.what, str)]
     for note in (*doubts(texts[query is not None :]), *searched.notes(texts)):
@@ -206,6 +205,6 @@ def _draw(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> Non
 
 def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
     """Write a contact sheet of the pictures among the hits."""
-    from tuwen.tasks.sheet import contact_sheet
+    from tuwen.search.sheet import contact_sheet
 
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, quality=90)

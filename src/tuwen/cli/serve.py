@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command
-from tuwen.cli.ending import say
+from tuwen.cli.command import Command, say
+from tuwen.cli.console import emit
 from tuwen.cli.options import Computing
-from tuwen.cli.output import emit
-from tuwen.errors import InvalidInput
-from tuwen.extras import require
-from tuwen.index.place import Place
+from tuwen.errors import InvalidInput, require
+from tuwen.index.location import Place
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index
@@ -82,8 +80,8 @@ def serve(
     Only this machine can reach it, unless --host says otherwise; then a key must be set: --key, or the setting
     TUWEN_SERVE_KEY, which other users of this machine do not see.
     """
-    from tuwen.cli.opening import opened
-    from tuwen.prepare.quiet import silence_libtiff
+    from tuwen.cli.locations import opened
+    from tuwen.data.pillow_warnings import silence_libtiff
 
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")

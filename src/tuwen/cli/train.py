@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuwen.cli import options, proof
-from tuwen.cli.command import Command
-from tuwen.cli.ending import REJECTED, say
-from tuwen.cli.output import emit
-from tuwen.errors import InvalidInput
-from tuwen.extras import require
+from tuwen.cli import options
+from tuwen.cli import verification as proof
+from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.console import emit
+from tuwen.errors import InvalidInput, require
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
@@ -52,7 +51,7 @@ def train(
     from tuwen.train.config_file import dump_config
 
     chosen = _chosen(config, overrides, resume)
-    from tuwen.train.gather import is_first
+    from tuwen.train.distributed import is_first
 
     if print_config:
         click.echo(dump_config(chosen) if is_first() else "", nl=False)
@@ -87,7 +86,7 @@ def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) 
 
 def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int | None:
     """The bundle, the report, and what to say at the end."""
-    from tuwen.train.gather import is_launched
+    from tuwen.train.distributed import is_launched
 
     bundle = _exported(config, outcome) if config.export.precisions else None
     page = _report(config, outcome, bundle)
@@ -108,7 +107,7 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
 
 def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":
     """The best checkpoint as a bundle, verified."""
-    from tuwen.export.bundle import export
+    from tuwen.export.export import export
     from tuwen.models.sources import load_source
 
     with proof.steps_shown():
@@ -125,8 +124,7 @@ def _bench(folder: Path) -> None:
 
 
 def _report(config: "TrainConfig", outcome: "Outcome", bundle: "Bundle | None") -> Path:
-    from tuwen.train.record import read_log
-    from tuwen.train.report import write_report
+    from tuwen.train.record import read_log, write_report
 
     facts = {
         "model": config.model.source,

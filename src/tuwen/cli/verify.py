@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.cli import hub, options, proof
+from tuwen.cli import hub, options
+from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
+from tuwen.cli.console import emit
 from tuwen.cli.options import read_settings
-from tuwen.cli.output import emit
-from tuwen.extras import require
+from tuwen.errors import require
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
@@ -75,7 +76,7 @@ def verify(
     pictures get over these must be alike, to a cosine above 0.99. Exit code 1 if a check fails.
     """
     require("torch", extra="export")
-    from tuwen.tasks.load import find_bundle
+    from tuwen.runtime.loading import find_bundle
 
     _check_words(against, weights, arch, devices)
     settings, samples = read_settings(), _samples(images, texts, labels, template)
@@ -123,8 +124,8 @@ def _check_words(against: str | None, weights: Path | None, arch: str | None, de
 
 
 def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples":
+    from tuwen.classify.labels import fill, split_labels
     from tuwen.export.samples import given, labelled
-    from tuwen.tasks.labels import fill, split_labels
 
     if labels is None and template == "_":
         return given(images, texts)
@@ -152,8 +153,7 @@ def _by_files(
 
 
 def _by_places(bundle: "Bundle", devices: str, samples: "Samples") -> _Found:
-    from tuwen.export.runs import read_places
-    from tuwen.export.verify import compare_places
+    from tuwen.export.verify import compare_places, read_places
 
     places = read_places(devices)
     return _Found(f"itself on {places[0].name}", compare_places(bundle, places, samples))

@@ -11,11 +11,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tuwen.classify.classifier import Label
 from tuwen.errors import RejectedImages, ServiceFault, TuwenError
 from tuwen.index.calibration import Calibration
-from tuwen.index.facts import Info
+from tuwen.index.manifest import Info
 from tuwen.index.store import Stored
-from tuwen.tasks.classify import Label
 from tuwen.types import Hit, Rejected, Vectors
 
 P = ParamSpec("P")

@@ -3,20 +3,54 @@
 Knows how much is sent at a time. Does not know what the service makes of it.
 """
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
 
 from tuwen.client.answers import Added, expected, rejected_of
-from tuwen.client.pictures import content_of
+from tuwen.data.decode import orientation_of, to_rgb, turned
+from tuwen.data.files import Skipped, find_files, open_file
 from tuwen.errors import RejectedImages
-from tuwen.prepare.sources import Skipped
-from tuwen.runtime.decoding import AnyImage
-from tuwen.tasks.files import find_files
+from tuwen.runtime.pipeline import AnyImage
 from tuwen.types import Rejected
+
+# ---- Pictures as people hand them over -> what a request carries.
+
+
+def data_url(image: AnyImage) -> str:
+    """A picture as a `data:` URL. What it is made of is told by its content, so no type is claimed.
+
+    Raises:
+        RejectedImages: its file cannot be opened.
+    """
+    return f"data:application/octet-stream;base64,{base64.b64encode(content_of(image)).decode('ascii')}"
+
+
+def content_of(image: AnyImage) -> bytes:
+    """A file's bytes as they are; an image of Pillow as PNG, upright and on white, as it would be encoded here.
+
+    Raises:
+        RejectedImages: the file cannot be opened.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Image.Image):
+        written = BytesIO()
+        to_rgb(turned(image, orientation_of(image))).save(written, format="PNG", compress_level=1)
+        return written.getvalue()
+    try:
+        with open_file(Path(image)) as file:
+            return file.read()
+    except OSError as error:
+        raise RejectedImages([Rejected(str(image), error.strerror or str(error))]) from error
+
+
+# ---- Files, folders and pictures in memory -> parcels that one request carries.
 
 FILES = 16
 """pictures in a parcel, at most"""

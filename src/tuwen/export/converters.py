@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.converted import Target, model_files
 from tuwen.bundle.graph import read_graph
-from tuwen.bundle.layout import Tower
+from tuwen.bundle.manifest import Tower
 from tuwen.errors import InvalidInput, MissingExtra, NotConverted, RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
 

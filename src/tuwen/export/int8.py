@@ -19,9 +19,9 @@ import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from tuwen.errors import require
 from tuwen.export.graph import Graph
 from tuwen.export.qdq import Feeds, noise, open_model, products_of_two, sites, undo
-from tuwen.extras import require
 from tuwen.runtime.engines import import_onnxruntime, import_openvino
 
 log = logging.getLogger(__name__)

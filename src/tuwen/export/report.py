@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuwen.bundle.manifest import Check, Manifest, Report
+from tuwen.errors import require
 from tuwen.export.checks import WORST_COSINE
-from tuwen.extras import require
 
 NAME = "VERIFY.md"
 """The report's name in a bundle; its plot stands beside it, with the ending `.png`."""

@@ -12,11 +12,15 @@ from typing import overload
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tuwen.bundle.manifest import ImageSpec, TextSpec, Tower
+from tuwen.data.decode import Reading, read_image
+from tuwen.data.files import find_sources
+from tuwen.data.pixels import to_pixels
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, RejectedImages
-from tuwen.prepare.images import Reading, read_image
-from tuwen.prepare.sources import find_sources
+from tuwen.export.qdq import Feeds
 from tuwen.runtime.encoder import MAX_PIXELS
-from tuwen.types import Rejected, Source
+from tuwen.types import Pixels, Rejected, Source, Tokens
 
 _SIZES = ((640, 480), (480, 640), (512, 512), (37, 51), (333, 221), (1024, 300), (260, 901), (224, 224), (225, 224))
 
@@ -171,3 +175,70 @@ def _picture(size: tuple[int, int], seed: int) -> Image.Image:
         shape((x - reach, y - reach, x + reach, y + reach), fill=colour)
     noisy = np.asarray(picture, dtype=np.int16) + rng.integers(-12, 13, (size[1], size[0], 3), dtype=np.int16)
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+# ---- What int8 measures its ranges on: pictures and texts as the towers read them, one at a time.
+
+MOST = 64
+"""More pictures or texts than this change the ranges no more."""
+FEWEST = 16
+"""With fewer pictures than this, drawn ones join them."""
+CHECKED = 32
+"""On how many of the samples int8 is compared with fp32 while activations are left out, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A tower's inputs.
+
+    Attributes:
+        measured: what ranges are measured on, one at a time.
+        checked: what the outcome is compared on; half of it, or more, is not in `measured`.
+    """
+
+    measured: Sequence[Feeds]
+    checked: Sequence[Feeds]
+
+
+def calibration(
+    samples: Samples, image_spec: ImageSpec, text_spec: TextSpec, tokenizer: Tokenizer
+) -> dict[Tower, Calibration]:
+    """Every second picture and text of the samples, and those built in: the other half is to check on.
+
+    Texts stand at their own length where they may be cut, else padded: as they are encoded.
+
+    Args:
+        samples: given ones, or the built-in set.
+        image_spec: how pictures become pixels.
+        text_spec: with `cut_exact` as it was proved.
+        tokenizer: how texts become tokens.
+    """
+    images, texts = samples.images[::2][:MOST], list(samples.texts[::2][:MOST])
+    if len(images) < FEWEST:
+        images = [*images, *drawn(2 * FEWEST - len(images))]
+    measured = {
+        "vision": _pixel_feeds(to_pixels(image_spec, images), 1),
+        "text": _token_feeds(tokenizer.to_tokens(list(dict.fromkeys([*texts, *TEXTS]))), text_spec),
+    }
+    picked, said = samples.images[:CHECKED], list(samples.texts[:CHECKED])
+    checked = {
+        "vision": _pixel_feeds(to_pixels(image_spec, picked), 8),
+        "text": _token_feeds(tokenizer.to_tokens(said), text_spec),
+    }
+    towers: tuple[Tower, ...] = ("vision", "text")
+    return {tower: Calibration(measured[tower], checked[tower]) for tower in towers}
+
+
+def _pixel_feeds(pixels: Pixels, batch: int) -> list[Feeds]:
+    return [{"pixel_values": pixels[start : start + batch]} for start in range(0, len(pixels), batch)]
+
+
+def _token_feeds(tokens: Tokens, spec: TextSpec) -> list[Feeds]:
+    feeds: list[Feeds] = []
+    for ids, length in zip(tokens.ids, tokens.lengths, strict=True):
+        wide = int(length) if spec.cut_exact else spec.context_length
+        row = np.full((1, wide), spec.pad_id, dtype=np.int64)
+        row[0, :length] = ids[:length]
+        mask = (np.arange(wide) < length).astype(np.int64)[None, :]
+        feeds.append({"input_ids": row, "attention_mask": mask} if spec.mask else {"input_ids": row})
+    return feeds

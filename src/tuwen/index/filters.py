@@ -12,18 +12,162 @@ Knows the words. Does not know any store: each compiles conditions itself.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from tuwen.errors import InvalidInput
-from tuwen.index.conditions import FIELDS, TYPES, And, Compare, Condition, Not, OneOf, Operator, Or, depth, negated
-from tuwen.index.periods import Period, read_period, within
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
     from lark.exceptions import UnexpectedInput
+
+
+# ---- Conditions on the fields of a row
+
+FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
+    "path": str,
+    "type": str,
+    "folder": str,
+    "name": str,
+    "content": str,
+    "width": int,
+    "height": int,
+    "format": str,
+    "modified": float,
+    "bytes": int,
+    "text": str,
+}
+"""what a row can be filtered by, and what it is"""
+TYPES = ("image", "text")
+"""what a row can be of; one that does not say is of a picture"""
+
+Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "startswith", "contains"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A field against a value: text for a field of texts, number for one of numbers. False where a row has none."""
+
+    field: str
+    operator: Operator
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A field that equals one of some values."""
+
+    field: str
+    values: tuple[str | int | float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    part: "Condition"
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of them."""
+
+    parts: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one of them."""
+
+    parts: "tuple[Condition, ...]"
+
+
+Condition: TypeAlias = Compare | OneOf | Not | And | Or
+
+
+def checked_field(field: str, *kinds: type) -> str:
+    """A field, if it is one of some kinds.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if FIELDS.get(field) not in kinds:
+        fitting = [name for name, kind in FIELDS.items() if kind in kinds]
+        raise InvalidInput(f"{field!r} is no field for that: choose one of {', '.join(fitting)}")
+    return field
+
+
+def parts_of(condition: Condition) -> Iterator[Condition]:
+    """The conditions that a condition is made of."""
+    if isinstance(condition, Not):
+        yield condition.part
+    elif isinstance(condition, And | Or):
+        yield from condition.parts
+
+
+def negated(condition: Condition) -> Condition:
+    """The opposite, without a second negation."""
+    return condition.part if isinstance(condition, Not) else Not(condition)
+
+
+def depth(condition: Condition) -> int:
+    """How many conditions stand within one another."""
+    return 1 + max((depth(part) for part in parts_of(condition)), default=0)
+
+
+# ---- Times as people write them in a filter: "2024", "2024-05", "2024-05-01", "2024-05-01T12:00+02:00".
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `first`, up to but not at `after`, in seconds since 1970; a moment where both are the same."""
+
+    first: float
+    after: float
+
+
+def read_period(text: str) -> Period:
+    """A year, a month or a day as a whole, or a moment.
+
+    Raises:
+        ValueError: it is none of these.
+        OverflowError: it is beyond what this machine can count.
+    """
+    found = re.fullmatch(r"(\d{4})(?:-(\d\d))?", text)
+    if found:
+        year, month = int(found[1]), int(found[2] or 1)
+        after = datetime(year + month // 12, month % 12 + 1, 1) if found[2] else datetime(year + 1, 1, 1)
+        return Period(datetime(year, month, 1).timestamp(), after.timestamp())
+    try:
+        day = date.fromisoformat(text).toordinal()
+    except ValueError:
+        moment = datetime.fromisoformat(text).timestamp()
+        return Period(moment, moment)
+    return Period(datetime.fromordinal(day).timestamp(), datetime.fromordinal(day + 1).timestamp())
+
+
+def within(field: str, operator: Operator, period: Period) -> Condition:
+    """A field against a period: it equals every moment in it, and is less than none of them."""
+    if period.first == period.after:
+        return Compare(field, operator, period.first)
+    match operator:
+        case "<":
+            return Compare(field, "<", period.first)
+        case ">=":
+            return Compare(field, ">=", period.first)
+        case "<=":
+            return Compare(field, "<", period.after)
+        case ">":
+            return Compare(field, ">=", period.after)
+        case _:
+            return And((Compare(field, ">=", period.first), Compare(field, "<", period.after)))
+
+
+# ---- The language of `--where`
 
 DEEPEST = 50
 """conditions within conditions; more would only be a machine's mistake"""

@@ -3,21 +3,206 @@
 Knows what may enter and what can be asked. Does not know what computes vectors, nor how rows are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tuwen.errors import InvalidInput
+from tuwen.errors import InvalidInput, WrongModel
 from tuwen.index.calibration import Calibration
-from tuwen.index.facts import Info, Model
-from tuwen.index.filters import parse
-from tuwen.index.lookup import Lookup
-from tuwen.index.opening import Opened, design_at, make, open_parts, root_of, with_precision
-from tuwen.index.place import Place, place_of
+from tuwen.index.filters import checked_field, parse
+from tuwen.index.location import Cluster, Place, place_of
+from tuwen.index.lock import Lock
+from tuwen.index.manifest import Info, Manifest, Model, read_manifest, root_from_text, root_to_text, write_manifest
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
-from tuwen.index.store import Vector
+from tuwen.index.storage import ClusterHome, FolderHome, Home, creating
+from tuwen.index.store import Design, Known, Store, Stored, Vector, design
+from tuwen.index.stores import qdrant_collection as cluster_collection
+from tuwen.index.stores.faiss import FaissStore
+from tuwen.index.stores.qdrant_cluster import ClusterStore
+from tuwen.index.stores.qdrant_collection import Link
+from tuwen.index.stores.qdrant_edge import QdrantStore
 from tuwen.types import Hit, Payload, Row
+
+# ---- Rows that are asked for by what they are called or what they hold, not by a vector.
+
+
+class Lookup:
+    """The half of an `Index` that looks rows up."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
+        """Key -> what is stored with it, of those keys that there are."""
+        return self._store.payloads(keys)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Id -> row, of those ids that there are. A row's id is that of its `Hit`."""
+        return self._store.get(ids)
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
+        """Id -> (dim,) float32 of length 1, of those ids that there are."""
+        return self._store.vectors(ids)
+
+    def known(self, content: str) -> Known | None:
+        """A row that has a content: its payload and its vector; None if there is none."""
+        return self._store.known([content]).get(content)
+
+    def vectors_of(self, contents: Sequence[str]) -> dict[str, Vector]:
+        """Content -> the vector of a row that has it, of those contents that there are."""
+        return {content: row.vector for content, row in self._store.known(contents).items()}
+
+    def count(self, where: str | None = None) -> int:
+        """How many rows there are; with `where`, how many it keeps (else InvalidInput)."""
+        return self._store.count(None if where is None else parse(where))
+
+    def keys(self, where: str | None = None) -> Sequence[str]:
+        """The keys of the rows, sorted; with `where`, of those that it keeps (else InvalidInput)."""
+        return self._store.keys(None if where is None else parse(where))
+
+    def values(self, field: str) -> dict[str, int]:
+        """Each text that rows have in a field, and how many have it (InvalidInput: it is no field of texts)."""
+        return self._store.values(checked_field(field, str))
+
+    def bounds(self, field: str) -> tuple[float, float] | None:
+        """The least and the greatest number of a field, None where none has any (InvalidInput: no numbers)."""
+        return self._store.bounds(checked_field(field, int, float))
+
+    def list(self, where: str | None = None) -> Iterator[Stored]:
+        """The rows by key, without their vectors; with `where`, those that it keeps (else InvalidInput)."""
+        return self._store.scan(None if where is None else parse(where))
+
+
+# ---- An index, made or opened: where it lives, the rows, the model that must fit.
+
+SHARD, FAISS = "shard", "faiss"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An index's parts. `home` is held until it is released."""
+
+    manifest: Manifest
+    store: Store
+    home: Home
+
+
+def make(
+    place: Place, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = ""
+) -> None:
+    """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
+    wanted = chosen or design_at(place, {})
+    if (wanted.store == "qdrant") != isinstance(place, Cluster):
+        raise InvalidInput(f"{place} is not where the store {wanted.store} keeps an index: leave out the store")
+    manifest = Manifest(
+        store=wanted.store,
+        kind=wanted.kind,
+        metric=wanted.metric,
+        model=encoder.name,
+        fingerprint=encoder.fingerprint,
+        bundle=bundle,
+        dim=encoder.dim,
+        root=_root(place, root),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+    if isinstance(place, Cluster):
+        link = Link(place)
+        cluster_collection.create(link, place, manifest)
+        link.close()
+        return
+    with creating(place) as aside:
+        if manifest.store == "faiss":
+            FaissStore.create(aside / FAISS)
+        else:
+            QdrantStore.create(aside / SHARD, manifest.dim, flat=manifest.kind == "flat")
+        write_manifest(aside, manifest)
+
+
+def design_at(place: Place, asked: Mapping[str, str]) -> Design:
+    """What is asked for of kind, metric and store, see `design`; in a cluster there is one store."""
+    store = asked.get("store", "auto")
+    return design(**{**asked, "store": "qdrant" if store == "auto" and isinstance(place, Cluster) else store})
+
+
+def manifest_of(place: Place) -> Manifest:
+    """What an index is, without waiting for its lock; errors as of `Index.open`."""
+    if isinstance(place, Path):
+        return read_manifest(place)
+    link = Link(place)
+    try:
+        return cluster_collection.read(link, place)
+    finally:
+        link.close()
+
+
+def root_of(manifest: Manifest, place: Place) -> Path:
+    """The collection's folder, as an absolute path. A cluster is nowhere near it: there it is stored as one."""
+    return root_from_text(manifest.root, place if isinstance(place, Path) else Path())
+
+
+def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Opened:
+    """Take the lock, where there is one, and open the rows, see `Index.open`."""
+    if isinstance(place, Cluster):
+        return _open_cluster(place, encoder)
+    _check_model(read_manifest(place), place, encoder)  # before anybody waits
+    lock = Lock(place)
+    lock.acquire(lock_timeout)
+    try:
+        manifest = read_manifest(place)
+        _check_model(manifest, place, encoder)
+        return Opened(manifest, _store(manifest, place, lock_timeout), FolderHome(place, lock))
+    except BaseException:
+        lock.release()
+        raise
+
+
+def with_precision(manifest: Manifest, home: Home, precision: str) -> Manifest:
+    """A manifest that has what rows are computed in, written before the first of them is."""
+    if precision in manifest.precisions:
+        return manifest
+    known = manifest.model_copy(update={"precisions": tuple(sorted({*manifest.precisions, precision}))})
+    home.write(known)
+    return known
+
+
+def _open_cluster(place: Cluster, encoder: Model | None) -> Opened:
+    link = Link(place)
+    try:
+        manifest = cluster_collection.read(link, place)
+        _check_model(manifest, place, encoder)
+    except BaseException:
+        link.close()
+        raise
+    return Opened(manifest, ClusterStore(link, flat=manifest.kind == "flat"), ClusterHome(place, link))
+
+
+def _store(manifest: Manifest, folder: Path, patience: float) -> Store:
+    if manifest.store == "faiss":
+        made = Design(manifest.kind, manifest.metric, manifest.store)
+        return FaissStore(folder / FAISS, manifest.dim, made)
+    return QdrantStore(folder / SHARD, manifest.dim, patience, flat=manifest.kind == "flat")
+
+
+def _root(place: Place, root: Path | None) -> str:
+    if isinstance(place, Path):
+        return root_to_text(place.absolute().parent if root is None else root, place)
+    return root_to_text(Path() if root is None else root, None)
+
+
+def _check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None:
+    if encoder is None or (encoder.fingerprint, encoder.dim) == (manifest.fingerprint, manifest.dim):
+        return
+    raise WrongModel(
+        f"{place} holds vectors of the model {manifest.model} (fingerprint {manifest.fingerprint}, {manifest.dim} "
+        f"numbers each), not of {encoder.name} ({encoder.fingerprint}, {encoder.dim}): use that model, or build "
+        "another index with this one"
+    )
+
+
+# ---- An index: rows of vectors and facts, of one model, in a folder or in a cluster.
 
 _FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput, InvalidVectors
-from tuwen.index.conditions import FIELDS, TYPES
+from tuwen.index.filters import FIELDS, TYPES
 from tuwen.index.store import Vector
 from tuwen.types import Payload, Row, Vectors
 

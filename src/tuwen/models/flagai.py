@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuwen.bundle.config import read_object
 from tuwen.bundle.foreign import name_of
+from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import read_folder
-from tuwen.models.contents import Contents
+from tuwen.models.sources import Contents
 from tuwen.models.tokenizers import tokenizer_of
 from tuwen.models.towers import Towers
-from tuwen.models.transformers_parts import build, pictures_of, texts_of, towers_of
+from tuwen.models.transformers import build, pictures_of, texts_of, towers_of
 
 _TEXT = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act"),

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tuwen.bundle.manifest import Cleaning, TextSpec
+from tuwen.data.tokens import bpe_tokenizer_json
 from tuwen.errors import InvalidInput
 from tuwen.models.towers import ToTokens
-from tuwen.prepare.texts import bpe_tokenizer_json
 from tuwen.types import Tokens
 
 _CONTEXT = 77  # open_clip's, where a configuration does not say

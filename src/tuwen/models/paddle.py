@@ -15,12 +15,12 @@ import torch
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import read_tensors
-from tuwen.models.clip_names import State, depth, text_state, vision_state
-from tuwen.models.contents import Contents
 from tuwen.models.openclip_tokens import reading
+from tuwen.models.openclip_weights import State, depth, text_state, vision_state
+from tuwen.models.sources import Contents
 from tuwen.models.tokenizers import import_transformers
 from tuwen.models.towers import Towers
-from tuwen.models.transformers_parts import Pictures, Texts, build, processed_by, towers_of
+from tuwen.models.transformers import Pictures, Texts, build, processed_by, towers_of
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HEAD = 64

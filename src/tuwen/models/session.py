@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tuwen.bundle.layout import Tower
+from tuwen.bundle.manifest import Tower
 from tuwen.errors import InvalidInput, RuntimeUnavailable
 from tuwen.models.towers import Towers
 from tuwen.types import Port

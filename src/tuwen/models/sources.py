@@ -4,13 +4,57 @@ Knows the families by name, and by what their files look like: one record a fami
 know each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
-from tuwen.models.contents import Contents
+from tuwen.models.checkpoints import read_tensors
 from tuwen.models.towers import Towers
+
+# ---- What lies at a path, as far as it tells which family a checkpoint is of. Knows files, no family.
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A checkpoint's file or folder; each part is read when it is first asked for.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The folder's `config.json`; empty where there is none.
+
+        Raises:
+            BundleInvalid: it is no JSON object.
+        """
+        place = self.path / "config.json"
+        return read_object(place) if place.is_file() else {}
+
+    @cached_property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """The file's tensors by name; empty for a folder.
+
+        Raises:
+            InvalidInput: as `read_tensors`.
+        """
+        return {} if self.path.is_dir() else read_tensors(self.path)
+
+    def has(self, *names: str) -> bool:
+        """Whether all these files are in the folder."""
+        return all((self.path / name).is_file() for name in names)
+
+
+# ---- What people call a checkpoint, `openclip:ViT-B-32` or a path, to the family that loads it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +122,7 @@ def _ways() -> str:
 def _load_openclip(name: str, weights: Path | None, arch: str | None) -> Towers:
     """A name with its weights apart, a folder of the hub, or the file itself with its architecture said."""
     from tuwen.models import openclip
-    from tuwen.models.openclip_shapes import architecture_of
+    from tuwen.models.openclip_weights import architecture_of
 
     if Path(name).is_dir():
         return openclip.load_folder(Path(name), weights)
@@ -99,13 +143,13 @@ def _is_openclip(contents: Contents) -> bool:
 
 
 def _load_huggingface(name: str, weights: Path | None, arch: str | None) -> Towers:
-    from tuwen.models import huggingface
+    from tuwen.models import transformers as huggingface
 
     return huggingface.load(_folder("hf", name, weights, arch))
 
 
 def _is_huggingface(contents: Contents) -> bool:
-    from tuwen.models import huggingface
+    from tuwen.models import transformers as huggingface
 
     return huggingface.is_here(contents)
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tuwen.bundle.manifest import Cleaning
-from tuwen.errors import InvalidInput
-from tuwen.extras import require
-from tuwen.models.vision_ops import make_torchvision_importable
-from tuwen.prepare.vocabularies import sentencepiece_tokenizer_json
+from tuwen.data.vocabularies import sentencepiece_tokenizer_json
+from tuwen.errors import InvalidInput, require
+from tuwen.models.torchvision import make_torchvision_importable
 
 _FILES = (
     ("tokenizer.json",),

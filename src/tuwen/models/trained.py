@@ -4,7 +4,10 @@ A checkpoint's folder holds `tuwen-training.json` (what the towers are and how t
 `weights.pt`. Knows these three files. Does not know optimisers, nor what else lies there.
 """
 
-from collections.abc import Mapping, Sequence
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,14 +17,49 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuwen.bundle.layout import TOKENIZER
-from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.bundle.manifest import TOKENIZER, ImageSpec, Scoring, TextSpec
+from tuwen.data.pixels import to_pixels
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
-from tuwen.models import own
 from tuwen.models.towers import ToPixels, Towers
-from tuwen.prepare.pixels import to_pixels
-from tuwen.prepare.texts import Tokenizer
 from tuwen.types import Pixels
+
+# ---- Functions of the user's own modules, named in a configuration as `python:package.module:function`.
+
+PREFIX = "python:"
+
+
+def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN401  (whatever it returns)
+    """What the function behind `python:package.module:function` returns.
+
+    Raises:
+        InvalidInput: there is no such function, or it does not take these arguments.
+    """
+    function = _function_of(name)
+    try:
+        inspect.signature(function).bind(*arguments, **settings)
+    except TypeError as error:
+        raise InvalidInput(f"{name} does not take what it is given: {error}") from error
+    return function(*arguments, **settings)
+
+
+def _function_of(name: str) -> Callable[..., Any]:
+    """What stands behind `python:package.module:function`; modules of the folder that one is in are found, too.
+
+    Raises:
+        InvalidInput: there is no such module, or it has no such function.
+    """
+    module, _, attribute = name.removeprefix(PREFIX).partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: a script's own folder is where it is run
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(f"{name} cannot be imported: {error}; write {PREFIX}package.module:function") from error
+    return function
+
+
+# ---- What a training run leaves: how its towers were made, and the weights that they have now.
 
 FILE = "tuwen-training.json"
 WEIGHTS = "weights.pt"
@@ -78,7 +116,7 @@ def build(recipe: Recipe) -> Towers:
     Raises:
         InvalidInput: the source cannot be used.
     """
-    if recipe.source.startswith(own.PREFIX):
+    if recipe.source.startswith(PREFIX):
         return _of_module(recipe)
     if recipe.scratch:
         return _random(recipe)
@@ -148,7 +186,7 @@ def _rebuilt(trained: Trained, known: Definition, tokenizer: bytes) -> Towers:
     if "open_clip" in modules:
         from tuwen.models.openclip import rebuilt
     else:
-        from tuwen.models.transformers_parts import rebuilt
+        from tuwen.models.transformers import rebuilt
     vision, text = rebuilt(modules)
     padded = known.text.model_copy(update={"pad_to": "context"})
     return Towers(
@@ -177,7 +215,7 @@ def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
 def _random(recipe: Recipe) -> Towers:
     kind, _, name = recipe.source.partition(":")
     if kind == "hf" and Path(name).is_dir():
-        from tuwen.models import huggingface
+        from tuwen.models import transformers as huggingface
 
         return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
     if kind != "openclip" or not name:
@@ -196,7 +234,7 @@ def _of_module(recipe: Recipe) -> Towers:
     """What a function of the user's own returns, called with the seed and the overrides as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        towers = own.call(recipe.source, **recipe.overrides)
+        towers = call(recipe.source, **recipe.overrides)
     if not isinstance(towers, Towers):
         raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
     return towers

@@ -7,7 +7,7 @@ import numpy as np
 
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.converted import Converted, model_files
-from tuwen.bundle.layout import Tower
+from tuwen.bundle.manifest import Tower
 from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.mnn import MnnSession

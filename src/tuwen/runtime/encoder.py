@@ -4,7 +4,9 @@ Knows a bundle and two sessions, one per tower, opened when first needed. Does n
 what vectors are for.
 """
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,163 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.bundle import layout
+from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec, Tower
+from tuwen.data.decode import Picture, reading_for
+from tuwen.data.pixels import to_pixels
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
-from tuwen.prepare.images import Picture, reading_for
-from tuwen.prepare.pixels import to_pixels
-from tuwen.prepare.texts import Tokenizer
-from tuwen.runtime.batches import IMAGES, image_batches, text_batches
-from tuwen.runtime.decoding import AnyImage, decode
-from tuwen.runtime.tower import LazyTower, OpenSession, is_mask
+from tuwen.runtime.pipeline import AnyImage, decode
+from tuwen.runtime.session import Session
 from tuwen.types import Pixels, Port, Rejected, Tokens, Vectors
+
+# ---- How rows are put into batches, so that a row's vector never depends on the rows beside it.
+
+IMAGES = 32
+"""the most pictures in one run: more are no faster, and a large tower needs 10 MB each"""
+TEXTS = 64
+STEP = 4
+"""texts are padded to a multiple of this many tokens: fewer widths, so that more texts share a run"""
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Texts of one width.
+
+    Attributes:
+        rows: which of the texts.
+        ids: (batch, width) int64.
+        mask: (batch, width) int64, 1 where a token is real.
+    """
+
+    rows: NDArray[np.intp]
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+
+
+def image_batches(count: int, fixed: int | None) -> Iterator[slice]:
+    """Rows 0..count in turns. `fixed`: the batch that the graph insists on; the last turn may be shorter."""
+    size = fixed or IMAGES
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def text_batches(tokens: Tokens, spec: TextSpec, fixed: tuple[int | None, int | None]) -> Iterator[TextBatch]:
+    """Texts of like length together, each cut as soon as that changes nothing.
+
+    Args:
+        tokens: the texts.
+        spec: whether they may be cut after their last token, and what pads them.
+        fixed: batch and width that the graph insists on, each None where it does not.
+    """
+    batch, width = fixed
+    widths = _widths(tokens.lengths, spec, width)
+    for wide in np.unique(widths):
+        rows = np.flatnonzero(widths == wide)
+        for start in range(0, len(rows), batch or TEXTS):
+            yield _text_batch(tokens, rows[start : start + (batch or TEXTS)], int(wide), spec.pad_id)
+
+
+def filled(rows: NDArray[np.generic], batch: int | None) -> NDArray[np.generic]:
+    """`rows` brought to the batch that a graph insists on, by repeating the last; as they are where it does not."""
+    missing = 0 if batch is None else batch - len(rows)
+    return rows if missing == 0 else np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+
+
+def _widths(lengths: NDArray[np.int64], spec: TextSpec, fixed: int | None) -> NDArray[np.int64]:
+    if fixed is not None or not spec.cut_exact:
+        return np.full(len(lengths), fixed or spec.context_length, dtype=np.int64)
+    return np.minimum(-(-lengths // STEP) * STEP, spec.context_length)
+
+
+def _text_batch(tokens: Tokens, rows: NDArray[np.intp], width: int, pad_id: int) -> TextBatch:
+    mask = (np.arange(width) < tokens.lengths[rows, None]).astype(np.int64)
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    known = min(width, tokens.ids.shape[1])
+    ids[:, :known] = tokens.ids[rows, :known]
+    return TextBatch(rows, np.where(mask == 1, ids, pad_id), mask)
+
+
+# ---- One tower of a bundle, opened when it is first used.
+
+OpenSession = Callable[[Tower], Session]
+"""Loads a tower; called at most once for each."""
+
+
+class LazyTower:
+    """A tower and its session. Safe in several threads."""
+
+    def __init__(self, bundle: Bundle, tower: Tower, open_session: OpenSession) -> None:
+        self._bundle = bundle
+        self._tower = tower
+        self._open_session = open_session
+        self._opened: Session | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error."""
+        session = self._session()
+        return f"the {self._tower} tower of {self._bundle.manifest.name} on {session.runtime} {session.device}"
+
+    def pixel_port(self) -> Port:
+        """The input that carries the pictures.
+
+        Raises:
+            BundleInvalid: there is not one of four axes, alone.
+        """
+        return self._only(self._session().inputs, 4)
+
+    def text_ports(self) -> tuple[Port, tuple[Port, ...]]:
+        """The input that carries the tokens, and those that say more of them: masks and token types.
+
+        Raises:
+            BundleInvalid: there are others.
+        """
+        ports = self._session().inputs
+        beside = tuple(port for port in ports if is_mask(port) or "token_type" in port.name)
+        return self._only([port for port in ports if port not in beside], 2), beside
+
+    def run(self, feeds: Mapping[Port, NDArray[Any]]) -> NDArray[np.float32]:
+        """Compute (n, dim) float32, as the graph gives them, for n rows of each input.
+
+        Raises:
+            BundleInvalid: it gives another number of numbers than the manifest says.
+        """
+        rows = len(next(iter(feeds.values())))
+        ready = {
+            port.name: np.ascontiguousarray(filled(value, port.shape[0]), dtype=port.dtype)
+            for port, value in feeds.items()
+        }
+        output = self._session().run(ready)[:rows]
+        if output.shape != (rows, self._bundle.manifest.dim):
+            raise BundleInvalid(
+                f"the {self._tower} tower of {self._bundle.folder} gives {output.shape[1:]} numbers a row, "
+                f"not the {self._bundle.manifest.dim} that its manifest says"
+            )
+        return output
+
+    def _session(self) -> Session:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_session(self._tower)
+            return self._opened
+
+    def _only(self, ports: Sequence[Port], axes: int) -> Port:
+        if len(ports) == 1 and len(ports[0].shape) == axes:
+            return ports[0]
+        found = ", ".join(f"{port.name}{list(port.shape)}" for port in ports)
+        raise BundleInvalid(
+            f"the {self._tower} tower of {self._bundle.folder} wants inputs that tuwen does not know: {found}"
+        )
+
+
+def is_mask(port: Port) -> bool:
+    """Whether an input says which tokens are real."""
+    return "mask" in port.name
+
+
+# ---- Pictures and texts to unit vectors: the one place that makes batches, and the one that normalises.
 
 MAX_PIXELS = 178_956_970
 """a picture of more is rejected, unless a setting says otherwise"""

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.errors import RuntimeUnavailable
-from tuwen.extras import require
-from tuwen.runtime.outside import no_output
+from tuwen.errors import RuntimeUnavailable, require
+from tuwen.runtime.session import no_output
 from tuwen.types import Port
 
 

@@ -3,7 +3,10 @@
 A session holds one tower. It knows nothing of pictures, texts, batches that are too large, or normalisation.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -69,3 +72,20 @@ def embedding_output(outputs: Sequence[tuple[str, int | None]], graph: str) -> s
         names = ", ".join(name for name, _ in outputs)
         raise BundleInvalid(f"{graph} has no output that is known to be an embedding (it has {names})")
     return known[0]
+
+
+# ---- What libraries print past Python to standard output
+
+
+@contextmanager
+def no_output() -> Iterator[None]:
+    """Within the block, file descriptor 1 leads nowhere, for all threads."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

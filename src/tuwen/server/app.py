@@ -16,24 +16,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from tuwen import __version__
-from tuwen.server import (
-    compat_clip,
-    compat_openai,
-    pages,
-    routes_health,
-    routes_images,
-    routes_index,
-    routes_search,
-    routes_uploads,
-)
+from tuwen.server import compat_clip, compat_openai, pages
+from tuwen.server.auth import Guard
 from tuwen.server.config import ServerConfig, checked
-from tuwen.server.faults import http_error, validation_error
-from tuwen.server.guard import Guard
-from tuwen.server.inlet import Inlet
+from tuwen.server.errors import http_error, validation_error
+from tuwen.server.limits import Inlet
 from tuwen.server.logs import RequestLog
-from tuwen.server.metrics import Metrics
+from tuwen.server.metrics import Metrics, Record
 from tuwen.server.metrics import router as metrics_router
-from tuwen.server.record import Record
+from tuwen.server.routes import health_router, images_router, index_router, search_router, uploads_router
 from tuwen.server.schemas import Failure
 from tuwen.server.service import running
 
@@ -42,11 +33,11 @@ if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
 
 ROUTERS = (
-    routes_search.router,
-    routes_images.router,
-    routes_uploads.router,
-    routes_index.router,
-    routes_health.router,
+    search_router,
+    images_router,
+    uploads_router,
+    index_router,
+    health_router,
     compat_openai.router,
     compat_clip.router,
     metrics_router,

@@ -4,13 +4,15 @@ Knows queues and time. Does not know what is done.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from tuwen.server.faults import busy
+from tuwen.server.errors import busy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -143,3 +145,36 @@ class Batcher(Generic[T, R]):
             if not wish.done.done():
                 wish.done.set_result(results[start:end])
             start = end
+
+
+# ---- Work that would hold up the event loop
+
+P = ParamSpec("P")
+
+
+class Pool:
+    """Threads, and a bound on what waits for them. `name`: what they do, as a refusal says it."""
+
+    def __init__(self, name: str, threads: int, limit: int) -> None:
+        self._name = name
+        self._threads = ThreadPoolExecutor(threads, f"tuwen-{name}")
+        self._room = threading.BoundedSemaphore(limit + threads)
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `work` returns. Cancelled before it has begun, it never does.
+
+        Raises:
+            Fault: 429, too much is waiting.
+        """
+        if not self._room.acquire(blocking=False):
+            raise busy(self._name)
+        future = self._threads.submit(partial(work, *args, **kwargs))
+        future.add_done_callback(self._done)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """End when what has begun has ended."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def _done(self, _: Future[Any]) -> None:
+        self._room.release()

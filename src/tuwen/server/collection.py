@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
+from tuwen.data.formats import HEAD, format_of_content, format_of_name
 from tuwen.errors import IndexFault, RejectedImages
 from tuwen.index.store import Stored, Vector, row_id
-from tuwen.prepare.formats import HEAD, format_of_content, format_of_name
-from tuwen.server.batcher import Batcher
+from tuwen.ingest.images import payload_of
+from tuwen.server.batcher import Batcher, Pool
 from tuwen.server.catalogue import Catalogue
 from tuwen.server.config import ServerConfig
-from tuwen.server.faults import Fault
-from tuwen.server.pool import Pool
-from tuwen.server.thumbnails import Thumbnails
-from tuwen.server.towers import Pictures
+from tuwen.server.encoding import Pictures
+from tuwen.server.errors import Fault
+from tuwen.server.images import Thumbnails
 from tuwen.server.uploads import Uploads
-from tuwen.tasks.ingest import payload_of
 from tuwen.types import Rejected, Row, Source
 
 if TYPE_CHECKING:

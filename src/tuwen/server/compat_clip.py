@@ -14,12 +14,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuwen.index.store import Vector
-from tuwen.server.answers import Answer
-from tuwen.server.faults import invalid, not_found
+from tuwen.search.diversity import folded
+from tuwen.server.errors import Answer, invalid, not_found
 from tuwen.server.queries import find, terms_of
 from tuwen.server.schemas import MAX_HITS, MAX_TEXT, Id, SearchRequest
 from tuwen.server.service import Here, Service
-from tuwen.tasks.diversity import folded
 from tuwen.types import Hit, Payload
 
 router = APIRouter(tags=["for other clients"])

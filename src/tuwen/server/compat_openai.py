@@ -12,9 +12,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuwen.index.store import Vector
-from tuwen.server.answers import Answer
-from tuwen.server.faults import invalid, not_found
-from tuwen.server.pictures import decoded
+from tuwen.server.errors import Answer, invalid, not_found
+from tuwen.server.queries import decoded
 from tuwen.server.schemas import MAX_TEXT
 from tuwen.server.service import Here, Service
 

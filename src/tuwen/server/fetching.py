@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore2
 
-from tuwen.server.faults import Fault
+from tuwen.server.errors import Fault
 
 REDIRECTS = 3
 SECONDS = 10.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from tuwen.server.faults import not_found
+from tuwen.server.errors import not_found
 
 WEB = Path(__file__).parent / "web"
 MEDIA = {

@@ -4,6 +4,8 @@ Knows ids, texts and pictures as requests have them. Does not know how vectors a
 """
 
 import asyncio
+import base64
+import binascii
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,13 +13,51 @@ import numpy as np
 
 from tuwen.errors import InvalidInput
 from tuwen.index.store import Vector
-from tuwen.runtime.decoding import AnyImage
-from tuwen.server.pictures import data_of
+from tuwen.runtime.pipeline import AnyImage
+from tuwen.search.search import RowId, Term, Wanted
+from tuwen.search.search import search as find_rows
+from tuwen.server.errors import Fault, invalid
 from tuwen.server.schemas import Example, RecommendRequest, SearchRequest
 from tuwen.server.service import Service
-from tuwen.tasks.search import RowId, Term, Wanted
-from tuwen.tasks.search import search as find_rows
 from tuwen.types import Hit, Vectors
+
+# ---- A picture as it stands in a request
+
+
+async def data_of(text: str, service: Service) -> bytes:
+    """The bytes of a picture in a request.
+
+    Raises:
+        Fault: 403, addresses are not fetched here; 413, it is too long; 422, it is no picture's bytes, or cannot be
+            fetched.
+    """
+    if text.startswith(("http://", "https://")):
+        if service.fetcher is None:
+            raise Fault(403, "no_urls", "pictures are fetched where the service runs with --allow-url")
+        return await service.fetcher.fetch(text)
+    if len(text) > 4 * service.config.max_picture // 3 + 256:
+        raise Fault(413, "too_large", f"a picture may have {service.config.max_picture:,} bytes")
+    return decoded(text)
+
+
+def decoded(text: str) -> bytes:
+    """The bytes behind base64, or behind a data URL.
+
+    Raises:
+        Fault: 422, it is neither.
+    """
+    body = text
+    if text.startswith("data:"):
+        head, comma, body = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise invalid("a picture's data URL must look like data:image/jpeg;base64,…")
+    try:
+        return base64.b64decode(body.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise invalid("a picture must be base64, or a data URL of it") from None
+
+
+# ---- What a request looks for -> terms, with their vectors -> hits.
 
 QUICK = 200
 """hits"""

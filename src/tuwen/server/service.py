@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from fastapi import Depends, Request
 
-from tuwen.prepare.images import reading_for
+from tuwen.data.decode import reading_for
+from tuwen.server.batcher import Pool
 from tuwen.server.catalogue import Catalogue
 from tuwen.server.collection import Collection
 from tuwen.server.config import ServerConfig
+from tuwen.server.encoding import Pictures, Texts
 from tuwen.server.fetching import Fetcher, PublicOnly
-from tuwen.server.pool import Pool
-from tuwen.server.thumbnails import Thumbnails
-from tuwen.server.towers import Pictures, Texts
+from tuwen.server.images import Thumbnails
 
 if TYPE_CHECKING:
     from tuwen.index.index import Index

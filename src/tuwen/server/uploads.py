@@ -13,7 +13,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
-from tuwen.disk import sync
+from tuwen.bundle.files import sync
 from tuwen.types import Payload
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen.bundle.manifest import ImageSpec
-from tuwen.extras import require
-from tuwen.models.vision_ops import make_torchvision_importable
-from tuwen.prepare.images import Reading
-from tuwen.prepare.pixels import framed, normalise
-from tuwen.train.config_data import AugmentConfig, Jitter
+from tuwen.data.decode import Reading
+from tuwen.data.pixels import framed, normalise
+from tuwen.errors import require
+from tuwen.models.torchvision import make_torchvision_importable
+from tuwen.train.config import AugmentConfig, Jitter
 
 TRIES = 10
 """how often a part is drawn until one lies within the picture, as torchvision does it"""

@@ -6,20 +6,149 @@ What comes, and in which order, depends on seed, batch and processes; not on thr
 batches are filled. Does not know how a pair is read, nor a model.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, repeat
-from typing import Any, TypeAlias, TypeVar
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuwen.bundle.manifest import TextSpec
+from tuwen.data.decode import read_image
+from tuwen.data.parquet import RowGroups
+from tuwen.data.samples import Listed, Sample, read_sample
 from tuwen.errors import InvalidInput
-from tuwen.tasks.ahead import ahead, threads
-from tuwen.train.batch import Batch
-from tuwen.train.collate import Collate
-from tuwen.train.examples import Example, Examples
-from tuwen.train.listing import Listing
-from tuwen.train.order import Mixing, Part, Share
-from tuwen.types import Rejected
+from tuwen.runtime.pipeline import ahead, threads
+from tuwen.train.augment import Augment
+from tuwen.train.config import DataConfig
+from tuwen.train.order import Mixing, Part, Share, chance, key_of
+from tuwen.train.pairs import Listing, Pair, captions_of, draw
+from tuwen.types import Rejected, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# ---- What one step is made of. Knows nothing of where it came from or what becomes of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of a picture and a caption, row by row.
+
+    Attributes:
+        pixels: (n, 3, h, w) float32, as the model's image spec says.
+        ids: (n, l) int64, padded with the text spec's `pad_id`.
+        mask: (n, l) int64, 1 where an id is real and 0 where it is padding.
+        image_keys: (n,) int64; equal where the pictures' files are equal.
+        text_keys: (n,) int64; equal where the ids are equal.
+    """
+
+    pixels: "Tensor"
+    ids: "Tensor"
+    mask: "Tensor"
+    image_keys: "Tensor"
+    text_keys: "Tensor"
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+# ---- A listed pair to an example: its picture read and augmented, one of its captions drawn.
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A pair that has been read: pixels (3, h, w) float32, one caption, and a number of the picture's content."""
+
+    pixels: NDArray[np.float32]
+    text: str
+    image_key: int
+
+
+class Examples:
+    """Reads pairs. May be used by many threads at once."""
+
+    def __init__(self, config: DataConfig, augment: Augment, seed: int) -> None:
+        self._weights, self._seed = config.languages, seed
+        self._augment = augment
+        self._reading = augment.reading(exact=config.exact, max_pixels=config.max_pixels)
+        self._rows = RowGroups()
+
+    def read(self, pair: Pair, epoch: int) -> Example | Rejected:
+        """An epoch's example of a pair, or why there is none. Nothing is raised for what is wrong with a pair."""
+        sample = read_pair(pair, self._rows)
+        if isinstance(sample, Rejected):
+            return sample
+        text = draw(
+            captions_of(pair.listed, sample, pair.source),
+            self._weights,
+            Random(chance(self._seed, epoch, pair.key, "caption")),
+        )
+        if text is None:
+            wanted = f" in {', '.join(self._weights)}" if self._weights else ""
+            return Rejected(pair.listed.key, f"has no caption{wanted}")
+        if sample.image is None:
+            return Rejected(pair.listed.key, "has no picture")
+        picture = read_image(sample.image, sample.name, self._reading)
+        if isinstance(picture, Rejected):
+            return Rejected(pair.listed.key, picture.reason)
+        random = Random(chance(self._seed, epoch, pair.key, "augment"))
+        return Example(self._augment(picture.image, random), text, key_of(sample.image))
+
+
+def read_pair(pair: Pair, rows: RowGroups) -> Sample | Rejected:
+    """A pair's picture and captions as stored, or why they cannot be read; `rows` reads those of tables."""
+    listed: Listed | Sample | Rejected = pair.listed
+    if pair.source.captions is None and pair.source.language_column is None:
+        listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
+    if isinstance(listed, Listed) and listed.row is not None:
+        listed = rows.read(listed, listed.row)
+    return read_sample(listed) if isinstance(listed, Listed) else listed
+
+
+# ---- Examples to one batch of tensors. Knows a text spec. Does not know files.
+
+ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
+"""texts to ids, padded to their longest or to the context length"""
+
+
+class Collate:
+    """Stacks pictures, tokenizes captions, and gives both their keys."""
+
+    def __init__(self, spec: TextSpec, to_tokens: ToTokens, *, cut: bool) -> None:
+        """Prepare.
+
+        Args:
+            spec: what the ids are like.
+            to_tokens: the model's tokenizer.
+            cut: whether ids are cut to the longest of their batch; else they have the context length.
+        """
+        self._spec, self._to_tokens, self._cut = spec, to_tokens, cut
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """The examples as a batch, in their order."""
+        tokens = self._to_tokens([example.text for example in examples])
+        length = int(tokens.lengths.max()) if self._cut else self._spec.context_length
+        ids = np.full((len(examples), length), self._spec.pad_id, dtype=np.int64)
+        shared = min(length, tokens.ids.shape[1])
+        ids[:, :shared] = tokens.ids[:, :shared]
+        mask = np.arange(length) < tokens.lengths[:, None]
+        keys = [key_of(row[:size].tobytes()) for row, size in zip(ids, tokens.lengths, strict=True)]
+        return Batch(
+            pixels=torch.from_numpy(np.stack([example.pixels for example in examples])),
+            ids=torch.from_numpy(ids),
+            mask=torch.from_numpy(mask.astype(np.int64)),
+            image_keys=torch.tensor([example.image_key for example in examples], dtype=torch.int64),
+            text_keys=torch.tensor(keys, dtype=torch.int64),
+        )
+
+
+# ---- The pairs of a run as batches
 
 T = TypeVar("T")
 State: TypeAlias = dict[str, Any]

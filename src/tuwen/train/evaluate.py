@@ -12,21 +12,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.bundle import layout
+from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import Manifest
+from tuwen.classify.labels import label_vectors
+from tuwen.data.formats import format_of_name
+from tuwen.data.parquet import RowGroups
 from tuwen.errors import InvalidInput, RejectedImages
 from tuwen.models.session import torch_session
 from tuwen.models.towers import Towers
-from tuwen.prepare.formats import format_of_name
-from tuwen.prepare.rowgroups import RowGroups
 from tuwen.runtime.encoder import Encoder
-from tuwen.tasks.ahead import grouped
-from tuwen.tasks.labels import label_vectors
-from tuwen.train.captions import captions_of
+from tuwen.runtime.pipeline import grouped
 from tuwen.train.config import EvaluateConfig
-from tuwen.train.examples import read_pair
-from tuwen.train.listing import Listing
+from tuwen.train.data import read_pair
+from tuwen.train.pairs import Listing, captions_of
 from tuwen.types import Rejected, Vectors
 
 SPLITS = ("val", "test")

@@ -15,25 +15,53 @@ from time import monotonic
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tuwen.errors import Diverged, InvalidInput
 from tuwen.models import trained
 from tuwen.models.towers import Towers
-from tuwen.train import processes, random_state
+from tuwen.train import checkpoint as random_state
+from tuwen.train import processes
 from tuwen.train.checkpoint import SHARED, Checkpoints
 from tuwen.train.config import TrainConfig
 from tuwen.train.config_file import dump_config
+from tuwen.train.distributed import from_all, from_first, mean, rank, world
 from tuwen.train.evaluate import Evaluation, score
-from tuwen.train.gather import from_all, from_first, rank, world
 from tuwen.train.objective import Batches
-from tuwen.train.opening import open_stream
-from tuwen.train.optimizer import table
+from tuwen.train.optimizer import planned, table
 from tuwen.train.order import Part
-from tuwen.train.pending import Pending
 from tuwen.train.record import Record
-from tuwen.train.schedule import planned
-from tuwen.train.start import beginning
-from tuwen.train.stepper import Stepper
+from tuwen.train.setup import beginning, open_stream
+from tuwen.train.step import Stepper
+
+# ---- The losses of the last steps
+
+
+class Pending:
+    """Steps taken, of which nobody has seen the loss yet."""
+
+    def __init__(self, epoch: float) -> None:
+        """`epoch`: how many steps one has."""
+        self._epoch = epoch
+        self._rows: list[dict[str, Tensor | float]] = []
+
+    def add(self, row: dict[str, Tensor | float]) -> None:
+        """What a step gave: `loss`, `lr`, `scale`."""
+        self._rows.append(row)
+
+    def fetch(self, step: int) -> list[dict[str, float]]:
+        """A line for each, the last of which is `step`'s; losses are the mean over all processes, which all ask."""
+        rows, self._rows = self._rows, []
+        losses = mean(torch.stack([torch.as_tensor(row["loss"]) for row in rows]).double()).tolist()
+        scales = torch.stack([torch.as_tensor(row["scale"]) for row in rows]).tolist()
+        numbers = range(step - len(rows) + 1, step + 1)
+        return [
+            {"step": number, "epoch": number / self._epoch, "loss": loss, "lr": float(row["lr"]), "scale": scale}
+            for number, row, loss, scale in zip(numbers, rows, losses, scales, strict=True)
+        ]
+
+
+# ---- A training run, from its configuration to its last checkpoint.
 
 CONFIG = "config.yaml"
 

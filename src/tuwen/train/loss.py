@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tuwen.train.gather import gathered, rank, world
+from tuwen.train.distributed import gathered, rank, world
 
 
 @dataclass(frozen=True, slots=True)

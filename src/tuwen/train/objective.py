@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from tuwen.errors import InvalidInput
-from tuwen.models.own import call
+from tuwen.models.trained import call
 from tuwen.train.config import ObjectiveConfig, RunConfig
+from tuwen.train.model import Pair
 from tuwen.train.order import Part
-from tuwen.train.pair import Pair
 
 _PAIR = "pair."
 

@@ -17,9 +17,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from tuwen.errors import InvalidInput, RuntimeUnavailable, TuwenError
-from tuwen.train.blocks import blocks
-from tuwen.train.gather import world
-from tuwen.train.pair import Pair
+from tuwen.train.distributed import world
+from tuwen.train.model import Pair, blocks
 
 _WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
 _PATIENCE = timedelta(hours=3)

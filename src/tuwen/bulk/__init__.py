@@ -1,0 +1,1 @@
+"""Bulk embedding: millions of samples to vector files or an index."""

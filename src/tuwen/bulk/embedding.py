@@ -1,0 +1,271 @@
+"""Samples to vectors, shard by shard: read, decoded and encoded at once and in order.
+
+    listed --read, decode (threads)--> pixels, captions --encode (a thread)--> vectors --> Embedded, one a shard
+
+What is encoded together follows from the shard alone, never from time: the same shard gives the same vectors, bit
+by bit, on the same machine. The next shard is read while one is encoded. Knows the order of the stages. Does not
+know what vectors are written to.
+"""
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuwen.data.decode import Reading, read_image
+from tuwen.data.parquet import read_rows
+from tuwen.data.pixels import to_pixels
+from tuwen.data.samples import Listed, Sample, read_sample
+from tuwen.runtime.pipeline import ahead, threads
+from tuwen.types import Payload, Pixels, Rejected, Vectors
+
+if TYPE_CHECKING:
+    from tuwen.runtime.encoder import Encoder
+
+BATCH = 32
+"""pictures encoded at a time"""
+TEXTS = 256
+"""captions encoded at a time: enough of like length among them"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is embedded of each sample. `paired`: a sample that lacks one of the two is rejected."""
+
+    images: bool
+    texts: bool
+    paired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Samples that are embedded and written together."""
+
+    number: int
+    listed: Iterable[Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A sample that is in the output.
+
+    Attributes:
+        sample: what was read, without the picture's bytes.
+        picture: the facts that an index keeps of a picture; None where none was embedded.
+        image: which row of the shard's picture vectors is its; None where it has none.
+        text: the first of the shard's text vectors that are its captions'; None where none was embedded.
+    """
+
+    sample: Sample
+    picture: Payload | None
+    image: int | None
+    text: int | None
+
+
+@dataclass(slots=True)
+class Embedded:
+    """A shard with its vectors.
+
+    Attributes:
+        number: which shard.
+        items: the samples, in their order.
+        rejected: those that cannot be embedded.
+        skipped: samples that have nothing of what is wanted.
+        truncated: captions longer than the model reads.
+        images: (pictures, dim).
+        texts: (captions, dim).
+    """
+
+    number: int
+    items: list[Item]
+    rejected: list[Rejected]
+    skipped: int
+    truncated: int
+    images: Vectors
+    texts: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a shard."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A sample that is read; `pixels` (1, 3, h, w) if its picture is wanted."""
+
+    sample: Sample
+    picture: Payload | None
+    pixels: Pixels | None
+    captions: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is encoded together; what was seen since the last batch goes along."""
+
+    seen: list[_Ready | Rejected | None] = field(default_factory=list)
+    pixels: list[Pixels] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    images: Vectors | None = None
+    texts: Vectors | None = None
+    truncated: int = 0
+    end: _End | None = None
+
+
+def embed(
+    shards: Iterable[Shard], wanted: Wanted, encoder: "Encoder", *, reading: Reading, decoders: int
+) -> Iterator[int | Embedded]:
+    """Embed shards.
+
+    Args:
+        shards: in the order in which they come out.
+        wanted: what of each sample.
+        encoder: the model.
+        reading: how pictures are decoded.
+        decoders: threads that read and decode.
+
+    Yields:
+        After each batch the number of samples that it dealt with; and each shard once it is whole.
+
+    Raises:
+        TuwenError: what the encoder raises.
+    """
+    run = _Run(encoder, wanted, reading)
+    with threads(decoders) as decoding, threads(1) as encoding, closing(_items(shards)) as items:
+        prepared = ahead(decoding, run.prepare, items, early=2 * BATCH)
+        encoded = ahead(encoding, run.encode, _batches(prepared), early=1)
+        yield from _collected(encoded, encoder.dim)
+
+
+def _items(shards: Iterable[Shard]) -> Generator[Listed | Sample | Rejected | _End]:
+    for shard in shards:
+        yield from read_rows(shard.listed)
+        yield _End(shard.number)
+
+
+class _Run:
+    """The stages that know the model. Safe in several threads."""
+
+    def __init__(self, encoder: "Encoder", wanted: Wanted, reading: Reading) -> None:
+        self._encoder = encoder
+        self._wanted = wanted
+        self._reading = reading
+
+    def prepare(self, item: Listed | Sample | Rejected | _End) -> _Ready | Rejected | _End | None:
+        """A sample -> its pixels and captions, or why not; None if it has nothing of what is wanted."""
+        sample = read_sample(item) if isinstance(item, Listed) else item
+        if not isinstance(sample, Sample):
+            return sample
+        missing = self._missing(sample)
+        if missing:
+            return Rejected(
+                sample.name or sample.key, f"has no {missing}, and this layout pairs the two: embed one with --only"
+            )
+        captions = sample.captions if self._wanted.texts else ()
+        if not self._wanted.images or sample.image is None:
+            return _Ready(_lighter(sample), None, None, captions) if captions else None
+        return self._decoded(sample, sample.image, captions)
+
+    def _missing(self, sample: Sample) -> str:
+        if not self._wanted.paired:
+            return ""
+        return "picture" if sample.image is None else "caption" if not sample.captions else ""
+
+    def _decoded(self, sample: Sample, image: bytes, captions: tuple[str, ...]) -> _Ready | Rejected:
+        picture = read_image(image, sample.name, self._reading)
+        if isinstance(picture, Rejected):
+            return Rejected(sample.name or sample.key, picture.reason)
+        facts: Payload = {
+            "content": hashlib.sha256(image).hexdigest(),
+            "width": picture.width,
+            "height": picture.height,
+            "format": picture.format,
+            "bytes": len(image),
+            "modified": sample.modified,
+        }
+        return _Ready(_lighter(sample), facts, to_pixels(self._encoder.image_spec, [picture.image]), captions)
+
+    def encode(self, batch: _Batch) -> _Batch:
+        """Pixels and captions -> vectors."""
+        if batch.pixels:
+            batch.images = self._encoder.encode_pixels(np.concatenate(batch.pixels))
+            batch.pixels = []
+        if batch.captions:
+            tokens = self._encoder.to_tokens(batch.captions)
+            batch.texts, batch.truncated = self._encoder.encode_tokens(tokens), tokens.truncated
+        return batch
+
+
+def _lighter(sample: Sample) -> Sample:
+    """Without the picture's bytes, which are no longer needed."""
+    return replace(sample, image=None)
+
+
+def _batches(prepared: Iterable[_Ready | Rejected | _End | None]) -> Iterator[_Batch]:
+    """Samples -> batches of `BATCH` pictures or `TEXTS` captions; a shard's last ones are smaller."""
+    batch = _Batch()
+    for item in prepared:
+        if isinstance(item, _End):
+            batch.end = item
+            yield batch
+            batch = _Batch()
+            continue
+        if isinstance(item, _Ready):
+            batch.pixels += [] if item.pixels is None else [item.pixels]
+            batch.captions += item.captions
+            item = _Ready(item.sample, item.picture, None, item.captions)  # noqa: PLW2901  (its pixels are let go)
+        batch.seen.append(item)
+        full_pixels, full_captions = len(batch.pixels) >= BATCH, len(batch.captions) >= TEXTS
+        if full_pixels or full_captions:
+            rest = _Batch(
+                pixels=[] if full_pixels else batch.pixels, captions=[] if full_captions else batch.captions
+            )
+            batch.pixels = batch.pixels if full_pixels else []
+            batch.captions = batch.captions if full_captions else []
+            yield batch
+            batch = rest
+
+
+def _collected(encoded: Iterable[_Batch], dim: int) -> Iterator[int | Embedded]:
+    batches: list[_Batch] = []
+    for batch in encoded:
+        batches.append(batch)
+        yield len(batch.seen)
+        if batch.end is not None:
+            yield _embedded(batches, batch.end.number, dim)
+            batches = []
+
+
+def _embedded(batches: Sequence[_Batch], number: int, dim: int) -> Embedded:
+    """The batches of a shard put together; vectors are in the order of samples, so rows are simply counted."""
+    none = np.empty((0, dim), dtype=np.float32)
+    whole = Embedded(
+        number,
+        items=[],
+        rejected=[],
+        skipped=0,
+        truncated=sum(batch.truncated for batch in batches),
+        images=np.concatenate([none, *(batch.images for batch in batches if batch.images is not None)]),
+        texts=np.concatenate([none, *(batch.texts for batch in batches if batch.texts is not None)]),
+    )
+    image = text = 0
+    for item in (item for batch in batches for item in batch.seen):
+        if item is None:
+            whole.skipped += 1
+        elif isinstance(item, Rejected):
+            whole.rejected.append(item)
+        else:
+            pictured = item.picture is not None
+            whole.items.append(
+                Item(item.sample, item.picture, image if pictured else None, text if item.captions else None)
+            )
+            image += pictured
+            text += len(item.captions)
+    assert (image, text) == (len(whole.images), len(whole.texts)), "a vector was lost between the stages"
+    return whole

@@ -1,0 +1,111 @@
+"""Embedded samples as rows of an index: pictures as `index build` has them, captions as rows of texts.
+
+Knows a row's fields. Does not know where vectors come from.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tuwen.bulk.embedding import Embedded, Item
+from tuwen.data.captions import is_utf8
+from tuwen.data.datasets import root_of
+from tuwen.data.files import key_of
+from tuwen.data.samples import Fact, Sample
+from tuwen.index.filters import FIELDS
+from tuwen.ingest.texts import Text, row_of
+from tuwen.types import Payload, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the samples of a job are called in an index, so that no other job's samples are called the same.
+
+    Attributes:
+        base: where the names of the job's samples begin: its only source, or the folder that holds all of them.
+        root: what the index's keys are relative to.
+    """
+
+    base: Path
+    root: Path
+
+    @classmethod
+    def of(cls, sources: Sequence[Path], root: Path) -> Self:
+        """Those of a job with these sources."""
+        only = Path(os.path.abspath(sources[0]))  # noqa: PTH100  (as keys are made)
+        return cls(only if len(sources) == 1 else root_of(sources), root)
+
+    def picture(self, sample: Sample) -> str:
+        """A file is called as `index build` calls it; a picture in an archive by the archive and its name in it."""
+        return key_of(Path(sample.place), self.root) if sample.filed else self.sample(sample)
+
+    def sample(self, sample: Sample) -> str:
+        """By the source that it comes from, and there by its name, or by its key where others may have that name.
+
+        Those are rows of a table: several may be of one picture, which lies elsewhere.
+        """
+        named = self._within(sample.name or sample.key)
+        shared = sample.filed and named != self.picture(sample)
+        return self._within(sample.key) if shared else named
+
+    def _within(self, name: str) -> str:
+        """A name in the base; one that is not UTF-8, as archives have some, is escaped like a file's."""
+        base = key_of(self.base, self.root)
+        before = "" if base == "." else f"{base.rstrip('/')}/"
+        whole = before + (name if is_utf8(name) else key_of(Path("/", name), Path("/")))
+        return whole.removeprefix(f"/{key_of(self.root, Path('/'))}/")  # the base may lie above the root
+
+
+def rows_of(embedded: Embedded, names: Names) -> list[Row]:
+    """The rows of a shard: pictures, and captions under the name of their sample, `NAME#0` and so on.
+
+    A caption that is empty is no row.
+    """
+    rows = []
+    for item in embedded.items:
+        if item.image is not None:
+            key = names.picture(item.sample)
+            rows.append(Row(key, embedded.images[item.image], _picture(key, item)))
+        if item.text is not None:
+            for place, caption in enumerate(item.sample.captions):
+                name = f"{names.sample(item.sample)}#{place}"
+                if caption.strip():
+                    vector = embedded.texts[item.text + place]
+                    rows.append(Row(name, vector, row_of(Text(name, _utf8(caption), item.sample.modified))))
+    return rows
+
+
+def storable(facts: Mapping[str, Fact]) -> dict[str, str | int | float]:
+    """What of a sample's columns an index can store: texts and finite numbers; true and false as 1 and 0.
+
+    A column that has the name of a row's own field and is of another kind is left out.
+    """
+    kept: dict[str, str | int | float] = {}
+    for name, value in facts.items():
+        fits = FIELDS.get(name)
+        if value is None or name.startswith("_") or (isinstance(value, float) and not math.isfinite(value)):
+            continue
+        plain = int(value) if isinstance(value, bool) else value
+        if isinstance(plain, int) and abs(plain) >= 2**63:
+            plain = str(plain)
+        if fits is None or isinstance(plain, (int, float) if fits is float else fits):
+            kept[name] = _utf8(plain) if isinstance(plain, str) else plain
+    return kept
+
+
+def _picture(key: str, item: Item) -> Payload:
+    caption = {"caption": item.sample.captions[0]} if item.sample.captions else {}
+    return {**storable({**item.sample.extra, **caption}), **(item.picture or {}), **_names(key), "type": "image"}
+
+
+def _utf8(text: str) -> str:
+    """Half characters, which JSON can spell, replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _names(key: str) -> dict[str, str]:
+    folder, _, name = key.rpartition("/")
+    return {"path": key, "folder": folder, "name": name}

@@ -1,0 +1,73 @@
+"""What is written, on the disk itself. Knows what the system can do. Does not know what is in a file."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Put a file's content, or a folder's list of names, on the disk, where the system can.
+
+    A rename that comes after it never precedes what it names, even when the power goes.
+    """
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---- Small facts kept in the cache folder, each in a JSON file of its own.
+
+
+def recall(entry: Path) -> Any:  # noqa: ANN401
+    """What was remembered there, or None where nothing was, or what was cannot be read."""
+    try:
+        return json.loads(entry.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def remember(entry: Path, value: object) -> None:
+    """Keep `value`: written aside, then renamed, since two processes may remember the same at once."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=entry.parent, encoding="utf-8", delete=False) as file:
+            json.dump(value, file)
+        Path(file.name).replace(entry)
+    except OSError:
+        return
+
+
+# ---- sha256 of files
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_sha256(path: Path, cache: Path | None) -> str:
+    """As `sha256`, but answered from `cache` if size and modification time are as they were.
+
+    Args:
+        path: the file.
+        cache: a folder for the remembered digests, made if absent; None remembers nothing.
+    """
+    if cache is None:
+        return sha256(path)
+    state = path.stat()
+    entry = cache / "digests" / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()}.json"
+    stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
+    known = recall(entry)
+    if isinstance(known, list) and len(known) == 2 and known[0] == stamp:
+        return str(known[1])
+    digest = sha256(path)
+    remember(entry, [stamp, digest])
+    return digest

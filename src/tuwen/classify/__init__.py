@@ -1,0 +1,1 @@
+"""Zero-shot classification: images and labels to probabilities."""

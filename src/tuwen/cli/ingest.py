@@ -1,0 +1,174 @@
+"""Pictures and texts into an index, as a person sees it: the bar, the report, Ctrl-C.
+
+Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`, `texts.py` and `sync.py`.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
+
+from tuwen.cli.command import INTERRUPTED, REJECTED, say
+from tuwen.cli.console import Progress, count, emit, list_rejected
+from tuwen.cli.options import Address, Computing
+from tuwen.index.location import Place
+
+if TYPE_CHECKING:
+    from tuwen.cli.locations import Rows
+    from tuwen.client.client import Client
+    from tuwen.data.captions import Columns
+    from tuwen.index.index import Index
+    from tuwen.ingest.writer import IngestReport
+    from tuwen.runtime.encoder import Encoder
+
+Reports: TypeAlias = "Generator[IngestReport]"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a command shows: of which index, how far it is, in what form the outcome, and what goes in."""
+
+    target: Place | Address
+    progress: str
+    as_json: bool
+    noun: str = "picture"
+
+
+def fill(paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, shown: Shown) -> int:
+    """Run `ingest`, show how far it is and what came of it; return the exit code."""
+    return run_shown(*_pictures(paths, encoder, index, computing), index, shown)
+
+
+def fill_texts(paths: Sequence[Path], encoder: "Encoder", index: "Index", columns: "Columns", shown: Shown) -> int:
+    """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
+    from tuwen.data.captions import read_captions
+    from tuwen.ingest.texts import ingest_texts
+
+    reports = ingest_texts(paths, encoder, index, columns)
+    return run_shown(reports, lambda: sum(1 for path in paths for _ in read_captions(path, columns)), index, shown)
+
+
+def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
+    """Send pictures to a service, show how far it is and what came of it; return the exit code."""
+    from tuwen.cli.locations import ServedRows
+    from tuwen.data.files import find_files
+
+    def total() -> int:
+        return sum(1 for _ in find_files(paths, Path()))
+
+    return run_shown(_uploaded(paths, client), total, ServedRows(client), shown)
+
+
+def run_shown(reports: Reports, total: Callable[[], int], index: "Rows", shown: Shown) -> int:
+    """Run a task to its end, show how far it is (of `total`) and what came of it; return the exit code.
+
+    Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
+    """
+    try:
+        report = last_report(reports, total, shown.progress)
+    except KeyboardInterrupt:
+        rows = count(index.info().rows, "row")
+        say(f"stopped: {rows} in {shown.target}; run the same command again to go on")
+        return INTERRUPTED
+    show_report(report, shown)
+    for note in index.info().notes:
+        say(note)
+    return REJECTED if report.rejected else 0
+
+
+def show_report(report: "IngestReport", shown: Shown) -> None:
+    """The report in words or as JSON, and a line for each input that was rejected."""
+    list_rejected(report.rejected)
+    if shown.as_json:
+        emit(as_document(report, shown.target))
+    else:
+        click.echo(summary(report, shown))
+
+
+def summary(report: "IngestReport", shown: Shown) -> str:
+    """The report in one line."""
+    parts = (
+        (report.indexed, "indexed"),
+        (report.replaced, "replaced"),
+        (report.removed, "removed"),
+        (report.unchanged, "unchanged"),
+        (report.skipped, "skipped"),
+        (len(report.rejected), "rejected"),
+    )
+    said = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
+    rows, rate = count(report.rows, "row"), _rate(report, shown.noun)
+    return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
+
+
+def ingest_shown(
+    paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, progress: str
+) -> "IngestReport":
+    """Run `ingest` to its end and show how far it is; the report of the whole run."""
+    return last_report(*_pictures(paths, encoder, index, computing), progress)
+
+
+def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "IngestReport":
+    """Run a task to its end and show how far it is; the report of the whole run."""
+    with Progress(progress) as shown, closing(reports):
+        shown.begin(total() if shown.draws else None)
+        for report in reports:
+            shown.show(report.seen, report.rows)
+    return report
+
+
+def count_files(paths: Sequence[Path], index: "Index") -> int:
+    """How many files a task on these paths will see."""
+    from tuwen.data.files import find_files
+
+    return sum(1 for _ in find_files(paths, index.root, but=index.folder))
+
+
+def _pictures(
+    paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing
+) -> tuple[Reports, Callable[[], int]]:
+    """`ingest`, and what counts the files that it will see."""
+    from tuwen.ingest.images import ingest
+
+    reports = ingest(paths, encoder, index, reading=computing.reading(encoder), decoders=computing.cores)
+    return reports, lambda: count_files(paths, index)
+
+
+def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
+    """What the service says that became of them; `rows` counts what others add meanwhile at the end."""
+    from tuwen.ingest.writer import IngestReport
+
+    before = client.info().rows
+    for added in client.adding(paths):
+        report = IngestReport(
+            rows=before + added.indexed,
+            indexed=added.indexed,
+            unchanged=added.unchanged,
+            replaced=added.replaced,
+            skipped=added.skipped,
+            rejected=added.rejected,
+            seconds=added.seconds,
+        )
+        yield report
+    yield replace(report, rows=client.info().rows)
+
+
+def as_document(report: "IngestReport", target: Place | Address) -> dict[str, object]:
+    """The report as `--json` prints it."""
+    return {
+        "index": str(target),
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "replaced": report.replaced,
+        "removed": report.removed,
+        "skipped": report.skipped,
+        "rejected": [asdict(item) for item in report.rejected],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _rate(report: "IngestReport", noun: str) -> str:
+    read = report.indexed + report.replaced
+    return f" ({read / report.seconds:.1f} {noun}s/s)" if read and report.seconds > 0 else ""

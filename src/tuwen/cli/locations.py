@@ -1,0 +1,338 @@
+"""The seam between commands and where an index is: opened here, or behind a service.
+
+    Rows       what is looked at and taken out: an `Index`, or `ServedRows`
+    Searched   what is searched: `Here`, or `Served`
+
+Knows what the commands ask of each. Does not know options.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from tuwen.cli.options import Address, Computing, read_settings
+from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput, NotFound
+from tuwen.index.location import Place
+
+if TYPE_CHECKING:
+    from tuwen.client.answers import Served as Facts
+    from tuwen.client.client import Client
+    from tuwen.index.calibration import Calibration
+    from tuwen.index.index import Index
+    from tuwen.index.manifest import Info, Manifest
+    from tuwen.index.store import Stored
+    from tuwen.runtime.encoder import Encoder
+    from tuwen.search.search import Term, Wanted
+    from tuwen.search.threshold import Auto
+    from tuwen.types import Hit, Payload
+
+
+class Rows(Protocol):
+    """What commands do with rows; see `Index`."""
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    def info(self) -> "Info": ...  # noqa: D102
+    def calibration(self) -> "Calibration | None": ...  # noqa: D102
+    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]": ...  # noqa: D102
+    def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
+    def list(self, where: str | None = None) -> "Iterator[Stored]": ...  # noqa: D102
+    def keys(self, where: str | None = None) -> Sequence[str]: ...  # noqa: D102
+
+
+class Searched(Protocol):
+    """An index that can be searched.
+
+    Attributes:
+        rows: what is in it.
+        model: the name of what it is searched with.
+    """
+
+    @property
+    def rows(self) -> Rows: ...  # noqa: D102
+    @property
+    def model(self) -> str: ...  # noqa: D102
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:
+        """What a person should know about the texts of a search."""
+        ...
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """The score below which nothing matches these terms, as it was measured."""
+        ...
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """The rows nearest to the terms, best first."""
+        ...
+
+    def to_draw(self, hits: "Sequence[Hit]") -> "AbstractContextManager[tuple[Sequence[Hit], Path]]":
+        """Hits whose paths lead to their files, and the folder that they lead from."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """An index in a folder or a cluster, opened with its model."""
+
+    encoder: "Encoder"
+    rows: "Index"
+
+    @property
+    def model(self) -> str:
+        """See `Searched`."""
+        return self.encoder.name
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:
+        """Scripts that the model does not know, texts that are too long for it."""
+        from tuwen.runtime.languages import text_notes
+
+        return text_notes(texts, self.encoder)
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """See `Searched`."""
+        from tuwen.search.threshold import auto_threshold
+
+        return auto_threshold(terms, self.rows, self.rows.info(), self.rows.calibration())
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """See `Searched`."""
+        from tuwen.search.search import search
+
+        return search(terms, self.encoder, self.rows, wanted)
+
+    @contextmanager
+    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+        """See `Searched`."""
+        yield hits, self.rows.root
+
+
+@dataclass(frozen=True)
+class Served:
+    """An index behind a service, which is asked for its facts once."""
+
+    client: "Client"
+
+    @property
+    def rows(self) -> "ServedRows":
+        """See `Searched`."""
+        return ServedRows(self.client)
+
+    @property
+    def model(self) -> str:
+        """See `Searched`."""
+        return self._facts.model
+
+    def notes(self, texts: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        """None: a service answers, and says no more."""
+        return ()
+
+    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+        """See `Searched`."""
+        from tuwen.search.threshold import auto_threshold
+
+        return auto_threshold(terms, self.rows, self._facts, self._facts.calibration)
+
+    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+        """See `Searched`."""
+        return self.client.recommend(
+            [term for term in terms if term.weight > 0],
+            [replace(term, weight=-term.weight) for term in terms if term.weight <= 0],
+            wanted.strategy,
+            wanted.k,
+            wanted.min_score,
+            wanted.where,
+            exact=wanted.exact,
+            diversity=wanted.diversity,
+            unique=wanted.unique,
+        )
+
+    @contextmanager
+    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+        """The files are fetched, for as long as they are needed; one that is gone by now is left out."""
+        with TemporaryDirectory() as folder:
+            fetched = []
+            for number, hit in enumerate(hits):
+                with suppress(NotFound):
+                    (Path(folder) / f"{number}").write_bytes(self.client.picture(hit))
+                fetched.append(replace(hit, payload={**hit.payload, "path": f"{number}"}))
+            yield fetched, Path(folder)
+
+    @cached_property
+    def _facts(self) -> "Facts":
+        return self.rows.info()
+
+
+class ServedRows:
+    """The rows behind a service, by their keys, as an `Index` has them."""
+
+    root = Path()
+    """files of this machine are called as they are typed: the service's folders are its own"""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def info(self) -> "Facts":
+        """Facts; `index` is the service's address."""
+        return replace(self._client.info(), index=self._client.url)
+
+    def calibration(self) -> "Calibration | None":
+        """The thresholds that were measured on the service's index."""
+        return self._client.info().calibration
+
+    def get(self, ids: Sequence[str]) -> "dict[str, Stored]":
+        """Id -> row, of those ids that there are."""
+        found = {}
+        for ident in ids:
+            with suppress(NotFound):
+                found[ident] = self._client.get(ident)
+        return found
+
+    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
+        """Key -> what is stored with it, of those keys that there are."""
+        ids = {key: _id(key) for key in keys}
+        rows = self.get(list(ids.values()))
+        return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Take rows out; how many of them there were."""
+        return self._client.remove([_id(key) for key in keys])
+
+    def list(self, where: str | None = None) -> "Iterator[Stored]":
+        """The rows by key; with `where`, those that it keeps."""
+        return self._client.list(where)
+
+    def keys(self, where: str | None = None) -> Sequence[str]:
+        """The keys of the rows; with `where`, of those that it keeps."""
+        return [str(row.payload["path"]) for row in self.list(where)]
+
+
+def _id(key: str) -> str:
+    from tuwen.index.store import row_id
+
+    return str(row_id(key))
+
+
+# ---- An encoder and an index that fit each other, as the options ask for.
+
+
+@contextmanager
+def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
+    """The index in `folder`, and its model.
+
+    Raises:
+        IndexNotFound: there is none.
+        BundleNotFound: its model is not on this machine.
+        WrongModel: `--model` names another model than the index's.
+    """
+    from tuwen.index.index import Index, manifest_of
+
+    encoder = _model_of(manifest_of(folder), folder, computing)
+    settings = computing.settings
+    with Index.open(
+        folder, encoder=encoder, lock_timeout=settings.lock_timeout, quantize_above=settings.quantize_above
+    ) as index:
+        yield encoder, index
+
+
+@contextmanager
+def opened_or_new(
+    folder: Place,
+    root: Path,
+    computing: Computing,
+    asked: Mapping[str, str] = MappingProxyType({}),
+    *,
+    anywhere: bool = False,
+) -> Iterator[tuple["Encoder", "Index"]]:
+    """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
+
+    Args:
+        folder: the index.
+        root: the collection.
+        computing: the model.
+        asked: of what kind, metric and store it shall be, see `design`; what is not said may be anything.
+        anywhere: go on with an index of another root, too; a new one is of this root.
+
+    Raises:
+        InvalidInput: the index has another root, or is not as it is asked to be.
+        BundleNotFound: the model is not on this machine.
+        WrongModel: `--model` names another model than the index's.
+    """
+    from tuwen.index.index import design_at, make, manifest_of, root_of
+
+    try:
+        manifest = manifest_of(folder)
+    except IndexNotFound:
+        model = computing.model or computing.settings.default_model
+        make(folder, computing.load(model), root, design_at(folder, asked), bundle=place_of(model))
+    else:
+        check_design(manifest, folder, asked)
+        base = root_of(manifest, folder)
+        if not anywhere and not (base.exists() and base.samefile(root)):
+            raise InvalidInput(
+                f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
+                "it, another --index makes a new one"
+            )
+    with opened(folder, computing) as both:
+        yield both
+
+
+@contextmanager
+def opened_alone(place: Place | Address) -> Iterator[Rows]:
+    """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
+    from tuwen.index.index import Index
+
+    if isinstance(place, Address):
+        with place.client() as client:
+            yield ServedRows(client)
+        return
+    with Index.open(place, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
+        yield index
+
+
+def check_design(manifest: "Manifest", folder: Place, asked: Mapping[str, str]) -> None:
+    """An index stays what it was made as: said, where something else is asked for."""
+    from tuwen.index.store import design
+
+    made = {"kind": manifest.kind, "metric": manifest.metric, "store": manifest.store}
+    if design(**{**made, **asked}) != design(**made):
+        raise InvalidInput(
+            f"{folder} is of kind {manifest.kind} and metric {manifest.metric} in {manifest.store}, and stays so: "
+            "leave out --kind, --metric and --store, or make another --index"
+        )
+
+
+@contextmanager
+def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[Searched]:
+    """The index in a folder with its model, or a service; errors as `opened`."""
+    if isinstance(place, Address):
+        with place.client() as client:
+            yield Served(client)
+        return
+    with opened(place, computing) as (encoder, index):
+        yield Here(encoder, index)
+
+
+def place_of(model: str) -> str:
+    """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
+    from tuwen.runtime.loading import folder_named
+
+    folder = folder_named(model)
+    return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
+
+
+def _model_of(manifest: "Manifest", folder: Place, computing: Computing) -> "Encoder":
+    """The model that is named, else the index's own: where it was when the index was made, or by its name."""
+    if computing.model is not None:
+        return computing.load(computing.model)
+    for model in filter(None, (manifest.bundle, manifest.model)):
+        with suppress(BundleNotFound):
+            return computing.load(model)
+    raise BundleNotFound(
+        f"{folder} was made with the model {manifest.model} ({manifest.bundle}), which is not on this machine: put "
+        f"it back, or get it with tuwen pull {manifest.model}, or say where it is with --model FOLDER"
+    )

@@ -1,0 +1,1 @@
+"""Files to samples to arrays: finding, reading, decoding, pixels and tokens."""

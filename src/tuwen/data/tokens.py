@@ -1,0 +1,150 @@
+"""Texts to tokens: cleaned, split by the bundle's `tokenizer.json`, cut to the context length, padded.
+
+Knows what a text spec says. Does not know what a text tower makes of the ids.
+"""
+
+import html
+import re
+import string
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tuwen.bundle.manifest import Cleaning, TextSpec
+from tuwen.data.vocabularies import bpe_tokenizer_json, unigram_tokenizer_json, wordpiece_tokenizer_json
+from tuwen.errors import BundleInvalid
+from tuwen.types import Tokens
+
+# ---- What is done to a text before the tokenizer, as each reference does it.
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def clean(text: str, cleaning: Cleaning) -> str:
+    """The text as the tokenizer is given it. Halves of surrogate pairs, which no tokenizer takes, become U+FFFD."""
+    if cleaning.startswith("ftfy"):
+        text = _repair(text)
+    if cleaning.endswith("canonicalize"):
+        text = text.replace("_", " ").translate(_PUNCTUATION).lower()
+    if cleaning == "unpunctuated":
+        text = text.translate(_PUNCTUATION).lower()
+    if cleaning != "none":
+        text = " ".join(text.split())
+    if cleaning == "ftfy_html":
+        text = text.lower()
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _repair(text: str) -> str:
+    """Mojibake, curly quotes, ligatures, widths; then HTML entities, twice because the training data had both."""
+    import ftfy
+
+    repaired: str = ftfy.fix_text(text)
+    return html.unescape(html.unescape(repaired)).strip()
+
+
+# ---- Texts to tokens
+
+__all__ = ["Tokenizer", "bpe_tokenizer_json", "unigram_tokenizer_json", "wordpiece_tokenizer_json"]
+
+
+class Tokenizer:
+    """A bundle's tokenizer. May be used by many threads at once."""
+
+    def __init__(self, path: Path | bytes, spec: TextSpec) -> None:
+        """Load `tokenizer.json`, from a file or from its bytes.
+
+        Raises:
+            BundleInvalid: it cannot be read, or it does not end a text with the token that the text spec names.
+        """
+        from tokenizers import Tokenizer as Backend
+
+        name = "tokenizer.json" if isinstance(path, bytes) else path
+        try:
+            self._backend = Backend.from_buffer(path) if isinstance(path, bytes) else Backend.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise BundleInvalid(f"{name} cannot be read: {error}; export or pull the model again") from error
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._spec = spec
+        self._typed = _TypedTokens(self._special_tokens()) if spec.cleaning == "ftfy_html" else None
+        self._backend.encode_special_tokens = self._typed is not None
+        end = self._backend.encode("").ids[-1:]
+        if spec.end_id is not None and end != [spec.end_id]:
+            raise BundleInvalid(
+                f"{name} ends a text with {end}, but end_id is {spec.end_id}; export the model again"
+            )
+
+    def to_tokens(self, texts: Sequence[str]) -> Tokens:
+        """Tokenize texts, each as its reference does; an empty text is its start and end token.
+
+        Returns:
+            ids (n, length) padded as the spec says, their lengths, and how many texts were cut. A cut text keeps
+            its end token.
+        """
+        rows = self._encode([clean(text, self._spec.cleaning) for text in texts])
+        limit = self._spec.context_length
+        cut = [self._cut(row) if len(row) > limit else row for row in rows]
+        longest = max(map(len, cut), default=0)
+        length = limit if self._spec.pad_to == "context" else longest
+        ids = np.full((len(cut), length), self._spec.pad_id, dtype=np.int64)
+        for row, filled in zip(cut, ids, strict=True):
+            filled[: len(row)] = row
+        lengths = np.array([len(row) for row in cut], dtype=np.int64)
+        return Tokens(ids, lengths, truncated=sum(len(row) > limit for row in rows))
+
+    def _cut(self, row: list[int]) -> list[int]:
+        limit = self._spec.context_length
+        return row[:limit] if self._spec.end_id is None else [*row[: limit - 1], self._spec.end_id]
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        if self._typed is not None:
+            for index, text in enumerate(texts):
+                if self._typed.may_be_in(text):
+                    rows[index] = self._encode_with_typed(text, self._typed)
+        return rows
+
+    def _encode_with_typed(self, text: str, typed: "_TypedTokens") -> list[int]:
+        """As the reference, which gives a special token's own id to its name typed by a user."""
+        middle: list[int] = []
+        for part in typed.split(text):
+            middle += [part] if isinstance(part, int) else self._backend.encode(part, add_special_tokens=False).ids
+        around = self._backend.encode("").ids
+        return [around[0], *middle, around[-1]]
+
+    def _special_tokens(self) -> dict[str, int]:
+        added = self._backend.get_added_tokens_decoder()
+        return {token.content: index for index, token in added.items() if token.special}
+
+
+class _TypedTokens:
+    """Names of special tokens typed by a user, found where CLIP's reference tokenizer finds them.
+
+    It looks for them before it looks for words; but a run of signs takes in a `<` that follows it, and then what is
+    left is no longer a name.
+    """
+
+    def __init__(self, special: dict[str, int]) -> None:
+        self._special = special
+        self._names = re.compile("|".join(map(re.escape, special)))
+
+    def may_be_in(self, text: str) -> bool:
+        return bool(self._special) and self._names.search(text) is not None
+
+    def split(self, text: str) -> Iterator[str | int]:
+        """The text in order: ids of names, and the stretches between them."""
+        done = 0
+        for match in self._names.finditer(text):
+            if match.start() == done or _ends_a_run(text[match.start() - 1]):
+                yield text[done : match.start()]
+                yield self._special[match[0]]
+                done = match.end()
+        yield text[done:]
+
+
+def _ends_a_run(letter: str) -> bool:
+    """Whether a run of signs does not go on beyond this letter, because it is no sign."""
+    return letter.isspace() or unicodedata.category(letter)[0] in "LN"

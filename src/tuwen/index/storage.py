@@ -1,0 +1,224 @@
+"""Where an index lives: a folder that this process has locked, or a collection that many use at once.
+
+Knows where the manifest stands, what there is room for, and who else is there. Does not know rows.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tuwen.bundle.files import sync
+from tuwen.errors import IndexFault, InvalidInput
+from tuwen.index.calibration import Calibration, read_calibration, write_calibration
+from tuwen.index.location import Cluster, Place
+from tuwen.index.lock import Lock
+from tuwen.index.manifest import MANIFEST, Manifest, write_manifest
+from tuwen.index.stores import qdrant_collection as cluster_collection
+from tuwen.index.stores.qdrant_collection import Link
+
+# ---- An index's folder
+
+ROOM = 128 * 2**20
+"""bytes that must be free before rows are written: the store maps its files, and dies where one cannot grow"""
+_ABANDONED = 3600
+"""seconds after which a folder that was never finished belongs to nobody"""
+
+
+@contextmanager
+def creating(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to build an index in, of files put on the disk; renamed when the block ends well.
+
+    A block that raises, or a process that is killed, leaves no index. What earlier kills have left beside it is
+    removed, once it is an hour old.
+
+    Raises:
+        InvalidInput: `folder` is an index already, or holds something else.
+        IndexFault: nothing can be written there, or `folder` is empty and must stay: a mount, or a link.
+    """
+    _check_free(folder)
+    aside = _aside(folder)
+    try:
+        yield aside
+        aside.chmod(0o755)
+        sync(aside)
+        if folder.is_dir():
+            _make_way(folder)
+        aside.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(folder)
+        return Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    except OSError as error:
+        raise IndexFault(f"{folder} cannot be made ({error.strerror}): choose a place to write to") from error
+
+
+def _make_way(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        raise IndexFault(
+            f"{folder} is empty, but cannot be replaced by the index ({error.strerror}): name a folder in it, such "
+            f"as {folder / 'index.tuwen'}"
+        ) from error
+
+
+def check_room(folder: Path) -> None:
+    """See that the disk has room for more rows.
+
+    Raises:
+        IndexFault: it is full.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        raise IndexFault(
+            f"{folder} is on a disk with {free // 2**20} MiB left, and writing needs {ROOM // 2**20}: make room, "
+            "then go on; no row is lost"
+        )
+
+
+def disk_usage(folder: Path) -> int:
+    """The bytes that a folder takes on the disk. Files with holes take less than their length.
+
+    What goes away meanwhile, as files do while rows are written, takes none.
+    """
+    return sum(_taken(Path(path, name)) for path, folders, files in os.walk(folder) for name in (*folders, *files))
+
+
+def _check_free(folder: Path) -> None:
+    if (folder / MANIFEST).exists():
+        raise InvalidInput(f"{folder} is an index already: open it, or remove the folder first")
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if os.path.lexists(folder):
+        raise InvalidInput(f"{folder} exists and is not an index: choose another folder")
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}-new-"
+
+
+def _clear_abandoned(folder: Path) -> None:
+    for path in folder.parent.iterdir():
+        if path.name.startswith(_prefix(folder)) and time.time() - path.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _taken(path: Path) -> int:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return state.st_blocks * 512 if hasattr(state, "st_blocks") else state.st_size
+
+
+# ---- Where an index lives: a folder that this process has locked, or a collection that many use at once.
+
+
+class Home(Protocol):
+    """What an index asks of where it lives."""
+
+    @property
+    def place(self) -> Place:
+        """Where that is."""
+        ...
+
+    def write(self, manifest: Manifest) -> None:
+        """Put a manifest in place of the one that is there."""
+        ...
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """What was measured here with that model; None if nothing was."""
+        ...
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Put what was measured in place of what is there."""
+        ...
+
+    def check_room(self) -> None:
+        """See that more can be written (else IndexFault)."""
+        ...
+
+    def bytes(self) -> int | None:
+        """What it takes on the disk; None where nobody tells."""
+        ...
+
+    def release(self) -> None:
+        """Let go. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FolderHome:
+    """A folder, while this process holds its lock."""
+
+    place: Path
+    lock: Lock
+
+    def write(self, manifest: Manifest) -> None:
+        """See `Home`."""
+        write_manifest(self.place, manifest)
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """See `Home`."""
+        return read_calibration(self.place, fingerprint)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """See `Home`."""
+        write_calibration(self.place, calibration)
+
+    def check_room(self) -> None:
+        """See `Home`."""
+        check_room(self.place)
+
+    def bytes(self) -> int:
+        """See `Home`."""
+        return disk_usage(self.place)
+
+    def release(self) -> None:
+        """See `Home`."""
+        self.lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHome:
+    """A collection of a cluster. There is no lock: it serves many at once."""
+
+    place: Cluster
+    link: Link
+
+    def write(self, manifest: Manifest) -> None:
+        """See `Home`. What others have added to the precisions meanwhile stays."""
+        now = cluster_collection.read(self.link, self.place)
+        precisions = tuple(sorted({*now.precisions, *manifest.precisions}))
+        cluster_collection.write(self.link, manifest.model_copy(update={"precisions": precisions}))
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """See `Home`."""
+        return cluster_collection.read_calibration(self.link, self.place, fingerprint)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """See `Home`."""
+        cluster_collection.write_calibration(self.link, calibration)
+
+    def check_room(self) -> None:
+        """The cluster says so itself, when it has none."""
+
+    def bytes(self) -> None:
+        """A cluster does not tell."""
+        return
+
+    def release(self) -> None:
+        """See `Home`."""
+        self.link.close()

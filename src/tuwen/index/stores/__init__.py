@@ -1,0 +1,1 @@
+"""Storage engines behind an index, one module per engine."""

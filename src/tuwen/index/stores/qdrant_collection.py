@@ -1,0 +1,198 @@
+"""A collection as an index: how it is set up, and what its metadata says that it is.
+
+The manifest stands in the collection's own metadata, and is written last: a collection that has none is no index,
+or one whose making was interrupted. Beside it stand the thresholds that were measured. Knows collections. Does not
+know rows.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from tuwen.errors import IndexFault, IndexInvalid, IndexNotFound, InvalidInput, require
+from tuwen.index.calibration import Calibration, parse_calibration
+from tuwen.index.filters import FIELDS
+from tuwen.index.location import Cluster
+from tuwen.index.manifest import Manifest
+from tuwen.index.stores.qdrant_edge_shard import CANDIDATES, LINKS
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+
+# ---- The line to a Qdrant cluster
+
+WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""seconds before each further attempt, on average: all together six seconds, which a restart takes"""
+TIMEOUT = 60
+"""seconds until a call without an answer counts as failed"""
+
+
+class Link:
+    """A client of one collection. `link("upsert", points=…)` is `client.upsert(collection, points=…)`."""
+
+    def __init__(
+        self, place: Cluster, client: "QdrantClient | None" = None, waits: Sequence[float] = WAITS
+    ) -> None:
+        self._place = place
+        self._client = client or connect(place)
+        self._waits = waits
+
+    def __call__(self, method: str, **words: Any) -> Any:  # noqa: ANN401
+        """Call a method of the client.
+
+        Raises:
+            IndexNotFound: the collection is gone.
+            IndexFault: it cannot be done, or not reached in all attempts. The message has place and reason.
+        """
+        for wait in (*self._waits, None):
+            try:
+                return getattr(self._client, method)(self._place.name, **words)
+            except Exception as error:
+                if wait is None or not _may_pass(error):
+                    raise self._fault(error) from error
+            time.sleep(wait * random.uniform(0.5, 1.5))
+        raise AssertionError
+
+    def close(self) -> None:
+        """Let go. May be called twice."""
+        self._client.close()
+
+    def _fault(self, error: Exception) -> IndexFault:
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            return IndexFault(f"{self._place} refuses the key: set TUWEN_QDRANT_KEY to one that may do this")
+        if status == 404:
+            return IndexNotFound(f"{self._place}: the collection is gone")
+        reason = getattr(error, "source", None) or getattr(error, "reason_phrase", None) or error
+        said = " ".join(f"{reason}".split())
+        tried = f" after {len(self._waits) + 1} attempts" if _may_pass(error) else ""
+        return IndexFault(f"{self._place} does not do what it is asked{tried}: {said or type(error).__name__}")
+
+
+def connect(place: Cluster) -> "QdrantClient":
+    """A client.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    client = require("qdrant_client", extra="cluster").QdrantClient
+    headers = {"api-key": place.key} if place.key else None  # as `api_key` it would warn where there is no TLS
+    made: QdrantClient = client(
+        host=place.host,
+        port=place.port,
+        https=place.tls,
+        headers=headers,
+        timeout=TIMEOUT,
+        check_compatibility=False,
+    )
+    return made
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may do better: no connection, too busy, or a fault inside the cluster."""
+    from pydantic import ValidationError
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code == 429 or (error.status_code or 0) >= 500
+    if isinstance(error, ResponseHandlingException):
+        return not isinstance(error.source, ValidationError)
+    return isinstance(error, ResourceExhaustedResponse)
+
+
+# ---- A collection as an index: how it is set up, and what its metadata says that it is.
+
+ENTRY, CALIBRATION = "tuwen", "tuwen-calibration"
+"""what the manifest and the thresholds are called in the metadata; writing one leaves the other"""
+
+
+def create(link: Link, place: Cluster, manifest: Manifest) -> None:
+    """Make an empty collection with its payload indexes.
+
+    Raises:
+        InvalidInput: there is a collection of that name.
+    """
+    from qdrant_client import models
+
+    if link("collection_exists"):
+        raise InvalidInput(f"{place} exists already: open it, or choose another name")
+    replicas = {} if place.replicas is None else {"write_consistency_factor": place.replicas // 2 + 1}
+    graph = models.HnswConfigDiff(m=0 if manifest.kind == "flat" else LINKS, ef_construct=CANDIDATES)
+    link(
+        "create_collection",
+        vectors_config=models.VectorParams(size=manifest.dim, distance=models.Distance.DOT, on_disk=True),
+        hnsw_config=graph,
+        on_disk_payload=True,
+        shard_number=place.shards,
+        replication_factor=place.replicas,
+        **replicas,
+    )
+    for field, kind in FIELDS.items():
+        link("create_payload_index", field_name=field, field_schema=_payload_index(kind), wait=True)
+    write(link, manifest)
+
+
+def read(link: Link, place: Cluster) -> Manifest:
+    """What an index is.
+
+    Raises:
+        IndexNotFound: there is no such collection.
+        IndexInvalid: it is not one that this version reads.
+    """
+    if not link("collection_exists"):
+        raise IndexNotFound(
+            f"there is no index at {place}: make one with tuwen index build PHOTOS/ --index {place}"
+        )
+    entry = _metadata(link).get(ENTRY)
+    if entry is None:
+        raise IndexInvalid(
+            f"{place} is a collection, but no index, or one whose making was interrupted: choose another name, or "
+            "remove the collection"
+        )
+    try:
+        return Manifest.model_validate_json(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise IndexInvalid(f"{place}: {field}: {first['msg']}; this version of tuwen does not read it") from error
+
+
+def write(link: Link, manifest: Manifest) -> None:
+    """Say what an index is."""
+    link("update_collection", metadata={ENTRY: manifest.model_dump_json()})
+
+
+def read_calibration(link: Link, place: Cluster, fingerprint: str) -> Calibration | None:
+    """What was measured on it with this model; None if nothing was.
+
+    Raises:
+        IndexInvalid: it is not one that this version reads.
+    """
+    entry = _metadata(link).get(CALIBRATION)
+    return None if entry is None else parse_calibration(entry, f"{place}, thresholds", fingerprint)
+
+
+def write_calibration(link: Link, calibration: Calibration) -> None:
+    """Say what was measured."""
+    link("update_collection", metadata={CALIBRATION: calibration.model_dump_json()})
+
+
+def _metadata(link: Link) -> dict[str, str]:
+    return dict(link("get_collection").config.metadata or {})
+
+
+def _payload_index(kind: type) -> Any:  # noqa: ANN401
+    from qdrant_client import models
+
+    if kind is str:
+        return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True, on_disk=True)
+    if kind is int:
+        return models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, lookup=False, range=True, on_disk=True
+        )
+    return models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True)

@@ -1,0 +1,402 @@
+"""Rows in a Qdrant Edge shard: in this process, on disk, durable.
+
+What it is like, found by trying 0.9.0 (docs/log.md): an update stands in its write-ahead log at once, and is
+replayed after a kill; `flush` puts it on the disk. Nothing is optimised unless asked for. Every call holds the
+interpreter, so calls from several threads are safe, and never run side by side. Under a filter a search through the
+graph loses rows, unless it is told to walk it by ACORN.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
+from tuwen.index.stores import hnsw_ef as beam
+from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
+from tuwen.index.stores.qdrant_edge_build import build
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, Shard
+from tuwen.types import Hit, Payload, Row
+
+if TYPE_CHECKING:
+    from qdrant_edge import EdgeShard, FieldCondition, Filter, PointId, Record, ScoredPoint
+
+
+# ---- How far to walk in one Qdrant Edge shard
+
+SAMPLE = 64
+"""rows that stand for all"""
+
+
+class Effort:
+    """Of one shard, whose caller lets in one thread at a time."""
+
+    def __init__(self) -> None:
+        self._centre: Vector | None = None
+        self._rows = 0
+
+    def ef(self, shard: "EdgeShard", rows: int, query: Vector, limit: int, *, filtered: bool) -> int:
+        """The ef of a search among `rows` rows. What they share is looked for again once they are twice as many."""
+        import qdrant_edge as edge
+
+        if rows > 2 * self._rows:
+            records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
+            self._centre = beam.centre_of(np.array([it.vector for it in records], dtype=np.float32))
+            self._rows = rows
+        return beam.beam(rows, limit, among=not filtered and beam.is_among(query, self._centre))
+
+
+# ---- Payloads that come back from a shard as they went in
+
+_EXACT = "_exact"
+
+
+def to_stored(payload: Payload) -> dict[str, Any]:
+    """A payload as a shard keeps it.
+
+    A shard writes numbers as decimals and reads one in seven of them back wrong by its last bit. Floats of up to 15
+    digits come back right: those are filtered by (for a time of today that is to the microsecond). Longer ones are
+    kept beside, as text.
+    """
+    floats = {name: value for name, value in payload.items() if isinstance(value, float)}
+    exact = {name: value.hex() for name, value in floats.items() if not _survives(value)}
+    return {
+        **payload,
+        **{name: rounded(value) for name, value in floats.items()},
+        **({_EXACT: exact} if exact else {}),
+    }
+
+
+def from_stored(stored: Mapping[str, Any] | None) -> Payload:
+    """The inverse of `to_stored`. Rows of before there were texts have no type: they are pictures."""
+    payload = {"type": "image", **(stored or {})}
+    for name, value in payload.pop(_EXACT, {}).items():
+        payload[name] = float.fromhex(value)
+    return payload
+
+
+def rounded(value: float) -> float:
+    """A float to 15 digits, as it is filtered by; the very largest cannot be rounded up."""
+    short = float(f"{value:.15g}")
+    return short if math.isfinite(short) else value
+
+
+def _survives(value: float) -> bool:
+    return rounded(value) == value and (value == 0 or 1e-6 <= abs(value) < 1e15)
+
+
+# ---- Conditions in Qdrant's words. Knows both languages; does not know rows.
+
+_BOUNDS = {"<": ("lt",), "<=": ("lte",), ">": ("gt",), ">=": ("gte",), "==": ("gte", "lte")}
+
+
+def compiled(condition: Condition) -> "Filter":
+    """A condition as the store takes it."""
+    import qdrant_edge as edge
+
+    match condition:
+        case And(parts):
+            return edge.Filter(must=[compiled(part) for part in parts])
+        case Or(parts):
+            return edge.Filter(should=[compiled(part) for part in parts])
+        case Not(part):
+            return edge.Filter(must_not=[compiled(part)])
+        case Compare(field):
+            return edge.Filter(must=[_text(condition) if FIELDS[field] is str else _number(condition)])
+        case OneOf(field, values):
+            return _one_of(field, values)
+
+
+def _one_of(field: str, values: Sequence[str | int | float]) -> "Filter":
+    import qdrant_edge as edge
+
+    if values and FIELDS[field] is not str:
+        return edge.Filter(should=[_number(Compare(field, "==", value)) for value in values])
+    return edge.Filter(must=[edge.FieldCondition(field, match=edge.MatchAny([str(value) for value in values]))])
+
+
+def _text(condition: Compare) -> "FieldCondition":
+    import qdrant_edge as edge
+
+    value = str(condition.value)
+    match condition.operator:
+        case "startswith":
+            return edge.FieldCondition(condition.field, match=edge.MatchPrefix(value))
+        case "contains":
+            return edge.FieldCondition(condition.field, match=edge.MatchSubstring(value))
+        case _:
+            return edge.FieldCondition(condition.field, match=edge.MatchValue(value))
+
+
+def _number(condition: Compare) -> "FieldCondition":
+    """A comparison of numbers is a range: `==` on floats is not known. 15 digits are compared, see `to_stored`."""
+    import qdrant_edge as edge
+
+    value = float(condition.value)
+    bound = rounded(value) if FIELDS[condition.field] is float else value
+    return edge.FieldCondition(
+        condition.field, range=edge.RangeFloat(**dict.fromkeys(_BOUNDS[condition.operator], bound))
+    )
+
+
+# ---- What a Qdrant Edge shard tells of all rows without reading them
+
+
+def count_rows(shard: Shard, where: Condition | None) -> int:
+    """How many rows fulfil a condition, see `Store`."""
+    import qdrant_edge as edge
+
+    request = edge.CountRequest(exact=True, filter=None if where is None else compiled(where))
+    with shard.calling() as it:
+        return it.count(request)
+
+
+def count_values(shard: Shard, field: str, rows: int) -> dict[str, int]:
+    """Each text in a field, of that many rows, see `Store`."""
+    import qdrant_edge as edge
+
+    request = edge.FacetRequest(field, limit=max(1, rows), exact=True)
+    with shard.calling() as it:
+        hits = it.facet(request).hits
+    return {str(hit.value): hit.count for hit in hits if hit.count}  # what was there once has none
+
+
+def field_bounds(shard: Shard, field: str) -> tuple[float, float] | None:
+    """The least and the greatest number in a field, see `Store`."""
+    import qdrant_edge as edge
+
+    ends = []
+    for direction in (edge.Direction.Asc, edge.Direction.Desc):
+        order = edge.OrderBy(field, direction=direction)
+        with shard.calling() as it:
+            ends += it.scroll(edge.ScrollRequest(limit=1, with_payload=True, order_by=order))[0]
+    if len(ends) < 2:
+        return None
+    least, greatest = (from_stored(record.payload)[field] for record in ends)
+    return float(least), float(greatest)
+
+
+# ---- Rows in a Qdrant Edge shard: in this process, on disk, durable.
+
+PAGE = 1_000
+"""rows read or written in one call"""
+OVERSAMPLING = 2.0
+"""how many times k rows found by int8 are compared exactly"""
+SCAN = 20_000
+"""rows that a filter leaves, up to which they are compared one by one; of more, ACORN is the faster"""
+
+T = TypeVar("T")
+
+
+class QdrantStore:
+    """The `Store` of one index, see there."""
+
+    def __init__(self, folder: Path, dim: int, patience: float = 0.0, *, flat: bool = False) -> None:
+        """Open what `create` has made.
+
+        Args:
+            folder: the shard's.
+            dim: the length of a vector.
+            patience: seconds to wait for a process that has the shard open.
+            flat: never build a graph, compare with every row.
+
+        Raises:
+            IndexLocked: it still has.
+            IndexInvalid: the shard cannot be read.
+        """
+        self._dim = dim
+        self._flat = flat
+        self._shard = Shard(folder, patience)
+        self._changed = 0
+        self._effort = Effort()
+
+    @staticmethod
+    def create(folder: Path, dim: int, *, flat: bool = False) -> None:
+        """Make an empty shard in a folder that does not exist yet."""
+        qdrant_shard.create(folder, dim, flat=flat)
+
+    @property
+    def rows(self) -> int:  # noqa: D102
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            return shard.count(edge.CountRequest(exact=True))
+
+    @property
+    def searched(self) -> str:  # noqa: D102
+        return "flat" if self._flat else "hnsw"
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        """A page is replayed as a whole or not at all, so no row is ever mixed from two."""
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            for page in _pages(rows):
+                points = [edge.Point(row_id(row.key), row.vector.tolist(), to_stored(row.payload)) for row in page]
+                shard.update(edge.UpdateOperation.upsert_points(points))
+            shard.flush()
+            self._changed += len(rows)
+
+    def remove(self, keys: Sequence[str]) -> int:  # noqa: D102
+        import qdrant_edge as edge
+
+        removed = 0
+        with self._shard.calling() as shard:
+            for page in _id_pages(keys):
+                removed += len(shard.retrieve(page, with_payload=False, with_vector=False))
+                shard.update(edge.UpdateOperation.delete_points(page))
+            shard.flush()
+            self._changed += removed
+        return removed
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:  # noqa: D102
+        ids = [row_id(key) for key in dict.fromkeys(keys)]
+        found = [from_stored(record.payload) for record in _fetched(self._shard, ids)]
+        return {str(payload["path"]): payload for payload in found}
+
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:  # noqa: D102
+        records = _fetched(self._shard, known_ids(ids))
+        return {str(it.id): Stored(str(it.id), from_stored(it.payload)) for it in records}
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:  # noqa: D102
+        records = _fetched(self._shard, known_ids(ids), vectors=True)
+        return {str(it.id): np.array(it.vector, dtype=np.float32) for it in records}
+
+    def set_payloads(self, payloads: Mapping[str, Payload]) -> None:  # noqa: D102
+        import qdrant_edge as edge
+
+        with self._shard.calling() as shard:
+            for key, payload in payloads.items():
+                shard.update(edge.UpdateOperation.overwrite_payload([row_id(key)], to_stored(payload)))
+            shard.flush()
+
+    def known(self, contents: Sequence[str]) -> dict[str, Known]:
+        """A content may have any number of rows: no more rows are read at a time than contents are asked for."""
+        found: dict[str, Known] = {}
+        for page in _pages(list(dict.fromkeys(contents))):
+            missing = page
+            while missing:
+                rows = _some_of(self._shard, missing)
+                found.update((str(row.payload["content"]), row) for row in rows)
+                missing = [it for it in missing if it not in found] if len(rows) == len(missing) else []
+        return found
+
+    def count(self, where: Condition | None) -> int:  # noqa: D102
+        return count_rows(self._shard, where)
+
+    def keys(self, where: Condition | None) -> list[str]:  # noqa: D102
+        return sorted(_keys(self._shard, where))
+
+    def values(self, field: str) -> dict[str, int]:  # noqa: D102
+        return count_values(self._shard, field, self.rows)
+
+    def bounds(self, field: str) -> tuple[float, float] | None:  # noqa: D102
+        return field_bounds(self._shard, field)
+
+    def scan(self, where: Condition | None) -> Iterator[Stored]:
+        """Keys are read first; then the rows, page by page."""
+        for page in _pages(self.keys(where)):
+            ids = [row_id(key) for key in page]
+            stored = {str(record.id): record.payload for record in _fetched(self._shard, ids)}
+            yield from (Stored(it, from_stored(stored[it])) for it in map(str, ids) if it in stored)
+
+    def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
+        """Scores are of the stored float32 vectors, whatever found them."""
+        import qdrant_edge as edge
+
+        exact = exact or self._flat
+        chosen = None if where is None else compiled(where)
+        with self._shard.calling() as shard:
+            rows = shard.info().points_count
+            if not rows:
+                return []
+            limit = min(k, rows)
+            if chosen is not None and not exact:
+                exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
+            ef = None if exact else self._effort.ef(shard, rows, vector, limit, filtered=chosen is not None)
+            points = _nearest(shard, vector, limit, chosen, ef=ef)
+            if len(points) < limit and not exact:  # the graph does not lead to enough of them
+                points = _nearest(shard, vector, limit, chosen, ef=None)
+        hits = [Hit(str(it.id), min(1.0, max(-1.0, it.score)), from_stored(it.payload)) for it in points]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))
+
+    def optimize(self, quantize_above: int) -> None:
+        """What takes long is done in another process, and this store waits."""
+        with self._shard.calling() as shard:
+            rows = self.rows
+            int8 = rows > quantize_above
+            unbuilt = rows - shard.info().indexed_vectors_count
+            due = unbuilt > GRAPH_ABOVE or self._changed > max(PAGE, rows // 100)
+            if self._flat or (rows <= GRAPH_ABOVE and not int8):
+                shard.optimize()
+            elif due or (int8 and not self._shard.keeps_int8()):
+                with self._shard.away() as folder:
+                    build(folder, self._dim, int8=int8)
+            self._changed = 0
+
+    def close(self) -> None:  # noqa: D102
+        self._shard.close()
+
+
+def _some_of(shard: Shard, contents: list[str]) -> list[Known]:
+    """Rows that have one of some contents, as many at most as there are contents."""
+    import qdrant_edge as edge
+
+    wanted = edge.Filter(must=[edge.FieldCondition("content", match=edge.MatchAny(contents))])
+    request = edge.ScrollRequest(limit=len(contents), filter=wanted, with_payload=True, with_vector=True)
+    with shard.calling() as it:
+        records, _ = it.scroll(request)
+    return [Known(from_stored(it.payload), np.array(it.vector, dtype=np.float32)) for it in records]
+
+
+def _fetched(shard: Shard, ids: "Sequence[PointId]", *, vectors: bool = False) -> "Iterator[Record]":
+    """The rows of some ids: either their payloads or their vectors."""
+    for page in _pages(ids):
+        with shard.calling() as it:
+            records = it.retrieve(page, with_payload=not vectors, with_vector=vectors)
+        yield from records
+
+
+def _keys(shard: Shard, where: Condition | None) -> Iterator[str]:
+    import qdrant_edge as edge
+
+    chosen = None if where is None else compiled(where)
+    following: PointId | None = None
+    while True:
+        request = edge.ScrollRequest(following, PAGE, chosen, with_payload=["path"])
+        with shard.calling() as it:
+            records, following = it.scroll(request)
+        yield from (str(record.payload["path"]) for record in records if record.payload)
+        if following is None:
+            return
+
+
+def _nearest(
+    shard: "EdgeShard", vector: Vector, limit: int, chosen: "Filter | None", *, ef: int | None
+) -> "list[ScoredPoint]":
+    """The rows nearest to a vector; those of all rows where `ef` is None."""
+    import qdrant_edge as edge
+
+    exact = ef is None
+    params = edge.SearchParams(
+        hnsw_ef=ef,
+        exact=exact,
+        quantization=edge.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=OVERSAMPLING),
+        acorn=edge.AcornSearchParams(enable=chosen is not None, max_selectivity=1.0),
+    )
+    nearest = edge.Query.Nearest(vector.tolist())
+    return shard.query(edge.QueryRequest(limit, query=nearest, filter=chosen, params=params, with_payload=True))
+
+
+def _pages(items: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), PAGE):
+        yield list(items[start : start + PAGE])
+
+
+def _id_pages(keys: Sequence[str]) -> "Iterator[list[PointId]]":
+    """The ids of keys, each once."""
+    for page in _pages(list(dict.fromkeys(keys))):
+        yield [row_id(key) for key in page]

@@ -1,0 +1,161 @@
+"""A Qdrant Edge shard: how it is set up, made, opened, shared by threads and rebuilt.
+
+Knows the shard's folder. Does not know rows: see `qdrant.py`.
+"""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuwen.errors import IndexFault, IndexInvalid, IndexLocked
+from tuwen.index.filters import FIELDS
+
+if TYPE_CHECKING:
+    from qdrant_edge import EdgeConfig, EdgeShard, FloatIndexParams, IntegerIndexParams, KeywordIndexParams
+
+GRAPH_ABOVE = 20_000
+"""rows above which a graph is built: comparing with 20,000 one by one takes 2 to 3 ms, building their graph 9 s"""
+LINKS, CANDIDATES = 24, 200
+"""HNSW's m and ef_construct"""
+POLL = 0.05
+"""seconds between two attempts to open a shard that is in use"""
+_ANY_SIZE = 10**9
+
+
+class Shard:
+    """An open shard, for one thread at a time."""
+
+    def __init__(self, folder: Path, patience: float) -> None:
+        """Open what `create` has made, see `QdrantStore`."""
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._open: EdgeShard | None = _load_patiently(folder, patience)
+
+    @contextmanager
+    def calling(self) -> "Iterator[EdgeShard]":
+        """The shard, for one thread at a time; what it raises becomes one line."""
+        with self._lock:
+            if self._open is None:
+                raise IndexFault(f"{self._folder.parent} is closed: open it again")
+            try:
+                yield self._open
+            except Exception as error:
+                if type(error) is not Exception:  # the shard's own faults are of no other kind
+                    raise
+                raise IndexFault(f"{self._folder.parent}: {error}") from error
+
+    @contextmanager
+    def away(self) -> Iterator[Path]:
+        """Its folder, while it is closed here; other threads wait until it is open again."""
+        with self._lock:
+            self.close()
+            try:
+                yield self._folder
+            finally:
+                self._open = _load_patiently(self._folder, patience=10.0)
+
+    def keeps_int8(self) -> bool:
+        """Whether its settings ask for vectors as int8 too."""
+        return bool(json.loads((self._folder / "edge_config.json").read_bytes()).get("quantization_config"))
+
+    def close(self) -> None:
+        """Let go of all files. May be called twice."""
+        with self._lock:
+            if self._open is not None:
+                self._open.close()
+                self._open = None
+
+
+def create(folder: Path, dim: int, *, flat: bool = False) -> None:
+    """Make an empty shard with its payload indexes, and put it on the disk. `flat`: it never builds a graph."""
+    import qdrant_edge as edge
+
+    folder.mkdir()
+    shard = edge.EdgeShard.create(str(folder), _settings(dim, int8=False, flat=flat))
+    for field, kind in FIELDS.items():
+        shard.update(edge.UpdateOperation.create_field_index(field, _payload_index(kind)))
+    shard.flush()
+    shard.close()
+
+
+def optimize(folder: Path, dim: int, *, int8: bool) -> None:
+    """Build what is not built yet in a shard that nobody has open. Killed at any moment, it leaves all rows there.
+
+    Args:
+        folder: the shard's.
+        dim: the length of a vector.
+        int8: keep vectors as int8 too, from now on. False leaves this as it is.
+    """
+    import qdrant_edge as edge
+
+    shard = edge.EdgeShard.load(str(folder), _settings(dim, int8=int8))
+    shard.optimize()
+    shard.close()
+
+
+def _settings(dim: int, *, int8: bool, flat: bool = False) -> "EdgeConfig":
+    """All stands on disk and is mapped, so that searching takes little memory of its own."""
+    import qdrant_edge as edge
+
+    cold = edge.Memory.Cold
+    kilobytes = _ANY_SIZE if flat else GRAPH_ABOVE * dim * 4 // 1024
+    quantization = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.99, memory=cold)
+    return edge.EdgeConfig(
+        vectors=edge.EdgeVectorParams(dim, edge.Distance.Dot, memory=cold),
+        hnsw_config=edge.HnswIndexConfig(LINKS, CANDIDATES, max(1, kilobytes // 4), memory=cold),
+        quantization_config=quantization if int8 else None,
+        payload_memory=cold,
+        id_tracker_memory=cold,
+        optimizers=edge.EdgeOptimizersConfig(
+            default_segment_number=3,  # what is new, what is old, and what is between: adding never rebuilds all
+            max_segment_size=_ANY_SIZE,
+            indexing_threshold=max(1, kilobytes),
+        ),
+    )
+
+
+def _payload_index(kind: type) -> "KeywordIndexParams | IntegerIndexParams | FloatIndexParams":
+    """The index of one field. None adds links to the graph: that triples the time to build it, see docs/log.md."""
+    import qdrant_edge as edge
+
+    cold = edge.Memory.Cold
+    if kind is str:
+        return edge.KeywordIndexParams(prefix=True, enable_hnsw=False, memory=cold)
+    if kind is int:
+        return edge.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
+    return edge.FloatIndexParams(enable_hnsw=False, memory=cold)
+
+
+def _load_patiently(folder: Path, patience: float) -> "EdgeShard":
+    """Open a shard. What an optimisation was writing when it was killed is cleared away: no row depends on it."""
+    import qdrant_edge as edge
+
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            shard = edge.EdgeShard.load(str(folder))
+        except Exception as error:
+            fault = _fault(folder, error, patience)
+            if isinstance(fault, IndexInvalid) or time.monotonic() >= deadline:
+                raise fault from error
+        else:
+            for left in (folder / "temp_segments").glob("*"):
+                shutil.rmtree(left, ignore_errors=True)
+            return shard
+        time.sleep(POLL)
+
+
+def _fault(folder: Path, error: Exception, patience: float) -> IndexFault:
+    index = folder.parent
+    if "WouldBlock" in str(error):
+        return IndexLocked(
+            f"{index} is in use by a process that builds its graph; waited {patience:g} s: try again"
+        )
+    return IndexInvalid(
+        f"{index}: its rows cannot be read ({error}): put back a copy of the folder, or build the index again"
+    )

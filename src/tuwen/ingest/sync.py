@@ -1,0 +1,197 @@
+"""An index made equal to a folder: new, changed, moved and deleted pictures.
+
+    folder --find_files--> files --Pictures--> rows written --gone--> rows taken out
+
+Rows are taken out last: a moved file's vector is found by its content while the old row is still there. What
+could not be looked at keeps its rows, and a folder that is away (not mounted, deleted, not readable) never empties
+an index.
+Knows what is gone. Does not know how pictures are read: see `ingest.py`.
+"""
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from tuwen.data.files import find_files, key_of, path_of
+from tuwen.errors import InvalidInput
+from tuwen.index.filters import quoted
+from tuwen.index.index import Index
+from tuwen.ingest.images import Found, Pictures
+from tuwen.ingest.writer import IngestReport
+from tuwen.types import Rejected, Source
+
+
+def sync(
+    folder: Path, pictures: Pictures, *, allow_empty: bool = False, only: Sequence[Path] | None = None
+) -> Generator[IngestReport]:
+    """Make the rows of all pictures below a folder equal to what is there. Rows of texts stay as they are.
+
+    Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
+
+    Args:
+        folder: the folder. Rows of pictures that are not below it stay.
+        pictures: what reads and writes; its index is opened for writing.
+        allow_empty: take out all rows where the folder has no picture at all.
+        only: look at these paths within the folder alone, there or gone; None: at all of it.
+
+    Yields:
+        A report after every write, which is flushed, and the report of the whole run last. A moved picture is one
+        that is indexed and one that is removed.
+
+    Raises:
+        InvalidInput: the folder is not there, cannot be read, or was exchanged meanwhile; or it has no picture
+            though the index has some of it. No row was taken out.
+        TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
+    """
+    before = identity_of(folder)
+    scope = _Scope(folder, pictures.index, only)
+    yield from pictures.take_in(scope.found())
+    gone = scope.gone()
+    if identity_of(folder) != before:
+        raise InvalidInput(f"{folder} was another folder at the end: was it unmounted? No row was taken out")
+    if gone and only is None and not scope.seen and not allow_empty:
+        raise InvalidInput(
+            f"{folder} has no picture, and the index has {len(gone)} of it: is it mounted? No row was taken out; "
+            "if it is meant to be empty, add --allow-empty"
+        )
+    yield from pictures.intake.remove(gone)
+    pictures.index.optimize()
+    yield pictures.intake.finish()
+
+
+class _Scope:
+    """A folder, or some paths in it: what is there, and what the index has of it."""
+
+    def __init__(self, folder: Path, index: Index, only: Sequence[Path] | None) -> None:
+        self._folder = folder
+        self._index = index
+        self._paths = [_absolute(path) for path in ([folder] if only is None else only)]
+        self._whole = _absolute(folder) in self._paths
+        self.seen: set[str] = set()
+        self._unknown: list[str] = []
+
+    def found(self) -> Iterator[Found]:
+        """What is there; notes which keys that are, and where nobody could look."""
+        there = [path for path in self._paths if os.path.lexists(path)]
+        yield from self._noted(find_files(there, self._index.root, but=self._index.folder))
+
+    def _noted(self, found: Iterable[Found]) -> Iterator[Found]:
+        own = key_of(self._folder, self._index.root)
+        for item in found:
+            if isinstance(item, Source):
+                if item.modified == 0 and not os.path.lexists(item.path):
+                    continue  # it went away since the folder was listed
+                self.seen.add(item.key)
+            elif isinstance(item, Rejected):
+                if item.path == own:
+                    raise InvalidInput(f"{self._folder} cannot be read: {item.reason}. No row was taken out")
+                self._unknown.append(str(path_of(item.path, self._index.root)))
+            elif item.reason and os.path.lexists(item.path):
+                self._unknown.append(str(item.path))
+            yield item
+
+    def gone(self) -> list[str]:
+        """The keys of pictures that the index has and that are no longer there."""
+        tops = [str(path) for path in self._paths]
+        return [key for key in self._stored() if key not in self.seen and self._is_gone(key, tops)]
+
+    def _is_gone(self, key: str, tops: list[str]) -> bool:
+        path = str(path_of(key, self._index.root))
+        return is_below(path, tops) and not is_below(path, self._unknown)
+
+    def _stored(self) -> Iterator[str]:
+        """The keys that may be of this scope: of a few paths, those that begin like them, and not all."""
+        keys = [key_of(path, self._index.root) for path in self._paths]
+        if self._whole or any("%" in key for key in keys):  # a key with escapes does not begin like its folder's
+            yield from self._index.keys('type == "image"')
+            return
+        yield from (key for key, row in self._index.payloads(keys).items() if row.get("type") != "text")
+        for path, key in zip(self._paths, keys, strict=True):
+            if not path.is_file():
+                below = f"folder == {quoted(key)} or folder startswith {quoted(key + '/')}"
+                yield from self._index.keys(f'type == "image" and ({below})')
+
+
+def identity_of(folder: Path) -> tuple[int, int]:
+    """What tells a folder from another at the same path: a mounted one from the mount point, too.
+
+    Raises:
+        InvalidInput: there is no folder, or it cannot be looked at.
+    """
+    try:
+        state = folder.stat()
+        if not folder.is_dir():
+            raise NotADirectoryError
+    except OSError as error:
+        reason = error.strerror or "it is no folder"
+        raise InvalidInput(
+            f"{folder} cannot be read: {reason}. Is it mounted? No row was taken out; tuwen index remove "
+            "takes out the rows of a folder that is gone for good"
+        ) from error
+    return state.st_dev, state.st_ino
+
+
+def is_below(path: str, tops: Iterable[str]) -> bool:
+    """Whether an absolute path is one of some, or within one of them that is a folder."""
+    return any(path == top or path.startswith(f"{top.rstrip(os.sep)}{os.sep}") for top in tops)
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, and without following links, as keys are made."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+# ---- Rows out of an index, by key, by file or by folder. The files themselves are not touched.
+
+
+class Rows(Protocol):
+    """Rows that can be taken out. An `Index` opened here has them."""
+
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
+    def keys(self) -> Sequence[str]: ...  # noqa: D102
+
+
+def remove(paths: Sequence[str], index: Rows) -> IngestReport:
+    """Take out the rows of each path: a key, or a file, or all that is below a folder, whether it exists or not.
+
+    A path is first taken as a key or a folder of keys, as `Index.keys` has them, and else as a path on disk.
+
+    Args:
+        paths: what to take out.
+        index: opened for writing.
+
+    Returns:
+        The counts. A path that the index has nothing of is in `rejected`.
+    """
+    start = monotonic()
+    stored = index.keys()
+    doomed: set[str] = set()
+    rejected = []
+    for path in paths:
+        found = next((keys for name in _names(path, index.root) if (keys := _below(name, stored))), [])
+        doomed.update(found)
+        if not found:
+            rejected.append(Rejected(path, "the index has nothing of that path"))
+    removed = index.remove(sorted(doomed)) if doomed else 0
+    return IngestReport(
+        rows=len(stored) - removed, removed=removed, rejected=tuple(rejected), seconds=monotonic() - start
+    )
+
+
+def _names(path: str, root: Path) -> Iterator[str]:
+    """What a path may be called in the index: as it is given, and as the path on disk that it is."""
+    if path:
+        if path.rstrip("/") != ".":  # the working folder, which need not be the root, is no folder of keys
+            yield path.rstrip("/")
+        yield key_of(Path(path), root)
+
+
+def _below(name: str, stored: Sequence[str]) -> list[str]:
+    """The keys of a file, or below a folder; below the root are all that are relative."""
+    if name == ".":
+        return [key for key in stored if not Path(key).is_absolute()]
+    return [key for key in stored if key == name or key.startswith(f"{name}/")]

@@ -1,0 +1,105 @@
+"""What changes in a folder, as it changes: which paths to look at again, and when.
+
+    events --watched--> paths --Pending--> paths that have come to rest, or the whole folder
+
+A path comes to rest when nothing has happened to it for a second, so that a file that is still being written waits.
+The system drops events when too many come at once, and says so to nobody; but lost events never come alone. So once
+nothing has happened for a while after changes, the whole folder is compared once.
+Knows paths and times. Does not know what is in a file, nor what an index is.
+"""
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+from tuwen import errors as extras
+
+REST = 1.0
+"""seconds without an event after which a file is taken to be finished"""
+QUIET = 10.0
+"""seconds without any event after which the whole folder is compared, once"""
+MANY = 1000
+"""paths at a time above which the whole folder is compared instead"""
+_TICK = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to look at now. `paths`: these, there or gone; None: the whole folder."""
+
+    paths: tuple[Path, ...] | None
+
+
+class Pending:
+    """What has changed and has not been looked at."""
+
+    def __init__(self, folder: Path) -> None:
+        """At first, all of it is due."""
+        self._folder = folder
+        self._times: dict[Path, float] = {}
+        self._whole = True
+        self._check_at: float | None = None
+
+    def note(self, paths: "set[Path] | None", now: float) -> None:
+        """Something happened to these paths; None: to some that nobody knows."""
+        if paths is None:
+            self._whole = True
+        elif paths:
+            self._times |= dict.fromkeys(paths, now)
+            self._check_at = now + QUIET
+
+    def take(self, now: float) -> Due | None:
+        """What is due by now. It is looked at then; if it cannot be, `give_back`."""
+        if self._whole or (self._check_at is not None and now >= self._check_at):
+            self._whole, self._check_at = False, None
+            self._times.clear()
+            return Due(None)
+        ripe = [path for path, time in self._times.items() if now >= time + REST]
+        if not ripe:
+            return None
+        for path in ripe:
+            del self._times[path]
+        if len(ripe) > MANY or any(self._is_behind_a_link(path) for path in ripe):
+            return Due(None)
+        return Due(tuple(sorted(ripe)))
+
+    def give_back(self, due: Due, now: float) -> None:
+        """It could not be looked at: later, then."""
+        self.note(None if due.paths is None else set(due.paths), now)
+
+    def _is_behind_a_link(self, path: Path) -> bool:
+        """Whether links to folders are involved: which name counts, only the whole folder tells."""
+        inside = path.parent if path.is_file() else path
+        if not inside.is_relative_to(self._folder):
+            return True
+        return inside.resolve() != self._folder.resolve() / inside.relative_to(self._folder)
+
+
+def watched(folder: Path, own: Path | None) -> Generator[set[Path] | None]:
+    """The paths that changed, a few times a second, also when none did; None: some changes were lost.
+
+    Args:
+        folder: an absolute path.
+        own: an absolute path, whose changes are nobody's business: the index, where it may be in the folder.
+
+    Raises:
+        MissingExtra: the package watchfiles is missing.
+        OSError: the folder cannot be watched.
+    """
+    watchfiles = extras.require("watchfiles", extra="watch")
+    inner = f"{own}{os.sep}"
+    while True:
+        try:
+            for events in watchfiles.watch(
+                folder,
+                watch_filter=lambda _, path: not f"{path}{os.sep}".startswith(inner),
+                rust_timeout=int(_TICK * 1000),
+                yield_on_timeout=True,
+                ignore_permission_denied=True,
+            ):
+                yield {Path(path) for _, path in events}
+        except RuntimeError:  # what watchfiles raises for its own faults, such as a name that is not UTF-8
+            yield None
+            sleep(REST)

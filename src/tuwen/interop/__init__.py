@@ -1,0 +1,1 @@
+"""Files of other tools: PaddleClas configurations, and vector files of FAISS and clip-retrieval."""

@@ -1,0 +1,301 @@
+"""Vectors of other tools into an index, and an index's vectors out to their layouts.
+
+Knows rows and what makes a vector fit. Does not know how files are read (`vector_files.py`).
+"""
+
+import hashlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tuwen.bulk.rows import storable
+from tuwen.data.files import key_of
+from tuwen.data.samples import Fact
+from tuwen.errors import InvalidInput, InvalidVectors, WrongModel, require
+from tuwen.index.filters import quoted
+from tuwen.index.rows import TOLERANCE
+from tuwen.ingest.texts import Text, row_of
+from tuwen.interop.vector_files import KEYS, Block, VectorFiles
+from tuwen.runtime.pipeline import grouped
+from tuwen.types import Payload, Rejected, Row, Vectors
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.index.manifest import Model
+    from tuwen.index.store import Stored
+
+LAYOUTS = ("clip-retrieval", "parquet", "npy")
+A_FILE = 100_000
+"""rows a file of clip-retrieval's layout"""
+_AT_ONCE = 2_000
+
+_Table: TypeAlias = Any
+"""`pyarrow.Table`: pyarrow tells no types"""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the rows so far: how many are in the index, and those that are not."""
+
+    rows: int
+    rejected: tuple[Rejected, ...] = ()
+
+
+def check_vectors(files: VectorFiles, model: "Model", *, normalise: bool) -> None:
+    """See that all vectors can be this model's, before an index is made for them.
+
+    Args:
+        files: where they are.
+        model: whose vectors they are.
+        normalise: let vectors of other lengths than 1 pass, whose directions alone count.
+
+    Raises:
+        WrongModel: the files say that the vectors are another model's.
+        InvalidVectors: they are of another dimension, or not of length 1.
+        InvalidInput: the files cannot be used.
+    """
+    for place, said in files.fingerprints():
+        if said != model.fingerprint:
+            raise WrongModel(
+                f"{place} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})"
+            )
+    for block in files.blocks():
+        _check(block, model, normalise=normalise)
+
+
+def import_vectors(files: VectorFiles, index: "Index", *, key_column: str | None) -> Generator[Imported]:
+    """Bring vectors into an index, all at length 1; see `check_vectors` first.
+
+    A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
+    row with a text's vector is a row of a text: its `text` or `caption`.
+
+    Args:
+        files: where they are.
+        index: opened for writing.
+        key_column: what names a row.
+
+    Yields:
+        What is written so far, and flushed.
+
+    Raises:
+        InvalidInput: the files cannot be used.
+    """
+    done = Imported(0)
+    seen: dict[str, bytes] = {}
+    for block in files.blocks():
+        rows, rejected = _rows(block, index.root, key_column, seen)
+        index.upsert(rows)
+        done = replace(done, rows=done.rows + len(rows), rejected=(*done.rejected, *rejected))
+        yield done
+    index.optimize()
+    yield done
+
+
+def _check(block: Block, model: "Model", *, normalise: bool) -> None:
+    if len(block.vectors) and block.vectors.shape[1] != model.dim:
+        raise InvalidVectors(
+            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {model.name} have {model.dim}"
+        )
+    lengths = np.linalg.norm(np.asarray(block.vectors, dtype=np.float64).reshape(len(block.vectors), -1), axis=1)
+    off = np.flatnonzero(np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > TOLERANCE))
+    if len(off) and not normalise:
+        raise InvalidVectors(
+            f"{block.place}: the vector of row {block.rows[off[0]]} has the length {lengths[off[0]]:.4g}, not 1: "
+            "if only directions count, --normalise brings all to length 1"
+        )
+
+
+def _rows(
+    block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]
+) -> tuple[list[Row], list[Rejected]]:
+    """Rows of a block; those without a direction or a name, or whose name has another vector, are rejected."""
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for place, raw, facts in zip(block.rows, block.vectors, block.facts, strict=True):
+        exact = np.asarray(raw, dtype=np.float64)
+        length = float(np.linalg.norm(exact))
+        key, payload = _payload(facts, block.kind, root, key_column)
+        digest = hashlib.sha256(exact.tobytes()).digest()[:8]
+        reason = _wrong(length, key, seen.get(key), digest)
+        if reason:
+            rejected.append(Rejected(f"{block.place}:{place}", reason))
+            continue
+        seen[key] = digest
+        unit = exact if abs(length - 1.0) <= TOLERANCE else exact / length  # the index does the rest
+        rows.append(Row(key, unit.astype(np.float32), payload))
+    return rows, rejected
+
+
+def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
+    if not np.isfinite(length) or length == 0:
+        return "its vector has no direction: it is zero or not finite"
+    if not key:
+        return f"has no name in any of the columns {', '.join(KEYS)}: say which with --key-column"
+    if before in (None, digest):
+        return ""
+    return f"has the name {key!r} of an earlier row, but another vector: name rows by another --key-column"
+
+
+def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | None) -> tuple[str, Payload]:
+    """A row's key, and what is stored of it."""
+    stored = storable(facts)
+    named = next(
+        (stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), ""
+    )
+    key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
+    if kind == "text" and stored.get("type", "image") == "image":
+        text = str(facts.get("text") or facts.get("caption") or key)
+        key = f"{key}#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}" if key else text
+        return key, row_of(Text(key, text, float(stored.get("modified", 0.0) or 0.0)))
+    folder, _, name = key.rpartition("/")
+    return key, {"folder": folder, "name": name, "type": "image", **stored, "path": key}
+
+
+def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None, dtype: str) -> Generator[int]:
+    """Write an index's rows in another tool's layout, in the order of their keys. What is written is whole.
+
+    Args:
+        index: opened; without a model will do.
+        out: a folder for `clip-retrieval`; else a file, with the names beside it where it is `.npy`.
+        layout: one of `LAYOUTS`.
+        where: which rows.
+        dtype: `float32`, or `float16`, which is not exact.
+
+    Yields:
+        How many rows are written so far.
+
+    Raises:
+        InvalidInput: `out` is there already, or its file of names; or there are pictures and texts, and the layout
+            keeps them apart.
+    """
+    names = out.with_suffix(".txt")
+    if layout == "npy" and out == names:
+        raise InvalidInput(f"{out} is where the names of the rows go: let the file of vectors end in .npy")
+    for path in (out, names) if layout == "npy" else (out,):
+        if path.exists():
+            raise InvalidInput(f"{path} is there already: name another")
+    aside = out.with_name(f".{out.name}.part")
+    writer = _Writer(index, aside, dtype, list(_described(index, where)), where)
+    with ExitStack() as undo:
+        undo.callback(_removed, aside)
+        yield from {"clip-retrieval": writer.folder, "parquet": writer.table, "npy": writer.array}[layout]()
+        if layout == "npy":
+            aside.with_suffix(".txt").replace(names)
+        aside.replace(out)
+
+
+def _one_line(name: str) -> str:
+    if "\n" in name or "\r" in name:
+        raise InvalidInput(f"{name!r} has a line break, and names stand one a line: choose --format parquet")
+    return name
+
+
+def _removed(aside: Path) -> None:
+    import shutil
+
+    shutil.rmtree(aside, ignore_errors=True)
+    if aside.is_file():
+        aside.unlink()
+    aside.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def _described(index: "Index", where: str | None) -> Iterator[tuple[str, type]]:
+    """The columns of all rows, with one kind of value each."""
+    kinds: dict[str, set[type]] = {}
+    for row in index.list(where=where):
+        for name, value in row.payload.items():
+            kinds.setdefault(name, set()).add(type(value))
+    for name in sorted(kinds):
+        several = kinds[name]
+        yield name, several.pop() if len(several) == 1 else float if several == {int, float} else str
+
+
+class _Writer:
+    """An index's rows on their way out."""
+
+    def __init__(
+        self, index: "Index", out: Path, dtype: str, columns: Sequence[tuple[str, type]], where: str | None
+    ) -> None:
+        self._index = index
+        self._out = out
+        self._dtype = dtype
+        self._columns = columns
+        self._where = where
+
+    def folder(self) -> Generator[int]:
+        """clip-retrieval's layout: pictures in img_emb, or texts in text_emb."""
+        pq = require("pyarrow.parquet", extra="bulk")
+        kinds = [kind for kind in sorted(self._index.values("type")) if self._index.count(self._of(kind))]
+        if len(kinds) > 1:
+            raise InvalidInput(
+                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of "
+                """them with --where 'type == "image"', or choose --format parquet"""
+            )
+        name = "text_emb" if kinds == ["text"] else "img_emb"
+        (self._out / name).mkdir(parents=True)
+        (self._out / "metadata").mkdir()
+        done, listed = 0, self._index.list(where=self._where)
+        files = max(1, -(-self._index.count(self._where) // A_FILE))
+        for number in range(files):
+            rows = list(islice(listed, A_FILE))
+            suffix = str(number).zfill(len(str(files)))
+            np.save(self._out / name / f"{name}_{suffix}.npy", self._vectors(rows))
+            pq.write_table(
+                self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet"
+            )
+            done += len(rows)
+            yield done
+
+    def table(self) -> Generator[int]:
+        """One Parquet file with a column of vectors."""
+        pa, pq = require("pyarrow", extra="bulk"), require("pyarrow.parquet", extra="bulk")
+        info = self._index.info()
+        kind = pa.list_(pa.float16() if self._dtype == "float16" else pa.float32(), info.dim)
+        schema = self._described([], "path").schema.append(pa.field("vector", kind))
+        schema = schema.with_metadata({"tuwen.model": info.model, "tuwen.fingerprint": info.fingerprint})
+        done = 0
+        with pq.ParquetWriter(self._out, schema) as writer:
+            for rows in grouped(self._index.list(where=self._where), _AT_ONCE):
+                flat = pa.array(self._vectors(rows).reshape(-1))
+                vectors = pa.FixedSizeListArray.from_arrays(flat, info.dim)
+                writer.write_table(self._described(rows, "path").append_column("vector", vectors).cast(schema))
+                done += len(rows)
+                yield done
+
+    def array(self) -> Generator[int]:
+        """One numpy file, and the rows' keys beside it."""
+        total, dim = self._index.count(self._where), self._index.info().dim
+        with self._out.open("wb") as file, self._out.with_suffix(".txt").open("w", encoding="utf-8") as names:
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
+            np.lib.format.write_array_header_2_0(file, {**header, "shape": (total, dim)})
+            done = 0
+            for rows in grouped(self._index.list(where=self._where), _AT_ONCE):
+                file.write(self._vectors(rows).tobytes())
+                names.writelines(f"{_one_line(str(row.payload['path']))}\n" for row in rows)
+                done += len(rows)
+                yield done
+
+    def _of(self, kind: str) -> str:
+        """The filter that keeps the rows of one type among those that are written."""
+        return f"type == {quoted(kind)}" + (f" and ({self._where})" if self._where else "")
+
+    def _vectors(self, rows: "Sequence[Stored]") -> Vectors:
+        found = self._index.vectors([row.id for row in rows])
+        vectors = np.array([found[row.id] for row in rows], dtype=self._dtype)
+        return vectors.reshape(len(rows), self._index.info().dim)
+
+    def _described(self, rows: "Sequence[Stored]", key: str) -> _Table:
+        """The payloads as columns, `path` being called `key`; null where a row has no such field."""
+        pa = require("pyarrow", extra="bulk")
+        types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+        columns = {}
+        for name, kind in self._columns:
+            values = [row.payload.get(name) for row in rows]
+            cells = [None if value is None else kind(value) for value in values]
+            columns[key if name == "path" else name] = pa.array(cells, types[kind])
+        return pa.table(columns)

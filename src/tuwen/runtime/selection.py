@@ -1,0 +1,204 @@
+"""What computes, where and in what: from what was asked for, what the bundle has, and what this machine has.
+
+Nothing is exchanged in silence: what was asked for and is not to be had is an error that lists what is.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.graph import read_graph
+from tuwen.bundle.manifest import FP16_OVERFLOWS, Precision, Tower
+from tuwen.errors import InvalidInput, RuntimeUnavailable
+from tuwen.runtime.engines import import_openvino
+from tuwen.runtime.machine import accelerators, conflict, onnxruntime_here, openvino_here, usable_cores
+from tuwen.runtime.onnxruntime import NUMBERED, PROVIDERS, OnnxRuntimeSession
+from tuwen.runtime.openvino import OpenVinoSession, native_precisions
+from tuwen.runtime.session import Session
+from tuwen.types import Port
+
+RUNTIMES = ("auto", "onnxruntime", "openvino")
+COMPUTED = ("auto", "fp32", "bf16", "fp16", "int8")
+
+_DEVICE = re.compile(rf"auto|(?:{'|'.join(PROVIDERS)})(?::\d+)?|openvino:[A-Z]+(?:\.\d+)?")
+_ACCELERATED = {"nvidia": "cuda", "amd": "rocm", "ascend": "cann"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asks for.
+
+    Attributes:
+        runtime: one of `RUNTIMES`.
+        device: `auto`, `cpu`, `cuda`, `tensorrt`, `rocm`, `coreml`, `cann`, `directml` (each with `:N` where there
+            are several), or `openvino:` and OpenVINO's own name, e.g. `openvino:GPU`.
+        precision: one of `COMPUTED`.
+        threads: for computing; None: all cores that this process may use.
+        static: whether shapes never change, see `hold_still`.
+    """
+
+    runtime: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    static: bool = False
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise InvalidInput(f"there is no runtime {self.runtime!r}: choose {', '.join(RUNTIMES)}")
+        if self.precision not in COMPUTED:
+            raise InvalidInput(f"there is no precision {self.precision!r}: choose {', '.join(COMPUTED)}")
+        if not _DEVICE.fullmatch(self.device):
+            names = ", ".join(("auto", *PROVIDERS))
+            raise InvalidInput(f"there is no device {self.device!r}: choose {names} (or e.g. cuda:1), openvino:GPU")
+        if self.threads is not None and self.threads < 1:
+            raise InvalidInput(f"threads is {self.threads}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        runtime: `onnxruntime` or `openvino`.
+        device: e.g. `cpu`, `cuda:0`, `openvino:GPU`.
+        file: which of the bundle's files are read.
+        precision: what is computed in.
+        threads: for computing on the CPU.
+    """
+
+    runtime: str
+    device: str
+    file: Precision
+    precision: str
+    threads: int
+
+
+def make_plan(bundle: Bundle, choice: Choice) -> Plan:
+    """Choose what the person left to us.
+
+    Raises:
+        RuntimeUnavailable: what was asked for is not on this machine, or not in the bundle; the message lists
+            what is.
+    """
+    runtime, device = _place(choice)
+    native = _native(runtime, device)
+    wanted = _fastest(bundle, runtime, device, native) if choice.precision == "auto" else choice.precision
+    if wanted == "bf16" and wanted not in native:
+        raise RuntimeUnavailable(
+            f"{runtime} does not compute in bf16 on {device} here, but in {', '.join(sorted(native))}"
+        )
+    file = _file(bundle, runtime, wanted, native)
+    if file is None:
+        raise RuntimeUnavailable(
+            f"the bundle {bundle.folder} has no file for {wanted} on {runtime} {device}; it has "
+            f"{', '.join(bundle.precisions)}: ask for one of these, or export it at {wanted}"
+        )
+    precision = "fp32" if wanted == "fp16" and wanted not in native else wanted
+    return Plan(runtime, device, file, precision, choice.threads or usable_cores())
+
+
+def open_session(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
+    """Load one tower as planned. A graph whose rows depend on each other gets ports for one row at a time.
+
+    Args:
+        bundle: the model.
+        tower: which half.
+        plan: how.
+        cache: where compiled models are kept; None keeps nothing.
+
+    Raises:
+        RuntimeUnavailable: it cannot be done here.
+        BundleInvalid: the graph has no output that is an embedding.
+    """
+    graph = bundle.graphs[tower, plan.file]
+    session: Session
+    if plan.runtime == "openvino":
+        session = OpenVinoSession(
+            graph, device=plan.device, precision=plan.precision, threads=plan.threads, cache=cache
+        )
+    else:
+        session = OnnxRuntimeSession(graph, device=plan.device, precision=plan.precision, threads=plan.threads)
+    if read_graph(graph).depends_on_batch:
+        session.inputs = tuple(_one_row(port) for port in session.inputs)
+    return session
+
+
+def _one_row(port: Port) -> Port:
+    return replace(port, shape=(1, *port.shape[1:]))
+
+
+def _place(choice: Choice) -> tuple[str, str]:
+    """Runtime and device."""
+    if choice.device == "auto":
+        return _best_place(choice.runtime)
+    if choice.device == "cpu":
+        return _best_cpu(choice.runtime), "cpu"
+    runtime = "openvino" if choice.device.startswith("openvino") else "onnxruntime"
+    if choice.runtime not in ("auto", runtime) or not _is_here(runtime, choice.device):
+        raise RuntimeUnavailable(_not_here(choice))
+    if choice.device == "openvino:CPU":
+        return runtime, "cpu"
+    return runtime, f"{choice.device}:0" if choice.device in NUMBERED else choice.device
+
+
+def _best_place(runtime: str) -> tuple[str, str]:
+    """An accelerator whose build of onnxruntime someone installed; else OpenVINO on the CPU."""
+    seen = [_ACCELERATED[kind] for kind in accelerators() if kind in _ACCELERATED]
+    if runtime != "openvino" and seen:
+        usable = onnxruntime_here().devices
+        for device in seen:
+            if device in usable:
+                return "onnxruntime", f"{device}:0"
+    return _best_cpu(runtime), "cpu"
+
+
+def _best_cpu(runtime: str) -> str:
+    if runtime != "auto":
+        return runtime
+    try:
+        import_openvino()
+    except RuntimeUnavailable:
+        return "onnxruntime"  # OpenVINO has no package for every platform
+    return "openvino"
+
+
+def _is_here(runtime: str, device: str) -> bool:
+    if runtime == "onnxruntime":
+        return device.partition(":")[0] in onnxruntime_here().devices
+    return device in openvino_here().devices
+
+
+def _not_here(choice: Choice) -> str:
+    has = "; ".join(
+        f"{engine.name} {engine.version or 'is not installed'}: {', '.join(engine.devices) or 'nothing'}"
+        for engine in (onnxruntime_here(), openvino_here())
+    )
+    asked = choice.device if choice.runtime == "auto" else f"{choice.device} by {choice.runtime}"
+    return f"{asked} is not to be had on this machine, which has {has}" + (f". {conflict()}" if conflict() else "")
+
+
+def _native(runtime: str, device: str) -> frozenset[str]:
+    if runtime == "openvino":
+        return native_precisions(device)
+    return frozenset({"fp32", "int8"} if device == "cpu" else {"fp32", "fp16", "int8"})
+
+
+def _fastest(bundle: Bundle, runtime: str, device: str, native: frozenset[str]) -> str:
+    """Reduced precision that costs no quality to speak of; int8 only where there is nothing else."""
+    too_large = any(name.endswith(FP16_OVERFLOWS) for name in bundle.manifest.facts)
+    order = ("bf16", "fp32") if device == "cpu" else ("fp32",) if too_large else ("fp16", "fp32")
+    possible = (wanted for wanted in order if wanted in native and _file(bundle, runtime, wanted, native))
+    return next(possible, "int8")
+
+
+def _file(bundle: Bundle, runtime: str, wanted: str, native: frozenset[str]) -> Precision | None:
+    """Which file serves: fp16 weights are exact in fp32; OpenVINO rounds fp32 weights to fp16 itself."""
+    files: dict[str, tuple[Precision, ...]] = {
+        "fp32": ("fp32", "fp16"),
+        "bf16": ("fp32", "fp16"),
+        "fp16": ("fp16", "fp32") if runtime == "openvino" and "fp16" in native else ("fp16",),
+        "int8": ("int8",),
+    }
+    return next((file for file in files[wanted] if file in bundle.precisions), None)

@@ -1,0 +1,246 @@
+"""What is looked for, part by part: a text, a picture or a row of the index, each with a weight.
+
+Knows how people write it down. Does not know vectors.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.data.files import is_file
+from tuwen.data.formats import format_of_name
+from tuwen.errors import InvalidInput
+from tuwen.index.store import row_id
+from tuwen.types import Payload, Vectors
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+    from tuwen.runtime.pipeline import AnyImage
+
+_WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
+"""A weight is a final colon with a decimal number that has a decimal point; `ratio 16:9` has none."""
+_TAIL = re.compile(r":[-+]?[0-9.]+")
+"""What may be meant as a weight."""
+_ID = "id:"
+
+
+class Named(Protocol):
+    """Rows that are named by their paths. An `Index` is that."""
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class RowId:
+    """A row of the index, by its id: `Hit.id`. Its vector is there already, so it needs no encoder."""
+
+    id: str
+
+    def __str__(self) -> str:
+        """As it is typed: `id:1b671a64-40d5-591e-99b0-da01ff1f3341`."""
+        return f"{_ID}{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing that hits shall be like, or unlike where `weight` is negative.
+
+    Attributes:
+        what: a text; a picture's file; a picture file's content; or a row of the index.
+        weight: how much it counts.
+    """
+
+    what: str | Path | bytes | RowId
+    weight: float = 1.0
+
+    def __str__(self) -> str:
+        """As people read it: `0.5 * cat.jpg`."""
+        factor = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} * "
+        shown = "a picture" if isinstance(self.what, bytes) else self.what
+        return f"{'- ' if self.weight < 0 else ''}{factor}{shown}"
+
+
+def parse_term(operand: str, index: "Named | None" = None) -> Term:
+    """What `--like` is given: `cat.jpg:0.5`, `at night:2.0`, `id:1b671a64-40d5-591e-99b0-da01ff1f3341`.
+
+    An operand that is an existing file is a picture, also where its name looks as if it had a weight; one that is
+    the path of a row of `index` is that row; `id:` begins a row's id; all else is a text.
+
+    Raises:
+        InvalidInput: nothing stands after `id:`.
+    """
+    whole = _not_a_text(operand, index)
+    match = None if whole else _WEIGHT.fullmatch(operand)
+    if match is None:
+        return Term(whole or operand)
+    return Term(_not_a_text(match["what"], index) or match["what"], float(match["weight"]))
+
+
+def doubts(texts: Sequence[str]) -> list[str]:
+    """A line about each operand that became a text, and reads like the name of a picture's file."""
+    named = [text for text in texts if format_of_name(_TAIL.sub("", text))]
+    return [f"{text} is no file and no row: it is looked for as a text; a weight is written :0.5" for text in named]
+
+
+def describe(terms: Sequence[Term]) -> str:
+    """What is looked for, in one line: `at night + 0.5 * cat.jpg - people`."""
+    first, *others = [str(term) for term in terms]
+    return first + "".join(f" {other}" if other.startswith("- ") else f" + {other}" for other in others)
+
+
+def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
+    """The file or the row that an operand names, or None where it is a text, or has a weight that hides it."""
+    path = Path(operand)
+    if is_file(path):
+        return path
+    if operand.startswith(_ID):
+        return None if _WEIGHT.fullmatch(operand) else _row(operand.removeprefix(_ID))
+    if index is not None and operand and index.payloads([operand]):
+        return RowId(str(row_id(operand)))
+    return None
+
+
+def _row(given: str) -> RowId:
+    if not given.strip():
+        raise InvalidInput("id: is not followed by a row's id: copy one from tuwen search --json")
+    return RowId(given.strip().lower())
+
+
+# ---- `beach + 0.5 * sunset - people` -> terms: the only form of a query that is parsed.
+
+_OPERATOR = re.compile(r"(?:(?<=\s)|^)[+-](?=\s|$)")
+"""A plus or minus with white space around it, or an end: `T-shirt` has none, nor `C++`."""
+_FACTOR = re.compile(r"(?P<weight>\d+(?:\.\d+)?|\.\d+)\s+\*\s+(?P<what>.*)", re.DOTALL)
+
+
+def parse_compose(text: str, index: "Named | None" = None) -> list[Term]:
+    """Terms added and subtracted: `+` and `-` with spaces around, weights as `0.5 * sunset` or `sunset:0.5`.
+
+    Args:
+        text: the whole. Operands are those of `parse_term`; one that holds ` + ` or ` - ` itself cannot be said so.
+        index: for paths of its rows, see `parse_term`.
+
+    Raises:
+        InvalidInput: an operand is missing, or has two weights; the message shows where.
+    """
+    return [_term(text, sign, start, end, index) for sign, start, end in _operands(text)]
+
+
+def _operands(text: str) -> Iterator[tuple[int, int, int]]:
+    """The sign, the start and the end of each operand. A sign may stand before the first."""
+    sign, start = 1, 0
+    for operator in _OPERATOR.finditer(text):
+        if text[: operator.start()].strip():
+            yield sign, start, operator.start()
+        sign, start = 1 if operator.group() == "+" else -1, operator.end()
+    yield sign, start, len(text)
+
+
+def _term(text: str, sign: int, start: int, end: int, index: "Named | None") -> Term:
+    operand = text[start:end].strip()
+    if not operand:
+        raise InvalidInput(_at(text, start, "a text, a file or a row's id is missing"))
+    match = _FACTOR.fullmatch(operand)
+    term = parse_term(match["what"].strip() if match else operand, index)
+    if not match:
+        return replace(term, weight=sign * term.weight)
+    if term.weight != 1 or _FACTOR.fullmatch(str(term.what)):
+        raise InvalidInput(_at(text, start, f"two weights for one thing: {operand}; write one of them"))
+    return replace(term, weight=sign * float(match["weight"]))
+
+
+def _at(text: str, place: int, problem: str) -> str:
+    """A problem and its place, in one line: `the composed query, character 8: …: beach +►- people`."""
+    return f"the composed query, character {place + 1}: {problem}: {text[:place]}►{text[place:]}"
+
+
+# ---- What is looked for -> vectors.
+
+
+class Encodes(Protocol):
+    """What computes the vectors of texts and pictures. An `Encoder` does."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """(n, dim) float32, every row of length 1."""
+        ...
+
+    def encode_images(self, images: "Sequence[AnyImage]") -> Vectors:
+        """Likewise. RejectedImages: some cannot be read."""
+        ...
+
+
+def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None) -> Vectors:
+    """The vector of each term, whatever its weight.
+
+    Args:
+        terms: one or more.
+        encoder: the model; None where all terms are rows.
+        index: what the rows are of; None where there are none.
+
+    Returns:
+        (n, dim) float32, every row of length 1.
+
+    Raises:
+        InvalidInput: there is no term, a text is empty, the index has no such row, or the encoder is missing.
+        RejectedImages: a picture cannot be read.
+    """
+    if not terms:
+        raise InvalidInput("nothing to look for: give a text, a picture, or something that hits shall be like")
+    if any(isinstance(term.what, str) and not term.what.strip() for term in terms):
+        raise InvalidInput("an empty text finds nothing: say what to look for")
+    stored = _stored([term.what for term in terms if isinstance(term.what, RowId)], index)
+    return np.stack(
+        [stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]
+    ).astype(np.float32)
+
+
+def query_vector(
+    terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None
+) -> NDArray[np.float32]:
+    """The weighted sum of the terms' unit vectors, brought to length 1.
+
+    Returns:
+        (dim,) float32.
+
+    Raises:
+        InvalidInput: see `term_vectors`; or the terms cancel each other out.
+        RejectedImages: a picture cannot be read.
+    """
+    return weighted_sum(terms, term_vectors(terms, encoder, index))
+
+
+def weighted_sum(terms: Sequence[Term], vectors: Vectors) -> NDArray[np.float32]:
+    """As `query_vector`, of terms whose vectors are known: (n, dim) float32."""
+    total = np.array([term.weight for term in terms]) @ vectors.astype(np.float64)
+    length = float(np.linalg.norm(total))
+    if length < 1e-6:
+        raise InvalidInput(f"nothing is left to look for: the terms cancel each other out ({describe(terms)})")
+    found: NDArray[np.float32] = (total / length).astype(np.float32)
+    return found
+
+
+def _stored(rows: Sequence[RowId], index: "Index | None") -> dict[RowId, NDArray[np.float32]]:
+    if not rows:
+        return {}
+    if index is None:
+        raise InvalidInput(f"{rows[0]} is a row, and there is no index to look it up in")
+    found = index.vectors([row.id for row in rows])
+    for row in rows:
+        if row.id not in found:
+            raise InvalidInput(f"the index has no row {row}: tuwen index list --json shows the ids that it has")
+    return {row: found[row.id] for row in rows}
+
+
+def _computed(term: Term, encoder: Encodes | None) -> NDArray[np.float32]:
+    if encoder is None:
+        raise InvalidInput(f"{term} is no row of the index: its vector takes the index's model")
+    assert not isinstance(term.what, RowId)
+    vector: NDArray[np.float32] = (
+        encoder.encode_texts([term.what]) if isinstance(term.what, str) else encoder.encode_images([term.what])
+    )[0]
+    return vector

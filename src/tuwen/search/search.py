@@ -1,0 +1,192 @@
+"""What is looked for -> hits.
+
+    terms --term_vectors--> vectors --by_average | by_best--> candidates --folded--> --spread--> hits
+
+Knows the order of these steps, and how many candidates they take. Does not know what an index is made of.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.errors import InvalidInput
+from tuwen.search.diversity import folded, spread
+from tuwen.search.query import Encodes, RowId, Term, describe, parse_term, query_vector, term_vectors, weighted_sum
+from tuwen.types import Hit, Vectors
+
+if TYPE_CHECKING:
+    from tuwen.index.index import Index
+
+
+# ---- Terms with their vectors -> hits by score: what a strategy makes of them.
+
+Strategy = Literal["average", "best"]
+STRATEGIES: tuple[Strategy, ...] = ("average", "best")
+
+_OVERSAMPLED = 4
+"""how many times as many rows `best` compares as are wanted, of each term: those near an unwanted term sink"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which rows are looked at, see `Wanted`."""
+
+    where: str | None
+    exact: bool
+
+
+def by_average(terms: Sequence[Term], vectors: Vectors, index: "Index", scope: Scope, count: int) -> list[Hit]:
+    """The `count` rows nearest to the terms' weighted sum, best first."""
+    return index.search(weighted_sum(terms, vectors), k=count, where=scope.where, exact=scope.exact)
+
+
+def by_best(terms: Sequence[Term], vectors: Vectors, index: "Index", scope: Scope, count: int) -> list[Hit]:
+    """The `count` rows of highest `best_score`, among the rows nearest to each term that is liked.
+
+    Raises:
+        InvalidInput: no term has a weight above 0.
+    """
+    weights = np.array([term.weight for term in terms])
+    if not (weights > 0).any():
+        raise InvalidInput(
+            "the strategy best wants something that hits shall be like: --unlike alone has no nearest"
+        )
+    found = {
+        hit.id: hit
+        for vector in vectors[weights > 0]
+        for hit in index.search(vector, k=_OVERSAMPLED * count, where=scope.where, exact=scope.exact)
+    }
+    stored = index.vectors(list(found))
+    hits = [hit for hit in found.values() if hit.id in stored]
+    if not hits:
+        return []
+    scores = best_score(np.stack([stored[hit.id] for hit in hits]), vectors, weights)
+    scored = [replace(hit, score=float(score)) for hit, score in zip(hits, scores, strict=True)]
+    return sorted(scored, key=lambda hit: (-hit.score, hit.payload["path"]))[:count]
+
+
+def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How good rows are by the example that is nearest to each of them.
+
+    The definition is that of Qdrant's recommendation strategy `best_score`. With p the highest cosine of a row with
+    what is liked, and n the highest with what is not, its score is
+
+        p        where p > n
+        -n * n   else
+
+    so that a row nearer to something unwanted stands behind all others, the further the nearer. A weight other than
+    1 multiplies the cosines of its example before they are compared: that is ours.
+
+    Args:
+        rows: (n, dim) float32, of length 1.
+        examples: (m, dim) float32, of length 1; one or more with a weight above 0.
+        weights: (m,), below 0 for what is unwanted.
+
+    Returns:
+        (n,) scores.
+    """
+    cosines = (rows.astype(np.float64) @ examples.astype(np.float64).T) * np.abs(weights)
+    liked = cosines[:, weights > 0].max(axis=1)
+    if not (weights < 0).any():
+        return np.asarray(liked)
+    unwanted = cosines[:, weights < 0].max(axis=1)
+    return np.asarray(np.where(liked > unwanted, liked, -unwanted * unwanted))
+
+
+# ---- What is looked for -> hits.
+
+__all__ = ["RowId", "Strategy", "Term", "Wanted", "describe", "parse_term", "query_vector", "search"]
+
+_POOL, _POOLED = 400, 4
+"""Candidates for `diversity`: 400, or 4 times k. A fixed number for common k keeps the order when k grows."""
+_MOST = 20_000
+"""candidates that `unique` looks at before it gives less than k hits"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many hits, and which.
+
+    Attributes:
+        k: how many at most.
+        min_score: hits of a lower score are left out; there may be none left.
+        where: a filter such as `width >= 1024 and folder == "2023"`.
+        exact: compare with every row instead of asking the approximate index.
+        strategy: what a score is made of, see `candidates.py`.
+        diversity: 0 to 1: how much hits shall differ from each other, see `diversity.spread`.
+        unique: the cosine from which two hits are one; the others' ids are its `similar`. None folds nothing.
+    """
+
+    k: int = 10
+    min_score: float | None = None
+    where: str | None = None
+    exact: bool = False
+    strategy: Strategy = "average"
+    diversity: float = 0.0
+    unique: float | None = None
+
+
+def search(terms: Sequence[Term], encoder: Encodes | None, index: "Index", wanted: Wanted) -> list[Hit]:
+    """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
+
+    `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
+    Rows that are terms themselves are no hits.
+
+    Args:
+        terms: what hits shall be like, and unlike.
+        encoder: the index's model; None where all terms are rows.
+        index: where to look.
+        wanted: how many, and which.
+
+    Raises:
+        InvalidInput: see `query_vector`; or what is wanted cannot be.
+        RejectedImages: a picture of the query cannot be read.
+    """
+    _check(wanted)
+    vectors = term_vectors(terms, encoder, index)
+    own = {term.what.id for term in terms if isinstance(term.what, RowId)}
+    by_strategy = by_best if wanted.strategy == "best" else by_average
+    look = partial(by_strategy, terms, vectors, index, Scope(wanted.where, wanted.exact))
+
+    def candidates(count: int) -> list[Hit]:
+        found = [hit for hit in look(count + len(own)) if hit.id not in own][:count]
+        return [hit for hit in found if wanted.min_score is None or hit.score >= wanted.min_score]
+
+    count = max(_POOL, _POOLED * wanted.k) if wanted.diversity else wanted.k
+    hits = candidates(count) if wanted.unique is None else _unlike(candidates, index, wanted.unique, count)
+    return spread(*_with_vectors(hits, index), wanted.diversity, wanted.k) if wanted.diversity else hits
+
+
+def _unlike(candidates: Callable[[int], list[Hit]], index: "Index", unique: float, count: int) -> list[Hit]:
+    """`count` hits that differ: asks for more candidates until there are that many, or no more rows."""
+    asked = 2 * count
+    while True:
+        found = candidates(asked)
+        hits = folded(*_with_vectors(found, index), unique)
+        if len(hits) >= count or len(found) < asked or asked >= _MOST:
+            return hits[:count]
+        asked *= 4
+
+
+def _with_vectors(hits: list[Hit], index: "Index") -> tuple[list[Hit], dict[str, NDArray[np.float32]]]:
+    """The vectors of hits, without those hits that another thread has taken out since."""
+    vectors = index.vectors([hit.id for hit in hits])
+    return [hit for hit in hits if hit.id in vectors], vectors
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.k < 1:
+        raise InvalidInput(f"k is {wanted.k}: ask for at least 1 hit")
+    if wanted.min_score is not None and math.isnan(wanted.min_score):
+        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None")
+    if wanted.strategy not in STRATEGIES:
+        raise InvalidInput(f"there is no strategy {wanted.strategy}: it is one of {', '.join(STRATEGIES)}")
+    if not 0 <= wanted.diversity <= 1:
+        raise InvalidInput(f"diversity is {wanted.diversity:g}: it goes from 0 to 1")
+    if wanted.unique is not None and not 0 < wanted.unique <= 1:
+        raise InvalidInput(f"unique is {wanted.unique:g}: it is a cosine above 0, up to 1; 0.97 is near-duplicates")

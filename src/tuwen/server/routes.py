@@ -1,0 +1,269 @@
+"""`/health/live` and `/health/ready`: whether the process answers, and whether the index does."""
+
+from dataclasses import asdict
+from time import monotonic
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, File, Path, Query, Request, UploadFile
+from fastapi.responses import FileResponse, Response
+
+from tuwen.classify.classifier import rank
+from tuwen.classify.labels import averaged, checked_labels, label_texts
+from tuwen.errors import RejectedImages
+from tuwen.index.store import Stored, Vector
+from tuwen.search.search import describe
+from tuwen.server.auth import may_write
+from tuwen.server.collection import Added
+from tuwen.server.errors import Answer, Fault, hits_as_documents, not_found, row_as_document
+from tuwen.server.images import SIZES, UNKNOWN, content_type, file_of, rounded
+from tuwen.server.queries import Query as SearchQuery
+from tuwen.server.queries import data_of, find, terms_of
+from tuwen.server.schemas import (
+    MAX_HITS,
+    ClassifyRequest,
+    Failure,
+    Health,
+    Hits,
+    IndexFacts,
+    Labelled,
+    Models,
+    RecommendRequest,
+    Removed,
+    Report,
+    Row,
+    Rows,
+    SearchRequest,
+)
+from tuwen.server.service import Here, Service
+from tuwen.types import Rejected
+
+health_router = APIRouter(prefix="/health", tags=["health"])
+NOBODY = str(UUID(int=0))
+"""no row's id: a cluster is only asked for rows that are named"""
+
+
+@health_router.get("/live", responses={200: {"model": Health}})
+async def live() -> Answer:
+    """The process answers."""
+    return Answer({"status": "live"})
+
+
+@health_router.get("/ready", responses={200: {"model": Health}, 503: {"model": Failure}})
+async def ready(service: Here) -> Answer:
+    """The model is loaded (else nothing is answered at all), and the index can be read."""
+    await service.calling.run(service.index.get, [NOBODY])
+    return Answer({"status": "ready"})
+
+
+# ---- `/v1/images`: pictures looked at, one by one or page by page.
+
+images_router = APIRouter(prefix="/v1/images", tags=["images"])
+
+RowId = Annotated[str, Path(alias="id", max_length=64, description="a row's id")]
+ALONE = "default-src 'none'; sandbox"
+"""the policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@images_router.get("", responses={200: {"model": Rows}})
+async def browse(
+    service: Here,
+    where: Annotated[str | None, Query(max_length=4096)] = None,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    k: Annotated[int, Query(ge=1, le=MAX_HITS)] = 60,
+) -> Answer:
+    """Rows by path, page by page; with a filter, those that it keeps."""
+    total, rows = await service.calling.run(service.catalogue.page, where, offset, k)
+    return Answer({"total": total, "rows": [row_as_document(row) for row in rows]})
+
+
+@images_router.get("/{id}", response_class=FileResponse, responses=_PICTURE)
+async def picture(ident: RowId, service: Here) -> Response:
+    """The file as it is. What browsers do not show as a picture is a download."""
+    row = await row_of(ident, service)
+    path = await service.calling.run(file_of, row, service.root)
+    media = await service.calling.run(content_type, path)
+    headers = {"content-security-policy": ALONE, "cache-control": "private, no-cache"}
+    if media == UNKNOWN:
+        return FileResponse(path, media_type=media, filename=path.name, headers=headers)
+    return FileResponse(path, media_type=media, headers=headers)
+
+
+@images_router.get("/{id}/thumbnail", response_class=FileResponse, responses=_PICTURE)
+async def thumbnail(
+    ident: RowId, request: Request, service: Here, size: Annotated[int, Query(ge=16, le=SIZES[-1])] = 320
+) -> Response:
+    """A small picture, of the next size that is kept: WebP."""
+    row = await row_of(ident, service)
+    content = str(row.payload.get("content", ""))
+    tag = f'"{content}-{rounded(size)}"'
+    headers = {
+        "etag": tag,
+        "cache-control": "private, max-age=31536000, immutable",
+        "content-security-policy": ALONE,
+    }
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    file = await service.calling.run(file_of, row, service.root)
+    path = await service.decoding.run(service.thumbnails.made, file, content, size)
+    return FileResponse(path, media_type="image/webp", headers=headers)
+
+
+@images_router.get("/{id}/facts", responses={200: {"model": Row}})
+async def facts(ident: RowId, service: Here) -> Answer:
+    """What the index knows of a picture."""
+    return Answer(row_as_document(await row_of(ident, service)))
+
+
+async def row_of(ident: str, service: Service) -> Stored:
+    """A row of the index.
+
+    Raises:
+        Fault: 404, there is none of that id.
+    """
+    row = (await service.calling.run(service.index.get, [ident])).get(ident)
+    if row is None:
+        raise not_found(f"the index has no row {ident}")
+    return row
+
+
+# ---- `/v1/index` and `/v1/models`: what is searched, and with what.
+
+index_router = APIRouter(prefix="/v1", tags=["index"])
+
+
+@index_router.get("/index", responses={200: {"model": IndexFacts}})
+async def index(request: Request, service: Here) -> Answer:
+    """Facts about the index, and what filters can ask for; `write`: whether who asks may add and remove."""
+    info = await service.calling.run(service.index.info)
+    calibration = await service.calling.run(service.index.calibration)
+    summary = await service.calling.run(service.catalogue.summary)
+    document = asdict(info)
+    document["write"] = service.config.allow_upload and may_write(request)
+    document["calibration"] = None if calibration is None else calibration.model_dump()
+    document["types"] = summary.types
+    document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
+    document["modified"] = summary.modified
+    document["width"] = summary.width
+    return Answer(document)
+
+
+@index_router.get("/models", responses={200: {"model": Models}})
+async def models(service: Here) -> Answer:
+    """The model, in the shape of OpenAI's list."""
+    encoder = service.encoder
+    model = {
+        "id": encoder.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "tuwen",
+        "languages": list(encoder.text_spec.languages),
+        "dim": encoder.dim,
+        "fingerprint": encoder.fingerprint,
+    }
+    return Answer({"object": "list", "data": [model]})
+
+
+# ---- `/v1/search`, `/v1/recommend` and `/v1/classify`: what is in pictures.
+
+search_router = APIRouter(prefix="/v1", tags=["search"])
+
+
+@search_router.post("/search", responses={200: {"model": Hits}})
+async def search(request: SearchRequest, http: Request, service: Here) -> Answer:
+    """Find pictures by a text, a picture, and rows that they shall be like or unlike."""
+    return await _hits(request, http, service)
+
+
+@search_router.post("/recommend", responses={200: {"model": Hits}})
+async def recommend(request: RecommendRequest, http: Request, service: Here) -> Answer:
+    """Find pictures by weighted examples."""
+    return await _hits(request, http, service)
+
+
+@search_router.post("/classify", responses={200: {"model": Labelled}})
+async def classify(request: ClassifyRequest, service: Here) -> Answer:
+    """Say how well labels fit a picture."""
+    labels = checked_labels(request.labels, "labels")
+    templates = [request.template] if isinstance(request.template, str) else request.template
+    known = averaged(labels, await service.texts.encode(label_texts(labels, templates)))
+    document: dict[str, object] = {"model": service.encoder.name, "images": [], "rejected": []}
+    path, vector = await _picture(request, service)
+    if isinstance(vector, Rejected):
+        document["rejected"] = [asdict(vector)]
+    else:
+        ranked = rank(vector[None], known, service.encoder.scoring, multi_label=request.multi_label)[0]
+        document["images"] = [{"path": path, "labels": [asdict(label) for label in ranked]}]
+    return Answer(document)
+
+
+async def _hits(query: SearchQuery, http: Request, service: Service) -> Answer:
+    terms = await terms_of(query, service)
+    http.state.query = describe(terms)
+    found = hits_as_documents(await find(terms, query, service), similar=query.unique is not None)
+    return Answer({"query": http.state.query, "model": service.encoder.name, "hits": found})
+
+
+async def _picture(request: ClassifyRequest, service: Service) -> tuple[str, Vector | Rejected]:
+    """What the picture is called, and its vector or why it has none."""
+    if request.id is None:
+        try:
+            return "image", await service.pictures.encode(await data_of(request.image or "", service), "image")
+        except RejectedImages as error:
+            return "image", error.rejected[0]
+    vectors = await service.calling.run(service.index.vectors, [request.id])
+    rows = await service.calling.run(service.index.get, [request.id])
+    if request.id not in vectors or request.id not in rows:
+        raise not_found(f"the index has no row {request.id}")
+    return str(rows[request.id].payload["path"]), vectors[request.id]
+
+
+# ---- `POST /v1/images` and `DELETE /v1/images/{id}`: pictures that come and go.
+
+uploads_router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@uploads_router.post("", responses={200: {"model": Report}})
+async def add(files: Annotated[list[UploadFile], File(description="pictures")], service: Here) -> Answer:
+    """Add pictures. What the answer has in `images` is in the index and on the disk; again, it changes nothing."""
+    _check_allowed(service)
+    start = monotonic()
+    done = [await _add(file, service) for file in files]
+    added = [item for item in done if isinstance(item, Added)]
+    report = {
+        "index": str(service.index.place),
+        "indexed": sum(item.new for item in added),
+        "unchanged": sum(not item.new for item in added),
+        "replaced": 0,
+        "removed": 0,
+        "skipped": 0,
+        "rejected": [asdict(item) for item in done if isinstance(item, Rejected)],
+        "seconds": monotonic() - start,
+        "images": [{"id": item.id, "path": item.key} for item in added],
+    }
+    return Answer(report)
+
+
+@uploads_router.delete("/{id}", responses={200: {"model": Removed}})
+async def remove(ident: RowId, service: Here) -> Answer:
+    """Take a picture out of the index. Its file is removed if it was added through the service, and else stays."""
+    _check_allowed(service)
+    await service.collection.remove(await row_of(ident, service))
+    return Answer({"removed": 1})
+
+
+async def _add(file: UploadFile, service: Service) -> Added | Rejected:
+    name = file.filename or "picture"
+    if file.size is not None and file.size > service.config.max_picture:
+        return Rejected(name, f"has {file.size:,} bytes; the most is {service.config.max_picture:,}")
+    return await service.collection.add(await file.read(), name, service.pictures)
+
+
+def _check_allowed(service: Service) -> None:
+    if not service.config.allow_upload:
+        raise Fault(
+            403, "read_only", "pictures can be added and removed where the service runs with --allow-upload"
+        )

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuwen.classify.labels import fill, label_vectors, read_labels, split_labels
+from tuwen.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("cat,dog", ("cat", "dog")),
+        (" cat , dog,", ("cat", "dog")),
+        ("猫，狗、鸟", ("猫", "狗", "鸟")),
+        ("قطة، كلب", ("قطة", "كلب")),
+        ("one label", ("one label",)),
+    ],
+)
+def test_labels_are_split_at_the_commas_of_every_script(text: str, labels: tuple[str, ...]) -> None:
+    assert split_labels(text) == labels
+
+
+@pytest.mark.parametrize("text", ["", " , ,", "，"])
+def test_no_label_is_an_error(text: str) -> None:
+    with pytest.raises(InvalidInput, match="no label"):
+        split_labels(text)
+
+
+def test_a_label_twice_is_an_error() -> None:
+    with pytest.raises(InvalidInput, match="'cat' more than once"):
+        split_labels("cat,dog,cat")
+
+
+@pytest.mark.parametrize(
+    "content", [b"cat\ndog, big\n", b"\xef\xbb\xbfcat\r\n\r\ndog, big\r\n", b"\n  cat \ndog, big"]
+)
+def test_a_file_has_a_label_a_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "标签.txt"
+    file.write_bytes(content)
+    assert read_labels(file) == ("cat", "dog, big")
+
+
+@pytest.mark.parametrize("content", ["狗\n".encode("gb18030"), "cat\n".encode("utf-16")])
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"labels\.txt is not UTF-8 \(byte 0\)"):
+        read_labels(file)
+
+
+@pytest.mark.parametrize("content", ["cat\ncat\n", "\n\n"])
+def test_a_file_without_different_labels_is_an_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text(content)
+    with pytest.raises(InvalidInput, match=r"labels\.txt has"):
+        read_labels(file)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("a photo of a _", "a photo of a cat"), ("一张{}的照片", "一张cat的照片"), ("_", "cat"), ("{} {", "cat {")],
+)
+def test_a_template_takes_the_label_at_its_slot(template: str, text: str) -> None:
+    assert fill(template, "cat") == text
+
+
+def test_a_label_with_a_slot_in_it_stays_as_it_is() -> None:
+    assert fill("a photo of a _", "snake_case {}") == "a photo of a snake_case {}"
+
+
+@pytest.mark.parametrize("template", ["", "a photo", "_ and _", "_ and {}", "{}{}", "__"])
+def test_a_template_needs_exactly_one_slot(template: str) -> None:
+    with pytest.raises(InvalidInput, match=r"exactly one _ or \{\}"):
+        fill(template, "cat")
+
+
+def test_no_template_is_an_error(encoder) -> None:
+    with pytest.raises(InvalidInput, match="there is no template"):
+        label_vectors(["cat"], [], encoder)
+
+
+def test_a_label_s_vector_is_the_mean_over_the_templates(encoder) -> None:
+    found = label_vectors(["red", "blue"], ["a photo of a _", "a {}"], encoder)
+    assert found.labels == ("red", "blue")
+    for label, vector in zip(found.labels, found.vectors, strict=True):
+        mean = encoder.encode_texts([f"a photo of a {label}", f"a {label}"]).mean(axis=0)
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+    neutral = encoder.encode_texts(["a photo of a", "a"]).mean(axis=0)
+    np.testing.assert_allclose(found.neutral, neutral / np.linalg.norm(neutral), atol=1e-6)

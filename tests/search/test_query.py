@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import colours
+from tuwen.errors import InvalidInput, RejectedImages
+from tuwen.search.query import RowId, Term, query_vector, term_vectors
+
+
+def test_the_vector_is_the_weighted_sum_brought_to_length_1(encoder, tmp_path: Path) -> None:
+    file = tmp_path / "blue.png"
+    colours.picture("blue").save(file)
+    terms = [Term("red"), Term(file, 0.5), Term("green", -0.25)]
+    texts = encoder.encode_texts(["red", "green"])
+    expected = texts[0] + 0.5 * encoder.encode_images([file])[0] - 0.25 * texts[1]
+    vector = query_vector(terms, encoder)
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
+    assert vector.dtype == np.float32
+    assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_single_text_is_its_own_vector(encoder) -> None:
+    np.testing.assert_allclose(query_vector([Term("红")], encoder), encoder.encode_texts(["红"])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ([Term("red"), Term("red", -1.0)], r"cancel each other out \(red - red\)"),
+        ([Term("red", 0.0)], "cancel each other out"),
+        ([], "nothing to look for"),
+        ([Term("red"), Term("  ")], "empty text"),
+    ],
+)
+def test_what_has_no_direction_is_an_error(encoder, terms: list[Term], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        query_vector(terms, encoder)
+
+
+def test_a_picture_that_cannot_be_read_is_named(encoder, tmp_path: Path) -> None:
+    file = tmp_path / "broken.jpg"
+    file.write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    with pytest.raises(RejectedImages, match=r"broken\.jpg"):
+        query_vector([Term("red"), Term(file)], encoder)
+
+
+def test_a_row_needs_no_encoder(filled, encoder) -> None:
+    row = next(iter(filled.list()))
+    stored = filled.vectors([row.id])[row.id]
+    np.testing.assert_allclose(query_vector([Term(RowId(row.id))], None, filled), stored, atol=1e-6)
+    both = term_vectors([Term("red"), Term(RowId(row.id), -2.0)], encoder, filled)
+    np.testing.assert_allclose(both, [encoder.encode_texts(["red"])[0], stored], atol=1e-6)
+    assert both.dtype == np.float32
+
+
+def test_the_content_of_a_file_is_a_picture(encoder, photos: Path) -> None:
+    file = photos / "red" / "red-0.jpg"
+    vectors = term_vectors([Term(file), Term(file.read_bytes())], encoder)
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+@pytest.mark.parametrize("row", ["1b671a64-40d5-591e-99b0-da01ff1f3341", "7", "no id"])
+def test_a_row_that_is_not_there_is_named(filled, row: str) -> None:
+    with pytest.raises(InvalidInput, match=f"the index has no row id:{row}: "):
+        term_vectors([Term(RowId(row))], None, filled)
+
+
+def test_what_is_no_row_wants_a_model(filled) -> None:
+    with pytest.raises(InvalidInput, match="red is no row of the index"):
+        term_vectors([Term("red")], None, filled)
+    with pytest.raises(InvalidInput, match="there is no index"):
+        term_vectors([Term(RowId("7"))], None)

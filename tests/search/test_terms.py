@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from tuwen.errors import InvalidInput
+from tuwen.search.query import RowId, Term, describe, doubts, parse_term
+
+ROW = "1b671a64-40d5-591e-99b0-da01ff1f3341"
+
+
+@pytest.mark.parametrize(
+    ("operand", "term"),
+    [
+        ("at night", Term("at night")),
+        ("at night:0.5", Term("at night", 0.5)),
+        ("at night:2.0", Term("at night", 2.0)),
+        ("at night:.25", Term("at night", 0.25)),
+        ("ratio 16:9", Term("ratio 16:9")),
+        ("ratio 16:9:0.5", Term("ratio 16:9", 0.5)),
+        ("10:30", Term("10:30")),
+        ("a: b", Term("a: b")),
+        ("版本：0.5", Term("版本：0.5")),
+        ("at night:-0.5", Term("at night:-0.5")),
+        ("at night:1.", Term("at night:1.")),
+        ("gone.jpg", Term("gone.jpg")),
+        ("狗" * 100, Term("狗" * 100)),
+        (f"{'狗' * 100}:0.5", Term("狗" * 100, 0.5)),
+        (f"id:{ROW}", Term(RowId(ROW))),
+        (f"id:{ROW}:0.5", Term(RowId(ROW), 0.5)),
+    ],
+)
+def test_a_weight_is_a_last_colon_and_a_number_with_a_point(operand: str, term: Term) -> None:
+    assert parse_term(operand) == term
+
+
+def test_an_operand_that_is_a_file_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("猫.jpg").touch()
+    Path("odd:0.5").touch()
+    Path("folder").mkdir()
+    assert parse_term("猫.jpg") == Term(Path("猫.jpg"))
+    assert parse_term("猫.jpg:0.5") == Term(Path("猫.jpg"), 0.5)
+    assert parse_term("odd:0.5") == Term(Path("odd:0.5"))
+    assert parse_term("odd:0.5:0.7") == Term(Path("odd:0.5"), 0.7)
+    assert parse_term("folder") == Term("folder")
+
+
+def test_a_text_that_reads_like_a_file_is_told() -> None:
+    named = ["gone.jpg", "cat.PNG:-0.5", "cat.jpg:2", "2023/a cat.heic"]
+    lines = doubts(["at night", *named, "ratio 16:9", "vitamin B.12", "jpg"])
+    assert [line.partition(" is no file and no row")[0] for line in lines] == named
+
+
+def test_terms_are_described_in_one_line() -> None:
+    terms = [Term("at night"), Term(Path("cat.jpg"), 0.5), Term("people", -1.0), Term("rain", -0.25)]
+    assert describe(terms) == "at night + 0.5 * cat.jpg - people - 0.25 * rain"
+    assert describe([Term(b"\x89PNG"), Term(RowId(ROW), -0.5)]) == f"a picture - 0.5 * id:{ROW}"
+    assert describe([Term("a dog: 1 + 1 = 2")]) == "a dog: 1 + 1 = 2"
+
+
+def test_an_id_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(InvalidInput, match="not followed by a row's id"):
+        parse_term("id: ")
+
+
+def test_a_path_of_the_index_is_its_row(filled) -> None:
+    key = "red/red-0.jpg"
+    (row,) = [row.id for row in filled.list(where=f'path == "{key}"')]
+    assert parse_term(key) == Term(key)
+    assert parse_term(key, filled) == Term(RowId(row))
+    assert parse_term(f"{key}:0.5", filled) == Term(RowId(row), 0.5)
+    assert parse_term("red", filled) == Term("red")
