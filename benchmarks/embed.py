@@ -16,9 +16,10 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from ingest import build, one
 from measuring import finish, machine, table
 from parts.photos import make_large
+
+from ingest import build, one
 
 SIDES = ("decoding alone", "model alone", "embed")
 

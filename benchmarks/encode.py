@@ -22,8 +22,8 @@ from measuring import GEMM_FLOPS, Timing, finish, gemm, machine, table, take_tur
 from torch.utils.flop_counter import FlopCounterMode
 
 import tuwen
-from tuwen.export.export import export
-from tuwen.export.graph import plain_attention
+from tuwen.exporting.export import export
+from tuwen.exporting.graph import plain_attention
 from tuwen.models.openclip import load
 from tuwen.models.towers import Towers
 

@@ -91,7 +91,7 @@ def grown(samples: list[dict[str, float]], kind: str) -> float:
 
 def build(folder: Path) -> Path:
     """ViT-B/32 with random weights, as a bundle."""
-    from tuwen.export.export import export
+    from tuwen.exporting.export import export
     from tuwen.models.openclip import load
 
     return export(load("ViT-B-32"), folder).folder

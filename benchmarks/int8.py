@@ -26,10 +26,10 @@ from PIL import Image
 
 import tuwen
 from tuwen.bundle.bundle import Bundle
-from tuwen.export.export import export
-from tuwen.export.graph import Graph, save
-from tuwen.export.int8 import quantized
-from tuwen.export.samples import Photos, Samples, built_in, drawn
+from tuwen.exporting.export import export
+from tuwen.exporting.graph import Graph, save
+from tuwen.exporting.int8 import quantized
+from tuwen.exporting.samples import Photos, Samples, built_in, drawn
 from tuwen.models.openclip import load
 from tuwen.models.towers import Towers
 from tuwen.runtime.engines import import_openvino

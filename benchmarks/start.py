@@ -70,7 +70,7 @@ def bundle(model: Path | None) -> Iterator[Path]:
     if model is not None:
         yield model
         return
-    from tuwen.export.export import export
+    from tuwen.exporting.export import export
     from tuwen.models.openclip import load
 
     with tempfile.TemporaryDirectory() as folder:

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from tuwen.models import openclip
 from tuwen.models.towers import Towers
-from tuwen.train.config import TrainConfig
-from tuwen.train.config_file import config_of
-from tuwen.train.data import Batch
-from tuwen.train.optimizer import Schedule
-from tuwen.train.setup import beginning
-from tuwen.train.step import Stepper
+from tuwen.training.config import TrainConfig
+from tuwen.training.config_file import config_of
+from tuwen.training.data import Batch
+from tuwen.training.optimizer import Schedule
+from tuwen.training.setup import beginning
+from tuwen.training.step import Stepper
 
 RATE = 1e-5
 WORDS = [

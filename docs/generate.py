@@ -139,7 +139,7 @@ def manifest_page() -> str:
 
 def configuration_page() -> str:
     """Every key of a training's configuration, section by section."""
-    from tuwen.train.config import TrainConfig
+    from tuwen.training.config import TrainConfig
 
     text = [f"{NOTE}\n# The configuration of a training\n"]
     for name, model in sections(TrainConfig, ""):

@@ -67,7 +67,7 @@ def make(place: Path, rows: int, model: str | None) -> Made:
 
 def build(folder: Path) -> Path:
     """ViT-B/32 with random weights, as a bundle."""
-    from tuwen.export.export import export
+    from tuwen.exporting.export import export
     from tuwen.models.openclip import load
 
     return export(load("ViT-B-32"), folder).folder

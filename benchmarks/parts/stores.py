@@ -30,7 +30,6 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, rows_per_second
-
     from tuwen.index.index import Index
     from tuwen.index.stores import hnsw_ef as beam
 

@@ -15,10 +15,10 @@ from recipes.emoji.data import Batch, Batches, Material, material, pad
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
-from tuwen.train.config import RunConfig
-from tuwen.train.model import Pair
-from tuwen.train.objective import Objective
-from tuwen.train.order import Part
+from tuwen.training.config import RunConfig
+from tuwen.training.model import Pair
+from tuwen.training.objective import Objective
+from tuwen.training.order import Part
 
 OUT = -1e4
 """a logit that takes no part."""

@@ -17,10 +17,10 @@ from recipes.emoji.objective import AT_ONCE, OUT, encode
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from tuwen.train.config import RunConfig
-from tuwen.train.model import Pair
-from tuwen.train.objective import Objective
-from tuwen.train.order import Part
+from tuwen.training.config import RunConfig
+from tuwen.training.model import Pair
+from tuwen.training.objective import Objective
+from tuwen.training.order import Part
 
 VIEWS = 4
 """varied pictures of an emoji; their mean counts for its place as much as the clean one."""

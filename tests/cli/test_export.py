@@ -79,7 +79,7 @@ def test_verify_against_the_checkpoint(exported, place) -> None:
 
 
 def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path) -> None:
-    from tuwen.export.samples import built_in
+    from tuwen.exporting.samples import built_in
 
     for number, image in enumerate(built_in().images[:3]):
         image.save(tmp_path / f"{number}.png")
@@ -94,7 +94,7 @@ def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path)
 
 
 def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
-    from tuwen.export.samples import built_in
+    from tuwen.exporting.samples import built_in
 
     built_in().images[0].save(tmp_path / "cat.png")
     arguments = ("--labels", "cat,dog", "--template", "a photo of a _", "--devices", "cpu:onnxruntime,cpu:openvino")

@@ -14,9 +14,9 @@ import yaml
 
 from cli.running import run
 from shapes import shape, written_shapes
-from train.runs import free_port, losses, tree, write_pairs
+from training.runs import free_port, losses, tree, write_pairs
 from tuwen.bundle.bundle import read_bundle
-from tuwen.train.config_file import config_of, dump_config
+from tuwen.training.config_file import config_of, dump_config
 
 
 @pytest.fixture(scope="module")

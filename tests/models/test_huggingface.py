@@ -13,7 +13,7 @@ from PIL import Image
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid, InvalidInput
-from tuwen.export.samples import TEXTS, built_in
+from tuwen.exporting.samples import TEXTS, built_in
 from tuwen.models.sources import family_of, load_source
 from tuwen.models.tokenizers import import_transformers
 from tuwen.models.towers import Towers

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tuwen.bundle.bundle import Bundle, read_bundle
-from tuwen.export.export import export
-from tuwen.export.samples import TEXTS
+from tuwen.exporting.export import export
+from tuwen.exporting.samples import TEXTS
 from tuwen.models.openclip import load
 from tuwen.models.sources import load_source
 from tuwen.runtime.encoder import Encoder

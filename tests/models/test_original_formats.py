@@ -9,7 +9,7 @@ import torch
 
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
-from tuwen.export.samples import TEXTS
+from tuwen.exporting.samples import TEXTS
 from tuwen.models.sources import family_of, load_source
 
 from . import original_formats as formats

@@ -8,7 +8,7 @@ import torch
 from models import original_formats, tiny_transformers
 from models.openclip_zoo import write_layout
 from tuwen.errors import InvalidInput
-from tuwen.export.samples import TEXTS
+from tuwen.exporting.samples import TEXTS
 from tuwen.models import openclip
 from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers

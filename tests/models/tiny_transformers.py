@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tuwen.export.samples import TEXTS
+from tuwen.exporting.samples import TEXTS
 from tuwen.models.transformers import import_transformers
 
 SIZE = 32

@@ -1,8 +1,7 @@
 import pytest
 
-from tuwen.runtime.languages import unknown_scripts
-
 from data.material import SENTENCES
+from tuwen.runtime.languages import unknown_scripts
 
 SCRIPTS = {
     "zh": {"Han"},

@@ -17,8 +17,8 @@ from tuwen.cli.options import as_set
 if TYPE_CHECKING:
     from tuwen.bundle.converted import Converted, Target
     from tuwen.bundle.manifest import Report
-    from tuwen.export.convert import Wanted
-    from tuwen.export.converters import Weights
+    from tuwen.exporting.convert import Wanted
+    from tuwen.exporting.converters import Weights
 
 
 @click.command(
@@ -74,8 +74,8 @@ def convert(
     need their hardware: they are not compared.
     """
     from tuwen.bundle.manifest import TOWERS
-    from tuwen.export.convert import Wanted, commands
-    from tuwen.export.convert import convert as written
+    from tuwen.exporting.convert import Wanted, commands
+    from tuwen.exporting.convert import convert as written
     from tuwen.runtime.loading import find_bundle
 
     start, computing = monotonic(), as_set()

@@ -73,8 +73,8 @@ def export(
         return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
     found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
-    from tuwen.export.export import export as to_bundle
-    from tuwen.export.samples import given
+    from tuwen.exporting.export import export as to_bundle
+    from tuwen.exporting.samples import given
     from tuwen.models.sources import load_source
 
     with proof.steps_shown():
@@ -92,8 +92,8 @@ def _again(
 ) -> "Bundle":
     require("torch", extra="export")
     from tuwen.bundle.bundle import read_bundle
-    from tuwen.export.export import export_again
-    from tuwen.export.samples import given
+    from tuwen.exporting.export import export_again
+    from tuwen.exporting.samples import given
 
     with proof.steps_shown():
         return export_again(read_bundle(source), output, precisions, given(*given_samples), name or "")

@@ -194,8 +194,8 @@ class Wish:
         return self._export(folder)
 
     def _export(self, folder: Path) -> "Bundle":
-        from tuwen.export.export import export as to_bundle
-        from tuwen.export.samples import given
+        from tuwen.exporting.export import export as to_bundle
+        from tuwen.exporting.samples import given
         from tuwen.models.sources import load_source
 
         with proof.steps_shown():

@@ -18,8 +18,8 @@ from tuwen.errors import InvalidInput, require
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
-    from tuwen.train.config import TrainConfig
-    from tuwen.train.loop import Outcome
+    from tuwen.training.config import TrainConfig
+    from tuwen.training.loop import Outcome
 
 _BUNDLE = "bundle"
 
@@ -48,15 +48,15 @@ def train(
     A run that was stopped goes on where it was with --resume, by the configuration in its folder.
     """
     require("torch", extra="train")
-    from tuwen.train.config_file import dump_config
+    from tuwen.training.config_file import dump_config
 
     chosen = _chosen(config, overrides, resume)
-    from tuwen.train.distributed import is_first
+    from tuwen.training.distributed import is_first
 
     if print_config:
         click.echo(dump_config(chosen) if is_first() else "", nl=False)
         return None
-    from tuwen.train.loop import train as run
+    from tuwen.training.loop import train as run
 
     try:
         outcome = run(chosen, say, resume=resume is not None)
@@ -71,8 +71,8 @@ def train(
 
 def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) -> "TrainConfig":
     """The file's configuration, or that of the run that is to go on, with what was said on top."""
-    from tuwen.train.config_file import read_config
-    from tuwen.train.loop import CONFIG
+    from tuwen.training.config_file import read_config
+    from tuwen.training.loop import CONFIG
 
     if (config is None) == (resume is None):
         raise InvalidInput("say what to train: -c FILE, or --resume FOLDER to go on with a run, not both")
@@ -86,7 +86,7 @@ def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) 
 
 def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int | None:
     """The bundle, the report, and what to say at the end."""
-    from tuwen.train.distributed import is_launched
+    from tuwen.training.distributed import is_launched
 
     bundle = _exported(config, outcome) if config.export.precisions else None
     page = _report(config, outcome, bundle)
@@ -107,7 +107,7 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
 
 def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":
     """The best checkpoint as a bundle, verified."""
-    from tuwen.export.export import export
+    from tuwen.exporting.export import export
     from tuwen.models.sources import load_source
 
     with proof.steps_shown():
@@ -124,7 +124,7 @@ def _bench(folder: Path) -> None:
 
 
 def _report(config: "TrainConfig", outcome: "Outcome", bundle: "Bundle | None") -> Path:
-    from tuwen.train.record import read_log, write_report
+    from tuwen.training.record import read_log, write_report
 
     facts = {
         "model": config.model.source,

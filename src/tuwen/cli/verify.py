@@ -17,7 +17,7 @@ from tuwen.errors import require
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
     from tuwen.bundle.manifest import Report
-    from tuwen.export.samples import Samples
+    from tuwen.exporting.samples import Samples
 
 TORCH = "torch"
 """`--against` this: the checkpoint that the bundle's manifest names."""
@@ -109,7 +109,7 @@ def _show(bundle: "Bundle", found: _Found, *, as_json: bool) -> int:
 
 
 def _write(report: Path, bundle: "Bundle", found: _Found) -> None:
-    from tuwen.export.report import write_report
+    from tuwen.exporting.report import write_report
 
     write_report(report, bundle.manifest, found.compared_with, found.reports)
 
@@ -125,7 +125,7 @@ def _check_words(against: str | None, weights: Path | None, arch: str | None, de
 
 def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples":
     from tuwen.classify.labels import fill, split_labels
-    from tuwen.export.samples import given, labelled
+    from tuwen.exporting.samples import given, labelled
 
     if labels is None and template == "_":
         return given(images, texts)
@@ -137,8 +137,8 @@ def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, tem
 def _by_files(
     bundle: "Bundle", against: str | None, weights: Path | None, arch: str | None, samples: "Samples"
 ) -> _Found:
-    from tuwen.export.verify import baseline, reference
-    from tuwen.export.verify import verify as compare
+    from tuwen.exporting.verify import baseline, reference
+    from tuwen.exporting.verify import verify as compare
     from tuwen.models.sources import load_source
 
     if against is None:
@@ -153,7 +153,7 @@ def _by_files(
 
 
 def _by_places(bundle: "Bundle", devices: str, samples: "Samples") -> _Found:
-    from tuwen.export.verify import compare_places, read_places
+    from tuwen.exporting.verify import compare_places, read_places
 
     places = read_places(devices)
     return _Found(f"itself on {places[0].name}", compare_places(bundle, places, samples))

@@ -1,0 +1,316 @@
+"""The pairs of a run as batches: mixed, divided among processes, read ahead by threads, resumable to the pair.
+
+    Listing -> order of an epoch -> this process's share -> Examples.read -> Collate -> Batch
+
+What comes, and in which order, depends on seed, batch and processes; not on threads or interruptions. Knows how
+batches are filled. Does not know how a pair is read, nor a model.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count, repeat
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tuwen.bundle.manifest import TextSpec
+from tuwen.data.decode import read_image
+from tuwen.data.parquet import RowGroups
+from tuwen.data.samples import Listed, Sample, read_sample
+from tuwen.errors import InvalidInput
+from tuwen.runtime.pipeline import ahead, threads
+from tuwen.training.augment import Augment
+from tuwen.training.config import DataConfig
+from tuwen.training.order import Mixing, Part, Share, chance, key_of
+from tuwen.training.pairs import Listing, Pair, captions_of, draw
+from tuwen.types import Rejected, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# ---- What one step is made of. Knows nothing of where it came from or what becomes of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of a picture and a caption, row by row.
+
+    Attributes:
+        pixels: (n, 3, h, w) float32, as the model's image spec says.
+        ids: (n, l) int64, padded with the text spec's `pad_id`.
+        mask: (n, l) int64, 1 where an id is real and 0 where it is padding.
+        image_keys: (n,) int64; equal where the pictures' files are equal.
+        text_keys: (n,) int64; equal where the ids are equal.
+    """
+
+    pixels: "Tensor"
+    ids: "Tensor"
+    mask: "Tensor"
+    image_keys: "Tensor"
+    text_keys: "Tensor"
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+# ---- A listed pair to an example: its picture read and augmented, one of its captions drawn.
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A pair that has been read: pixels (3, h, w) float32, one caption, and a number of the picture's content."""
+
+    pixels: NDArray[np.float32]
+    text: str
+    image_key: int
+
+
+class Examples:
+    """Reads pairs. May be used by many threads at once."""
+
+    def __init__(self, config: DataConfig, augment: Augment, seed: int) -> None:
+        self._weights, self._seed = config.languages, seed
+        self._augment = augment
+        self._reading = augment.reading(exact=config.exact, max_pixels=config.max_pixels)
+        self._rows = RowGroups()
+
+    def read(self, pair: Pair, epoch: int) -> Example | Rejected:
+        """An epoch's example of a pair, or why there is none. Nothing is raised for what is wrong with a pair."""
+        sample = read_pair(pair, self._rows)
+        if isinstance(sample, Rejected):
+            return sample
+        text = draw(
+            captions_of(pair.listed, sample, pair.source),
+            self._weights,
+            Random(chance(self._seed, epoch, pair.key, "caption")),
+        )
+        if text is None:
+            wanted = f" in {', '.join(self._weights)}" if self._weights else ""
+            return Rejected(pair.listed.key, f"has no caption{wanted}")
+        if sample.image is None:
+            return Rejected(pair.listed.key, "has no picture")
+        picture = read_image(sample.image, sample.name, self._reading)
+        if isinstance(picture, Rejected):
+            return Rejected(pair.listed.key, picture.reason)
+        random = Random(chance(self._seed, epoch, pair.key, "augment"))
+        return Example(self._augment(picture.image, random), text, key_of(sample.image))
+
+
+def read_pair(pair: Pair, rows: RowGroups) -> Sample | Rejected:
+    """A pair's picture and captions as stored, or why they cannot be read; `rows` reads those of tables."""
+    listed: Listed | Sample | Rejected = pair.listed
+    if pair.source.captions is None and pair.source.language_column is None:
+        listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
+    if isinstance(listed, Listed) and listed.row is not None:
+        listed = rows.read(listed, listed.row)
+    return read_sample(listed) if isinstance(listed, Listed) else listed
+
+
+# ---- Examples to one batch of tensors. Knows a text spec. Does not know files.
+
+ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
+"""texts to ids, padded to their longest or to the context length"""
+
+
+class Collate:
+    """Stacks pictures, tokenizes captions, and gives both their keys."""
+
+    def __init__(self, spec: TextSpec, to_tokens: ToTokens, *, cut: bool) -> None:
+        """Prepare.
+
+        Args:
+            spec: what the ids are like.
+            to_tokens: the model's tokenizer.
+            cut: whether ids are cut to the longest of their batch; else they have the context length.
+        """
+        self._spec, self._to_tokens, self._cut = spec, to_tokens, cut
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """The examples as a batch, in their order."""
+        tokens = self._to_tokens([example.text for example in examples])
+        length = int(tokens.lengths.max()) if self._cut else self._spec.context_length
+        ids = np.full((len(examples), length), self._spec.pad_id, dtype=np.int64)
+        shared = min(length, tokens.ids.shape[1])
+        ids[:, :shared] = tokens.ids[:, :shared]
+        mask = np.arange(length) < tokens.lengths[:, None]
+        keys = [key_of(row[:size].tobytes()) for row, size in zip(ids, tokens.lengths, strict=True)]
+        return Batch(
+            pixels=torch.from_numpy(np.stack([example.pixels for example in examples])),
+            ids=torch.from_numpy(ids),
+            mask=torch.from_numpy(mask.astype(np.int64)),
+            image_keys=torch.tensor([example.image_key for example in examples], dtype=torch.int64),
+            text_keys=torch.tensor(keys, dtype=torch.int64),
+        )
+
+
+# ---- The pairs of a run as batches
+
+T = TypeVar("T")
+State: TypeAlias = dict[str, Any]
+"""plain values, as JSON has them"""
+
+EARLY = 16
+"""pairs that each thread may be ahead"""
+BATCHES_EARLY = 2
+"""batches that are ready, or being made, while one is in use"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How pairs become batches; see the configuration's keys of the same names. `batch` is of one process."""
+
+    batch: int
+    seed: int = 0
+    part: Part = field(default_factory=Part)
+    workers: int = 0
+    buffer: int | None = 10_000
+    drop_last: bool = True
+    max_bad: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How far an epoch is: batches made, pairs of the share taken for them, and those that could not be read."""
+
+    epoch: int = 0
+    batches: int = 0
+    taken: int = 0
+    bad: int = 0
+
+
+class Stream:
+    """Batches, an epoch each time it is gone through. Begun again after a break, it goes on where it was.
+
+    Attributes:
+        epoch: which one comes, or is under way; counted from 0.
+        skipped: key of a pair that could not be read -> why, of all epochs; what listing rejected is in it, too.
+    """
+
+    def __init__(self, listing: Listing, examples: Examples, collate: Collate, plan: Plan) -> None:
+        """Begin before the first batch.
+
+        Raises:
+            InvalidInput: there are too few pairs, or too many that are none.
+        """
+        self._listing, self._examples, self._collate, self._plan = listing, examples, collate, plan
+        self._share = Share(len(listing), plan.batch, plan.part, drop_last=plan.drop_last)
+        self._mixing = Mixing(plan.buffer, plan.seed)
+        self._place = _Place()
+        self.skipped = {item.path: item.reason for item in listing.rejected}
+        most = plan.max_bad * (len(listing) + len(self.skipped))
+        if len(self.skipped) > most:
+            raise self._too_many(len(self.skipped))
+        self._most_bad = (most - len(self.skipped)) / plan.part.world
+
+    def __len__(self) -> int:
+        """How many batches an epoch has; the same in every process, whatever cannot be read."""
+        return self._share.batches
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch comes, or is under way; counted from 0."""
+        return self._place.epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the epoch from here on.
+
+        Raises:
+            InvalidInput: more pairs than allowed cannot be read.
+        """
+        workers = self._plan.workers
+        with threads(workers) if workers else nullcontext() as pool:
+            numbers = self._numbers()
+            read = map(self._read, numbers) if pool is None else ahead(pool, self._read, numbers, EARLY * workers)
+            with closing(self._batches(read)) as batches:
+                for batch, place, skipped in batches if pool is None else _in_background(batches):
+                    self._place = place
+                    self.skipped |= skipped
+                    yield batch
+        self._place = _Place(epoch=self._place.epoch + 1)
+
+    def state(self) -> State:
+        """Where the stream is, after the batch that it gave last. Each process has a state of its own."""
+        return {"data": self._identity(), "place": asdict(self._place), "skipped": dict(self.skipped)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            InvalidInput: it was taken of other pairs, or they are divided otherwise.
+        """
+        for name, value in self._identity().items():
+            if state["data"].get(name) != value:
+                raise InvalidInput(
+                    f"the run's data was left with {name} {state['data'].get(name)!r}, and now it is {value!r}: "
+                    "resume with the same pairs and settings, or begin a new run from the checkpoint's weights"
+                )
+        self._place = _Place(**state["place"])
+        self.skipped |= state["skipped"]
+
+    def _identity(self) -> State:
+        """All that decides which pair comes when."""
+        plan = self._plan
+        return {
+            "pairs": self._listing.fingerprint,
+            "batch": plan.batch,
+            "seed": plan.seed,
+            "rank": plan.part.rank,
+            "world": plan.part.world,
+            "buffer": plan.buffer,
+            "drop_last": plan.drop_last,
+        }
+
+    def _numbers(self) -> Iterator[int]:
+        """The numbers of this process's pairs, from where the epoch is; after the last one, the first again."""
+        order = self._mixing.order(self._listing.shards, len(self._listing), self._place.epoch)
+        return (int(order[self._share.place(position)]) for position in count(self._place.taken))
+
+    def _read(self, number: int) -> Example | Rejected:
+        return self._examples.read(self._listing[number], self._place.epoch)
+
+    def _batches(
+        self, read: Iterator[Example | Rejected]
+    ) -> Generator[tuple[Batch, _Place, Mapping[str, str]], None, None]:
+        """Each batch, with where the epoch is after it and what was skipped for it."""
+        place = self._place
+        while place.batches < len(self):
+            size = self._share.size(place.batches)
+            examples: list[Example] = []
+            skipped: dict[str, str] = {}
+            while len(examples) < size:
+                item = next(read)
+                place = replace(place, taken=place.taken + 1, bad=place.bad + isinstance(item, Rejected))
+                if isinstance(item, Example):
+                    examples.append(item)
+                    continue
+                skipped[item.path] = item.reason
+                if place.bad > self._most_bad:
+                    self.skipped |= skipped
+                    raise self._too_many(place.bad)
+            place = replace(place, batches=place.batches + 1)
+            yield self._collate(examples), place, skipped
+
+    def _too_many(self, bad: int) -> InvalidInput:
+        shown = "; ".join(f"{key} {reason}" for key, reason in list(self.skipped.items())[-3:])
+        return InvalidInput(
+            f"{bad} of {len(self._listing) + len(self._listing.rejected)} pairs cannot be used, more than "
+            f"data.max_bad = {self._plan.max_bad:g} of them: {shown}. Mend them, or raise data.max_bad"
+        )
+
+
+def _in_background(items: Iterator[T]) -> Iterator[T]:
+    """The same items, made by a thread while others are in use."""
+
+    def following(_: None) -> T | None:
+        return next(items, None)
+
+    with threads(1) as pool:
+        for item in ahead(pool, following, repeat(None), BATCHES_EARLY):
+            if item is None:
+                return
+            yield item

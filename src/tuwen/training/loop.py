@@ -1,0 +1,308 @@
+"""A training run, from its configuration to its last checkpoint.
+
+    batches -> a step -> now and then: log, measure, keep
+
+Knows all the parts and when each has its turn. What they do is their own.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuwen.errors import Diverged, InvalidInput
+from tuwen.models import trained
+from tuwen.models.towers import Towers
+from tuwen.training import checkpoint as random_state
+from tuwen.training import processes
+from tuwen.training.checkpoint import SHARED, Checkpoints
+from tuwen.training.config import TrainConfig
+from tuwen.training.config_file import dump_config
+from tuwen.training.distributed import from_all, from_first, mean, rank, world
+from tuwen.training.evaluate import Evaluation, score
+from tuwen.training.objective import Batches
+from tuwen.training.optimizer import planned, table
+from tuwen.training.order import Part
+from tuwen.training.record import Record
+from tuwen.training.setup import beginning, open_stream
+from tuwen.training.step import Stepper
+
+# ---- The losses of the last steps
+
+
+class Pending:
+    """Steps taken, of which nobody has seen the loss yet."""
+
+    def __init__(self, epoch: float) -> None:
+        """`epoch`: how many steps one has."""
+        self._epoch = epoch
+        self._rows: list[dict[str, Tensor | float]] = []
+
+    def add(self, row: dict[str, Tensor | float]) -> None:
+        """What a step gave: `loss`, `lr`, `scale`."""
+        self._rows.append(row)
+
+    def fetch(self, step: int) -> list[dict[str, float]]:
+        """A line for each, the last of which is `step`'s; losses are the mean over all processes, which all ask."""
+        rows, self._rows = self._rows, []
+        losses = mean(torch.stack([torch.as_tensor(row["loss"]) for row in rows]).double()).tolist()
+        scales = torch.stack([torch.as_tensor(row["scale"]) for row in rows]).tolist()
+        numbers = range(step - len(rows) + 1, step + 1)
+        return [
+            {"step": number, "epoch": number / self._epoch, "loss": loss, "lr": float(row["lr"]), "scale": scale}
+            for number, row, loss, scale in zip(numbers, rows, losses, scales, strict=True)
+        ]
+
+
+# ---- A training run, from its configuration to its last checkpoint.
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        folder: the run's folder.
+        steps: how many steps were taken.
+        best: the step of the best checkpoint: the last one, where nothing is measured.
+        figures: what was measured last.
+        seconds: of all its steps, those before an interruption included.
+        skipped: pairs that could not be read, in any process, with the reason.
+    """
+
+    folder: Path
+    steps: int
+    best: int
+    figures: dict[str, float]
+    seconds: float
+    skipped: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run is; `figures` are of the step `measured`."""
+
+    step: int = 0
+    best: int | None = None
+    score: float | None = None
+    seconds: float = 0.0
+    measured: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def facts(self, pairs: int) -> dict[str, int | float]:
+        """How much training there is, at `pairs` a step, and the figures if they are of this very step."""
+        figures = self.figures if self.measured == self.step else {}
+        amount = {"steps": self.step, "pairs": self.step * pairs, "seconds": round(self.seconds)}
+        return {**{f"trained_{name}": value for name, value in amount.items()}, **figures}
+
+
+def train(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False) -> Outcome:
+    """Train, in this process or in all that torchrun started.
+
+    Args:
+        config: what.
+        say: takes lines for people; the first process alone has any.
+        resume: whether to go on from the last checkpoint of `run.output`.
+
+    Raises:
+        InvalidInput: something that the configuration names cannot be used.
+        Diverged: the loss is no number any more.
+        TuwenError: another process of the run went away.
+    """
+    with processes.joined(config.run.device) as device:
+        run = _Run(config, device, say if rank() == 0 else _silent)
+        run.begin(resume=resume)
+        return run.go()
+
+
+class _Run:
+    def __init__(self, config: TrainConfig, device: torch.device, say: Callable[[str], None]) -> None:
+        random_state.seed(config.run.seed + rank())
+        self._config, self._device, self._say = config, device, say
+        self._output = config.run.output
+        self._checkpoints = Checkpoints(self._output, config.run.keep_last)
+        self._recipe, towers = beginning(config)
+        self._stepper = Stepper(config, towers, device)
+        self._stream = _stream(config, towers, self._stepper)
+        self._schedule = planned(config, len(self._stream))
+        self._evaluation = Evaluation(config.evaluate, config.run.precision, str(device))
+        self._progress = _Progress()
+        accumulate = config.optimizer.accumulate
+        self._pending = Pending(len(self._stream) / accumulate)
+        self._pairs = config.run.batch * world() * accumulate
+
+    def begin(self, *, resume: bool) -> None:
+        """Stand before the first step, or where the last checkpoint was written."""
+        steps = self._checkpoints.steps()
+        if steps and not resume:
+            raise InvalidInput(
+                f"{self._output} has the checkpoints of another run: go on with it by --resume {self._output}, or "
+                "choose another run.output"
+            )
+        if steps:
+            self._load(steps[-1])
+        elif resume:
+            self._say(f"{self._output} has no checkpoint yet: beginning at the first step")
+        if rank() == 0:
+            self._output.mkdir(parents=True, exist_ok=True)
+            (self._output / CONFIG).write_text(dump_config(self._config), encoding="utf-8")
+        for line in _described(self._stepper, self._config, self._schedule.steps, self._pairs, self._device):
+            self._say(line)
+
+    def go(self) -> Outcome:
+        """All the steps that are left."""
+        progress = self._progress
+        start = monotonic() - progress.seconds
+        with (
+            closing(Record(self._output, self._schedule.steps, progress.step, self._say)) as record,
+            closing(self._batches()) as batches,
+        ):
+            while progress.step < self._schedule.steps:
+                taken = list(islice(batches, self._config.optimizer.accumulate))
+                self._pending.add(self._stepper.step(taken, self._schedule, progress.step))
+                progress.step += 1
+                progress.seconds = monotonic() - start
+                self._now_and_then(record)
+        return Outcome(
+            folder=self._output,
+            steps=progress.step,
+            best=progress.best or progress.step,
+            figures=progress.figures,
+            seconds=progress.seconds,
+            skipped=from_all(self._stream.skipped),
+        )
+
+    def _batches(self) -> Generator[Any, None, None]:
+        """Epoch after epoch."""
+        while True:
+            yield from self._stream
+
+    def _now_and_then(self, record: Record) -> None:
+        """What is due after this step. What is measured comes before what is kept: it decides which is the best."""
+        step, run, evaluate = self._progress.step, self._config.run, self._config.evaluate
+        last = step == self._schedule.steps
+        due_save = last or self._due(run.save_steps, run.save_epochs)
+        due_measure = self._evaluation.wanted and (last or self._due(evaluate.steps, evaluate.epochs))
+        if due_save or due_measure or step % run.log_every == 0:
+            self._log(record)
+        if due_measure:
+            due_save |= self._measure(record)
+        if due_save:
+            self._save()
+        if due_save or due_measure:
+            record.resumed()
+
+    def _due(self, steps: int | None, epochs: int | None) -> bool:
+        """Whether an interval ends with this step: of steps, or of epochs; neither: of one epoch."""
+        every = steps or max(1, (epochs or 1) * len(self._stream) // self._config.optimizer.accumulate)
+        return self._progress.step % every == 0
+
+    def _log(self, record: Record) -> None:
+        """Tell of the last steps.
+
+        Raises:
+            Diverged: the loss of one of them is no number.
+        """
+        rows = self._pending.fetch(self._progress.step)
+        good = [row for row in rows if isfinite(row["loss"])]
+        record.steps(good, self._pairs)
+        if len(good) < len(rows):
+            bad = next(row for row in rows if not isfinite(row["loss"]))
+            raise _diverged(int(bad["step"]), self._checkpoints)
+
+    def _measure(self, record: Record) -> bool:
+        """Measure the towers; whether they are better than ever before."""
+        with self._stepper.in_use() as towers:
+            figures = from_first(lambda: self._evaluation.measure(towers))
+        self._progress.measured, self._progress.figures = self._progress.step, figures
+        record.measured(self._progress.step, figures)
+        found = score(figures)
+        better = self._progress.score is None or found > self._progress.score
+        if better:
+            self._progress.best, self._progress.score = self._progress.step, found
+        return better
+
+    def _save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            Diverged: there are weights that are no numbers.
+        """
+        if not self._stepper.finite():
+            raise _diverged(self._progress.step, self._checkpoints)
+        shared = {"stepper": self._stepper.state(), "progress": asdict(self._progress)}
+        own = {"stream": self._stream.state(), "random": random_state.everything(self._device)}
+        with self._stepper.in_use() as towers:
+            weights = {"vision": _copied(towers.vision), "text": _copied(towers.text)}
+            facts, tokenizer = self._facts(towers), towers.tokenizer
+
+        def write(folder: Path) -> None:
+            torch.save(shared, folder / SHARED)
+            trained.save(folder, facts, weights, tokenizer)
+
+        self._checkpoints.save(self._progress.step, write, own, self._progress.best)
+
+    def _load(self, step: int) -> None:
+        shared, own = self._checkpoints.load(step)
+        self._stepper.load_state(shared["stepper"])
+        self._progress = _Progress(**shared["progress"])
+        self._stream.load_state(own["stream"])
+        random_state.restore(own["random"])
+        self._say(f"going on after step {step:,}")
+
+    def _facts(self, towers: Towers) -> trained.Trained:
+        """What a checkpoint says of its towers."""
+        return trained.Trained(
+            recipe=self._recipe,
+            name=self._config.export.name or self._output.resolve().name,
+            licence=self._config.export.licence or towers.licence,
+            image=towers.image_spec,
+            scoring=towers.scoring,
+            definition=trained.definition_of(towers),
+            facts={**towers.facts, **self._progress.facts(self._pairs)},
+        )
+
+
+def _stream(config: TrainConfig, towers: Towers, stepper: Stepper) -> Batches:
+    """What is drawn from: pairs, or what an objective of the run's own brings."""
+    if stepper.objective is not None:
+        return stepper.objective.batches
+    return open_stream(config, towers, Part(rank(), world()))
+
+
+def _described(
+    stepper: Stepper, config: TrainConfig, steps: int, pairs: int, device: torch.device
+) -> Iterator[str]:
+    """Lines for people: what is trained, and how long."""
+    yield "tower    part        rate       decay  numbers"
+    settings = config.optimizer
+    for tower, part, rate, decay, numbers in table(stepper.groups, settings.lr, settings.weight_decay):
+        yield f"{tower:8} {part:11} {rate:10} {decay:6} {numbers:>13}"
+    yield f"{steps:,} steps of {pairs:,} pairs, on {world()} x {device}, {config.run.precision}"
+
+
+def _diverged(step: int, checkpoints: Checkpoints) -> Diverged:
+    kept = checkpoints.steps()
+    good = f"the last good checkpoint is {checkpoints.at(kept[-1])}" if kept else "there is no checkpoint yet"
+    return Diverged(
+        f"step {step:,}: the loss or a weight is no number any more; {good}. Lower optimizer.lr, lengthen the "
+        "warm-up, set optimizer.clip=1.0, or compute in another run.precision: --resume "
+        f"{checkpoints.output} -o optimizer.lr=… goes on from there"
+    )
+
+
+def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+
+def _silent(line: str) -> None:
+    """What processes other than the first have to say."""

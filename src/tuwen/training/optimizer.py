@@ -1,0 +1,171 @@
+"""AdamW with a rate of its own for every depth: which parameters are trained, how fast, and which decay.
+
+Knows where a tower's blocks are. Does not know the schedule: each group has a `share` of the rate of the hour.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, cos, pi
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from tuwen.errors import InvalidInput
+from tuwen.training.config import OptimizerConfig, TrainConfig
+from tuwen.training.model import Pair, blocks, placed
+
+NO_OTHERS: Mapping[str, nn.Parameter] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Group:
+    """Parameters that are trained alike.
+
+    Attributes:
+        tower: `vision`, `text`, `scale` or `objective`.
+        part: `embeddings`, `block 3`, `head`.
+        share: what the learning rate is multiplied by: layer decay to the power of the blocks that follow.
+        decayed: whether the weights decay.
+        parameters: they.
+        names: theirs within the pair.
+    """
+
+    tower: str
+    part: str
+    share: float
+    decayed: bool
+    parameters: list[nn.Parameter] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+def groups(pair: Pair, layer_decay: float, others: Mapping[str, nn.Parameter] = NO_OTHERS) -> list[Group]:
+    """What is trained of a pair, by depth.
+
+    Of n blocks, block i has a share of layer_decay^(n - i), what precedes them layer_decay^(n + 1), what follows
+    them 1, and so have `others`, those of an objective. Biases, norms, parameters of one axis and `others` do not
+    decay; what is locked is in no group.
+    """
+    found: dict[tuple[str, int, bool], Group] = {}
+    for tower, module in (("vision", pair.vision), ("text", pair.text)):
+        count = len(blocks(module))
+        for item in placed(module):
+            if not item.parameter.requires_grad:
+                continue
+            decayed = item.parameter.ndim > 1 and not item.name.endswith("bias") and not _is_norm(item.owner)
+            part, power = _part(item.depth, count)
+            group = found.setdefault((tower, item.depth, decayed), Group(tower, part, layer_decay**power, decayed))
+            group.parameters.append(item.parameter)
+            group.names.append(f"{tower}.{item.name}")
+    scale = {name: value for name, value in pair.named_parameters(recurse=False) if value.requires_grad}
+    loose = [
+        Group(tower, part, 1.0, False, list(named.values()), list(named))
+        for tower, part, named in (("scale", "scale", scale), ("objective", "its own", others))
+        if named
+    ]
+    return [*found.values(), *loose]
+
+
+def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.AdamW:
+    """The optimiser of these groups; `fused`: in one pass over each tensor, which sharded ones do not have."""
+    entries = [
+        {
+            "params": group.parameters,
+            "lr": settings.lr * group.share,
+            "share": group.share,
+            "weight_decay": settings.weight_decay if group.decayed else 0.0,
+        }
+        for group in trained
+    ]
+    return torch.optim.AdamW(entries, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
+
+
+def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterator[tuple[str, str, str, str, str]]:
+    """Rows for people: tower, part, rate at its highest, weight decay, how many numbers; from inputs to outputs."""
+    towers = [group.tower for group in trained]
+    for group in sorted(trained, key=lambda group: (towers.index(group.tower), group.part == "head")):
+        numbers = sum(parameter.numel() for parameter in group.parameters)
+        decay = f"{weight_decay:g}" if group.decayed else "0"
+        yield group.tower, group.part, f"{rate * group.share:.3g}", decay, f"{numbers:,}"
+
+
+def _part(depth: int, count: int) -> tuple[str, int]:
+    """What a depth is called, and to which power the layer decay applies there."""
+    if depth == 0:
+        return "embeddings", count + 1
+    return ("head", 0) if depth > count else (f"block {depth}", count - depth)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+# ---- The learning rate of each step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The course of the learning rate.
+
+    Attributes:
+        steps: of the whole run.
+        warmup: how many of them lead up from `start`; fewer than `steps`.
+        start: the rate of the first step, where there is a warm-up.
+        peak: the rate after it.
+        end: what the rate comes down to.
+        cooldown: how many of the last steps lead there from the peak, in a line; None: a cosine after the warm-up.
+    """
+
+    steps: int
+    warmup: int
+    start: float
+    peak: float
+    end: float
+    cooldown: int | None = None
+
+    def rate(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.start + (self.peak - self.start) * step / self.warmup
+        return self.end + (self.peak - self.end) * self._height(step)
+
+    def _height(self, step: int) -> float:
+        """How far the rate still is from its end, of 1, after the warm-up."""
+        left = max(self.steps - step, 0)
+        if self.cooldown is not None:
+            return min(left / self.cooldown, 1.0)
+        return (1 - cos(pi * left / (self.steps - self.warmup))) / 2
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
+        """Give every group its share of the step's rate; returns that rate."""
+        rate = self.rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        return rate
+
+
+def planned(config: TrainConfig, batches: int) -> Schedule:
+    """The course of a whole run; `batches`: how many an epoch has.
+
+    Raises:
+        InvalidInput: the warm-up takes the whole run, or it and the cooldown more than that.
+    """
+    run, schedule, peak = config.run, config.schedule, config.optimizer.lr
+    epoch = batches / config.optimizer.accumulate
+    steps = run.steps or max(1, (run.epochs or 1) * batches // config.optimizer.accumulate)
+    warmup = schedule.warmup_steps or round((schedule.warmup_epochs or 0) * epoch)
+    cooldown = schedule.cooldown_steps or ceil((schedule.cooldown_epochs or 0) * epoch)
+    if warmup >= steps:
+        raise InvalidInput(
+            f"schedule: a warm-up of {warmup:,} steps leaves nothing of a run of {steps:,}: "
+            "shorten it, or lengthen the run"
+        )
+    if warmup + cooldown > steps:
+        raise InvalidInput(
+            f"schedule: a warm-up of {warmup:,} steps and a cooldown of {cooldown:,} do not fit into a run of "
+            f"{steps:,}: shorten one of them, or lengthen the run"
+        )
+    end = peak if schedule.name == "constant" and not cooldown else schedule.eta_min
+    return Schedule(
+        steps=steps, warmup=warmup, start=schedule.warmup_lr, peak=peak, end=end, cooldown=cooldown or None
+    )

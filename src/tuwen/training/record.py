@@ -1,0 +1,178 @@
+"""What a run tells while it goes on: lines for people, JSONL and TensorBoard for programs.
+
+Knows files. Does not know where the numbers come from.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from tuwen.errors import require
+from tuwen.training.distributed import rank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOG = "log.jsonl"
+BOARD = "tensorboard"
+
+
+class Record:
+    """The log of a run; in all processes but the first it writes nothing.
+
+    `log.jsonl` has a line for each step (`step, epoch, loss, lr, scale`) and one for each evaluation (`step` and
+    what was measured).
+    """
+
+    def __init__(self, output: Path, steps: int, first: int, say: Callable[[str], None]) -> None:
+        """Open the files.
+
+        Args:
+            output: the run's folder.
+            steps: of the whole run.
+            first: the step it goes on from; what the files have after it is dropped: those steps come again.
+            say: takes a line for people.
+        """
+        self._quiet = rank() != 0
+        if self._quiet:
+            return
+        self._say, self._steps = say, steps
+        self._last = (first, monotonic())
+        require("tensorboard", extra="train")
+        from torch.utils.tensorboard import SummaryWriter
+
+        _drop_after(output / LOG, first)
+        self._file = (output / LOG).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(output / BOARD), purge_step=first + 1)
+
+    def steps(self, rows: list[dict[str, float]], pairs: int) -> None:
+        """Some steps that were taken, in order; each of so many pairs."""
+        if self._quiet or not rows:
+            return
+        for row in rows:
+            self._write(row)
+        last = rows[-1]
+        step, now = int(last["step"]), monotonic()
+        seconds = max(now - self._last[1], 1e-9) / max(step - self._last[0], 1)
+        self._last = (step, now)
+        left = timedelta(seconds=round((self._steps - step) * seconds))
+        self._say(
+            f"step {step:,}/{self._steps:,}  epoch {last['epoch']:.2f}  loss {last['loss']:.4f}  "
+            f"lr {last['lr']:.2e}  scale {last['scale']:.2f}  {pairs / seconds:,.1f} pairs/s  left {left}"
+        )
+        self._board.add_scalar("rate", pairs / seconds, step)
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """What an evaluation found after a step."""
+        if self._quiet:
+            return
+        self._write({"step": step, **figures})
+        self._say(f"step {step:,}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+    def resumed(self) -> None:
+        """Time spent otherwise than on steps is not theirs."""
+        if not self._quiet:
+            self._last = (self._last[0], monotonic())
+
+    def close(self) -> None:
+        """To the disk."""
+        if not self._quiet:
+            self._file.close()
+            self._board.close()
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, int(row["step"]))
+
+
+def read_log(output: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    lines = (output / LOG).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the lines up to a step; one that a kill has cut short is dropped, too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    aside = path.with_suffix(".aside")
+    aside.write_text("".join(kept), encoding="utf-8")
+    aside.replace(path)
+
+
+# ---- A run on one page: what it was, what came of it, and its curves as a picture. Knows the run's log.
+
+CURVES = "curves.png"
+PAGE = "report.md"
+_STEP_FIGURES = {"loss": "loss", "lr": "learning rate", "scale": "scale of the cosines"}
+
+
+def write_report(output: Path, name: str, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, object]) -> Path:
+    """Write `report.md` and `curves.png` into a run's folder; returns the page.
+
+    Args:
+        output: the folder.
+        name: what the model is called.
+        rows: the log's lines, in order.
+        facts: what else is worth telling.
+    """
+    steps = [row for row in rows if "loss" in row]
+    measured = [row for row in rows if "loss" not in row]
+    _draw(output / CURVES, steps, measured)
+    lines = [f"# {name}", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in facts.items()]
+    if measured:
+        names = _names(measured)
+        lines += ["", f"| step | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+        for row in measured:
+            figures = (f"{row[name]:.4f}" if name in row else "" for name in names)
+            lines.append(f"| {row['step']} | {' | '.join(figures)} |")
+    page = output / PAGE
+    page.write_text("\n".join([*lines, "", f"![curves]({CURVES})", ""]), encoding="utf-8")
+    return page
+
+
+def _names(measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every figure that was ever measured: a run that goes on may measure others than before."""
+    return [name for name in dict.fromkeys(name for row in measured for name in row) if name != "step"]
+
+
+def _draw(path: Path, steps: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]) -> None:
+    require("matplotlib", extra="plot")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplots(2, 2).flat
+    for axis, (key, title) in zip(axes, _STEP_FIGURES.items(), strict=False):
+        axis.plot([row["step"] for row in steps], [row[key] for row in steps], color="#2b6cb0", linewidth=1.3)
+        _dress(axis, title)
+    last = axes[3]
+    for name in _names(measured):
+        rows = [row for row in measured if name in row]
+        last.plot([row["step"] for row in rows], [row[name] for row in rows], label=name, marker=".")
+    _dress(last, "measured" if measured else "nothing was measured")
+    if measured:
+        last.set_ylim(0, 1.02)
+        last.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        last.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def _dress(axis: "Axes", title: str) -> None:
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_xlabel("step", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)

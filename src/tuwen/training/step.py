@@ -1,0 +1,193 @@
+"""What one step does to the weights: gradients of some batches, clipped, then the optimiser and the mean weights.
+
+Knows the pair, its optimiser and all that moves with them. Does not know where batches come from, nor when it ends.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from tuwen.bundle.manifest import Scoring
+from tuwen.errors import InvalidInput
+from tuwen.models.towers import Towers
+from tuwen.training import processes
+from tuwen.training.config import TrainConfig
+from tuwen.training.distributed import rank, world
+from tuwen.training.ema import Average
+from tuwen.training.gradients import of_objective, of_pairs
+from tuwen.training.model import Inputs, Pair
+from tuwen.training.objective import Objective, objective_of
+from tuwen.training.optimizer import Schedule, adamw, groups
+from tuwen.training.order import Part
+
+
+class Stepper:
+    """Towers in training.
+
+    Attributes:
+        groups: what is trained, by depth.
+        objective: the run's own, where it has one.
+    """
+
+    def __init__(self, config: TrainConfig, towers: Towers, device: torch.device) -> None:
+        """Move the towers to their device, lock what is locked, and make the optimiser.
+
+        Raises:
+            InvalidInput: the towers do not have what is to be locked, or there is no group of processes to share.
+        """
+        self._config, self._towers, self._device = config, towers, device
+        self._whole = deepcopy((towers.vision, towers.text)) if config.run.fsdp else None
+        self._pair = _pair(config, towers).to(device)
+        self._pair.leave_out_unreached(_some_inputs(towers, device))
+        self.objective = _objective(config, self._pair, device)
+        self._gradients = (
+            of_pairs(config, self._pair, device)
+            if self.objective is None
+            else of_objective(config, self.objective, device)
+        )
+        others = {} if self.objective is None else self.objective.own_parameters()
+        self.groups = groups(self._pair, config.optimizer.layer_decay, others)  # of what sharding has put there
+        self._optimizer = adamw(self.groups, config.optimizer, fused=not config.run.fsdp)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.run.precision == "fp16")
+        self._average = Average(self._pair, config.run.ema) if config.run.ema else None
+
+    def step(self, batches: Sequence[Any], schedule: Schedule, number: int) -> dict[str, Tensor | float]:
+        """Take one step.
+
+        Args:
+            batches: as many as are accumulated.
+            schedule: of the learning rate.
+            number: of the step, from 0.
+
+        Returns:
+            `loss` and `scale`, still on their device, and `lr`.
+        """
+        rate = schedule.apply(self._optimizer, number)
+        share = self._scaler.scale(torch.tensor(1 / len(batches), device=self._device))
+        losses = [self._gradients(batch, share, place == len(batches) - 1) for place, batch in enumerate(batches)]
+        scale = _whole(self._pair.log_scale.detach()).exp().sum()
+        self._scaler.unscale_(self._optimizer)
+        if self._config.optimizer.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained(), self._config.optimizer.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+        self._pair.clamp()
+        if self._average is not None:
+            self._average.update(self._pair)
+        return {"loss": torch.stack(losses).mean(), "lr": rate, "scale": scale}
+
+    @contextmanager
+    def in_use(self) -> Iterator[Towers]:
+        """The towers as they would be used now: the mean weights where they are kept. Every process must enter.
+
+        Their modules are those in training, in eval mode: what is done to them within must leave no trace.
+        """
+        averaged = nullcontext() if self._average is None else self._average.swapped(self._pair)
+        with averaged:
+            yield replace(self._towers, scoring=self._scoring()) if self._whole is None else self._gathered()
+
+    def _gathered(self) -> Towers:
+        """The towers with the parts of all processes put together, in the first; as they began in the others."""
+        assert self._whole is not None
+        vision, text = self._whole
+        scoring = self._scoring()
+        weights, _ = processes.states(self._pair, self._optimizer)
+        if weights:
+            vision.load_state_dict(_below("vision.", weights))
+            text.load_state_dict(_below("text.", weights))
+        return replace(self._towers, vision=vision, text=text, scoring=scoring)
+
+    def finite(self) -> bool:
+        """Whether every weight is a number."""
+        norms = torch.stack([_local(value.detach()).norm() for value in self._trained()])
+        return bool(torch.isfinite(norms).all())
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; every process must call it."""
+        weights, moments = processes.states(self._pair, self._optimizer)
+        average = None if self._average is None else self._average.state()
+        own = None if self.objective is None else self.objective.own_state()
+        parts = {"weights": weights, "moments": moments, "average": average, "objective": own}
+        return parts | {"scaler": self._scaler.state_dict(), "trained": self._names()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; decays and the like are those of the configuration, not of the checkpoint.
+
+        Raises:
+            InvalidInput: other parameters were trained.
+        """
+        if state["trained"] != self._names():
+            raise InvalidInput(
+                "the run trained other parameters than those of this configuration: resume with the same model, "
+                "locks and objective, or begin another run from its weights, model.source=OUTPUT/last"
+            )
+        settings = [_settings(entry) for entry in self._optimizer.param_groups]
+        processes.load_states(self._pair, self._optimizer, state["weights"], state["moments"])
+        for entry, said in zip(self._optimizer.param_groups, settings, strict=True):
+            entry.update(said)
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average is not None and state["average"] is not None:
+            self._average.load_state(state["average"])
+        if self.objective is not None:
+            self.objective.load_own_state(state["objective"])
+
+    def _names(self) -> list[list[str]]:
+        """What is trained, group by group."""
+        return [group.names for group in self.groups]
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.groups for parameter in group.parameters]
+
+    def _scoring(self) -> Scoring:
+        scale = float(_whole(self._pair.log_scale.detach()).exp())
+        if self._pair.bias is None:
+            return Scoring(kind="softmax", scale=scale)
+        return Scoring(kind="sigmoid", scale=scale, bias=float(_whole(self._pair.bias.detach())))
+
+
+def _pair(config: TrainConfig, towers: Towers) -> Pair:
+    pair = Pair(towers, config.loss.kind, config.loss.max_scale)
+    pair.lock(vision=config.model.lock_image, text=config.model.lock_text)
+    if config.model.checkpointing:
+        pair.checkpoint_blocks()
+    pair.train()
+    return pair
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration says of a group of the optimiser."""
+    return {name: entry[name] for name in ("betas", "eps", "weight_decay", "share")}
+
+
+def _objective(config: TrainConfig, pair: Pair, device: torch.device) -> Objective | None:
+    if config.objective is None:
+        return None
+    return objective_of(config.objective, pair, config.run, Part(rank(), world())).to(device)
+
+
+def _some_inputs(towers: Towers, device: torch.device) -> Inputs:
+    tokens = towers.to_tokens(["a", "two dogs"])
+    ids = torch.from_numpy(tokens.ids).to(device)
+    mask = torch.arange(ids.shape[1]) < torch.from_numpy(tokens.lengths)[:, None]
+    return Inputs(torch.zeros(2, 3, *towers.image_spec.size, device=device), ids, mask.long().to(device))
+
+
+def _below(prefix: str, weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor with the parts of it that other processes have."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This process's part of a sharded tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,38 @@
+"""Small models, exported once a session through the real export path."""
+
+from pathlib import Path
+
+import pytest
+
+from tuwen.bundle.bundle import Bundle
+from tuwen.exporting.export import export
+from tuwen.models.towers import Towers
+
+from . import checkpoints
+
+
+@pytest.fixture(scope="session")
+def tiny_towers() -> Towers:
+    return checkpoints.causal()
+
+
+@pytest.fixture(scope="session")
+def masked_towers() -> Towers:
+    return checkpoints.masked()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_towers, tmp_path_factory) -> Bundle:
+    """open_clip's ViT-B-32 with two narrow layers, at both precisions."""
+    return export(tiny_towers, tmp_path_factory.mktemp("tiny") / "bundle", ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def masked_bundle(masked_towers, tmp_path_factory) -> Bundle:
+    """A model whose text tower takes an attention mask."""
+    return export(masked_towers, tmp_path_factory.mktemp("masked") / "bundle")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "bundle"

@@ -1,0 +1,158 @@
+"""One tower to int8: right on both runtimes, on any batch, with outlying channels too."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+import pytest
+
+from tuwen.data.pixels import to_pixels
+from tuwen.exporting.export import export
+from tuwen.exporting.graph import Graph, save
+from tuwen.exporting.int8 import GOOD, Quantized, quantized
+from tuwen.exporting.qdq import noise, open_model, products_of_two, sites, undo
+from tuwen.exporting.samples import built_in, drawn
+from tuwen.runtime.onnxruntime import OnnxRuntimeSession
+from tuwen.runtime.openvino import OpenVinoSession
+
+inject = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "parts" / "outliers.py"))["inject"]
+
+
+@pytest.fixture(scope="module")
+def pixels(tiny_bundle) -> dict[str, np.ndarray]:
+    spec = tiny_bundle.manifest.image
+    return {"calibration": to_pixels(spec, drawn(16)), "checked": to_pixels(spec, built_in().images)}
+
+
+@pytest.fixture(scope="module")
+def full(tiny_bundle) -> onnx.ModelProto:
+    return onnx.load(tiny_bundle.graphs["vision", "fp32"])
+
+
+@pytest.fixture(scope="module")
+def small(full, pixels) -> Quantized:
+    return to_int8(full, pixels)
+
+
+def to_int8(model: onnx.ModelProto, pixels) -> Quantized:
+    graph = Graph(onnx_ir.from_proto(model), 0, 0)
+    calibration = [{"pixel_values": row[None]} for row in pixels["calibration"]]
+    return quantized(graph, calibration, [{"pixel_values": pixels["checked"]}])
+
+
+def worst_cosines(model: onnx.ModelProto, small: Quantized, checked: np.ndarray, path) -> list[float]:
+    """To the full graph's vectors, on each runtime with its own kernels of 8 bits."""
+    save(small.graph, path)
+    expected = open_model(onnx_ir.from_proto(model)).run(None, {"pixel_values": checked})[0]
+    sessions = [
+        OnnxRuntimeSession(path, device="cpu", precision="int8", threads=1),
+        OpenVinoSession(path, device="cpu", precision="int8", threads=1),
+    ]
+    found = [session.run({"pixel_values": checked}) for session in sessions]
+    alone = [session.run({"pixel_values": checked[:1]}) for session in sessions]
+    for vectors, first in zip(found, alone, strict=True):
+        np.testing.assert_allclose(vectors[:1], first, atol=1e-6)
+    return [float((vectors * expected).sum(axis=1).min()) for vectors in found]
+
+
+def test_good_on_both_runtimes_alone_and_among_others(full, small, pixels, tmp_path) -> None:
+    assert min(worst_cosines(full, small, pixels["checked"], tmp_path / "small.onnx")) >= GOOD
+    assert small.worst_cosine >= GOOD
+
+
+def test_plain_onnx(small) -> None:
+    model = onnx_ir.to_proto(small.graph.model)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
+    onnx.checker.check_model(model, full_check=True)
+    large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= 64 * 64]
+    assert {tensor.data_type for tensor in large} == {onnx.TensorProto.INT8}
+
+
+def test_queries_times_keys_is_left_alone(small) -> None:
+    model = small.graph.model
+    assert products_of_two(model) == []
+    plain = [node for node in model.graph if node.op_type == "MatMul" and not any(map(rounded, node.inputs))]
+    assert len(plain) >= 2, "a layer each"
+
+
+def rounded(value: onnx_ir.Value) -> bool:
+    made = value.producer()
+    return made is not None and made.op_type == "DequantizeLinear"
+
+
+def test_a_product_of_two_activations_is_found() -> None:
+    nodes = [onnx.helper.make_node("MatMul", ["x_back", "y_back"], ["z"], name="both")]
+    for name in "xy":
+        nodes.insert(0, onnx.helper.make_node("DequantizeLinear", [f"{name}_8", "scale"], [f"{name}_back"]))
+        nodes.insert(0, onnx.helper.make_node("QuantizeLinear", [name, "scale"], [f"{name}_8"]))
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2]) for name in "xyz"]
+    scale = onnx.numpy_helper.from_array(np.float32(0.1), "scale")
+    made = onnx.helper.make_graph(nodes, "g", values[:2], values[2:], [scale])
+    model = onnx_ir.from_proto(onnx.helper.make_model(made))
+    assert products_of_two(model) == ["both"]
+    undo(model, ["both"])
+    assert sites(model) == []
+
+
+def test_the_recipe(small) -> None:
+    recipe = small.recipe()
+    assert (recipe["smoothquant_alpha"], recipe["calibrated_on"]) == (0.6, 16)
+    assert len(str(recipe["calibration_sha256"])) == 64
+
+
+def test_outlying_channels(full, pixels, tmp_path) -> None:
+    outlying = onnx.ModelProto()
+    outlying.CopyFrom(full)
+    assert inject(outlying) >= 4
+    vectors = [
+        open_model(onnx_ir.from_proto(model)).run(None, {"pixel_values": pixels["checked"]})[0]
+        for model in (full, outlying)
+    ]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+    cosines = worst_cosines(full, to_int8(outlying, pixels), pixels["checked"], tmp_path / "outlying.onnx")
+    assert min(cosines) >= 0.99
+
+
+def test_rounding_undone_where_it_costs_most(small, pixels) -> None:
+    feeds = [{"pixel_values": pixels["checked"]}]
+    costs = noise(small.graph.model, feeds)
+    found = sites(small.graph.model)
+    assert costs.keys() == {site.name for site in found}
+    assert 0 < max(costs.values()) < 0.05
+    worst = max(costs, key=lambda name: costs[name])
+    model = small.graph.model.clone()
+    undo(model, [worst])
+    assert worst not in noise(model, feeds)
+    assert len(sites(model)) == len(found) - 1
+    undo(model, costs)
+    assert sites(model) == []
+    open_model(model)
+
+
+@pytest.mark.long
+def test_nncf_sends_nothing() -> None:
+    """In a process of its own: beside pytest it would keep quiet anyway."""
+    code = """
+import socket, sys
+socket.getaddrinfo = lambda *name, **_: sys.exit(f"asked for {name}")
+from tuwen.exporting.int8 import _quiet
+with _quiet():
+    from nncf.telemetry import telemetry
+assert type(telemetry).__name__ == "MagicMock"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.long
+def test_all_precisions_of_a_bundle(masked_towers, tmp_path) -> None:
+    bundle = export(masked_towers, tmp_path / "bundle", ("fp32", "fp16", "int8"))
+    assert bundle.precisions == ("fp32", "fp16", "int8")
+    checks = [check for check in bundle.manifest.verify["int8"].checks if check.precision == "int8"]
+    assert {check.runtime for check in checks} == {"onnxruntime", "openvino"}
+    assert min(check.worst_cosine for check in checks if check.stage in ("image", "text")) >= 0.99
+    assert bundle.manifest.facts["text_int8_calibrated_on"] > 30
