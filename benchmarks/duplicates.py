@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from structured import Vectors, make_collection, unit
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.search.duplicates import Duplicates
 from tuwen.types import Row
 
@@ -37,7 +37,7 @@ def planted(rows: int, dim: int) -> tuple[Vectors, int]:
     return vectors, copies
 
 
-def fill(index: Index, vectors: Vectors) -> None:
+def fill(index: VectorIndex, vectors: Vectors) -> None:
     for start in range(0, len(vectors), PAGE):
         page = enumerate(vectors[start : start + PAGE], start)
         index.upsert([Row(f"{i}.jpg", vector, {"content": str(i), "width": 1, "height": 1}) for i, vector in page])
@@ -53,7 +53,7 @@ def main() -> None:
     vectors, copies = planted(asked.rows, asked.dim)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Index.create(f"{folder}/i.tuwen", encoder=Model(asked.dim)) as index,
+        VectorIndex.create(f"{folder}/i.tuwen", encoder=Model(asked.dim)) as index,
     ):
         fill(index, vectors)
         start = time.perf_counter()
@@ -63,9 +63,7 @@ def main() -> None:
         groups = search.groups()
         seconds = time.perf_counter() - start
     joined = {frozenset(str(row.payload["path"]) for row in group) for group in groups}
-    found = sum(
-        any({f"{i}.jpg", f"{asked.rows - copies + i}.jpg"} <= group for group in joined) for i in range(copies)
-    )
+    found = sum(any({f"{i}.jpg", f"{asked.rows - copies + i}.jpg"} <= group for group in joined) for i in range(copies))
     print(f"{asked.rows:,} rows: {seconds:.1f} s, {len(groups):,} groups, {found:,} of {copies:,} copies found")
 
 

@@ -83,9 +83,7 @@ def grown(samples: list[dict[str, float]], kind: str) -> float:
     """By what share memory of a kind was at most larger than after the first 1,000 pictures."""
     after = [sample[kind] for sample in samples if sample["rows"] >= 1000]
     growth = max(after) / after[0] - 1
-    print(
-        f"{kind}: {after[0]:.0f} MiB after the first 1,000 pictures, at most {max(after):.0f} later: {growth:+.1%}"
-    )
+    print(f"{kind}: {after[0]:.0f} MiB after the first 1,000 pictures, at most {max(after):.0f} later: {growth:+.1%}")
     return growth
 
 
@@ -102,9 +100,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2, help="threads of either side")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side takes its turn")
-    parser.add_argument(
-        "--model", type=Path, help="a bundle in place of ViT-B/32 (with --memory: of the demo model)"
-    )
+    parser.add_argument("--model", type=Path, help="a bundle in place of ViT-B/32 (with --memory: of the demo model)")
     parser.add_argument("--memory", action="store_true", help="watch memory in place of speed")
     parser.add_argument("--json", type=Path, help="also write the result here")
     return parser.parse_args()

@@ -79,17 +79,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = list(rows[0])
     cells = [heads, *([_cell(row[head]) for head in heads] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
-    )
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
 
 
 def machine(threads: int) -> dict[str, Any]:
     """Which processor, and how much of it."""
     info = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-    ]
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     return {"cpu": names[0] if names else platform.processor(), "threads": threads, "system": platform.platform()}
 
 

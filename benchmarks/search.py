@@ -25,7 +25,7 @@ from measuring import finish, machine, table, timed
 from numpy.typing import NDArray
 from structured import Collection, Vectors, make_collection, nearest
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.types import Hit, Row
 
 BATCH = 1_000
@@ -36,9 +36,9 @@ COLD = """
 import json, sys, time
 start = time.perf_counter()
 import numpy as np
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 imported = time.perf_counter()
-with Index.open(sys.argv[1], encoder=None) as index:
+with VectorIndex.open(sys.argv[1], encoder=None) as index:
     opened = time.perf_counter()
     vectors = np.load(sys.argv[2])
     index.search(vectors[0])
@@ -67,10 +67,10 @@ def main() -> None:
     made = make_collection(arguments.rows, arguments.dim, arguments.queries)
     with tempfile.TemporaryDirectory(dir=arguments.place) as place:
         folder = Path(place) / "bench.tuwen"
-        with Index.create(folder, encoder=Model(arguments.dim), quantize_above=arguments.quantize_above) as index:
+        with VectorIndex.create(folder, encoder=Model(arguments.dim), quantize_above=arguments.quantize_above) as index:
             facts = fill(index, made.pictures)
         facts |= cold(folder, made.text_queries)
-        with Index.open(folder, encoder=None) as index:
+        with VectorIndex.open(folder, encoder=None) as index:
             rows = [row for query in ("picture", "text") for row in searches(index, made, query)]
             facts |= look_ups(index, arguments.rows)
     print(table([{name: round(value, 3) for name, value in facts.items()}]))
@@ -78,7 +78,7 @@ def main() -> None:
     finish({"machine": machine(0), **vars(arguments) | {"json": None}, **facts, "searches": rows}, arguments.json)
 
 
-def fill(index: Index, pictures: Vectors) -> dict[str, float]:
+def fill(index: VectorIndex, pictures: Vectors) -> dict[str, float]:
     rate = rows_per_second(index, pictures, BATCH)
     start = time.perf_counter()
     index.optimize()
@@ -89,7 +89,7 @@ def fill(index: Index, pictures: Vectors) -> dict[str, float]:
     }
 
 
-def rows_per_second(index: Index, pictures: Vectors, batch: int) -> float:
+def rows_per_second(index: VectorIndex, pictures: Vectors, batch: int) -> float:
     """Of `upsert` alone: the rows are made outside the clock."""
     seconds = 0.0
     for first in range(0, len(pictures), batch):
@@ -109,7 +109,7 @@ def row(i: int, vector: Vectors) -> Row:
     return Row(key, vector, {"path": key, "folder": folder, "name": name, "content": content, **facts, **stamp})
 
 
-def searches(index: Index, made: Collection, query: str) -> list[dict[str, Any]]:
+def searches(index: VectorIndex, made: Collection, query: str) -> list[dict[str, Any]]:
     queries = made.picture_queries if query == "picture" else made.text_queries
     widths = np.array([row(i, made.pictures[i]).payload["width"] for i in range(len(made.pictures))])
     everything = np.arange(len(widths))
@@ -140,7 +140,7 @@ def measure(
     return {"p50_ms": p50, "p99_ms": p99, "recall@10": float(np.mean(recalls)), "worst_score": max(errors)}
 
 
-def look_ups(index: Index, rows: int) -> dict[str, float]:
+def look_ups(index: VectorIndex, rows: int) -> dict[str, float]:
     """What a second build of the same folder asks: the payloads of all keys; and a list of all rows."""
     keys = [f"{2000 + i % 25}/{i % 12}/图 {i}.jpg" for i in range(rows)]
     start = time.perf_counter()

@@ -169,9 +169,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="how often each contender takes its turn")
     parser.add_argument("--model", help="a bundle's folder, or demo, in place of ViT-B/32 with random weights")
     parser.add_argument("--place", type=Path, help="a folder on the disk to measure on")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: the demo model, few rows and seconds"
-    )
+    parser.add_argument("--quick", action="store_true", help="see that it runs: the demo model, few rows and seconds")
     parser.add_argument("--json", type=Path, help="also write the result here")
     arguments = parser.parse_args()
     if arguments.quick:

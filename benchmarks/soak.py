@@ -30,7 +30,7 @@ from PIL import Image
 
 import tuwen
 from tuwen.errors import NotFound, ServiceBusy, ServiceUnreachable
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 QUERIES = ("a red apple", "一只狗", "der Mond bei Nacht", "noise", "green")
 
@@ -160,7 +160,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.place) as place:
         index = Path(place) / "PHOTOS" / "soak.tuwen"
         index.parent.mkdir()
-        Index.create(index, encoder=tuwen.load("demo"), root=index.parent).close()
+        VectorIndex.create(index, encoder=tuwen.load("demo"), root=index.parent).close()
         service = Service(index, "demo", "--allow-upload", log=Path(place) / "serve.log")
         ledger, kills = soak(service, arguments)
         with service:
@@ -181,9 +181,7 @@ def soak(service: Service, arguments: argparse.Namespace) -> tuple[Ledger, int]:
     """All workers, and a kill every so often; the last one ends it."""
     ledger, stop = Ledger(), threading.Event()
     workers = [Worker(service.url, ledger, stop, seed) for seed in range(8)]
-    acts = (
-        [it.search for it in workers[:3]] + [it.upload for it in workers[3:6]] + [it.remove for it in workers[6:]]
-    )
+    acts = [it.search for it in workers[:3]] + [it.upload for it in workers[3:6]] + [it.remove for it in workers[6:]]
     threads = [threading.Thread(target=it.run, args=(act,)) for it, act in zip(workers, acts, strict=True)]
     service.start()
     for thread in threads:
@@ -247,9 +245,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--kill-every", type=float, default=60, help="seconds, more or less")
     parser.add_argument("--place", type=Path, help="a folder on the disk to work on")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: half a minute, a kill every 7 seconds"
-    )
+    parser.add_argument("--quick", action="store_true", help="see that it runs: half a minute, a kill every 7 seconds")
     parser.add_argument("--json", type=Path, help="also write the result here")
     arguments = parser.parse_args()
     if arguments.quick:

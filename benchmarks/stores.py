@@ -77,9 +77,7 @@ def plot(searches: list[dict[str, Any]], rows: int, file: Path) -> None:
     for panel, kind in zip(panels, KINDS, strict=True):
         for name in dict.fromkeys(row["store"] for row in searches):
             points = [row for row in searches if row["store"] == name and row["query"] == kind]
-            panel.plot(
-                [row["p50_ms"] for row in points], [row["recall@10"] for row in points], marker="o", label=name
-            )
+            panel.plot([row["p50_ms"] for row in points], [row["recall@10"] for row in points], marker="o", label=name)
         panel.set(xscale="log", xlabel="p50 of a search, ms", title=f"{kind}-like queries, {rows:,} rows")
         panel.grid(alpha=0.3, which="both")
     panels[0].set_ylabel("recall@10")

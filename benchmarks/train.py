@@ -83,9 +83,7 @@ def main() -> None:
     ]
     print(table(rows))
     print("bars: 1.0 times, 1.2 times with texts cut, losses to 1e-5")
-    settings = {
-        key: getattr(arguments, key) for key in ("batch", "steps", "rounds", "device", "precision", "quick")
-    }
+    settings = {key: getattr(arguments, key) for key in ("batch", "steps", "rounds", "device", "precision", "quick")}
     finish({"machine": machine(arguments.threads), **settings, "rows": rows}, arguments.json)
 
 

@@ -62,9 +62,7 @@ def settings_page() -> str:
     """Every setting with the variable that sets it, its default and what it is."""
     rows = ["| variable | field | default | what it is |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = (
-            "see below" if field.default_factory else "not set" if field.default is None else f"`{field.default}`"
-        )
+        default = "see below" if field.default_factory else "not set" if field.default is None else f"`{field.default}`"
         rows.append(f"| `TUWEN_{name.upper()}` | `{name}` | {default} | {field.description or ''} |")
     head = "".join(f"{line}\n" for line in (Settings.__doc__ or "").splitlines())
     return f"""{NOTE}
@@ -126,9 +124,7 @@ def python_page() -> str:
 def manifest_page() -> str:
     """Every field of `tuwen.json`: the whole, which the module defines last, then its parts."""
     tree = ast.parse((PACKAGE / "bundle" / "manifest.py").read_text(encoding="utf-8"))
-    *parts, whole = [
-        node for node in tree.body if isinstance(node, ast.ClassDef) and any(map(described, node.body))
-    ]
+    *parts, whole = [node for node in tree.body if isinstance(node, ast.ClassDef) and any(map(described, node.body))]
     text = [f"{NOTE}\n# tuwen.json\n"]
     for node in (whole, *parts):
         rows = [described(*pair) for pair in zip(node.body, [*node.body[1:], None], strict=True)]
@@ -147,9 +143,7 @@ def configuration_page() -> str:
         for key, field in model.model_fields.items():
             if field.description:
                 default = (
-                    "required"
-                    if field.is_required()
-                    else f"`{written(field.get_default(call_default_factory=True))}`"
+                    "required" if field.is_required() else f"`{written(field.get_default(call_default_factory=True))}`"
                 )
                 what = " ".join(field.description.split())
                 rows.append(f"| `{name}.{key}` | {default} | {what[0].upper()}{what[1:]} |")
@@ -186,19 +180,13 @@ def architectures_page(page: Path) -> str:
         "Untested": "The same code loads, exports and verifies them; no test does it.",
     }
     names = {"Tested": tested, "Untested": [name for name in known if name not in tested]}
-    sections = (
-        f"## {head}\n\n{lines[head]}\n\n{', '.join(f'`{name}`' for name in names[head])}\n" for head in names
-    )
+    sections = (f"## {head}\n\n{lines[head]}\n\n{', '.join(f'`{name}`' for name in names[head])}\n" for head in names)
     return f"{NOTE}\n# Architectures of open_clip\n\n" + "\n".join(sections)
 
 
 def described(node: ast.stmt, below: ast.stmt | None = None) -> str | None:
     """A field's row of the table, with the docstring `below` it; None for what is no field."""
-    if (
-        not isinstance(node, ast.AnnAssign)
-        or not isinstance(node.target, ast.Name)
-        or node.target.id == "model_config"
-    ):
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.target.id == "model_config":
         return None
     what = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
     kind = ast.unparse(node.annotation).replace("|", "\\|")

@@ -72,9 +72,7 @@ def _manifest(folder: Path, kind: str, languages: tuple[str, ...]) -> Manifest:
             mask=False,
             cut_exact=True,
         ),
-        scoring=Scoring(kind="softmax", scale=20.0)
-        if kind == "softmax"
-        else Scoring(kind=kind, scale=10.0, bias=-5.0),
+        scoring=Scoring(kind="softmax", scale=20.0) if kind == "softmax" else Scoring(kind=kind, scale=10.0, bias=-5.0),
         files={},
     )
 

@@ -40,7 +40,7 @@ def test_every_file_says_what_it_is() -> None:
 
 def test_published_names_exist_and_are_all() -> None:
     assert all(getattr(tuwen, name) is not None for name in tuwen.__all__)
-    assert sorted(tuwen.__all__) == sorted({*tuwen._ROOMS, "__version__"})
+    assert sorted(tuwen.__all__) == sorted({*tuwen._MODULES, "__version__"})
     assert dir(tuwen) == sorted(tuwen.__all__)
     with pytest.raises(AttributeError, match="no attribute 'load_model'"):
         _ = tuwen.load_model
@@ -49,7 +49,7 @@ def test_published_names_exist_and_are_all() -> None:
 def test_type_checkers_see_the_same_names() -> None:
     guarded = next(node for node in parse(PACKAGE / "__init__.py").body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
-    assert {alias.name: node.module for node in imports for alias in node.names} == tuwen._ROOMS
+    assert {alias.name: node.module for node in imports for alias in node.names} == tuwen._MODULES
 
 
 # What is imported, and how fast
@@ -138,9 +138,7 @@ def test_every_package_that_is_needed_has_a_reason() -> None:
 
 
 def test_all_is_every_extra_but_cuda() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-        "optional-dependencies"
-    ]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     (line,) = extras["all"]
     assert set(line.removeprefix("tuwen[").removesuffix("]").split(",")) == set(extras) - {"all", "dev", "cuda"}
 

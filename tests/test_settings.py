@@ -34,9 +34,7 @@ def test_folders_are_where_the_system_says(tmp_path: Path, monkeypatch: pytest.M
     assert (Settings().cache, Settings().models) == (tmp_path / "c/tuwen", tmp_path / "d/tuwen")
 
 
-def test_code_wins_over_environment_and_environment_over_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_wins_over_environment_and_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".config/tuwen/settings.toml"
     file.parent.mkdir(parents=True)
     file.write_text('threads = 1\nprecision = "fp32"\ndevice = "cpu"\n')

@@ -147,9 +147,7 @@ def text_graph(
     nodes = [
         *first,
         *second,
-        helper.make_node(
-            "CumSum" if adding_up else "Identity", ["embedded", "one_axis"][: 1 + adding_up], ["sums"]
-        ),
+        helper.make_node("CumSum" if adding_up else "Identity", ["embedded", "one_axis"][: 1 + adding_up], ["sums"]),
         helper.make_node("Tanh", ["sums"], ["states"]),
         helper.make_node("Unsqueeze", ["kept", "last"], ["column"]),
         helper.make_node("Mul", ["states", "column"], ["chosen"]),

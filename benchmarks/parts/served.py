@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tuwen
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.store import row_id
 from tuwen.types import Row, Vectors
 
@@ -56,7 +56,7 @@ def make(place: Path, rows: int, model: str | None) -> Made:
     encoder = tuwen.load(model)
     vectors = around(encoder.encode_texts(texts(min(500, rows))), rows)
     folder = place / "load.tuwen"
-    with Index.create(folder, encoder=encoder) as index:
+    with VectorIndex.create(folder, encoder=encoder) as index:
         for first in range(0, rows, BATCH):
             index.upsert([row(number, vectors[number]) for number in range(first, min(first + BATCH, rows))])
         index.optimize()
@@ -80,11 +80,11 @@ def wrong(answers: Sequence[Mapping[str, Any]], made: Made) -> int:
     index gives here, unless it is no better than the last one.
     """
     encoder = tuwen.load(made.model)
-    with Index.open(made.index, encoder=encoder) as index:
+    with VectorIndex.open(made.index, encoder=encoder) as index:
         return sum(not right(answer, made, encoder, index) for answer in answers)
 
 
-def right(answer: Mapping[str, Any], made: Made, encoder: tuwen.Encoder, index: Index) -> bool:
+def right(answer: Mapping[str, Any], made: Made, encoder: tuwen.Encoder, index: VectorIndex) -> bool:
     query = answer["query"].removeprefix("id:")
     number = made.numbers.get(query)  # None: it was no row, but a text
     vector = encoder.encode_texts([query])[0] if number is None else made.vectors[number]

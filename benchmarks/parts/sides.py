@@ -119,10 +119,10 @@ def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[dic
 def run_ingest(
     photos: Path, encoder: "Encoder", reading: "Reading", store: Path, threads: int
 ) -> "Iterator[IngestReport]":
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.ingest.images import ingest
 
-    with Index.create(store, encoder=encoder, root=photos) as index:
+    with VectorIndex.create(store, encoder=encoder, root=photos) as index:
         yield from ingest([photos], encoder, index, reading=reading, decoders=threads)
 
 

@@ -30,22 +30,20 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, rows_per_second
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.index.stores import hnsw_ef as beam
 
     place = folder / "bench.tuwen"
-    with Index.create(place, encoder=Model(pictures.shape[1])) as index:
+    with VectorIndex.create(place, encoder=Model(pictures.shape[1])) as index:
         rate = rows_per_second(index, pictures, BATCH)
         start = time.perf_counter()
         index.optimize()
         build, size = time.perf_counter() - start, index.info().bytes
     alone = cold(place, pictures[:: max(1, len(pictures) // 200)])
-    index = Index.open(place, encoder=None)
+    index = VectorIndex.open(place, encoder=None)
 
     def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
-        beam.SHORT = beam.LONG = (
-            effort  # constants of the index, which grow with the rows: varied here, for the curve
-        )
+        beam.SHORT = beam.LONG = effort  # constants of the index, which grow with the rows: varied here, for the curve
         beam.GROWTH = 0.0
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
@@ -83,9 +81,7 @@ def faiss_filled(index: Any, pictures: Vectors, folder: Path) -> dict[str, float
     built = time.perf_counter()
     faiss.write_index(index, str(folder / "index.faiss"))
     size = (folder / "index.faiss").stat().st_size
-    opening = (
-        f"import faiss, sys, time; s = time.perf_counter(); faiss.read_index({str(folder / 'index.faiss')!r}); "
-    )
+    opening = f"import faiss, sys, time; s = time.perf_counter(); faiss.read_index({str(folder / 'index.faiss')!r}); "
     words = [sys.executable, "-c", opening + "print(time.perf_counter() - s)"]
     opened = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     return filled(len(pictures) / (built - start), 0.0, size) | {"own_mb": None, "open_s": opened}

@@ -53,8 +53,7 @@ def _grounds(rows: int, size: int, rng: Generator) -> Tensor:
     ramp = np.linspace(0, 1, size)
     turn = rng.uniform(0, 2 * np.pi, (rows, 1, 1))
     blend = (
-        0.5
-        + 0.5 * (np.cos(turn) * (ramp[None, None] * 2 - 1) + np.sin(turn) * (ramp[None, :, None] * 2 - 1)) / 1.42
+        0.5 + 0.5 * (np.cos(turn) * (ramp[None, None] * 2 - 1) + np.sin(turn) * (ramp[None, :, None] * 2 - 1)) / 1.42
     )
     ground = first[:, :, None, None] * (1 - blend[:, None]) + second[:, :, None, None] * blend[:, None]
     return torch.from_numpy(ground.astype(np.float32))
@@ -81,9 +80,7 @@ def _place(art: Tensor, counts: np.ndarray, layer: int, size: int, rng: Generato
     small = torch.from_numpy(scale < 0.6)
     placed = functional.grid_sample(art, grid, align_corners=False)
     if small.any():  # bilinear sampling skips pixels when it shrinks a lot: start from a smaller drawing
-        placed[small] = functional.grid_sample(
-            functional.avg_pool2d(art[small], 2), grid[small], align_corners=False
-        )
+        placed[small] = functional.grid_sample(functional.avg_pool2d(art[small], 2), grid[small], align_corners=False)
     return placed.clamp(0, 1)
 
 

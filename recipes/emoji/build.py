@@ -29,9 +29,7 @@ LIMIT = 12 * 2**20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/emoji"), help="what is fetched and made on the way"
-    )
+    parser.add_argument("--work", type=Path, default=Path("build/emoji"), help="what is fetched and made on the way")
     parser.add_argument("--to", type=Path, default=DEMO, help="where bundle/ and gallery/ are written")
     asked = parser.parse_args()
     require_debian()

@@ -104,9 +104,7 @@ class Captions:
         """Everything that can be said, once: what the tokenizer is trained on."""
         words = sorted(self._meanings)
         return (
-            words
-            + [t.format("") for ts in TEMPLATES.values() for t in ts]
-            + [t.format("", "") for t in AND.values()]
+            words + [t.format("") for ts in TEMPLATES.values() for t in ts] + [t.format("", "") for t in AND.values()]
         )
 
     def _trained(self, position: int, keywords: Sequence[str]) -> tuple[str, ...]:

@@ -102,9 +102,7 @@ class Evaluation:
 
     def _held_out(self, language: str) -> NDArray[np.int64]:
         keywords = [{fold(k) for k in e.keywords[language]} for e in self.emoji]
-        pairs = [
-            (i, k) for i, e in enumerate(self.emoji) for k in sorted(keywords[i]) if (e.code, k) in self.unseen
-        ]
+        pairs = [(i, k) for i, e in enumerate(self.emoji) for k in sorted(keywords[i]) if (e.code, k) in self.unseen]
         vectors = self.encoder.encode_texts([k for _, k in pairs])
         ranks = []
         for (own, keyword), vector in zip(pairs, vectors, strict=True):

@@ -57,9 +57,7 @@ def towers(work: str) -> Towers:
         text_spec=TEXT_SPEC,
         scoring=Scoring(kind="softmax", scale=SCALE),
         tokenizer=file.read_bytes(),
-        weights={
-            f"{name}.{key}": value for name, tower in named.items() for key, value in tower.named_parameters()
-        },
+        weights={f"{name}.{key}": value for name, tower in named.items() for key, value in tower.named_parameters()},
         to_pixels=_pixels,
         to_tokens=lambda texts: _tokens(tokens, texts),
         facts={"kind": KIND, "parameters": sum(p.numel() for tower in named.values() for p in tower.parameters())},

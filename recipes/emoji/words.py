@@ -151,9 +151,7 @@ def _annotations(language: str) -> dict[str, tuple[str, tuple[str, ...]]]:
 def sample(step: int = 12) -> str:
     """Every `step`-th emoji as a line: its picture in the gallery and its name in each language, tab-separated."""
     rows = [["picture", *LANGUAGES]]
-    rows += [
-        [f"{e.group}/{e.slug}.webp", *(e.names[language] for language in LANGUAGES)] for e in read_emoji()[::step]
-    ]
+    rows += [[f"{e.group}/{e.slug}.webp", *(e.names[language] for language in LANGUAGES)] for e in read_emoji()[::step]]
     return "".join("\t".join(row) + "\n" for row in rows)
 
 

@@ -41,9 +41,19 @@ if TYPE_CHECKING:
 
 
 class TuwenError(Exception):
-    """The root of the tree: catch this to catch all of ours."""
+    """The base of all errors that tuwen raises on purpose.
+
+    Attributes:
+        value: the value that is wrong, where there is one.
+        where: the file, row, field or option that it was found in.
+        hint: what to do about it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, value: object = None, where: object = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.value, self.where, self.hint = value, where, hint
 
 
 class InvalidInput(TuwenError, ValueError):

@@ -7,7 +7,7 @@ Below this room nothing reads the environment. `TUWEN_<FIELD>` sets a field; so 
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import (
@@ -16,9 +16,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-
-if TYPE_CHECKING:
-    from tuwen.runtime.encoder import Encoder
 
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
 
@@ -30,9 +27,7 @@ def _home(variable: str, fallback: str) -> Path:
 class Settings(BaseSettings):
     """What a person may set once for all commands."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TUWEN_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix="TUWEN_", frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     models: Path = Field(default_factory=partial(_home, "XDG_DATA_HOME", ".local/share"))
     """where pulled models are kept"""
@@ -85,40 +80,3 @@ class Settings(BaseSettings):
         """Values given in code win over the environment, the environment wins over the file."""
         file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
-
-
-def load(
-    model: str,
-    *,
-    runtime: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-) -> "Encoder":
-    """Load a model: a bundle's folder, the name of a model on this machine, or `demo`.
-
-    Args:
-        model: what to load. Foreign ONNX layouts (Hugging Face's, immich's) are read in place.
-        runtime: `auto`, `onnxruntime` or `openvino`. Here and below, `auto` is what the settings say, and they say
-            to choose unless a person has set them.
-        device: `auto`, or e.g. `cpu`, `cuda:1`, `tensorrt`, `openvino:GPU`.
-        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
-        threads: for computing; None: what the settings say, or all cores that this process may use.
-
-    Returns:
-        The encoder: pictures and texts to unit vectors.
-
-    Raises:
-        BundleError: there is no such model here, or its files are not right.
-        RuntimeUnavailable: what was asked for is not on this machine; the message lists what is.
-    """
-    from tuwen.runtime.loading import Choice, load_encoder
-
-    settings = Settings()
-    choice = Choice(
-        runtime=settings.runtime if runtime == "auto" else runtime,
-        device=settings.device if device == "auto" else device,
-        precision=settings.precision if precision == "auto" else precision,
-        threads=settings.threads if threads is None else threads,
-    )
-    return load_encoder(model, choice, models=settings.models, cache=settings.cache, max_pixels=settings.max_pixels)

@@ -26,9 +26,7 @@ def test_convolutions_are_counted(tmp_path) -> None:
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, 8, 8])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 4, 4, 4])
     graph = helper.make_graph([node], "conv", [pixels], [out], [weight])
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "c.onnx"
-    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "c.onnx")
     assert counter(tmp_path / "c.onnx")({"pixels": (1, 3, 8, 8)}) == 2 * (4 * 4 * 4) * (3 * 2 * 2)
 
 

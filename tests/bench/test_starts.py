@@ -10,9 +10,7 @@ from tuwen.bench.targets import Wanted, contender, plans
 from tuwen.errors import RuntimeUnavailable
 
 
-def test_a_process_that_says_much_is_not_waited_for_in_vain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_says_much_is_not_waited_for_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny.write_bundle(tmp_path / "tiny")
     precision, plan = next(plans(bundle, Wanted(("onnxruntime",), ("fp32",), "cpu", 1)))
     alone = contender(bundle, precision, plan, None)

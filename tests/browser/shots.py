@@ -90,9 +90,7 @@ def main(address: str, target: str, photo: str) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(QUIET))
         for (width, height), scheme in itertools.product(SIZES.items(), ("light", "dark")):
             viewport = {"width": width, "height": height}
-            context = browser.new_context(
-                viewport=viewport, color_scheme=scheme, locale="en-US", has_touch=width < 400
-            )
+            context = browser.new_context(viewport=viewport, color_scheme=scheme, locale="en-US", has_touch=width < 400)
             page = context.new_page()
             walk = Walk(page, address, Path(photo), f"{folder}/{{}}-{width}-{scheme}.png")
             for part in (walk.hits, walk.viewer, walk.dropping, walk.away):

@@ -59,9 +59,7 @@ def test_first_results_are_painted_soon(page: Page) -> None:
 def test_more_pictures_as_one_scrolls_without_a_shift(page: Page) -> None:
     search(page, "a happy face")
     before = page.locator("#grid li:visible").count()
-    places = (
-        "all => all.slice(0, 40).map((one) => [one.offsetLeft, one.offsetTop, one.offsetWidth, one.offsetHeight])"
-    )
+    places = "all => all.slice(0, 40).map((one) => [one.offsetLeft, one.offsetTop, one.offsetWidth, one.offsetHeight])"
     first = page.locator("#grid li").evaluate_all(places)
     page.mouse.wheel(0, 20_000)
     expect(page.locator("#grid li:visible").nth(before + 20)).to_be_attached()

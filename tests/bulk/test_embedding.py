@@ -44,9 +44,7 @@ def test_every_vector_is_its_samples(listed, encoder) -> None:
         assert (item.image is None) == (number % 9 == 8)
         assert (item.text is None) == (number % 10 == 9)
         if item.image is not None:
-            np.testing.assert_allclose(
-                shard.images[item.image], encoder.encode_images([jpeg(number)])[0], atol=1e-6
-            )
+            np.testing.assert_allclose(shard.images[item.image], encoder.encode_images([jpeg(number)])[0], atol=1e-6)
             assert (item.picture["width"], item.picture["bytes"]) == (40, len(jpeg(number)))
         if item.text is not None:
             text = encoder.encode_texts(list(item.sample.captions))[0]

@@ -95,9 +95,7 @@ def test_every_changed_byte_is_found(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(BundleChanged, match=f"{name} has sha256 .*, its manifest says"):
             read_bundle(folder, tmp_path / "cache")
         path.write_bytes(whole + b"x")
-        with pytest.raises(
-            BundleChanged, match=f"{name} has {len(whole) + 1} bytes, its manifest says {len(whole)}"
-        ):
+        with pytest.raises(BundleChanged, match=f"{name} has {len(whole) + 1} bytes, its manifest says {len(whole)}"):
             read_bundle(folder, tmp_path / "cache")
         path.unlink()
         with pytest.raises(BundleChanged, match=f"{name} is missing"):
@@ -184,9 +182,7 @@ def test_a_process_killed_while_writing_leaves_the_bundle_as_it_was(tmp_path: Pa
     folder = tmp_path / "tiny"
     if before:
         tiny.write_bundle(folder)
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITE_SLOWLY, folder], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", WRITE_SLOWLY, folder], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "half\n"
         process.send_signal(signal.SIGKILL)

@@ -62,9 +62,7 @@ def test_files_come_once_and_are_where_others_look_for_them(hub, tmp_path: Path)
 
     seen = steps(tmp_path)
     folder = seen[-1].folder
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(FILES) - {
-        "README.md"
-    }
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(FILES) - {"README.md"}
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     done = [step.done for step in seen]
     assert done == sorted(done)

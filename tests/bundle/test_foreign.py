@@ -264,9 +264,7 @@ def test_what_tuwen_does_not_know_is_named_by_file_and_field(
         ),
     ],
 )
-def test_immich_names_what_tuwen_does_not_know(
-    immich: Path, file: str, changes: dict[str, Any], message: str
-) -> None:
+def test_immich_names_what_tuwen_does_not_know(immich: Path, file: str, changes: dict[str, Any], message: str) -> None:
     change(immich, file, **changes)
     with pytest.raises(BundleInvalid, match=message) as caught:
         read_foreign(immich)
@@ -320,9 +318,7 @@ def test_four_bits_alone_are_refused(clip: Path) -> None:
     copies(clip, "_q4")
     for tower in ("vision", "text"):
         (clip / f"onnx/{tower}_model.onnx").unlink()
-    with pytest.raises(
-        BundleInvalid, match=r"has no vision_model\.onnx \(nor its _fp16, .*only text_model_q4\.onnx"
-    ):
+    with pytest.raises(BundleInvalid, match=r"has no vision_model\.onnx \(nor its _fp16, .*only text_model_q4\.onnx"):
         read_foreign(clip)
 
 

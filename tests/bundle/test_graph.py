@@ -72,9 +72,7 @@ def with_nodes(nodes: list[onnx.NodeProto], functions: list[onnx.FunctionProto])
 
 def test_dynamic_quantisation_is_seen_in_the_graph_in_branches_and_in_functions(tmp_path: Path) -> None:
     plain = helper.make_node("Identity", ["x"], ["z"])
-    branch = helper.make_graph(
-        [quantising()], "b", [], [helper.make_tensor_value_info("y", TensorProto.UINT8, None)]
-    )
+    branch = helper.make_graph([quantising()], "b", [], [helper.make_tensor_value_info("y", TensorProto.UINT8, None)])
     choice = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     function = helper.make_function("mine", "Quantise", ["x"], ["y"], [quantising()], [helper.make_opsetid("", 18)])
     call = helper.make_node("Quantise", ["x"], ["y"], domain="mine")

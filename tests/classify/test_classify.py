@@ -40,9 +40,7 @@ def test_many_labels_of_a_softmax_model_stand_against_the_empty_template() -> No
     assert found[0] == pytest.approx(two[0], rel=1e-4), "it is the softmax over label and empty template"
 
 
-@pytest.mark.parametrize(
-    "scoring", [Scoring(kind="softmax", scale=1e5), Scoring(kind="sigmoid", scale=1e5, bias=0)]
-)
+@pytest.mark.parametrize("scoring", [Scoring(kind="softmax", scale=1e5), Scoring(kind="sigmoid", scale=1e5, bias=0)])
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_no_scale_overflows(scoring: Scoring, multi_label: bool) -> None:
     found = probabilities(np.array([[1.0, -1.0, 0.0]], np.float32), NEUTRAL, scoring, multi_label=multi_label)

@@ -32,9 +32,7 @@ def test_a_label_twice_is_an_error() -> None:
         split_labels("cat,dog,cat")
 
 
-@pytest.mark.parametrize(
-    "content", [b"cat\ndog, big\n", b"\xef\xbb\xbfcat\r\n\r\ndog, big\r\n", b"\n  cat \ndog, big"]
-)
+@pytest.mark.parametrize("content", [b"cat\ndog, big\n", b"\xef\xbb\xbfcat\r\n\r\ndog, big\r\n", b"\n  cat \ndog, big"])
 def test_a_file_has_a_label_a_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "标签.txt"
     file.write_bytes(content)

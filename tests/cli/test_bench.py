@@ -34,9 +34,7 @@ def architecture(tmp_path_factory) -> str:
 def test_against_torch_as_json(architecture, root, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tuwen.cli.bench.PAUSE", 0.0)
     plot = tmp_path / "speed.png"
-    result = run(
-        "bench", *FEW, "--against", "torch", "--source", architecture, "--seed", 0, "--plot", plot, "--json"
-    )
+    result = run("bench", *FEW, "--against", "torch", "--source", architecture, "--seed", 0, "--plot", plot, "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert shape(document) == written_shapes(root)["bench"]

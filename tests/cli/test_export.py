@@ -65,9 +65,7 @@ def test_verify_against_the_checkpoint(exported, place) -> None:
     right = run("verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "right.bin")
     assert right.exit_code == 0, right.output
     assert right.stdout.splitlines()[-1] == "tiny: passed"
-    wrong = run(
-        "verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "wrong.bin", "--json"
-    )
+    wrong = run("verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "wrong.bin", "--json")
     assert wrong.exit_code == 1
     document = json.loads(wrong.stdout)
     assert not document["passed"]
@@ -86,9 +84,7 @@ def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path)
     (tmp_path / "captions.txt").write_text("一只狗\n\na cat\nnight\n", encoding="utf-8")
     result = run("verify", place / "bundle", "--images", tmp_path, "--texts", tmp_path / "captions.txt", "--json")
     assert result.exit_code == 0, result.output
-    stages = {
-        (check["stage"], check["runtime"], check["precision"]) for check in json.loads(result.stdout)["checks"]
-    }
+    stages = {(check["stage"], check["runtime"], check["precision"]) for check in json.loads(result.stdout)["checks"]}
     assert {("image", "openvino", "fp16"), ("labels", "onnxruntime", "fp32")} <= stages
     assert not any(stage == "pixels" for stage, _, _ in stages), "its own pixels prove nothing"
 
@@ -99,9 +95,7 @@ def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
     built_in().images[0].save(tmp_path / "cat.png")
     arguments = ("--labels", "cat,dog", "--template", "a photo of a _", "--devices", "cpu:onnxruntime,cpu:openvino")
     report = tmp_path / "report.md"
-    result = run(
-        "verify", place / "bundle", "--images", tmp_path / "cat.png", *arguments, "--report", report, "--json"
-    )
+    result = run("verify", place / "bundle", "--images", tmp_path / "cat.png", *arguments, "--report", report, "--json")
     assert result.exit_code == 0, result.output
     checks = json.loads(result.stdout)["checks"]
     assert [(check["stage"], check["runtime"]) for check in checks][-1] == ("labels", "cpu:openvino")

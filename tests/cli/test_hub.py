@@ -63,9 +63,7 @@ def test_files_of_a_checkpoint(names: list[str], weights: list[str], tmp_path: P
     if weights[0].startswith("open_clip"):
         assert alone == described == f"openclip:{tmp_path}"
     else:
-        assert (alone, described) == (str(tmp_path / weights[0]), str(tmp_path)), (
-            "its family is told by what it holds"
-        )
+        assert (alone, described) == (str(tmp_path / weights[0]), str(tmp_path)), "its family is told by what it holds"
     assert in_folder("openclip:A/t", tmp_path) == ("openclip:A/t", tmp_path / weights[0], "openclip:A/t")
 
 

@@ -101,9 +101,7 @@ def test_measured_thresholds(run: Run, served: Served, monkeypatch: pytest.Monke
     search = ["search", "a red apple", "--min-score", "auto", "--json", "--url", served.url]
     with pytest.raises(InvalidInput, match=r"no threshold was measured for texts on http.*: run tuwen calibrate"):
         run(*search)
-    every = [
-        hit["score"] for hit in json.loads(run("search", "a red apple", "--json", "--url", served.url)[1])["hits"]
-    ]
+    every = [hit["score"] for hit in json.loads(run("search", "a red apple", "--json", "--url", served.url)[1])["hits"]]
     info = served.index.info()
     measured = Threshold(
         threshold=every[2], false_accept=0, false_reject=0, matching=9, unmatching=9, rows=info.rows, created="now"

@@ -43,9 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory):
         hub.add_folder("org/altclip", tiny_transformers.write(folder / "altclip", "altclip"))
         patch.setattr(catalogue, "FILE", folder / "table.yaml")
         patch.setattr(constants, "ENDPOINT", hub.url)
-        patch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
         patch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
         for name in ("MODELS", "CACHE"):
             patch.setenv(f"TUWEN_{name}", str(folder / name.lower()))

@@ -105,8 +105,7 @@ def test_append_and_remove(terminal) -> None:
     run(terminal, "text_index_build")
     (terminal.folder / "texts.txt").write_text("a photo of blue\na photo of red\n", encoding="utf-8")
     assert (
-        "3 rows; 1 indexed, 1 unchanged"
-        in run(terminal, "text_index_build", "IndexProcess.index_operation=append").out
+        "3 rows; 1 indexed, 1 unchanged" in run(terminal, "text_index_build", "IndexProcess.index_operation=append").out
     )
     (terminal.folder / "texts.txt").write_text("a photo of red\n", encoding="utf-8")
     assert "2 rows; 1 removed" in run(terminal, "text_index_build", "IndexProcess.index_operation=remove").out

@@ -141,9 +141,7 @@ def test_a_turned_jpeg_at_reduced_scale(mode: str, orientation: int) -> None:
     assert min(fast.image.size) >= GAP * 112
     whole = whole_of(fast.image)
     assert (whole.width, whole.height) == exact.image.size
-    pair = [
-        one.image.resize((64, 64), Image.Resampling.BICUBIC, box=whole_of(one.image).box) for one in (exact, fast)
-    ]
+    pair = [one.image.resize((64, 64), Image.Resampling.BICUBIC, box=whole_of(one.image).box) for one in (exact, fast)]
     assert np.abs(np.subtract(*[np.asarray(image, dtype=float) for image in pair])).mean() < 0.6
 
 
@@ -232,9 +230,7 @@ def test_reasons(content: bytes, path: str, expected: str) -> None:
 
 
 def test_a_bomb_is_rejected_unopened() -> None:
-    assert (
-        reason(png(20_000, 20_000)) == "has 400,000,000 pixels (20000x20000), over the limit max_pixels=178,956,970"
-    )
+    assert reason(png(20_000, 20_000)) == "has 400,000,000 pixels (20000x20000), over the limit max_pixels=178,956,970"
     assert reason(png(60_000, 60_000), FAST).startswith("has 3,600,000,000 pixels")
 
 
@@ -348,7 +344,6 @@ def test_nine_orientations_are_one_picture(shared_data, name: str, reading: Read
 def test_heic_and_its_jpeg_are_one_picture(shared_data) -> None:
     folder = shared_data / "formats" / "images_heic"
     small = [
-        np.asarray(picture(folder / f"bee.{ending}").image.resize((64, 64)), dtype=float)
-        for ending in ("heic", "jpg")
+        np.asarray(picture(folder / f"bee.{ending}").image.resize((64, 64)), dtype=float) for ending in ("heic", "jpg")
     ]
     assert np.abs(small[0] - small[1]).mean() < 2

@@ -118,9 +118,7 @@ def test_the_comparison_with_open_clip_would_notice_a_shift_of_one_pixel(open_cl
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(
-    "name", ["CLIPImageProcessorPil", "ChineseCLIPImageProcessorPil", "SiglipImageProcessorPil"]
-)
+@pytest.mark.parametrize("name", ["CLIPImageProcessorPil", "ChineseCLIPImageProcessorPil", "SiglipImageProcessorPil"])
 def test_equals_the_processors_of_transformers(transformers_module, name: str) -> None:
     processor = getattr(transformers_module, name)()
     resize = "shortest" if "shortest_edge" in dict(processor.size) else "squash"

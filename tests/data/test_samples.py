@@ -57,9 +57,7 @@ def test_what_cannot_be_read_is_rejected(tmp_path: Path, caption: bytes, facts: 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.jpg")
-    assert read_sample(Listed("k", image=span_of(tmp_path / "p.jpg"))) == Rejected(
-        "k", "cannot be read: not a file"
-    )
+    assert read_sample(Listed("k", image=span_of(tmp_path / "p.jpg"))) == Rejected("k", "cannot be read: not a file")
 
 
 def test_nested_facts_become_flat() -> None:

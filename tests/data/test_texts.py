@@ -22,9 +22,7 @@ CLIP = TextSpec(
     mask=False,
     cut_exact=True,
 )
-BERT = TextSpec(
-    cleaning="none", context_length=52, pad_id=0, pad_to="context", end_id=102, mask=True, cut_exact=True
-)
+BERT = TextSpec(cleaning="none", context_length=52, pad_id=0, pad_to="context", end_id=102, mask=True, cut_exact=True)
 XLMR = TextSpec(cleaning="none", context_length=77, pad_id=1, pad_to="context", end_id=2, mask=True, cut_exact=True)
 
 
@@ -97,9 +95,7 @@ def test_equals_open_clip(clip, open_clip_tokenizer) -> None:
     assert (ours.lengths == theirs.argmax(axis=1) + 1)[~typed].all()
 
 
-ALPHABET = st.characters(
-    exclude_categories=["Cn", "Co", "Cs"]
-)  # newer letters are not yet letters to every library
+ALPHABET = st.characters(exclude_categories=["Cn", "Co", "Cs"])  # newer letters are not yet letters to every library
 PIECES = st.sampled_from(
     [
         "<end_of_text>",

@@ -51,9 +51,7 @@ def test_bundle_says_what_it_is() -> None:
 
 def test_notice_stands_in_the_package() -> None:
     notice = (demo_bundle().parent / "NOTICE").read_text(encoding="utf-8")
-    assert all(
-        word in notice for word in ("Noto Color Emoji", "SIL Open", "Fluent Emoji", "FxEmojis", "Unicode, Inc.")
-    )
+    assert all(word in notice for word in ("Noto Color Emoji", "SIL Open", "Fluent Emoji", "FxEmojis", "Unicode, Inc."))
 
 
 def test_both_weigh_at_most_12_megabytes() -> None:
@@ -65,9 +63,7 @@ def test_gallery_is_large_and_every_picture_can_be_read() -> None:
     paths = [path for path in demo_gallery().rglob("*") if path.is_file()]
     assert len(paths) >= 1000
     for path in paths:
-        assert re.fullmatch(
-            r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*\.webp", f"{path.parent.name}/{path.name}"
-        )
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*\.webp", f"{path.parent.name}/{path.name}")
         with Image.open(path) as image:
             image.load()
             assert (image.format, image.mode, image.size) == ("WEBP", "RGB", (128, 128)), path
@@ -114,9 +110,7 @@ def test_recorded_figures(language: str) -> None:
 
 
 def test_works_without_torch() -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None; import tuwen; print(tuwen.load('demo').encode_texts(['a']).shape)"
-    )
+    code = "import sys; sys.modules['torch'] = None; import tuwen; print(tuwen.load('demo').encode_texts(['a']).shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(1, 128)"

@@ -126,9 +126,7 @@ class SmallPair(torch.nn.Module):
 
     def __init__(self, known: Material) -> None:
         super().__init__()
-        shape = Shape(
-            known.tokenizer.get_vocab_size(), CONTEXT, image_widths=(8, 8, 8), text_width=20, text_heads=2
-        )
+        shape = Shape(known.tokenizer.get_vocab_size(), CONTEXT, image_widths=(8, 8, 8), text_width=20, text_heads=2)
         self.vision, self.text = ImageTower(shape), TextTower(shape)
         self.log_scale = torch.nn.Parameter(torch.tensor([3.0]))
 

@@ -107,9 +107,7 @@ def test_compose_names_only_what_it_has() -> None:
 def test_every_manifest_is_of_a_stable_kind() -> None:
     stable = {"v1", "apps/v1", "policy/v1", "autoscaling/v2", "networking.k8s.io/v1"}
     assert {one["apiVersion"] for one in MANIFESTS} <= stable
-    resources = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text(encoding="utf-8"))[
-        "resources"
-    ]
+    resources = yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     assert all((DEPLOY / "kubernetes" / name).is_file() for name in resources)
 
 

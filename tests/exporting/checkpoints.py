@@ -91,9 +91,7 @@ def _bert_tokens(vocabulary: Sequence[str]):
     tokenizer = BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)})
 
     def to_tokens(texts: Sequence[str]) -> Tokens:
-        read = tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="np"
-        )
+        read = tokenizer(list(texts), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="np")
         return Tokens(read["input_ids"].astype(np.int64), read["attention_mask"].sum(axis=1))
 
     return to_tokens

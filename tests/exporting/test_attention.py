@@ -38,9 +38,7 @@ def test_self_attention(attention) -> None:
     torch.testing.assert_close(*both_ways(attention, x, x, x))
 
 
-@pytest.mark.parametrize(
-    "attention", [{"batch_first": True}, {}], indirect=True, ids=["batch first", "sequence first"]
-)
+@pytest.mark.parametrize("attention", [{"batch_first": True}, {}], indirect=True, ids=["batch first", "sequence first"])
 def test_attention_over_other_inputs(attention) -> None:
     inputs = [rows(2), rows(7, 2), rows(7, 3)]
     inputs = inputs if attention.batch_first else [x.transpose(0, 1) for x in inputs]

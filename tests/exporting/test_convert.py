@@ -183,17 +183,13 @@ def test_an_engine_is_recorded_and_not_said_to_be_proved(bundle, tmp_path, monke
     assert (converted.checks, converted.unit_length) == ((), None)
     assert set(converted.files) == {"vision.engine", "text.engine"}
     assert converted.commands[0][2] == "--saveEngine=vision.engine", "its folder has been renamed since"
-    with pytest.raises(
-        RuntimeUnavailable, match="is for tensorrt, which tuwen writes, but does not run: trtexec does"
-    ):
+    with pytest.raises(RuntimeUnavailable, match="is for tensorrt, which tuwen writes, but does not run: trtexec does"):
         converted_encoder(bundle, converted, tmp_path / "out", 1)
 
 
 def test_a_tool_that_fails_or_is_not_there(bundle, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(
-        RuntimeUnavailable, match="trtexec is not on this machine's PATH: install TensorRT, or print"
-    ):
+    with pytest.raises(RuntimeUnavailable, match="trtexec is not on this machine's PATH: install TensorRT, or print"):
         convert(bundle, wanted("tensorrt"), tmp_path / "out")
     tool(tmp_path / "bin", "atc", "echo E10001: no such chip; exit 3")
     with pytest.raises(NotConverted, match=r"atc could not convert .*vision_model\.onnx \(exit code 3\): E10001"):

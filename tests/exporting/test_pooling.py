@@ -70,9 +70,7 @@ def rank_of_products(model: onnx.ModelProto) -> dict[int, int]:
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     return {
-        weights[node.input[1]][0]: len(values[node.input[0]])
-        for node in products
-        if 4 * DIM in weights[node.input[1]]
+        weights[node.input[1]][0]: len(values[node.input[0]]) for node in products if 4 * DIM in weights[node.input[1]]
     }
 
 

@@ -141,7 +141,5 @@ def test_r5_r6_vectors_of_qdrant(shared_data, tmp_path) -> None:
 def test_a_dog_by_altclip(name, shared_data) -> None:
     """No numbers are published for it; but it knows a dog in two languages."""
     picture = shared_data / "reference" / "altclip" / "dog.jpeg"
-    known = outcome(
-        loaded(f"hf:BAAI/{name}"), [picture], ("a photo of a dog", "a photo of a cat", "一张汽车的图片")
-    )
+    known = outcome(loaded(f"hf:BAAI/{name}"), [picture], ("a photo of a dog", "a photo of a cat", "一张汽车的图片"))
     assert labels(known)[0] > 0.9

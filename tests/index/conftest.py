@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from making import DIM, FakeModel
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def memory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def empty(memory: Path) -> Path:
     folder = memory / "photos.tuwen"
-    Index.create(folder, encoder=FakeModel(dim=DIM)).close()
+    VectorIndex.create(folder, encoder=FakeModel(dim=DIM)).close()
     return folder
 
 
@@ -51,8 +51,8 @@ def folder(empty: Path, place: Path) -> Path:
 
 
 @pytest.fixture
-def index(folder: Path, model: FakeModel) -> Iterator[Index]:
-    with Index.open(folder, encoder=model) as index:
+def index(folder: Path, model: FakeModel) -> Iterator[VectorIndex]:
+    with VectorIndex.open(folder, encoder=model) as index:
         yield index
 
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from making import FakeModel
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.store import design
 
@@ -30,11 +30,11 @@ class Home:
     name: str
     place: Place
 
-    def create(self, model: FakeModel | None = None, **words) -> Index:
-        return Index.create(self.place, encoder=model or FakeModel(), **DESIGNS[self.name], **words)
+    def create(self, model: FakeModel | None = None, **words) -> VectorIndex:
+        return VectorIndex.create(self.place, encoder=model or FakeModel(), **DESIGNS[self.name], **words)
 
-    def open(self, model: FakeModel | None = None, **words) -> Index:
-        return Index.open(self.place, encoder=model or FakeModel(), **words)
+    def open(self, model: FakeModel | None = None, **words) -> VectorIndex:
+        return VectorIndex.open(self.place, encoder=model or FakeModel(), **words)
 
     def kind(self) -> str:
         return design(**DESIGNS[self.name]).kind

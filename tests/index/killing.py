@@ -15,7 +15,7 @@ from making import vectors
 from writing import KEYS, vector
 
 import tuwen
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 HERE = Path(__file__).parent
 
@@ -65,7 +65,7 @@ class Expected:
             case _:
                 return state
 
-    def check(self, index: Index) -> None:
+    def check(self, index: VectorIndex) -> None:
         listed = list(index.list())
         assert len({row.id for row in listed}) == len(listed) == index.info().rows, "a row is there twice"
         found = {str(row.payload["path"]): row.payload for row in listed}
@@ -88,7 +88,7 @@ def kill_writers(folder: Path, times: int, seed: int) -> None:
     for _ in range(times):
         process = start("writing.py", folder, chance.random(), expected.version)
         expected.learn(killed(process, chance.randrange(1, 20), chance.random() * chance.choice((0.0, 0.02, 0.3))))
-        with Index.open(folder, encoder=None, lock_timeout=0) as index:
+        with VectorIndex.open(folder, encoder=None, lock_timeout=0) as index:
             expected.check(index)
     assert expected.version > times, "nothing was written: the test proves nothing"
 
@@ -96,15 +96,15 @@ def kill_writers(folder: Path, times: int, seed: int) -> None:
 OPTIMIZE = """
 import sys
 from making import FakeModel
-from tuwen.index.index import Index
-with Index.open(sys.argv[1], encoder=FakeModel(), quantize_above=int(sys.argv[2])) as index:
+from tuwen.index.index import VectorIndex
+with VectorIndex.open(sys.argv[1], encoder=FakeModel(), quantize_above=int(sys.argv[2])) as index:
     print("begins", flush=True)
     index.optimize()
     print("done", flush=True)
 """
 
 
-def check_all(index: Index, made: list, chance: random.Random) -> None:
+def check_all(index: VectorIndex, made: list, chance: random.Random) -> None:
     assert index.info().rows == len(made)
     stored = index.payloads([it.key for it in made])
     assert len(stored) == len(made)

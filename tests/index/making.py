@@ -28,9 +28,7 @@ def vectors(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     centres = unit(random.normal(size=(max(1, count // 50), dim)))
     return unit(
-        1.0
-        + 2.0 * np.sqrt(dim) * centres[random.integers(len(centres), size=count)]
-        + random.normal(size=(count, dim))
+        1.0 + 2.0 * np.sqrt(dim) * centres[random.integers(len(centres), size=count)] + random.normal(size=(count, dim))
     )
 
 

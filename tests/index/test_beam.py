@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from making import FakeModel
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores.hnsw_ef import LONG, SHORT, beam, centre_of, is_among
 from tuwen.index.stores.qdrant_edge import SAMPLE
 from tuwen.types import Row
@@ -45,7 +45,7 @@ def test_a_walk_is_longer_among_more_rows_and_for_more_hits() -> None:
 
 
 def test_an_index_finds_the_same_by_either(pictures: np.ndarray, tmp_path) -> None:
-    with Index.create(tmp_path / "photos.tuwen", encoder=FakeModel(dim=DIM)) as index:
+    with VectorIndex.create(tmp_path / "photos.tuwen", encoder=FakeModel(dim=DIM)) as index:
         index.upsert([Row(f"{i}.jpg", vector, {}) for i, vector in enumerate(pictures)])
         for i in range(0, 400, 40):
             near, exact = index.search(pictures[i]), index.search(pictures[i], exact=True)

@@ -11,7 +11,7 @@ from making import FakeModel, rows
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexFault, IndexInvalid, IndexNotFound, InvalidInput, MissingExtra
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Cluster
 from tuwen.index.stores.qdrant_collection import Link, connect
 
@@ -118,7 +118,7 @@ def test_a_new_collection_is_told_its_shards_and_replicas(monkeypatch: pytest.Mo
     with local_cluster(monkeypatch) as cluster:
         client = Recording(cluster_link.connect(cluster))
         monkeypatch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda place: client)
-        with Index.create(replace(cluster, shards=6, replicas=3), encoder=FakeModel(), kind="flat") as index:
+        with VectorIndex.create(replace(cluster, shards=6, replicas=3), encoder=FakeModel(), kind="flat") as index:
             assert (index.folder, index.info().bytes, index.info().store) == (None, None, "qdrant")
             index.upsert(rows(3))
         told = client.calls["create_collection"]
@@ -132,7 +132,7 @@ def test_int8_is_asked_for_once_there_are_rows_enough(monkeypatch: pytest.Monkey
     with local_cluster(monkeypatch) as cluster:
         client = Recording(cluster_link.connect(cluster))
         monkeypatch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda place: client)
-        with Index.create(cluster, encoder=FakeModel(), quantize_above=5) as index:
+        with VectorIndex.create(cluster, encoder=FakeModel(), quantize_above=5) as index:
             index.upsert(rows(5))
             index.optimize()
             assert "quantization_config" not in client.calls["update_collection"]
@@ -148,18 +148,18 @@ def test_what_is_no_index_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
 
     with local_cluster(monkeypatch) as cluster:
         with pytest.raises(IndexNotFound, match=r"qdrant://local:6333/photos.*tuwen index build"):
-            Index.open(cluster, encoder=FakeModel())
+            VectorIndex.open(cluster, encoder=FakeModel())
         with pytest.raises(InvalidInput, match="kind ivf"):
-            Index.create(cluster, encoder=FakeModel(), kind="ivf")
+            VectorIndex.create(cluster, encoder=FakeModel(), kind="ivf")
         with pytest.raises(InvalidInput, match="store faiss"):
-            Index.create(cluster, encoder=FakeModel(), store="faiss")
+            VectorIndex.create(cluster, encoder=FakeModel(), store="faiss")
         client = cluster_link.connect(cluster)
         client.create_collection("photos", models.VectorParams(size=24, distance=models.Distance.DOT))
         with pytest.raises(IndexInvalid, match="no index"):
-            Index.open(cluster, encoder=FakeModel())
+            VectorIndex.open(cluster, encoder=FakeModel())
         client.update_collection("photos", metadata={"tuwen": '{"format": 9}'})
         with pytest.raises(IndexInvalid, match="format"):
-            Index.open(cluster, encoder=FakeModel())
+            VectorIndex.open(cluster, encoder=FakeModel())
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,4 +168,4 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tuwen.errors.import_module", missing)
     with pytest.raises(MissingExtra, match=r"pip install 'tuwen\[cluster\]'"):
-        Index.open("qdrant://127.0.0.1:6333/photos", encoder=None)
+        VectorIndex.open("qdrant://127.0.0.1:6333/photos", encoder=None)

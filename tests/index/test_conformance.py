@@ -16,7 +16,7 @@ from making import DIM, FakeModel, paths, payload, row, rows, vectors
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.errors import IndexLocked, IndexNotFound, InvalidInput, InvalidVectors, WrongModel
 from tuwen.index.calibration import Calibration, Threshold
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores import faiss as faiss_finder
 from tuwen.types import Row
 
@@ -50,7 +50,7 @@ def folder_home(request: pytest.FixtureRequest, place: Path) -> Home:
 
 
 @pytest.fixture
-def index(home: Home) -> Iterator[Index]:
+def index(home: Home) -> Iterator[VectorIndex]:
     with home.create() as index:
         yield index
 
@@ -60,7 +60,7 @@ def nearest(made: list[Row], query: np.ndarray, k: int = 10) -> list[str]:
     return [made[i].key for i in np.argsort(-cosines)[:k]]
 
 
-def agreement(index: Index, made: list[Row], count: int = 20, **words) -> float:
+def agreement(index: VectorIndex, made: list[Row], count: int = 20, **words) -> float:
     """The share of the ten nearest that is found."""
     queries = vectors(count, seed=3)
     return float(np.mean([len({*paths(index.search(it, **words))} & {*nearest(made, it)}) / 10 for it in queries]))
@@ -69,7 +69,7 @@ def agreement(index: Index, made: list[Row], count: int = 20, **words) -> float:
 # New, empty, wrong
 
 
-def test_a_new_index_is_empty_and_knows_what_it_is(index: Index, home: Home) -> None:
+def test_a_new_index_is_empty_and_knows_what_it_is(index: VectorIndex, home: Home) -> None:
     info = index.info()
     assert (info.rows, info.dim, info.kind, info.model) == (0, DIM, home.kind(), "fake")
     query = vectors(1)[0]
@@ -83,7 +83,7 @@ def test_a_new_index_is_empty_and_knows_what_it_is(index: Index, home: Home) -> 
         home.create()
 
 
-def test_what_is_wrong_is_refused(index: Index, home: Home) -> None:
+def test_what_is_wrong_is_refused(index: VectorIndex, home: Home) -> None:
     short = Row("short", vectors(1, dim=DIM - 1)[0], payload("short"))
     with pytest.raises(InvalidVectors, match=r"'short'.*\(23,\)"):
         index.upsert([row("good"), short])
@@ -102,7 +102,7 @@ def test_nothing_is_there_to_open(home: Home) -> None:
         home.open()
 
 
-def test_what_was_measured_is_kept_of_its_own_model(index: Index, home: Home) -> None:
+def test_what_was_measured_is_kept_of_its_own_model(index: VectorIndex, home: Home) -> None:
     assert index.calibration() is None
     one, other = (
         Calibration(fingerprint=FakeModel().fingerprint, image=Threshold(threshold=value, **MEASURED))
@@ -123,7 +123,7 @@ def test_what_was_measured_is_kept_of_its_own_model(index: Index, home: Home) ->
 # Rows come and go
 
 
-def test_rows_come_and_go_while_searches_stay_right(index: Index) -> None:
+def test_rows_come_and_go_while_searches_stay_right(index: VectorIndex) -> None:
     made = rows(MANY)
     index.upsert(made[:1_000])
     assert agreement(index, made[:1_000]) == 1
@@ -143,7 +143,7 @@ def test_rows_come_and_go_while_searches_stay_right(index: Index) -> None:
     assert [it.payload for it in index.list()] == [it.payload for it in sorted(left, key=lambda it: it.key)]
 
 
-def test_removed_to_the_last_and_filled_again(index: Index) -> None:
+def test_removed_to_the_last_and_filled_again(index: VectorIndex) -> None:
     made = rows(MANY)
     for _ in range(2):
         index.upsert(made)
@@ -157,7 +157,7 @@ def test_removed_to_the_last_and_filled_again(index: Index) -> None:
     assert paths(index.search(made[1].vector, k=1)) == [made[1].key]
 
 
-def test_a_row_that_is_written_again_is_replaced_as_a_whole(index: Index) -> None:
+def test_a_row_that_is_written_again_is_replaced_as_a_whole(index: VectorIndex) -> None:
     made = rows(FEW)
     index.upsert([*made, row("a", made[0].vector, note="old")])
     index.optimize()
@@ -173,7 +173,7 @@ def test_a_row_that_is_written_again_is_replaced_as_a_whole(index: Index) -> Non
     assert {it.payload["path"]: it.id for it in index.list()} == ids, "ids never shift"
 
 
-def test_another_payload_leaves_the_vector(index: Index) -> None:
+def test_another_payload_leaves_the_vector(index: VectorIndex) -> None:
     made = rows(FEW)
     index.upsert(made)
     index.optimize()
@@ -187,7 +187,7 @@ def test_another_payload_leaves_the_vector(index: Index) -> None:
 # Search
 
 
-def test_k_threshold_and_filter(index: Index) -> None:
+def test_k_threshold_and_filter(index: VectorIndex) -> None:
     made = rows(MANY)
     index.upsert(made)
     index.optimize()
@@ -207,7 +207,7 @@ def test_k_threshold_and_filter(index: Index) -> None:
     assert index.search(query, where='folder == "nowhere"') == []
 
 
-def test_all_rows_at_a_glance(index: Index) -> None:
+def test_all_rows_at_a_glance(index: VectorIndex) -> None:
     assert (index.count(), list(index.keys()), index.values("folder"), index.bounds("modified")) == (
         0,
         [],
@@ -243,7 +243,7 @@ def test_all_rows_at_a_glance(index: Index) -> None:
         index.bounds("folder")
 
 
-def test_equal_rows_are_all_found_and_stand_by_key(index: Index) -> None:
+def test_equal_rows_are_all_found_and_stand_by_key(index: VectorIndex) -> None:
     same = vectors(1)[0]
     keys = ["b", "a", "ä", "0", "c/1", "Z"]
     index.upsert([row(key, same, content="one") for key in keys])
@@ -254,7 +254,7 @@ def test_equal_rows_are_all_found_and_stand_by_key(index: Index) -> None:
     assert set(index.vectors_of(["one"])) == {"one"}
 
 
-def test_ids_and_keys_of_every_script(index: Index) -> None:
+def test_ids_and_keys_of_every_script(index: VectorIndex) -> None:
     keys = ["2023/夏/猫 & 犬.jpg", "😀.png", "e\u0301", "é", " ", "q\"u'o\\te\n\t.jpg", "x" * 4_000, "a\0b"]
     made = [row(key, vector) for key, vector in zip(keys, vectors(len(keys)), strict=True)]
     index.upsert(made)
@@ -280,13 +280,11 @@ def test_reopened_everything_is_there(home: Home) -> None:
         index.upsert(made[1_200:])
         index.remove([made[0].key, made[-1].key])
     with home.open() as index:
-        assert [it.payload for it in index.list()] == [
-            it.payload for it in sorted(made[1:-1], key=lambda it: it.key)
-        ]
+        assert [it.payload for it in index.list()] == [it.payload for it in sorted(made[1:-1], key=lambda it: it.key)]
         assert agreement(index, made[1:-1]) >= 0.99
 
 
-def test_two_at_once(index: Index, home: Home) -> None:
+def test_two_at_once(index: VectorIndex, home: Home) -> None:
     """A folder is one process', and says so; a cluster is everybody's."""
     made = rows(FEW)
     index.upsert(made)
@@ -303,7 +301,7 @@ def test_two_at_once(index: Index, home: Home) -> None:
 
 
 @pytest.mark.parametrize("home", THREADED, indirect=True)
-def test_threads_search_while_one_writes(index: Index) -> None:
+def test_threads_search_while_one_writes(index: VectorIndex) -> None:
     made = rows(400)
     index.upsert(made[:200])
     wrong: list[object] = []

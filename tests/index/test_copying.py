@@ -10,7 +10,7 @@ from making import FakeModel, payload, rows
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.cli.main import tuwen
 from tuwen.errors import InvalidInput, WrongModel
-from tuwen.index.index import Index, manifest_of
+from tuwen.index.index import VectorIndex, manifest_of
 from tuwen.index.location import Place
 from tuwen.ingest import copy as copying
 from tuwen.types import Row
@@ -25,7 +25,7 @@ MADE = [
 @pytest.fixture
 def source(place: Path) -> Path:
     folder = place / "source.tuwen"
-    with Index.create(folder, encoder=FakeModel(precision="bf16"), root=place / "PHOTOS", metric="l2") as index:
+    with VectorIndex.create(folder, encoder=FakeModel(precision="bf16"), root=place / "PHOTOS", metric="l2") as index:
         index.upsert(MADE)
         index.optimize()
     return folder
@@ -41,7 +41,7 @@ def copied(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
 
 def content(place: Place) -> tuple[dict, dict[str, bytes]]:
     """All that is in an index: id -> payload, id -> vector's bytes."""
-    with Index.open(place, encoder=None) as index:
+    with VectorIndex.open(place, encoder=None) as index:
         listed = {row.id: row.payload for row in index.list()}
         return listed, {name: vector.tobytes() for name, vector in index.vectors(list(listed)).items()}
 
@@ -58,7 +58,7 @@ def test_there_and_back_nothing_has_changed(
     assert content(there) == content(back) == content(source)
     made = manifest_of(back)
     assert (made.model, made.metric, made.precisions) == ("fake", manifest_of(there).metric, ("bf16",))
-    with Index.open(back, encoder=FakeModel()) as index:
+    with VectorIndex.open(back, encoder=FakeModel()) as index:
         assert index.root == place / "PHOTOS"
         assert index.search(MADE[3].vector, k=1)[0].payload["path"] == MADE[3].key
 
@@ -70,7 +70,7 @@ def test_to_a_cluster_and_back(
         copied(capsys, source, cluster)
         assert copied(capsys, cluster, place / "back.tuwen")["copied"] == 1_201
         assert content(cluster) == content(place / "back.tuwen") == content(source)
-        with Index.open(cluster, encoder=FakeModel()) as index:
+        with VectorIndex.open(cluster, encoder=FakeModel()) as index:
             assert (index.root, index.info().metric) == (place / "PHOTOS", "l2")
 
 
@@ -93,22 +93,22 @@ def test_interrupted_it_goes_on_and_writes_only_what_differs(
     source: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = place / "target.tuwen"
-    upsert = Index.upsert
+    upsert = VectorIndex.upsert
     pages = []
 
-    def stopped(index: Index, page: list[Row]) -> None:
+    def stopped(index: VectorIndex, page: list[Row]) -> None:
         pages.append(len(page))
         if len(pages) == 3:
             raise InvalidInput("pulled the plug")
         upsert(index, page)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Index, "upsert", stopped)
+        patch.setattr(VectorIndex, "upsert", stopped)
         with pytest.raises(InvalidInput, match="plug"):
             tuwen.main(["index", "copy", str(source), str(target)], standalone_mode=False)
     again = copied(capsys, source, target)
     assert (again["copied"], again["unchanged"]) == (1_201 - 2 * copying.PAGE, 2 * copying.PAGE)
-    with Index.open(target, encoder=FakeModel()) as index:
+    with VectorIndex.open(target, encoder=FakeModel()) as index:
         index.update_payloads({MADE[0].key: payload(MADE[0].key, width=1)})
         index.upsert([Row(MADE[1].key, MADE[2].vector, MADE[1].payload), rows(1, prefix="mine/")[0]])
     assert copied(capsys, source, target)["copied"] == 2
@@ -119,7 +119,7 @@ def test_interrupted_it_goes_on_and_writes_only_what_differs(
 
 def test_what_does_not_fit_is_refused(source: Path, place: Path) -> None:
     target = place / "target.tuwen"
-    Index.create(target, encoder=FakeModel("other", fingerprint="e" * 16)).close()
+    VectorIndex.create(target, encoder=FakeModel("other", fingerprint="e" * 16)).close()
     with pytest.raises(WrongModel, match=r"other.*fake"):
         tuwen.main(["index", "copy", str(source), str(target)], standalone_mode=False)
     with pytest.raises(InvalidInput, match="stays so"):

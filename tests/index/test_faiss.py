@@ -9,25 +9,25 @@ from making import FakeModel, paths, row, rows
 
 from tuwen.cli.main import tuwen
 from tuwen.errors import IndexInvalid, MissingExtra
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores.faiss_file import lists_for, probes_for
 
 MADE = rows(1_300)
 
 
 @pytest.fixture(params=["hnsw", "flat", "ivf"])
-def built(request: pytest.FixtureRequest, place: Path) -> Iterator[Index]:
-    with Index.create(place / "f.tuwen", encoder=FakeModel(), kind=request.param, store="faiss") as index:
+def built(request: pytest.FixtureRequest, place: Path) -> Iterator[VectorIndex]:
+    with VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), kind=request.param, store="faiss") as index:
         index.upsert(MADE)
         index.optimize()
         yield index
 
 
-def files(index: Index) -> list[Path]:
+def files(index: VectorIndex) -> list[Path]:
     return sorted((index.folder / "faiss").glob("*.faiss"))
 
 
-def test_the_file_is_one_that_faiss_reads_by_itself(built: Index) -> None:
+def test_the_file_is_one_that_faiss_reads_by_itself(built: VectorIndex) -> None:
     import faiss
 
     (file,) = files(built)
@@ -38,13 +38,13 @@ def test_the_file_is_one_that_faiss_reads_by_itself(built: Index) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
-def test_the_file_is_mapped(built: Index) -> None:
+def test_the_file_is_mapped(built: VectorIndex) -> None:
     (file,) = files(built)
     assert file.name in Path("/proc/self/maps").read_text()
     built.close()
 
 
-def test_few_changes_build_nothing_many_do_and_what_is_removed_is_compacted(built: Index) -> None:
+def test_few_changes_build_nothing_many_do_and_what_is_removed_is_compacted(built: VectorIndex) -> None:
     import faiss
 
     before = files(built)
@@ -61,7 +61,7 @@ def test_few_changes_build_nothing_many_do_and_what_is_removed_is_compacted(buil
 
 
 def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Index.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
+    with VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
         index.upsert(MADE)
         index.optimize()
         more = rows(1_100, seed=5, prefix="more/")
@@ -76,7 +76,7 @@ def test_a_graph_is_added_to_and_not_built_again(place: Path, monkeypatch: pytes
 
 def test_a_graph_is_not_written_again_for_what_is_gone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuwen.index.stores.faiss.DUE", 50)
-    with Index.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
+    with VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), store="faiss") as index:
         index.upsert(MADE)
         index.optimize()
         before = files(index)
@@ -90,7 +90,7 @@ def test_a_graph_is_not_written_again_for_what_is_gone(place: Path, monkeypatch:
 
 
 def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Index.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf") as index:
+    with VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf") as index:
         index.upsert(MADE[:100])
         index.optimize()
         info = index.info()
@@ -102,7 +102,7 @@ def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path, capsys: pytest.Cap
     said = capsys.readouterr()
     assert said.err.splitlines() == [f"tuwen: {note}"]
     assert json.loads(said.out)["notes"] == [note]
-    with Index.open(place / "f.tuwen", encoder=FakeModel()) as index:
+    with VectorIndex.open(place / "f.tuwen", encoder=FakeModel()) as index:
         index.upsert(MADE)
         index.optimize()
         assert (index.info().searched, index.info().notes) == ("ivf", ())
@@ -113,28 +113,28 @@ def test_how_many_lists() -> None:
     assert [probes_for(lists) for lists in (8, 256, 4_000)] == [8, 32, 500]
 
 
-def test_a_file_that_is_missing_is_built_again(built: Index) -> None:
+def test_a_file_that_is_missing_is_built_again(built: VectorIndex) -> None:
     folder, kind = built.folder, built.info().kind
     (file,) = files(built)
     built.close()
     file.unlink()
-    with Index.open(folder, encoder=FakeModel()) as index:
+    with VectorIndex.open(folder, encoder=FakeModel()) as index:
         assert index.info().searched == "flat"
         assert paths(index.search(MADE[7].vector, k=1)) == [MADE[7].key]
         index.optimize()
         assert index.info().searched == kind
 
 
-def test_what_cannot_be_read_says_what_to_do(built: Index) -> None:
+def test_what_cannot_be_read_says_what_to_do(built: VectorIndex) -> None:
     folder = built.folder
     (file,) = files(built)
     built.close()
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(IndexInvalid, match=r"\.faiss cannot be read .* no row is lost"):
-        Index.open(folder, encoder=FakeModel())
+        VectorIndex.open(folder, encoder=FakeModel())
     (folder / "faiss" / "rows.db").write_bytes(b"nonsense" * 1_000)
     with pytest.raises(IndexInvalid, match=r"f\.tuwen: its rows cannot be read"):
-        Index.open(folder, encoder=FakeModel(), lock_timeout=0)
+        VectorIndex.open(folder, encoder=FakeModel(), lock_timeout=0)
 
 
 def test_a_missing_package_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,5 +143,5 @@ def test_a_missing_package_is_one_line(place: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("tuwen.errors.import_module", missing)
     with pytest.raises(MissingExtra, match=r"faiss.*pip install 'tuwen\[faiss\]'"):
-        Index.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf")
+        VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf")
     assert list(place.iterdir()) == []

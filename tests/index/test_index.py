@@ -8,7 +8,7 @@ import pytest
 from making import DIM, FakeModel, paths, payload, row, rows, unit, vectors
 
 from tuwen.errors import InvalidInput, InvalidVectors
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.types import Row
 
 
@@ -19,7 +19,7 @@ def exact(made: np.ndarray, query: np.ndarray) -> np.ndarray:
 # Search
 
 
-def test_scores_are_the_exact_cosines_best_first(index: Index) -> None:
+def test_scores_are_the_exact_cosines_best_first(index: VectorIndex) -> None:
     made = rows(300)
     index.upsert(made)
     query = vectors(1, seed=9)[0]
@@ -29,14 +29,14 @@ def test_scores_are_the_exact_cosines_best_first(index: Index) -> None:
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines)[::-1], atol=1e-6)
 
 
-def test_a_hit_has_the_row_s_id_and_its_whole_payload(index: Index) -> None:
+def test_a_hit_has_the_row_s_id_and_its_whole_payload(index: VectorIndex) -> None:
     index.upsert([row("2023/猫.jpg", bytes=7)])
     (hit,) = index.search(vectors(1, seed=3)[0])
     assert hit.payload == payload("2023/猫.jpg", bytes=7)
     assert hit.id == str(uuid5(NAMESPACE_URL, "2023/猫.jpg")) == "495f5a39-a355-581c-a73d-04ff027a32c1"
 
 
-def test_a_vector_finds_itself_with_a_score_of_1(index: Index) -> None:
+def test_a_vector_finds_itself_with_a_score_of_1(index: VectorIndex) -> None:
     made = rows(50)
     index.upsert(made)
     for it in made[::7]:
@@ -45,7 +45,7 @@ def test_a_vector_finds_itself_with_a_score_of_1(index: Index) -> None:
         assert 1 - 1e-6 <= hit.score <= 1
 
 
-def test_equal_scores_stand_by_key(index: Index) -> None:
+def test_equal_scores_stand_by_key(index: VectorIndex) -> None:
     same = vectors(1)[0]
     keys = ["b", "a", "ä", "0", "c/1", "Z"]
     index.upsert([row(key, same) for key in keys])
@@ -54,14 +54,14 @@ def test_equal_scores_stand_by_key(index: Index) -> None:
     assert len({hit.score for hit in hits}) == 1
 
 
-def test_a_vector_of_almost_length_1_scores_as_of_length_1(index: Index) -> None:
+def test_a_vector_of_almost_length_1_scores_as_of_length_1(index: VectorIndex) -> None:
     made = vectors(2)
     index.upsert([row("a", (made[0] * 1.0009).astype(np.float32))])
     (hit,) = index.search((made[1] * 0.9991).astype(np.float32))
     assert hit.score == pytest.approx(float(exact(made[:1], made[1])[0]), abs=1e-6)
 
 
-def test_k_and_min_score(index: Index) -> None:
+def test_k_and_min_score(index: VectorIndex) -> None:
     made = rows(20)
     index.upsert(made)
     query = made[0].vector
@@ -73,7 +73,7 @@ def test_k_and_min_score(index: Index) -> None:
     assert len(index.search(query, k=20, min_score=-1.0)) == 20
 
 
-def test_an_empty_index_finds_nothing(index: Index) -> None:
+def test_an_empty_index_finds_nothing(index: VectorIndex) -> None:
     assert index.search(vectors(1)[0], k=5) == []
     assert index.search(vectors(1)[0], k=5, where="width > 3", exact=True) == []
     assert list(index.list()) == []
@@ -90,12 +90,12 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize(("words", "why"), NONSENSE)
-def test_a_search_for_nonsense_is_refused(index: Index, words, why: str) -> None:
+def test_a_search_for_nonsense_is_refused(index: VectorIndex, words, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         index.search(vectors(1)[0], **words)
 
 
-def test_a_filter_keeps_to_its_rows(index: Index) -> None:
+def test_a_filter_keeps_to_its_rows(index: VectorIndex) -> None:
     made = rows(200)
     index.upsert(made)
     hits = index.search(made[0].vector, k=500, where='folder == "3" and width >= 200')
@@ -121,7 +121,7 @@ BAD_VECTORS = [
 
 
 @pytest.mark.parametrize(("vector", "why"), BAD_VECTORS, ids=[why for _, why in BAD_VECTORS])
-def test_a_bad_vector_is_refused_and_its_row_named(index: Index, vector, why: str) -> None:
+def test_a_bad_vector_is_refused_and_its_row_named(index: VectorIndex, vector, why: str) -> None:
     with pytest.raises(InvalidVectors, match=rf"query.*{why}"):
         index.search(vector)
     with pytest.raises(InvalidVectors, match=rf"'bad\.jpg'.*{why}"):
@@ -147,14 +147,14 @@ BAD_PAYLOADS = [
 
 
 @pytest.mark.parametrize(("facts", "why"), BAD_PAYLOADS, ids=[str(facts) for facts, _ in BAD_PAYLOADS])
-def test_a_bad_payload_is_refused_and_its_row_named(index: Index, facts, why: str) -> None:
+def test_a_bad_payload_is_refused_and_its_row_named(index: VectorIndex, facts, why: str) -> None:
     with pytest.raises(InvalidInput, match=rf"(?s)'a\.jpg'.*{why}"):
         index.upsert([Row("a.jpg", vectors(1)[0], {**payload("a.jpg"), **facts})])
     assert index.info().rows == 0
 
 
 @pytest.mark.parametrize("key", ["", "\udcff.jpg"])
-def test_a_key_must_be_a_text(index: Index, key: str) -> None:
+def test_a_key_must_be_a_text(index: VectorIndex, key: str) -> None:
     with pytest.raises(InvalidInput, match="key"):
         index.upsert([Row(key, vectors(1)[0], {})])
 
@@ -170,10 +170,10 @@ KEYS = [
 
 def test_keys_of_every_kind_come_back(folder: Path, model: FakeModel) -> None:
     made = vectors(len(KEYS))
-    with Index.open(folder, encoder=model) as index:
+    with VectorIndex.open(folder, encoder=model) as index:
         index.upsert([row(key, vector) for key, vector in zip(KEYS, made, strict=True)])
         index.optimize()
-    with Index.open(folder, encoder=model) as index:
+    with VectorIndex.open(folder, encoder=model) as index:
         assert index.payloads(KEYS) == {key: payload(key) for key in KEYS}
         assert [it.payload["path"] for it in index.list()] == sorted(KEYS)
         for key, vector in zip(KEYS, made, strict=True):
@@ -181,7 +181,7 @@ def test_keys_of_every_kind_come_back(folder: Path, model: FakeModel) -> None:
         assert index.remove(KEYS) == len(KEYS)
 
 
-def test_a_key_that_is_there_is_replaced_as_a_whole(index: Index) -> None:
+def test_a_key_that_is_there_is_replaced_as_a_whole(index: VectorIndex) -> None:
     old, new = vectors(2)
     index.upsert([Row("a", old, payload("a", note="old", width=1))])
     index.upsert([Row("a", new, payload("a", width=2))])
@@ -190,13 +190,13 @@ def test_a_key_that_is_there_is_replaced_as_a_whole(index: Index) -> None:
     assert index.search(new)[0].score == pytest.approx(1, abs=1e-6)
 
 
-def test_of_one_key_twice_in_a_batch_the_last_wins(index: Index) -> None:
+def test_of_one_key_twice_in_a_batch_the_last_wins(index: VectorIndex) -> None:
     index.upsert([row("a", width=1), row("b"), row("a", width=2)])
     assert index.info().rows == 2
     assert index.payloads(["a"])["a"]["width"] == 2
 
 
-def test_remove_counts_what_there_was(index: Index) -> None:
+def test_remove_counts_what_there_was(index: VectorIndex) -> None:
     index.upsert(rows(30))
     assert index.remove(["0/0.jpg", "0/0.jpg", "gone.jpg", "1/1.jpg"]) == 2
     assert index.remove(["0/0.jpg"]) == 0
@@ -205,13 +205,13 @@ def test_remove_counts_what_there_was(index: Index) -> None:
     assert "0/0.jpg" not in {it.payload["path"] for it in index.list()}
 
 
-def test_payloads_leave_out_what_is_not_there(index: Index) -> None:
+def test_payloads_leave_out_what_is_not_there(index: VectorIndex) -> None:
     index.upsert(rows(5))
     assert index.payloads(["gone", "1/1.jpg"]) == {"1/1.jpg": rows(5)[1].payload}
     assert index.payloads([]) == {}
 
 
-def test_another_payload_leaves_the_vector(index: Index) -> None:
+def test_another_payload_leaves_the_vector(index: VectorIndex) -> None:
     index.upsert([row("a", note="x"), row("b")])
     index.update_payloads({"a": payload("a", modified=5.5)})
     assert index.payloads(["a"]) == {"a": payload("a", modified=5.5)}
@@ -224,14 +224,14 @@ def test_another_payload_leaves_the_vector(index: Index) -> None:
     assert index.payloads(["a"])["a"]["width"] == 9
 
 
-def test_payloads_that_lack_fields_or_have_more(index: Index) -> None:
+def test_payloads_that_lack_fields_or_have_more(index: VectorIndex) -> None:
     index.upsert([Row("a", vectors(1)[0], {"note": "mine", "rating": 4.5}), row("b")])
     assert index.payloads(["a"]) == {"a": {"path": "a", "type": "image", "note": "mine", "rating": 4.5}}
     assert [it.payload["path"] for it in index.list("width > 0")] == ["b"]
     assert [it.payload["path"] for it in index.list("width != 640")] == ["a"]
 
 
-def test_rows_by_id(index: Index) -> None:
+def test_rows_by_id(index: VectorIndex) -> None:
     made = rows(40)
     index.upsert(made)
     ids = [str(uuid5(NAMESPACE_URL, it.key)) for it in made[:3]]
@@ -249,7 +249,7 @@ def test_rows_by_id(index: Index) -> None:
     assert index.get([]) == index.vectors(absent) == {}
 
 
-def test_texts_are_rows_too(index: Index) -> None:
+def test_texts_are_rows_too(index: VectorIndex) -> None:
     dog, cat = vectors(2)
     index.upsert([row("dog.jpg", dog), Row("1", cat, {"type": "text", "text": "一只猫", "name": "1"})])
     assert paths(index.search(cat, where='type == "image"')) == ["dog.jpg"]
@@ -257,7 +257,7 @@ def test_texts_are_rows_too(index: Index) -> None:
     assert index.payloads(["1"])["1"]["type"] == "text"
 
 
-def test_rows_of_before_there_were_types_are_pictures(index: Index) -> None:
+def test_rows_of_before_there_were_types_are_pictures(index: VectorIndex) -> None:
     old = {name: value for name, value in payload("old").items() if name != "type"}
     index._store.upsert([Row("old", vectors(1)[0], old)])  # past the door that gives every row a type
     index.upsert([row("new"), Row("text", vectors(1)[0], {"type": "text", "text": ""})])
@@ -270,9 +270,9 @@ def test_floats_come_back_to_the_last_bit(folder: Path, model: FakeModel) -> Non
     times = [float(it) for it in np.random.default_rng(1).uniform(0, 2e9, size=1_000)]
     times += [0.0, -0.0, 1e-300, 5e-324, 1.7976931348623157e308, 0.1, 1e15 + 0.3, -1.5, 1_700_000_000.0]
     made = vectors(len(times))
-    with Index.open(folder, encoder=model) as index:
+    with VectorIndex.open(folder, encoder=model) as index:
         index.upsert([row(f"{i}", made[i], modified=time) for i, time in enumerate(times)])
-    with Index.open(folder, encoder=model) as index:
+    with VectorIndex.open(folder, encoder=model) as index:
         index.optimize()
         stored = index.payloads([f"{i}" for i in range(len(times))])
         assert [stored[f"{i}"]["modified"] for i in range(len(times))] == times
@@ -280,7 +280,7 @@ def test_floats_come_back_to_the_last_bit(folder: Path, model: FakeModel) -> Non
             assert f"{i}" in [it.payload["path"] for it in index.list(f"modified == {times[i]!r}")]
 
 
-def test_one_vector_for_each_content(index: Index) -> None:
+def test_one_vector_for_each_content(index: VectorIndex) -> None:
     made = vectors(60)
     index.upsert([row(f"{i}", made[i], content=f"content {i // 20}") for i in range(60)])
     found = index.vectors_of(["content 2", "content 0", "none", "content 0"])
@@ -294,13 +294,13 @@ def test_one_vector_for_each_content(index: Index) -> None:
     assert index.known("none") is None
 
 
-def test_many_rows_of_one_content_hide_no_other(index: Index) -> None:
+def test_many_rows_of_one_content_hide_no_other(index: VectorIndex) -> None:
     made = vectors(500)
     index.upsert([row(f"{i}", made[i], content="white" if i > 3 else f"{i}") for i in range(500)])
     assert sorted(index.vectors_of(["white", "0", "1", "2", "3"])) == ["0", "1", "2", "3", "white"]
 
 
-def test_list_is_by_key_whatever_the_order_of_writing(index: Index) -> None:
+def test_list_is_by_key_whatever_the_order_of_writing(index: VectorIndex) -> None:
     made = rows(2_500)
     index.upsert(made[::-1])
     listed = list(index.list())

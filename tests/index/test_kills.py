@@ -13,7 +13,7 @@ from making import FakeModel, rows
 
 from conftest import copied
 from tuwen.errors import IndexNotFound
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE
 
 
@@ -31,7 +31,7 @@ def test_a_hundred_writers_are_killed(empty: Path, tmp_path: Path) -> None:
 def unbuilt(empty: Path, memory: Path) -> Path:
     """An index of so many rows that a graph is worth it, and has not been built."""
     folder = copied(empty, memory / "unbuilt.tuwen")
-    with Index.open(folder, encoder=FakeModel()) as index:
+    with VectorIndex.open(folder, encoder=FakeModel()) as index:
         index.upsert(rows(GRAPH_ABOVE + 1))
     return folder
 
@@ -58,10 +58,10 @@ def kill_builders(folder: Path, times: int, seed: int) -> None:
         quantize_above = 10**9 if attempt < times // 2 else 1_000
         lines = killed(start("-c", OPTIMIZE, folder, quantize_above), 1, chance.random() * 2.5)
         unfinished += "done\n" not in lines
-        with Index.open(folder, encoder=FakeModel(), lock_timeout=5) as index:
+        with VectorIndex.open(folder, encoder=FakeModel(), lock_timeout=5) as index:
             check_all(index, made, chance)
     assert unfinished, "none was killed while it built: the test proves nothing"
-    with Index.open(folder, encoder=FakeModel(), quantize_above=1_000) as index:
+    with VectorIndex.open(folder, encoder=FakeModel(), quantize_above=1_000) as index:
         index.optimize()
         check_all(index, made, chance)
     assert list((folder / "shard" / "temp_segments").iterdir()) == []
@@ -105,7 +105,7 @@ def test_an_interrupted_build_leaves_the_index_open(
         monkeypatch.setattr(subprocess.Popen, "communicate", waiting)
         raise KeyboardInterrupt
 
-    with Index.open(copied(unbuilt, place / "interrupted.tuwen"), encoder=FakeModel()) as index:
+    with VectorIndex.open(copied(unbuilt, place / "interrupted.tuwen"), encoder=FakeModel()) as index:
         monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index.optimize()
@@ -116,10 +116,10 @@ def test_an_interrupted_build_leaves_the_index_open(
 CREATE = """
 import sys
 from making import FakeModel
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 import qdrant_edge
 print("begins", flush=True)
-Index.create(sys.argv[1], encoder=FakeModel()).close()
+VectorIndex.create(sys.argv[1], encoder=FakeModel()).close()
 print("done", flush=True)
 """
 
@@ -135,11 +135,11 @@ def kill_creators(place: Path, times: int, seed: int) -> None:
         folder = place / f"{attempt}.tuwen"
         killed(start("-c", CREATE, folder), 1, delay)
         try:
-            index = Index.open(folder, encoder=FakeModel())
+            index = VectorIndex.open(folder, encoder=FakeModel())
             outcomes.add("whole")
         except IndexNotFound:
             assert not folder.exists()
-            index = Index.create(folder, encoder=FakeModel())
+            index = VectorIndex.create(folder, encoder=FakeModel())
             outcomes.add("none")
         with index:
             index.upsert(rows(10))

@@ -7,7 +7,7 @@ import pytest
 from making import FakeModel, rows, vectors
 
 from tuwen.errors import InvalidInput
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.manifest import read_manifest
 from tuwen.index.store import Design, design
 from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE
@@ -18,25 +18,23 @@ def test_old_names_mean_the_same() -> None:
     assert design("Flat", "L2") == Design("flat", "l2")
 
 
-@pytest.mark.parametrize(
-    ("words", "why"), [({"kind": "tree"}, "kind 'tree'"), ({"metric": "hamming"}, "'hamming'")]
-)
+@pytest.mark.parametrize(("words", "why"), [({"kind": "tree"}, "kind 'tree'"), ({"metric": "hamming"}, "'hamming'")])
 def test_other_names_are_refused(place: Path, words, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
-        Index.create(place / "photos.tuwen", encoder=FakeModel(), **words)
+        VectorIndex.create(place / "photos.tuwen", encoder=FakeModel(), **words)
     assert list(place.iterdir()) == []
 
 
 def test_what_was_chosen_is_remembered(place: Path, model: FakeModel) -> None:
     folder = place / "photos.tuwen"
-    with Index.create(folder, encoder=model, kind="flat", metric="l2") as index:
+    with VectorIndex.create(folder, encoder=model, kind="flat", metric="l2") as index:
         assert (index.info().kind, index.info().metric) == ("flat", "l2")
     assert (read_manifest(folder).kind, read_manifest(folder).metric) == ("flat", "l2")
 
 
 def test_a_flat_index_never_builds_a_graph(place: Path, model: FakeModel) -> None:
     made = rows(GRAPH_ABOVE + 500)
-    with Index.create(place / "flat.tuwen", encoder=model, kind="flat", quantize_above=100) as index:
+    with VectorIndex.create(place / "flat.tuwen", encoder=model, kind="flat", quantize_above=100) as index:
         index.upsert(made)
         index.optimize()
         assert not [path for path in index.folder.rglob("*") if path.name in ("graph.bin", "quantized.data")]

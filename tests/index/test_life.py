@@ -9,14 +9,14 @@ import pytest
 from making import DIM, FakeModel, paths, rows, vectors
 
 from tuwen.errors import IndexFault, IndexInvalid, IndexLocked, IndexNotFound, InvalidInput, WrongModel
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 
 def test_reopened_everything_is_there(folder: Path, model: FakeModel) -> None:
     made = rows(40)
-    with Index.open(folder, encoder=model) as index:
+    with VectorIndex.open(folder, encoder=model) as index:
         index.upsert(made)
-    with Index.open(str(folder), encoder=None) as index:
+    with VectorIndex.open(str(folder), encoder=None) as index:
         assert [it.payload for it in index.list()] == [it.payload for it in sorted(made, key=lambda it: it.key)]
         assert paths(index.search(made[3].vector, k=1)) == [made[3].key]
         assert index.remove(["0/0.jpg"]) == 1
@@ -27,15 +27,15 @@ def test_reopened_everything_is_there(folder: Path, model: FakeModel) -> None:
 def test_another_model_is_refused_with_both_names(folder: Path) -> None:
     for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
         with pytest.raises(WrongModel, match=r"photos\.tuwen.*fake.*other"):
-            Index.open(folder, encoder=other)
-    Index.open(folder, encoder=FakeModel("renamed", precision="int8")).close()
+            VectorIndex.open(folder, encoder=other)
+    VectorIndex.open(folder, encoder=FakeModel("renamed", precision="int8")).close()
 
 
 def test_no_index_names_the_way_to_one(tmp_path: Path, model: FakeModel) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "gone.tuwen", tmp_path, tmp_path / "file"):
         with pytest.raises(IndexNotFound, match="tuwen index build"):
-            Index.open(place, encoder=model)
+            VectorIndex.open(place, encoder=model)
 
 
 def test_rows_that_cannot_be_read_are_invalid(folder: Path, model: FakeModel) -> None:
@@ -43,18 +43,18 @@ def test_rows_that_cannot_be_read_are_invalid(folder: Path, model: FakeModel) ->
         (segment / "segment.json").write_text("{")
     (folder / "shard" / "edge_config.json").write_text("{")
     with pytest.raises(IndexInvalid, match=r"photos\.tuwen.*build the index again"):
-        Index.open(folder, encoder=model)
+        VectorIndex.open(folder, encoder=model)
     with pytest.raises(IndexInvalid):  # and the lock is free again
-        Index.open(folder, encoder=model, lock_timeout=0)
+        VectorIndex.open(folder, encoder=model, lock_timeout=0)
 
 
-def test_the_same_process_twice_is_refused_at_once(index: Index, folder: Path, model: FakeModel) -> None:
+def test_the_same_process_twice_is_refused_at_once(index: VectorIndex, folder: Path, model: FakeModel) -> None:
     with pytest.raises(IndexLocked, match=r"this process has .* open already"):
-        Index.open(folder, encoder=model, lock_timeout=60)
+        VectorIndex.open(folder, encoder=model, lock_timeout=60)
 
 
 def test_a_closed_index_says_so(folder: Path, model: FakeModel) -> None:
-    index = Index.open(folder, encoder=model)
+    index = VectorIndex.open(folder, encoder=model)
     index.close()
     index.close()
     for call in (lambda: index.search(vectors(1)[0]), lambda: index.upsert(rows(1)), index.info, index.optimize):
@@ -67,7 +67,7 @@ def test_a_closed_index_says_so(folder: Path, model: FakeModel) -> None:
 
 def test_create_makes_an_index_of_a_root(tmp_path: Path, model: FakeModel) -> None:
     folder = tmp_path / "deep" / "er" / "photos.tuwen"
-    with Index.create(folder, encoder=model, root=tmp_path / "PHOTOS") as index:
+    with VectorIndex.create(folder, encoder=model, root=tmp_path / "PHOTOS") as index:
         assert (index.folder, index.root) == (folder, tmp_path / "PHOTOS")
         info = index.info()
     assert (info.index, info.rows, info.dim, info.metric, info.kind, info.model, info.fingerprint) == (
@@ -75,7 +75,7 @@ def test_create_makes_an_index_of_a_root(tmp_path: Path, model: FakeModel) -> No
     )
     assert [path.name for path in folder.parent.iterdir()] == ["photos.tuwen"]
     with pytest.raises(InvalidInput, match="already"):
-        Index.create(folder, encoder=model)
+        VectorIndex.create(folder, encoder=model)
 
 
 def test_create_touches_nothing_that_is_there(tmp_path: Path, model: FakeModel) -> None:
@@ -85,12 +85,12 @@ def test_create_touches_nothing_that_is_there(tmp_path: Path, model: FakeModel) 
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("full", "file", "link"):
         with pytest.raises(InvalidInput, match="not an index"):
-            Index.create(tmp_path / name, encoder=model)
+            VectorIndex.create(tmp_path / name, encoder=model)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "link"]
     assert (tmp_path / "full" / "photo.jpg").read_bytes() == b"mine"
 
 
-def test_bytes_grow_with_the_rows(index: Index) -> None:
+def test_bytes_grow_with_the_rows(index: VectorIndex) -> None:
     before = index.info().bytes
     index.upsert(rows(2_000))
     assert index.info().bytes > before + 2_000 * DIM * 4
@@ -106,7 +106,7 @@ def test_what_rows_are_computed_in_is_kept_and_mixing_is_noted(folder: Path) -> 
         ("int8", ("bf16", "fp32", "int8"), 1),
         ("fp32", ("bf16", "fp32", "int8"), 1),
     ):
-        with Index.open(folder, encoder=FakeModel(precision=precision)) as index:
+        with VectorIndex.open(folder, encoder=FakeModel(precision=precision)) as index:
             index.upsert([])
             index.upsert(rows(3))
             info = index.info()
@@ -117,7 +117,7 @@ def test_what_rows_are_computed_in_is_kept_and_mixing_is_noted(folder: Path) -> 
 
 
 def test_int8_alone_is_no_mixture(folder: Path) -> None:
-    with Index.open(folder, encoder=FakeModel(precision="int8")) as index:
+    with VectorIndex.open(folder, encoder=FakeModel(precision="int8")) as index:
         index.upsert(rows(1))
         assert index.info().notes == ()
 
@@ -125,7 +125,7 @@ def test_int8_alone_is_no_mixture(folder: Path) -> None:
 # Threads
 
 
-def test_calls_from_many_threads_take_turns(index: Index) -> None:
+def test_calls_from_many_threads_take_turns(index: VectorIndex) -> None:
     made = rows(400)
     index.upsert(made[:200])
     wrong: list[object] = []
@@ -141,9 +141,7 @@ def test_calls_from_many_threads_take_turns(index: Index) -> None:
             index.upsert(made[start : start + 20])
             index.optimize()
 
-    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(4)] + [
-        threading.Thread(target=write)
-    ]
+    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(4)] + [threading.Thread(target=write)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -154,7 +152,7 @@ def test_calls_from_many_threads_take_turns(index: Index) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_what_a_forked_child_keeps_open_is_free_when_it_ends(folder: Path, model: FakeModel) -> None:
-    index = Index.open(folder, encoder=model)
+    index = VectorIndex.open(folder, encoder=model)
     child = os.fork()
     if not child:
         threading.Event().wait(20)
@@ -162,8 +160,8 @@ def test_what_a_forked_child_keeps_open_is_free_when_it_ends(folder: Path, model
     try:
         index.close()
         with pytest.raises(IndexLocked, match="in use by"):
-            Index.open(folder, encoder=model, lock_timeout=0.2)
+            VectorIndex.open(folder, encoder=model, lock_timeout=0.2)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    Index.open(folder, encoder=model, lock_timeout=0).close()
+    VectorIndex.open(folder, encoder=model, lock_timeout=0).close()

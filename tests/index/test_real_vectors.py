@@ -12,7 +12,7 @@ from homes import DESIGNS, Home
 from making import FakeModel, paths, unit
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores import qdrant_edge as qdrant
 from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
 from tuwen.types import Row
@@ -29,9 +29,7 @@ def rows(shared_data: Path) -> list[Row]:
     made = []
     for name in ("lvis_v1_clip_a+cname", "coco_clip_a+cname", "o365_clip_a+cnamefix", "oid_clip_a+cname"):
         vectors = unit(np.load(folder / f"{name}.npy").astype(np.float32))
-        made += [
-            Row(f"{name}/{i}", vector, {"type": "text", "text": f"{i}"}) for i, vector in enumerate(vectors, 1)
-        ]
+        made += [Row(f"{name}/{i}", vector, {"type": "text", "text": f"{i}"}) for i, vector in enumerate(vectors, 1)]
     return made
 
 
@@ -41,7 +39,7 @@ def photo(shared_data: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=[*DESIGNS, INT8])
-def index(request: pytest.FixtureRequest, rows: list[Row], memory: Path) -> Iterator[Index]:
+def index(request: pytest.FixtureRequest, rows: list[Row], memory: Path) -> Iterator[VectorIndex]:
     """All rows in one store, built into whatever it builds: Qdrant Edge is told to do so for a tenth as many."""
     with pytest.MonkeyPatch.context() as patch, local_cluster(patch) as cluster, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,14 +57,14 @@ def index(request: pytest.FixtureRequest, rows: list[Row], memory: Path) -> Iter
         shutil.rmtree(place)
 
 
-def check_built(index: Index, name: str) -> None:
+def check_built(index: VectorIndex, name: str) -> None:
     files = [path.name for path in index.folder.rglob("*")] if index.folder else []
     assert any("quantized" in file for file in files) == (name == INT8)
     assert any(file.startswith(("graph", "hnsw-", "links")) for file in files) == ("hnsw" in name)
     assert index.info().searched == index.info().kind
 
 
-def agreement(index: Index, rows: list[Row], query: np.ndarray) -> float:
+def agreement(index: VectorIndex, rows: list[Row], query: np.ndarray) -> float:
     """The share of ten hits that are as near as the ten nearest: names that two data sets share are equal."""
     cosines = np.stack([row.vector for row in rows]).astype(np.float64) @ query.astype(np.float64)
     by_key = dict(zip((row.key for row in rows), cosines, strict=True))
@@ -77,14 +75,14 @@ def agreement(index: Index, rows: list[Row], query: np.ndarray) -> float:
     return sum(by_key[key] >= tenth - 1e-6 for key in paths(hits)) / 10
 
 
-def test_the_ten_nearest_are_found(index: Index, rows: list[Row], photo: np.ndarray, shared_data: Path) -> None:
+def test_the_ten_nearest_are_found(index: VectorIndex, rows: list[Row], photo: np.ndarray, shared_data: Path) -> None:
     texts = unit(np.load(shared_data / "vectors" / "jina_clip_vitb32" / "text_expected_batch.npy"))
     queries = [photo, *texts.reshape(-1, 512).astype(np.float32), *(row.vector for row in rows[::20])]
     assert len(queries) > 100
     assert np.mean([agreement(index, rows, query) for query in queries]) >= 0.99
 
 
-def test_the_photo_s_names_are_cap_hat_turban(index: Index, photo: np.ndarray, shared_data: Path) -> None:
+def test_the_photo_s_names_are_cap_hat_turban(index: VectorIndex, photo: np.ndarray, shared_data: Path) -> None:
     listed = json.loads((shared_data / "vectors" / "detic" / "lvis_v1_train_cat_info.json").read_text())
     names = {f"lvis_v1_clip_a+cname/{entry['id']}": entry["name"] for entry in listed}
     hits = index.search(photo, k=3, where='path startswith "lvis"')

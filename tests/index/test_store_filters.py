@@ -13,7 +13,7 @@ from making import FakeModel, vectors
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or, parse
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.types import Payload, Row
 
@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in LOCAL_MOD
 
 
 @pytest.fixture(scope="module", params=["qdrant-edge", "faiss", "qdrant"])
-def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[Index]:
+def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[VectorIndex]:
     if request.param != "qdrant":
         yield from written_and_reopened(memory / f"filled-{request.param}.tuwen", request.param)
         return
@@ -52,15 +52,15 @@ def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[Index]:
         yield from written_and_reopened(cluster, request.param)
 
 
-def written_and_reopened(folder: Place, store: str) -> Iterator[Index]:
+def written_and_reopened(folder: Place, store: str) -> Iterator[VectorIndex]:
     """Half of the rows as they were written, half as they are after reopening."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Index.create(folder, encoder=FakeModel(), store=store).close()
+        VectorIndex.create(folder, encoder=FakeModel(), store=store).close()
     made = [Row(key, vector, ROWS[key]) for key, vector in zip(ROWS, vectors(COUNT), strict=True)]
-    with Index.open(folder, encoder=FakeModel()) as index:
+    with VectorIndex.open(folder, encoder=FakeModel()) as index:
         index.upsert(made[: COUNT // 2])
-    with Index.open(folder, encoder=FakeModel()) as index:
+    with VectorIndex.open(folder, encoder=FakeModel()) as index:
         index.upsert(made[COUNT // 2 :])
         yield index
 
@@ -85,7 +85,7 @@ def several(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]
 CONDITIONS = st.recursive(st.sampled_from(sorted(FIELDS)).flatmap(compared), several, max_leaves=8)
 
 
-def check(filled: Index, condition: Condition) -> None:
+def check(filled: VectorIndex, condition: Condition) -> None:
     meant = sorted(key for key, payload in ROWS.items() if holds(condition, payload))
     where = written(condition)
     assert sorted(key for key, payload in ROWS.items() if holds(parse(where), payload)) == meant
@@ -99,7 +99,7 @@ def examples(count: int) -> settings:
 
 @examples(50)
 @given(CONDITIONS)
-def test_a_filter_finds_the_rows_it_means(filled: Index, condition: Condition) -> None:
+def test_a_filter_finds_the_rows_it_means(filled: VectorIndex, condition: Condition) -> None:
     check(filled, condition)
 
 
@@ -107,7 +107,7 @@ def test_a_filter_finds_the_rows_it_means(filled: Index, condition: Condition) -
 @pytest.mark.timeout(1_800)
 @examples(3_000)
 @given(CONDITIONS)
-def test_three_thousand_filters_find_the_rows_they_mean(filled: Index, condition: Condition) -> None:
+def test_three_thousand_filters_find_the_rows_they_mean(filled: VectorIndex, condition: Condition) -> None:
     check(filled, condition)
 
 
@@ -122,7 +122,7 @@ FOUND = [
 ]
 
 
-def test_the_rows_are_such_that_the_test_can_fail(filled: Index) -> None:
+def test_the_rows_are_such_that_the_test_can_fail(filled: VectorIndex) -> None:
     assert {row.payload["path"]: row.payload for row in filled.list()} == ROWS
     for where in FOUND:
         listed = [row.payload["path"] for row in filled.list(where)]

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 from making import DIM, FakeModel, payload, unit
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.stores import faiss as faiss_finder
 from tuwen.types import Row
 
@@ -32,7 +32,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def step(index: Index, chance: random.Random, version: int) -> None:
+def step(index: VectorIndex, chance: random.Random, version: int) -> None:
     """One call, announced as {"does", "keys", "version"} and confirmed by an empty line once it has returned."""
     does = chance.choice(["upsert"] * 5 + ["remove", "move", "optimize"])
     keys = [f"{key}" for key in chance.sample(range(KEYS), chance.choice((1, 20, 150)))]
@@ -55,7 +55,7 @@ def main() -> None:
     folder, seed, first = sys.argv[1:]
     chance = random.Random(seed)
     faiss_finder.DUE = 20  # so that a few hundred rows are built, added to and compacted again and again
-    with Index.open(folder, encoder=FakeModel()) as index:
+    with VectorIndex.open(folder, encoder=FakeModel()) as index:
         say("")
         for version in range(int(first), sys.maxsize):
             step(index, chance, version)

@@ -9,7 +9,7 @@ import pytest
 
 import colours
 from tuwen.data.decode import reading_for
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import BATCH, ingest
 from tuwen.ingest.writer import WRITE, IngestReport
 from tuwen.types import Rejected, Row
@@ -39,7 +39,7 @@ def counting(encoder) -> Counting:
 
 @pytest.fixture
 def index(tmp_path: Path, encoder, photos: Path):
-    with Index.create(tmp_path / "photos.tuwen", encoder=encoder, root=photos) as index:
+    with VectorIndex.create(tmp_path / "photos.tuwen", encoder=encoder, root=photos) as index:
         yield index
 
 
@@ -184,7 +184,7 @@ def test_files_outside_the_root_have_their_absolute_path(index, encoder, photos:
 
 
 def test_the_index_itself_is_not_searched_for_pictures(encoder, photos: Path) -> None:
-    with Index.create(photos / "own.tuwen", encoder=encoder, root=photos) as index:
+    with VectorIndex.create(photos / "own.tuwen", encoder=encoder, root=photos) as index:
         assert run(index, encoder).skipped == 1
         assert run(index, encoder) == IngestReport(rows=COUNT, unchanged=COUNT, skipped=1)
 
@@ -205,7 +205,7 @@ def test_threads_change_nothing(encoder, photos: Path, tmp_path: Path) -> None:
     (photos / "green" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     seen = []
     for decoders in (1, 4):
-        with Index.create(tmp_path / f"{decoders}.tuwen", encoder=encoder, root=photos) as index:
+        with VectorIndex.create(tmp_path / f"{decoders}.tuwen", encoder=encoder, root=photos) as index:
             report = replace(reports(index, encoder, decoders=decoders)[-1], seconds=0.0)
             seen.append((report, rows(index)))
     assert seen[0][0] == seen[1][0]
@@ -218,13 +218,13 @@ def test_threads_change_nothing(encoder, photos: Path, tmp_path: Path) -> None:
 def test_what_a_report_counts_is_in_the_index_even_if_nobody_goes_on(encoder, photos: Path, tmp_path: Path) -> None:
     colours.make_photos(photos, count=100)
     folder = tmp_path / "stopped.tuwen"
-    with Index.create(folder, encoder=encoder, root=photos) as index:
+    with VectorIndex.create(folder, encoder=encoder, root=photos) as index:
         reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
         running = ingest([photos], encoder, index, reading=reading, decoders=2)
         first = next(running)
         assert first.rows == first.indexed >= BATCH
         running.close()
-    with Index.open(folder, encoder=encoder) as index:
+    with VectorIndex.open(folder, encoder=encoder) as index:
         assert index.info().rows == first.rows < 100 * len(colours.COLOURS)
         again = reports(index, encoder)
         assert again[-1].unchanged == first.rows

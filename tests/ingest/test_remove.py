@@ -4,7 +4,7 @@ import pytest
 
 import colours
 from tuwen.data.decode import reading_for
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.ingest.sync import remove
 from tuwen.types import Rejected
@@ -17,7 +17,7 @@ def index(tmp_path: Path, encoder):
     """Two pictures of each colour below the root, and two of each in a folder outside."""
     root, more = colours.make_photos(tmp_path / "PHOTOS", 2), colours.make_photos(tmp_path / "MORE", 2)
     reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    with Index.create(tmp_path / "photos.tuwen", encoder=encoder, root=root) as index:
+    with VectorIndex.create(tmp_path / "photos.tuwen", encoder=encoder, root=root) as index:
         for _ in ingest([root, more], encoder, index, reading=reading, decoders=2):
             pass
         yield index
@@ -50,9 +50,7 @@ def test_the_root_stands_for_all_below_it_and_no_more(index, tmp_path: Path) -> 
     assert all(Path(path).is_absolute() for path in left(index))
 
 
-def test_the_working_folder_stands_for_what_is_in_it(
-    index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_working_folder_stands_for_what_is_in_it(index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "PHOTOS" / "red")
     assert (remove(["."], index).removed, remove(["./"], index).removed) == (2, 0)
     monkeypatch.chdir(tmp_path / "PHOTOS")

@@ -11,7 +11,7 @@ from ingest.test_ingest import COUNT, Counting, rows
 from tuwen.data.captions import Columns
 from tuwen.data.decode import reading_for
 from tuwen.errors import InvalidInput
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import Pictures, ingest
 from tuwen.ingest.sync import sync
 from tuwen.ingest.texts import ingest_texts
@@ -25,7 +25,7 @@ def counting(encoder) -> Counting:
 
 @pytest.fixture
 def index(tmp_path: Path, encoder, photos: Path):
-    with Index.create(tmp_path / "photos.tuwen", encoder=encoder, root=photos) as index:
+    with VectorIndex.create(tmp_path / "photos.tuwen", encoder=encoder, root=photos) as index:
         yield index
 
 

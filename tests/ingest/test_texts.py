@@ -7,7 +7,7 @@ import pytest
 
 from tuwen.data.captions import Columns
 from tuwen.data.decode import reading_for
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.index.store import row_id
 from tuwen.ingest.images import ingest
 from tuwen.ingest.texts import content_of, ingest_texts
@@ -37,7 +37,7 @@ def counting(encoder) -> Counting:
 
 @pytest.fixture
 def index(tmp_path: Path, encoder):
-    with Index.create(tmp_path / "texts.tuwen", encoder=encoder, root=tmp_path) as index:
+    with VectorIndex.create(tmp_path / "texts.tuwen", encoder=encoder, root=tmp_path) as index:
         yield index
 
 
@@ -145,11 +145,11 @@ def test_pictures_and_texts_in_one_index(index, encoder, photos: Path) -> None:
 def test_what_a_report_counts_is_in_the_index_even_if_nobody_goes_on(encoder, tmp_path: Path) -> None:
     file = write(tmp_path / "a.txt", *[f"red {'blue ' * (i % 9)}{i}" for i in range(1500)])
     folder = tmp_path / "stopped.tuwen"
-    with Index.create(folder, encoder=encoder, root=tmp_path) as index:
+    with VectorIndex.create(folder, encoder=encoder, root=tmp_path) as index:
         running = ingest_texts([file], encoder, index, Columns())
         first = next(running)
         assert 0 < first.rows == first.indexed < 1500
         running.close()
-    with Index.open(folder, encoder=encoder) as index:
+    with VectorIndex.open(folder, encoder=encoder) as index:
         assert index.info().rows == first.rows
         assert run(index, encoder, file) == IngestReport(rows=1500, indexed=1500 - first.rows, unchanged=first.rows)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.texts import Text, row_of
 from tuwen.interop.exchange import LAYOUTS, check_vectors, export_vectors, import_vectors
 from tuwen.interop.vector_files import VectorFiles
@@ -22,10 +22,10 @@ def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture
 def opened(tmp_path: Path, encoder):
     """Makes empty indexes and opens them."""
-    made: list[Index] = []
+    made: list[VectorIndex] = []
 
-    def make(name: str) -> Index:
-        made.append(Index.create(tmp_path / name, encoder=encoder, root=tmp_path))
+    def make(name: str) -> VectorIndex:
+        made.append(VectorIndex.create(tmp_path / name, encoder=encoder, root=tmp_path))
         return made[-1]
 
     yield make
@@ -34,7 +34,7 @@ def opened(tmp_path: Path, encoder):
 
 
 @pytest.fixture
-def filled(opened, encoder) -> Index:
+def filled(opened, encoder) -> VectorIndex:
     """Pictures with facts of every kind, and a text."""
     index = opened("filled.tuwen")
     vectors = unit(2103, encoder.dim)
@@ -46,7 +46,7 @@ def filled(opened, encoder) -> Index:
     return index
 
 
-def rows(index: Index) -> dict[str, tuple[dict[str, object], bytes]]:
+def rows(index: VectorIndex) -> dict[str, tuple[dict[str, object], bytes]]:
     """Key -> payload and vector, of everything."""
     stored = list(index.list())
     vectors = index.vectors([row.id for row in stored])
@@ -54,13 +54,13 @@ def rows(index: Index) -> dict[str, tuple[dict[str, object], bytes]]:
 
 
 def run_import(
-    files: VectorFiles, encoder, index: Index, *, normalise: bool = False, key_column: str | None = None
+    files: VectorFiles, encoder, index: VectorIndex, *, normalise: bool = False, key_column: str | None = None
 ):
     check_vectors(files, encoder, normalise=normalise)
     return list(import_vectors(files, index, key_column=key_column))[-1]
 
 
-def export(index: Index, out: Path, layout: str, where: str | None = None, dtype: str = "float32") -> Path:
+def export(index: VectorIndex, out: Path, layout: str, where: str | None = None, dtype: str = "float32") -> Path:
     list(export_vectors(index, out, layout, where=where, dtype=dtype))
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".") and "part" in path.name] == []
     return out
@@ -91,11 +91,11 @@ class Large:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_clip_retrieval_there_and_back_is_exact(tmp_path: Path, dtype: str) -> None:
     vectors = unit(300, 512, seed=4).astype(dtype).astype(np.float32)
-    with Index.create(tmp_path / "first", encoder=Large(), root=tmp_path) as first:
+    with VectorIndex.create(tmp_path / "first", encoder=Large(), root=tmp_path) as first:
         first.upsert([Row(f"{i:03}.jpg", vector, {"width": i}) for i, vector in enumerate(vectors)])
         folder = export(first, tmp_path / "a", "clip-retrieval", dtype=dtype)
         names = [str(row.payload["path"]) for row in first.list()]
-    with Index.create(tmp_path / "second", encoder=Large(), root=tmp_path) as second:
+    with VectorIndex.create(tmp_path / "second", encoder=Large(), root=tmp_path) as second:
         assert run_import(VectorFiles(folder), Large(), second).rows == 300
         again = export(second, tmp_path / "b", "clip-retrieval", dtype=dtype)
         assert [str(row.payload["path"]) for row in second.list()] == names
@@ -235,9 +235,7 @@ def test_columns_that_say_what_they_are_of_need_no_option(opened, encoder, tmp_p
     texts = {payload["text"]: vector for payload, vector in rows(alone).values()}
     assert texts == {"a cap": vectors[2].tobytes(), "a hat": vectors[3].tobytes()}
     found = [(payload.get("text"), vector) for payload, vector in rows(both).values()]
-    assert sorted(found, key=str) == sorted(
-        [*texts.items(), *((None, it.tobytes()) for it in vectors[:2])], key=str
-    )
+    assert sorted(found, key=str) == sorted([*texts.items(), *((None, it.tobytes()) for it in vectors[:2])], key=str)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -97,9 +97,7 @@ def test_single_items(terminal, bundle: Path) -> None:
         (("shards", "-o", "shards"), "holds something else"),
     ],
 )
-def test_slips_are_told_in_one_line(
-    terminal, bundle: Path, shards: Path, words: tuple[str, ...], said: str
-) -> None:
+def test_slips_are_told_in_one_line(terminal, bundle: Path, shards: Path, words: tuple[str, ...], said: str) -> None:
     ended = terminal.type("embed", *words, "--model", bundle, code=2)
     assert said in ended.err
 

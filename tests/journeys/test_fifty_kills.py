@@ -11,7 +11,7 @@ import pytest
 import colours
 from journeys.test_killed import rows
 from journeys.test_sync import churn, names
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -22,7 +22,7 @@ COUNT = 500
 
 def kept(folder: Path) -> list[str]:
     """The keys of an index, in order; it must open, and have each row once."""
-    with Index.open(folder, encoder=None) as index:
+    with VectorIndex.open(folder, encoder=None) as index:
         keys = [str(row.payload["path"]) for row in index.list()]
         assert len(keys) == len(set(keys)) == index.info().rows
     return keys
@@ -34,9 +34,7 @@ def killed(terminal, within: float, *words: object) -> int:
         time.sleep(within)
         process.send_signal(signal.SIGKILL)
         _, said = process.communicate()
-    lines = [
-        json.loads(line) for line in said.splitlines() if line.startswith('{"committed"') and line.endswith("}")
-    ]
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"committed"') and line.endswith("}")]
     return max((line["committed"] for line in lines), default=0)
 
 

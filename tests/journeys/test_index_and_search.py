@@ -188,8 +188,7 @@ def test_names_in_any_script(terminal, bundle: Path) -> None:
     listed = terminal.type("index", "list", "--index", "照片.tuwen").out.splitlines()
     assert set(listed) == {name.replace("\n", "\\n") for name in names}
     assert (
-        terminal.type("index", "remove", folder / "кошка.jpg", "--index", "照片.tuwen", "--json").json["removed"]
-        == 1
+        terminal.type("index", "remove", folder / "кошка.jpg", "--index", "照片.tuwen", "--json").json["removed"] == 1
     )
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import colours
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 pytestmark = pytest.mark.journey
 
 
 def rows(folder: Path) -> dict[str, tuple[dict[str, object], np.ndarray]]:
     """Key -> payload and vector, of everything in an index."""
-    with Index.open(folder, encoder=None) as index:
+    with VectorIndex.open(folder, encoder=None) as index:
         payloads = {str(row.payload["path"]): dict(row.payload) for row in index.list()}
         vectors = index.vectors_of(sorted({str(payload["content"]) for payload in payloads.values()}))
     return {key: (payload, vectors[str(payload["content"])]) for key, payload in payloads.items()}

@@ -44,9 +44,7 @@ def is_picture(name: str, content: bytes) -> bool:
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, id="10000")])
 def test_all_odd_pictures_in_a_webdataset(terminal, shared_data: Path, count: int) -> None:
-    odd = sorted(
-        path for path in (shared_data / "odd_images").rglob("*") if path.is_file() and path.suffix != ".txt"
-    )
+    odd = sorted(path for path in (shared_data / "odd_images").rglob("*") if path.is_file() and path.suffix != ".txt")
     chosen = odd if count >= len(odd) else odd[:: -(-len(odd) // count)]
     named = members(chosen, count)
     write_tar(terminal.folder / "odd.tar", named)

@@ -15,7 +15,7 @@ import pytest
 import colours
 from journeys.test_killed import rows
 from tuwen.errors import IndexLocked
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 
 pytestmark = pytest.mark.journey
 
@@ -145,7 +145,7 @@ def until(terminal, wanted: set[str], seconds: float = 60) -> None:
     while found != wanted and time.monotonic() < end:
         time.sleep(0.3)
         try:
-            with Index.open(terminal.folder / "photos.tuwen", encoder=None, lock_timeout=5) as index:
+            with VectorIndex.open(terminal.folder / "photos.tuwen", encoder=None, lock_timeout=5) as index:
                 found = {str(row.payload["path"]) for row in index.list()}
         except IndexLocked:
             continue
@@ -216,7 +216,7 @@ def test_names_that_are_not_utf8_do_not_end_it(terminal, watching: Watching, pho
 
 @pytest.mark.long
 def test_an_index_that_another_holds_is_waited_for(terminal, watching: Watching, photos: Path) -> None:
-    with Index.open(terminal.folder / "photos.tuwen", encoder=None):
+    with VectorIndex.open(terminal.folder / "photos.tuwen", encoder=None):
         colours.picture("blue", seed=90).save(photos / "later.jpg")
         assert "tuwen: waiting: " in watching.process.stderr.readline()
     until(terminal, names(photos))

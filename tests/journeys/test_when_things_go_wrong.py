@@ -160,8 +160,8 @@ def test_ctrl_c_says_what_is_in_the_index_and_the_next_run_goes_on(terminal, pho
 def test_a_second_process_waits_and_then_names_the_holder(desk) -> None:
     desk.environment["TUWEN_LOCK_TIMEOUT"] = "0.5"
     holder = (
-        "import sys, time; from tuwen.index.index import Index\n"
-        "with Index.open('photos.tuwen', encoder=None): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from tuwen.index.index import VectorIndex\n"
+        "with VectorIndex.open('photos.tuwen', encoder=None): print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
         [os.sys.executable, "-c", holder],

@@ -134,9 +134,7 @@ def test_a_file_that_was_cut_short(tmp_path, kind) -> None:
         read_tensors(path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello, this is a text", b"\x80\x04.", pickle.dumps([1, 2]), b"\x00" * 99]
-)
+@pytest.mark.parametrize("content", [b"", b"hello, this is a text", b"\x80\x04.", pickle.dumps([1, 2]), b"\x00" * 99])
 def test_what_is_no_checkpoint(tmp_path, content) -> None:
     (tmp_path / "weights.bin").write_bytes(content)
     with pytest.raises(InvalidInput, match="is no checkpoint"):

@@ -78,7 +78,5 @@ def test_candidates_are_those_of_the_same_shapes(name) -> None:
 def test_an_architecture_that_cannot_be_told(tmp_path) -> None:
     state = {key: torch.zeros(()).expand(value.shape) for key, value in shapes_of("ViT-B-32").items()}
     torch.save(state, tmp_path / "b")
-    with pytest.raises(
-        InvalidInput, match=r"may be of 2 architectures: add --arch NAME, one of .*ViT-B-32-quickgelu"
-    ):
+    with pytest.raises(InvalidInput, match=r"may be of 2 architectures: add --arch NAME, one of .*ViT-B-32-quickgelu"):
         load_source(str(tmp_path / "b"))

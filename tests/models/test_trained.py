@@ -111,9 +111,7 @@ def test_a_checkpoint_needs_nothing_of_what_it_began_with(tmp_path: Path, family
 def test_random_weights_of_transformers(tmp_path: Path, kind: str) -> None:
     folder = tiny_transformers.write(tmp_path, kind)
     (folder / "model.safetensors").unlink()
-    recipe = Recipe(
-        source=f"hf:{folder}", scratch=True, seed=3, overrides={"vision_config": {"num_hidden_layers": 3}}
-    )
+    recipe = Recipe(source=f"hf:{folder}", scratch=True, seed=3, overrides={"vision_config": {"num_hidden_layers": 3}})
     one, same, other = build(recipe), build(recipe), build(recipe.model_copy(update={"seed": 4}))
     assert len(one.vision.tower.encoder.layers) == 3
     assert len(one.text.tower.encoder.layers) == 2

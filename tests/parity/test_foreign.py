@@ -86,9 +86,7 @@ def publish(folder: Path, name: str, model: Any, inputs: dict[str, Any], outputs
 def write_tokenizer(folder: Path, content: bytes, **special: str) -> Any:
     path = folder / "source.json"
     path.write_bytes(content)
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(path), model_max_length=tiny.CONTEXT, **special
-    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), model_max_length=tiny.CONTEXT, **special)
     path.unlink()
     tokenizer.save_pretrained(folder)
     return tokenizer
@@ -101,9 +99,7 @@ def unit(rows: Any) -> np.ndarray:
 
 def reference(folder: Path, model: Any, tokenizer: Any, processor: Any, padding: str) -> Published:
     def texts(given: Sequence[str]) -> np.ndarray:
-        inputs = tokenizer(
-            list(given), padding=padding, truncation=True, max_length=tiny.CONTEXT, return_tensors="pt"
-        )
+        inputs = tokenizer(list(given), padding=padding, truncation=True, max_length=tiny.CONTEXT, return_tensors="pt")
         for unread in ("token_type_ids", *(["attention_mask"] if padding == "max_length" else [])):
             inputs.pop(unread, None)  # SigLIP's own tokenizer gives neither
         with torch.no_grad():
@@ -238,9 +234,7 @@ def test_what_is_published_as_quantized_is_near_and_each_vector_stands_alone(
     assert (texts * published.texts(TEXTS)).sum(axis=1).min() > 0.98
     assert (images * published.images(pictures)).sum(axis=1).min() > 0.98
     np.testing.assert_allclose(np.concatenate([encoder.encode_texts([text]) for text in TEXTS]), texts, atol=1e-6)
-    np.testing.assert_allclose(
-        np.concatenate([encoder.encode_images([one]) for one in pictures]), images, atol=1e-6
-    )
+    np.testing.assert_allclose(np.concatenate([encoder.encode_images([one]) for one in pictures]), images, atol=1e-6)
 
 
 def test_the_fingerprint_does_not_depend_on_the_precision(published: Published) -> None:

@@ -30,9 +30,7 @@ def publish(path: Path, module: Any, example: Any, name: str) -> None:
     path.parent.mkdir(parents=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(), (example,), path, input_names=[name], output_names=["embedding"], dynamo=False
-        )
+        torch.onnx.export(module.eval(), (example,), path, input_names=[name], output_names=["embedding"], dynamo=False)
 
 
 @pytest.fixture(scope="module")

@@ -196,9 +196,7 @@ def test_paths_bytes_and_images_give_the_vectors_of_their_pixels(encoder: Encode
         np.testing.assert_allclose(encoder.encode_images(images), expected, atol=1e-6)
 
 
-def test_bad_pictures_are_all_named_and_none_is_returned(
-    encoder: Encoder, files: list[Path], tmp_path: Path
-) -> None:
+def test_bad_pictures_are_all_named_and_none_is_returned(encoder: Encoder, files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     images: list[Any] = [*files[:40], b"", tmp_path / "absent.png", *files[40:], tmp_path / "text.jpg"]
     with pytest.raises(RejectedImages) as caught:

@@ -24,9 +24,7 @@ def run_at_home(code: str, home: Path) -> subprocess.CompletedProcess[str]:
         name: value for name, value in os.environ.items() if not name.startswith(("CI", "ORT_", "PYTEST", "GITHUB"))
     }
     environment = noisy | {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_engines_leave_no_device_id_and_no_events_behind(tmp_path: Path) -> None:

@@ -49,8 +49,6 @@ def test_a_provider_that_is_not_in_the_build_is_refused(tmp_path: Path) -> None:
 
 def test_a_fallback_to_the_cpu_is_refused() -> None:
     """What onnxruntime-gpu does on a machine without a driver: the provider is listed, and not used."""
-    with pytest.raises(
-        RuntimeUnavailable, match="could not start CUDAExecutionProvider for cuda:0 and would use CPU"
-    ):
+    with pytest.raises(RuntimeUnavailable, match="could not start CUDAExecutionProvider for cuda:0 and would use CPU"):
         _refuse_fallback(["CPUExecutionProvider"], "CUDAExecutionProvider", "cuda:0")
     _refuse_fallback(["CUDAExecutionProvider", "CPUExecutionProvider"], "CUDAExecutionProvider", "cuda:0")

@@ -77,16 +77,12 @@ def test_where_there_is_a_gpu(
     assert (plan.runtime, plan.device, plan.file, plan.precision) == expected
 
 
-def test_a_gpu_without_its_build_of_onnxruntime_is_not_used(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_without_its_build_of_onnxruntime_is_not_used(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "accelerators", lambda: ("nvidia",))
     assert make_plan(read_bundle(tiny_bundle), Choice()).device == "cpu"
 
 
-def test_without_openvino_onnxruntime_computes_on_the_cpu(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_openvino_onnxruntime_computes_on_the_cpu(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise RuntimeUnavailable("not installed")
 
@@ -131,9 +127,7 @@ def test_a_precision_that_the_bundle_has_not_is_an_error_that_lists_what_it_has(
 
 
 def test_bf16_where_nothing_computes_in_it_is_an_error(tiny_bundle: Path) -> None:
-    with pytest.raises(
-        RuntimeUnavailable, match="onnxruntime does not compute in bf16 on cpu here, but in fp32, int8"
-    ):
+    with pytest.raises(RuntimeUnavailable, match="onnxruntime does not compute in bf16 on cpu here, but in fp32, int8"):
         make_plan(read_bundle(tiny_bundle), Choice(runtime="onnxruntime", precision="bf16"))
 
 

@@ -79,9 +79,7 @@ def test_a_result_is_not_overwritten_by_the_next_run(open_session: OpenSession) 
 def test_several_threads_may_run_one_session(open_session: OpenSession) -> None:
     session = open_session(tiny.vision_graph())
     with ThreadPoolExecutor(8) as pool:
-        outputs = list(
-            pool.map(lambda row: session.run({"pixel_values": PIXELS[row % 5 : row % 5 + 1]}), range(80))
-        )
+        outputs = list(pool.map(lambda row: session.run({"pixel_values": PIXELS[row % 5 : row % 5 + 1]}), range(80)))
     np.testing.assert_allclose(np.concatenate(outputs), np.tile(expected(PIXELS), (16, 1)), atol=2e-6)
 
 

@@ -114,7 +114,7 @@ def test_a_row_scores_its_nearest_row_of_other_content(filled_alone, encoder) ->
 
 
 def test_an_empty_index_has_no_scores(tmp_path, encoder) -> None:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
-    with Index.create(tmp_path / "empty.tuwen", encoder=encoder) as index:
+    with VectorIndex.create(tmp_path / "empty.tuwen", encoder=encoder) as index:
         assert list(measure([Probe("red")], encoder, index)) == [None]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.search.duplicates import PAGE, Duplicates, Groups, Searched
 from tuwen.types import Row
 
@@ -35,7 +35,7 @@ def made(count: int, near: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def fill(index: Index, vectors: np.ndarray, contents: list[str] | None = None, **facts) -> None:
+def fill(index: VectorIndex, vectors: np.ndarray, contents: list[str] | None = None, **facts) -> None:
     index.upsert(
         [
             Row(
@@ -50,11 +50,11 @@ def fill(index: Index, vectors: np.ndarray, contents: list[str] | None = None, *
 
 @pytest.fixture
 def index(tmp_path: Path):
-    with Index.create(tmp_path / "i.tuwen", encoder=FakeModel()) as index:
+    with VectorIndex.create(tmp_path / "i.tuwen", encoder=FakeModel()) as index:
         yield index
 
 
-def found(index: Index, threshold: float) -> set[frozenset[int]]:
+def found(index: VectorIndex, threshold: float) -> set[frozenset[int]]:
     search = Duplicates(index, threshold)
     for _ in search:
         pass

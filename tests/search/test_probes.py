@@ -27,8 +27,7 @@ WRITTEN = {
 """
     % ("狗" * 100),
     "queries.csv": 'red,red/red-0.jpg,red/red-1.jpg\nan astrolabe\n\n"红, 红",red/red-2.jpg,\n' + "狗" * 100,
-    "queries.TSV": "\ufeffred\tred/red-0.jpg\tred/red-1.jpg\r\nan astrolabe\r\n红, 红\tred/red-2.jpg\r\n"
-    + "狗" * 100,
+    "queries.TSV": "\ufeffred\tred/red-0.jpg\tred/red-1.jpg\r\nan astrolabe\r\n红, 红\tred/red-2.jpg\r\n" + "狗" * 100,
 }
 
 
@@ -68,9 +67,7 @@ def test_a_query_may_be_a_picture_and_a_match_a_file(filled, tmp_path: Path, pho
         ("q.txt", "red\n", r"q\.txt ends in none of \.jsonl, \.csv, \.tsv"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_line(
-    filled, tmp_path: Path, name: str, text: str, message: str
-) -> None:
+def test_what_cannot_be_read_is_named_with_its_line(filled, tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInput, match=message):
         labelled_probes(tmp_path / name, filled)

@@ -110,8 +110,8 @@ def test_what_cannot_be_wanted_is_said(filled, encoder, wanted: Wanted, message:
 
 
 def test_an_empty_index_has_no_hits(tmp_path: Path, encoder) -> None:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
-    with Index.create(tmp_path / "empty.tuwen", encoder=encoder) as index:
+    with VectorIndex.create(tmp_path / "empty.tuwen", encoder=encoder) as index:
         for wanted in (Wanted(), Wanted(strategy="best"), Wanted(diversity=0.5), Wanted(unique=0.9)):
             assert search([Term("red")], encoder, index, wanted) == []

@@ -16,7 +16,7 @@ from .serving import Served, serving
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     """The packaged model."""
-    from tuwen.settings import load
+    from tuwen.api import load
 
     return load("demo", threads=1)
 

@@ -12,7 +12,7 @@ from httpx2 import Client
 from uvicorn import Server
 
 from tuwen.data.decode import reading_for
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.app import make_app
@@ -27,7 +27,7 @@ class Served:
 
     server: Server
     client: Client
-    index: Index
+    index: VectorIndex
     root: Path
     service: Service
     url: str
@@ -50,7 +50,7 @@ def serving(encoder: Encoder, photos: Path, place: Path, **options: object) -> I
 
 
 @contextmanager
-def serving_index(config: ServerConfig, encoder: Encoder, index: Index) -> Iterator[Served]:
+def serving_index(config: ServerConfig, encoder: Encoder, index: VectorIndex) -> Iterator[Served]:
     """A service of an index that is open."""
     app = make_app(config, encoder, index)
     with listen(config) as listening:
@@ -70,13 +70,13 @@ def serving_index(config: ServerConfig, encoder: Encoder, index: Index) -> Itera
 
 
 @contextmanager
-def indexed(encoder: Encoder, root: Path, folder: Path) -> Iterator[Index]:
+def indexed(encoder: Encoder, root: Path, folder: Path) -> Iterator[VectorIndex]:
     """The index of some photos: as it is if it is there."""
     if folder.exists():
-        with Index.open(folder, encoder=encoder) as index:
+        with VectorIndex.open(folder, encoder=encoder) as index:
             yield index
         return
-    with Index.create(folder, encoder=encoder, root=root) as index:
+    with VectorIndex.create(folder, encoder=encoder, root=root) as index:
         reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
         for _ in ingest([root], encoder, index, reading=reading, decoders=1):
             pass

@@ -66,9 +66,7 @@ def test_what_is_counted(served: Served) -> None:
     served.client.post("/v1/search", json={"text": "something to count"})
     served.client.post("/v1/search", json={"text": "something to count"})
     text = served.client.get("/metrics").text
-    assert re.search(
-        r'^tuwen_request_seconds_count\{method="POST",route="/v1/search",status="200"\} [2-9]', text, re.M
-    )
+    assert re.search(r'^tuwen_request_seconds_count\{method="POST",route="/v1/search",status="200"\} [2-9]', text, re.M)
     assert re.search(r'^tuwen_batch_size_count\{tower="text"\} [1-9]', text, re.M)
     assert re.search(r"^tuwen_texts_remembered_total [1-9]", text, re.M)
     assert re.search(r'^tuwen_waiting\{queue="image"\} 0', text, re.M)

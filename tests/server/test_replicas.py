@@ -13,7 +13,7 @@ from httpx2 import Client
 from PIL import Image
 
 from tuwen.data.decode import reading_for
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.config import ServerConfig
@@ -44,7 +44,7 @@ def cluster(encoder: Encoder, root: Path) -> Iterator[None]:
     client = Staying(":memory:")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda _: client)
-        with Index.create(PLACE, encoder=encoder, root=root) as index:
+        with VectorIndex.create(PLACE, encoder=encoder, root=root) as index:
             reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
             for _ in ingest([root], encoder, index, reading=reading, decoders=1):
                 pass
@@ -63,8 +63,8 @@ def replicas(
     one = ServerConfig(cache=folder / "1", port=0, log="none", allow_upload=True)
     two = ServerConfig(cache=folder / "2", port=0, log="none", allow_upload=True, root=mounted)
     with (
-        Index.open(PLACE, encoder=encoder) as here,
-        Index.open(PLACE, encoder=encoder) as there,
+        VectorIndex.open(PLACE, encoder=encoder) as here,
+        VectorIndex.open(PLACE, encoder=encoder) as there,
         serving_index(one, encoder, here) as first,
         serving_index(two, encoder, there) as second,
     ):
@@ -164,7 +164,7 @@ def test_one_that_starts_leaves_what_another_writes(
     content = "ab" * 32
     part = replicas[0].service.collection._uploads.stage(f"uploads/{content}.png", b"half")
     config = ServerConfig(cache=tmp_path, port=0, log="none", allow_upload=True)
-    with Index.open(PLACE, encoder=encoder) as index, serving_index(config, encoder, index) as third:
+    with VectorIndex.open(PLACE, encoder=encoder) as index, serving_index(config, encoder, index) as third:
         assert third.client.get("/health/ready").status_code == 200
         assert part.exists()
     part.unlink()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from httpx2 import Client, TransportError
 
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.uploads import Uploads
 from tuwen.types import Row
@@ -22,8 +22,8 @@ KEY = Uploads.key(CONTENT, "png")
 
 
 @pytest.fixture
-def index(encoder: Encoder, tmp_path: Path) -> Iterator[Index]:
-    with Index.create(tmp_path / "i.tuwen", encoder=encoder, root=tmp_path) as made:
+def index(encoder: Encoder, tmp_path: Path) -> Iterator[VectorIndex]:
+    with VectorIndex.create(tmp_path / "i.tuwen", encoder=encoder, root=tmp_path) as made:
         yield made
 
 
@@ -38,14 +38,14 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "uploads").iterdir())
 
 
-def test_killed_before_the_row(index: Index, tmp_path: Path) -> None:
+def test_killed_before_the_row(index: VectorIndex, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     uploads.stage(KEY, b"picture")
     uploads.mend(index)
     assert names(tmp_path) == []
 
 
-def test_killed_after_the_row(index: Index, tmp_path: Path) -> None:
+def test_killed_after_the_row(index: VectorIndex, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     uploads.stage(KEY, b"picture")
     index.upsert([row()])
@@ -54,7 +54,7 @@ def test_killed_after_the_row(index: Index, tmp_path: Path) -> None:
     assert names(tmp_path) == [f"{CONTENT}.png"]
 
 
-def test_killed_while_removing(index: Index, tmp_path: Path) -> None:
+def test_killed_while_removing(index: VectorIndex, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     index.upsert([row()])
     uploads.publish(uploads.stage(KEY, b"picture"), KEY)
@@ -68,7 +68,7 @@ def test_killed_while_removing(index: Index, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_what_another_service_may_be_writing_is_left_alone(index: Index, tmp_path: Path) -> None:
+def test_what_another_service_may_be_writing_is_left_alone(index: VectorIndex, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     part = uploads.stage(KEY, b"picture")
     uploads.mend(index, grace=3600)
@@ -83,7 +83,7 @@ def test_what_another_service_may_be_writing_is_left_alone(index: Index, tmp_pat
     assert (tmp_path / KEY).read_bytes() == b"picture"
 
 
-def test_files_of_others_are_left_alone(index: Index, tmp_path: Path) -> None:
+def test_files_of_others_are_left_alone(index: VectorIndex, tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     folder = tmp_path / "uploads"
     folder.mkdir()
@@ -119,7 +119,7 @@ place, when = Path(sys.argv[1]), sys.argv[2]
 def die(*_):
     os.kill(os.getpid(), 9)
 owner, name = when.split(".")
-setattr({"Uploads": uploads.Uploads, "Index": tuwen.Index}[owner], name, die)
+setattr({"Uploads": uploads.Uploads, "VectorIndex": tuwen.Index}[owner], name, die)
 encoder = tuwen.load("demo", threads=1)
 with tuwen.Index.open(place / "photos.tuwen", encoder=encoder) as index:
     made = config.ServerConfig(cache=place / "cache", port=0, allow_upload=True, log="none")
@@ -129,7 +129,7 @@ with tuwen.Index.open(place / "photos.tuwen", encoder=encoder) as index:
 """
 
 
-@pytest.mark.parametrize("when", ["Uploads.stage", "Index.upsert", "Uploads.publish"])
+@pytest.mark.parametrize("when", ["Uploads.stage", "VectorIndex.upsert", "Uploads.publish"])
 def test_killed_between_the_file_and_the_row(when: str, encoder: Encoder, photos: Path, tmp_path: Path) -> None:
     picture = [("files", ("a.png", next(photos.rglob("*.webp")).read_bytes()))]
     with serving(encoder, photos, tmp_path) as before:

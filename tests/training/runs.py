@@ -71,9 +71,7 @@ def losses(output: Path) -> list[float]:
 
 def start(settings: TrainConfig, *, resume: bool = False, rank: int | None = None, port: int = 0) -> BaseProcess:
     """A process that trains; with a rank, one of two as torchrun starts them."""
-    process = get_context("fork").Process(
-        target=_train, args=(settings, resume, rank, port)
-    )  # need not import torch
+    process = get_context("fork").Process(target=_train, args=(settings, resume, rank, port))  # need not import torch
     process.start()
     return process
 

@@ -69,9 +69,7 @@ def test_several_rows_of_a_picture_are_several_captions(folder: Path) -> None:
 
 
 def test_several_rows_in_several_languages_are_captions_of_one_picture(folder: Path) -> None:
-    (folder / "long.csv").write_text(
-        "image,caption,lang\na.jpg,one,en\na.jpg,二,zh\na.jpg,two,en\n", encoding="utf-8"
-    )
+    (folder / "long.csv").write_text("image,caption,lang\na.jpg,one,en\na.jpg,二,zh\na.jpg,two,en\n", encoding="utf-8")
     assert captions(folder / "long.csv", language_column="lang") == {"en": ("one", "two"), "zh": ("二",)}
     (folder / "wide.csv").write_text("image,en,zh\na.jpg,,一\na.jpg,two,二\n", encoding="utf-8")
     columns = {"en": "en", "zh": "zh"}
@@ -90,9 +88,7 @@ def test_a_row_without_a_caption_in_the_first_language_is_a_pair(folder: Path) -
 
 
 def test_the_language_of_a_picture_in_a_field_beside_it(folder: Path) -> None:
-    (folder / "a.json").write_text(
-        '{"LANGUAGE": "zh", "both": ["dog", "狗"], "of": ["en", "zh"]}', encoding="utf-8"
-    )
+    (folder / "a.json").write_text('{"LANGUAGE": "zh", "both": ["dog", "狗"], "of": ["en", "zh"]}', encoding="utf-8")
     assert captions(folder, language_column="LANGUAGE") == {"zh": ("a dog", "一只狗")}
     assert captions(folder, captions="both", language_column="of") == {"en": ("dog",), "zh": ("狗",)}
     assert captions(folder, captions="both", language_column="none") == {"": ("dog", "狗")}

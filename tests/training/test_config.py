@@ -74,9 +74,7 @@ def test_every_key_says_what_it_is() -> None:
     def undescribed(model: type, place: str) -> list[str]:
         found = []
         for name, field in model.model_fields.items():
-            below = [
-                kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")
-            ]
+            below = [kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")]
             if below:
                 assert below[0].__doc__
                 found += undescribed(below[0], f"{place}{name}.")

@@ -140,9 +140,7 @@ def test_shards_of_webdataset_are_read_as_it_reads_them(tmp_path: Path, expected
     theirs = {}
     for shard in sorted(tmp_path.glob("*.tar")):
         with shard.open("rb") as file:
-            members = [
-                {**member, "__url__": shard.name} for member in webdataset.tariterators.tar_file_iterator(file)
-            ]
+            members = [{**member, "__url__": shard.name} for member in webdataset.tariterators.tar_file_iterator(file)]
         for sample in webdataset.tariterators.group_by_keys(members):
             theirs[f"{shard.name}/{sample['__key__']}"] = (sample["jpg"], (sample["txt"].decode(),))
     listing = Listing([PairSource(path=tmp_path)])

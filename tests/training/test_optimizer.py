@@ -51,8 +51,7 @@ def test_depths_of_other_architectures(architecture: str) -> None:
     depth = {item.name: item.depth for item in placed(tower)}
     count = len(blocks(tower))
     assert (
-        count
-        == {"RN50": 16, "convnext_base": 36, "EVA02-B-16": 12, "swin_base_patch4_window7_224": 24}[architecture]
+        count == {"RN50": 16, "convnext_base": 36, "EVA02-B-16": 12, "swin_base_patch4_window7_224": 24}[architecture]
     )
     stem = {"RN50": "conv1", "EVA02-B-16": "trunk.patch_embed.proj", "convnext_base": "trunk.stem.0"}
     head = {"RN50": "attnpool.c_proj", "EVA02-B-16": "trunk.head"}

@@ -69,9 +69,7 @@ def smallest(recipe: str, folder: Path) -> list[str]:
         found = [f"model.source=paddle:{weights}", f"data.train={pairs}", f"evaluate.pairs={pairs}"]
         return [*found, "schedule.warmup_epochs=null"]
     model = tiny_transformers.write(folder / "model", "chinese_clip")
-    rows = [
-        {"image": path.name, "zh": f"红色 {path.stem}", "en": path.stem} for path in sorted(pairs.glob("*.png"))
-    ]
+    rows = [{"image": path.name, "zh": f"红色 {path.stem}", "en": path.stem} for path in sorted(pairs.glob("*.png"))]
     table = pairs / "captions.jsonl"
     table.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return [f"model.source=hf:{model}", f"data.train.0.path={table}", f"evaluate.pairs.0.path={table}"]

@@ -73,9 +73,7 @@ def material(images: Sequence[Path], texts: Path | None) -> Material:
     found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else []
     lines = [] if texts is None else [line for line in _lines(texts) if line.strip()]
     if images and not found:
-        raise InvalidInput(
-            f"there is no picture in {', '.join(map(str, images))}: name pictures, or a folder of them"
-        )
+        raise InvalidInput(f"there is no picture in {', '.join(map(str, images))}: name pictures, or a folder of them")
     if texts is not None and not lines:
         raise InvalidInput(f"{texts} has no caption: write one a line")
     return Material([path.read_bytes() for path in found] or [photo(seed) for seed in range(MADE)], lines)

@@ -21,7 +21,7 @@ from tuwen.index.location import Place
 from tuwen.index.manifest import Manifest
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 INDEX = "index"
@@ -82,7 +82,7 @@ class Progressed:
 
 
 def embed_all(
-    request: Request, encoder: "Encoder", engine: Engine, index: "Index | None" = None
+    request: Request, encoder: "Encoder", engine: Engine, index: "VectorIndex | None" = None
 ) -> Generator[Progressed]:
     """Do a job, or what is left of it.
 
@@ -163,7 +163,7 @@ def _layout(request: Request, job: Job) -> Layout | None:
 
 
 def _write(
-    embedded: Embedded, job: Job, layout: Layout | None, index: "Index | None", sources: Sequence[Path]
+    embedded: Embedded, job: Job, layout: Layout | None, index: "VectorIndex | None", sources: Sequence[Path]
 ) -> None:
     """Write a shard, and then note that it is written: killed between the two, it is written again, the same."""
     files: dict[str, bytes] = {}

@@ -223,9 +223,7 @@ def _batches(prepared: Iterable[_Ready | Rejected | _End | None]) -> Iterator[_B
         batch.seen.append(item)
         full_pixels, full_captions = len(batch.pixels) >= BATCH, len(batch.captions) >= TEXTS
         if full_pixels or full_captions:
-            rest = _Batch(
-                pixels=[] if full_pixels else batch.pixels, captions=[] if full_captions else batch.captions
-            )
+            rest = _Batch(pixels=[] if full_pixels else batch.pixels, captions=[] if full_captions else batch.captions)
             batch.pixels = batch.pixels if full_pixels else []
             batch.captions = batch.captions if full_captions else []
             yield batch

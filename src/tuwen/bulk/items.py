@@ -65,7 +65,5 @@ def is_picture(operand: str) -> bool:
     if is_file(Path(operand)):
         return True
     if format_of_name(operand) is not None and not any(letter.isspace() for letter in operand):
-        raise InvalidInput(
-            f"{operand} does not exist; a text is told from a picture's name by having no such ending"
-        )
+        raise InvalidInput(f"{operand} does not exist; a text is told from a picture's name by having no such ending")
     return False

@@ -194,9 +194,7 @@ def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any], 
     for name, value in wanted.items():
         if known.get(name) != value:
             said = (
-                "another input"
-                if name in {"input", "samples", "shards", "skipped"}
-                else f"{name} {known.get(name)!r}"
+                "another input" if name in {"input", "samples", "shards", "skipped"} else f"{name} {known.get(name)!r}"
             )
             given = "" if said == "another input" else f", not {value!r}"
             raise InvalidInput(f"{out} was begun with {said}{given}: give what it was begun with, {way_out}")

@@ -97,9 +97,7 @@ def _one_table(embedded: Embedded, layout: Layout) -> dict[str, bytes]:
     lines = _lines(embedded, layout)
     table = _table(lines, layout)
     if layout.images:
-        table = table.append_column(
-            "image_vector", _vectors(embedded.images, [line.image for line in lines], layout)
-        )
+        table = table.append_column("image_vector", _vectors(embedded.images, [line.image for line in lines], layout))
     if layout.texts:
         table = table.append_column("text_vector", _vectors(embedded.texts, [line.text for line in lines], layout))
     content = _parquet(table) if layout.name == "parquet" else _arrow(table)
@@ -111,15 +109,11 @@ def _items_alone(embedded: Embedded, layout: Layout) -> dict[str, bytes]:
     kept = []
     for item in embedded.items:
         if not _is_name(item.sample.key):
-            embedded.rejected.append(
-                Rejected(item.sample.key, "its key cannot be the name of a file below a folder")
-            )
+            embedded.rejected.append(Rejected(item.sample.key, "its key cannot be the name of a file below a folder"))
             continue
         kept.append(item)
         if item.image is not None:
-            files[f"vision_embed/{item.sample.key}_0.npy"] = _npy(
-                embedded.images[[item.image]].astype(layout.dtype)
-            )
+            files[f"vision_embed/{item.sample.key}_0.npy"] = _npy(embedded.images[[item.image]].astype(layout.dtype))
         for place in range(len(item.sample.captions) if item.text is not None else 0):
             rows = embedded.texts[[(item.text or 0) + place]]
             files[f"text_embed/{item.sample.key}_{place}_0.npy"] = _npy(rows.astype(layout.dtype))
@@ -159,9 +153,7 @@ def _table(lines: Sequence[_Line], layout: Layout) -> _Table:
             own[name] = [(line.item.picture or {}).get(name) for line in lines]
     others = sorted({name for line in lines for name in line.item.sample.extra} - own.keys() - _VECTORS)
     columns = own | {name: _alike([line.item.sample.extra.get(name) for line in lines]) for name in others}
-    table: _Table = pa.table(
-        {name: pa.array([_utf8(value) for value in values]) for name, values in columns.items()}
-    )
+    table: _Table = pa.table({name: pa.array([_utf8(value) for value in values]) for name, values in columns.items()})
     return table.replace_schema_metadata({f"tuwen.{name}": value for name, value in layout.model.items()})
 
 

@@ -365,9 +365,7 @@ def _resample(config: Config) -> int:
     return number
 
 
-def _text_spec(
-    tokenizer: Path, config: Config, family: str, graphs: dict[tuple[Tower, Precision], Path]
-) -> TextSpec:
+def _text_spec(tokenizer: Path, config: Config, family: str, graphs: dict[tuple[Tower, Precision], Path]) -> TextSpec:
     special = special_tokens(tokenizer)
     graph = next(path for (tower, _), path in graphs.items() if tower == "text")
     return TextSpec(

@@ -129,9 +129,7 @@ def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
         return load_source(found.source, found.weights)
     kind, _, name = source.partition(":")
     if kind != "openclip" or rival.weights is not None:
-        raise InvalidInput(
-            f"--seed is for random weights of an openclip: architecture, not for {source}: leave it out"
-        )
+        raise InvalidInput(f"--seed is for random weights of an openclip: architecture, not for {source}: leave it out")
     from tuwen.models import openclip
 
     return openclip.load(name.partition("/")[0], seed=seed)
@@ -393,9 +391,7 @@ class Outcome:
     help="What tuwen convert wrote of it, beside the others; repeatable.",
 )
 @against
-@click.option(
-    "--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf)."
-)
+@click.option("--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw throughput over batch size (png, svg, pdf).")
 @options.progress
 @options.as_json
 def bench(

@@ -15,7 +15,7 @@ from tuwen.index.location import Place
 
 if TYPE_CHECKING:
     from tuwen.index.calibration import Calibration, QueryKind, Threshold
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
     from tuwen.search.calibrate import Probe, Score
 
@@ -83,7 +83,7 @@ def calibrate(
     _show(target, encoder.name, calibration, as_json=as_json)
 
 
-def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Index") -> "Sequence[Probe]":
+def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "VectorIndex") -> "Sequence[Probe]":
     from tuwen.search.calibrate import labelled_probes, random_probes
 
     asked = labelled_probes(labelled, index) if labelled else []
@@ -93,7 +93,7 @@ def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Inde
     return asked
 
 
-def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "Index", progress: str) -> "list[Score]":
+def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "VectorIndex", progress: str) -> "list[Score]":
     from tuwen.search.calibrate import measure
 
     found = []
@@ -105,7 +105,7 @@ def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "Index", progr
     return found
 
 
-def _with(found: "dict[QueryKind, Threshold]", index: "Index") -> "Calibration":
+def _with(found: "dict[QueryKind, Threshold]", index: "VectorIndex") -> "Calibration":
     """What was measured now, and of the other kind of query what was measured before."""
     from tuwen.index.calibration import Calibration
 
@@ -113,7 +113,7 @@ def _with(found: "dict[QueryKind, Threshold]", index: "Index") -> "Calibration":
     return before.model_copy(update={str(kind): it for kind, it in found.items()})
 
 
-def _before(index: "Index") -> "Calibration | None":
+def _before(index: "VectorIndex") -> "Calibration | None":
     """What was measured before; a file that cannot be read is written anew."""
     try:
         return index.calibration()

@@ -212,9 +212,7 @@ def classify_files(
         if isinstance(item, Rejected):
             return item
         try:
-            return Classified(
-                item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label)
-            )
+            return Classified(item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label))
         except RejectedImages as error:
             return Rejected(item.key, error.rejected[0].reason)
         except TooLarge as error:

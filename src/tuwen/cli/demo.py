@@ -14,7 +14,7 @@ from tuwen.cli.ingest import ingest_shown
 from tuwen.cli.search import as_document, draw_sheet
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
     from tuwen.types import Hit
 
@@ -55,7 +55,7 @@ What to type next:
 @click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many hits a query.")
 @options.as_json
 def demo(output: Path, k: int, as_json: bool) -> None:
-    """Index the packaged gallery and search it in several languages.
+    """VectorIndex the packaged gallery and search it in several languages.
 
     The hits of each query are printed, and drawn on a sheet. Nothing is fetched. The packaged model knows
     pictograms; photos want a model of photos.
@@ -92,7 +92,7 @@ class _Found:
     hits: "list[Hit]"
 
 
-def _search(query: str, encoder: "Encoder", index: "Index", k: int) -> "list[Hit]":
+def _search(query: str, encoder: "Encoder", index: "VectorIndex", k: int) -> "list[Hit]":
     from tuwen.search.search import Term, Wanted, search
 
     return search([Term(query)], encoder, index, Wanted(k=k))

@@ -33,9 +33,7 @@ def doctor(as_json: bool) -> None:
     table(("what", "here"), _rows(machine, settings))
     if machine.conflict:
         click.echo(f"\nConflict: {machine.conflict}")
-    click.echo(
-        f"\n{machine.advice}" if machine.advice else "\nNothing to install: this machine is used as it can be."
-    )
+    click.echo(f"\n{machine.advice}" if machine.advice else "\nNothing to install: this machine is used as it can be.")
 
 
 def _rows(machine: "Machine", settings: "Settings") -> list[tuple[str, object]]:

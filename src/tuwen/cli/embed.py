@@ -21,7 +21,7 @@ from tuwen.index.location import Place
 if TYPE_CHECKING:
     from tuwen.bulk.embed import Engine, Request
     from tuwen.bundle.manifest import Tower
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
     from tuwen.runtime.selection import Choice
     from tuwen.runtime.session import Session
@@ -128,9 +128,7 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
 
     towers = load_source(found.source, found.weights)
     if towers.weights_sha256() != bundle.manifest.weights_sha256:
-        raise InvalidInput(
-            f"{found.weights or found.source} is not the checkpoint that {bundle.folder} was made from"
-        )
+        raise InvalidInput(f"{found.weights or found.source} is not the checkpoint that {bundle.folder} was made from")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if computing.device == "auto" else computing.device
     precision = "fp32" if computing.precision == "auto" else computing.precision
 
@@ -191,9 +189,7 @@ def _here(loaded: "Loaded") -> "Engine":
     from tuwen.bulk.embedding import embed
 
     computing = loaded.computing
-    return partial(
-        embed, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores
-    )
+    return partial(embed, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores)
 
 
 def where(command: F) -> F:
@@ -239,9 +235,7 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 @click.option("--only", type=click.Choice(["images", "texts"]), help="Embed one of the two, where both are there.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="In files; float16 for clip-retrieval.")
-@click.option(
-    "--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples a shard."
-)
+@click.option("--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples a shard.")
 @click.option("--key-column", metavar="NAME", help="In tables: what joins a picture and its captions.")
 @click.option("--image-column", metavar="NAME", help="In tables: the picture, or its path.")
 @click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
@@ -403,15 +397,15 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
 
 
 @contextmanager
-def _opened(place: Place | None, loaded: Loaded) -> "Iterator[Index | None]":
+def _opened(place: Place | None, loaded: Loaded) -> "Iterator[VectorIndex | None]":
     """The index that rows go to; None for the formats that are files."""
     if place is None:
         yield None
         return
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
     settings = loaded.computing.settings
-    with Index.open(
+    with VectorIndex.open(
         place,
         encoder=loaded.encoder,
         lock_timeout=settings.lock_timeout,

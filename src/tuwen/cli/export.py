@@ -30,14 +30,10 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("source")
-@click.option(
-    "--weights", type=options.FILE, metavar="FILE", help="The checkpoint; read without running code in it."
-)
+@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint; read without running code in it.")
 @click.option("--arch", metavar="NAME", help="The architecture, where a file does not tell it.")
 @click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", required=True, help="The bundle.")
-@click.option(
-    "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8."
-)
+@click.option("--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8.")
 @click.option("--name", metavar="NAME", help="What to call the model; else after its source.")
 @hub.offline
 @proof.samples

@@ -32,7 +32,7 @@ from tuwen.index.location import Place
 
 if TYPE_CHECKING:
     from tuwen.data.captions import Columns
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.ingest.watch import Due
     from tuwen.ingest.writer import IngestReport
     from tuwen.runtime.encoder import Encoder
@@ -133,10 +133,10 @@ class _Keeping:
         return True
 
     @contextmanager
-    def _opened(self) -> "Iterator[tuple[Encoder, Index]]":
+    def _opened(self) -> "Iterator[tuple[Encoder, VectorIndex]]":
         """The index, and its model, which is loaded once."""
         from tuwen.cli.locations import opened_or_new
-        from tuwen.index.index import Index
+        from tuwen.index.index import VectorIndex
 
         if self._encoder is None:
             with opened_or_new(self._target, self._photos, self._computing, anywhere=True) as both:
@@ -144,7 +144,7 @@ class _Keeping:
                 yield both
             return
         settings = self._computing.settings
-        with Index.open(
+        with VectorIndex.open(
             self._target,
             encoder=self._encoder,
             lock_timeout=settings.lock_timeout,
@@ -152,7 +152,7 @@ class _Keeping:
         ) as index:
             yield self._encoder, index
 
-    def _look(self, due: "Due", encoder: "Encoder", index: "Index") -> "IngestReport":
+    def _look(self, due: "Due", encoder: "Encoder", index: "VectorIndex") -> "IngestReport":
         from tuwen.ingest.images import Pictures
         from tuwen.ingest.sync import sync
 
@@ -193,12 +193,12 @@ def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bo
     One path a line, an empty line between groups; in each the picture with most pixels comes first. Where a is near
     b and b near c, all are in one group. Nothing is changed.
     """
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.search.duplicates import Duplicates
 
     target = options.index_folder(folder)
     patience = options.read_settings().lock_timeout
-    with Index.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
+    with VectorIndex.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
         search = Duplicates(store, threshold)
         for place, step in enumerate(search):
             if place == 0:
@@ -310,7 +310,7 @@ def build(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Index every picture below PHOTOS; with --texts, every text of the file PHOTOS.
+    """VectorIndex every picture below PHOTOS; with --texts, every text of the file PHOTOS.
 
     Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
     that have vanished keep their rows. --kind, --metric and --store are of the index when it is made.

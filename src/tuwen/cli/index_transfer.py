@@ -17,7 +17,7 @@ from tuwen.errors import IndexNotFound, InvalidInput
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.index.manifest import Model
     from tuwen.ingest.copy import CopyReport
     from tuwen.interop.exchange import Imported
@@ -70,10 +70,10 @@ def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, 
 
 
 @contextmanager
-def _both(source: Place, target: Place, asked: Mapping[str, str]) -> "Iterator[tuple[Index, Index]]":
+def _both(source: Place, target: Place, asked: Mapping[str, str]) -> "Iterator[tuple[VectorIndex, VectorIndex]]":
     """Both indexes, open; the target is made where there is none."""
     from tuwen.cli.locations import check_design
-    from tuwen.index.index import Index, design_at, make, manifest_of, root_of
+    from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
     from tuwen.index.manifest import KnownModel
 
     known = manifest_of(source)
@@ -86,15 +86,15 @@ def _both(source: Place, target: Place, asked: Mapping[str, str]) -> "Iterator[t
     settings = options.read_settings()
     patience, above = settings.lock_timeout, settings.quantize_above
     with (
-        Index.open(source, encoder=None, lock_timeout=patience) as old,
-        Index.open(target, encoder=model, lock_timeout=patience, quantize_above=above) as new,
+        VectorIndex.open(source, encoder=None, lock_timeout=patience) as old,
+        VectorIndex.open(target, encoder=model, lock_timeout=patience, quantize_above=above) as new,
     ):
         for precision in known.precisions:
             new.computed_in(precision)
         yield old, new
 
 
-def _shown(source: "Index", target: "Index", progress: str) -> "CopyReport":
+def _shown(source: "VectorIndex", target: "VectorIndex", progress: str) -> "CopyReport":
     """Copy, and show how far it is; the report of the whole run."""
     from tuwen.ingest.copy import copy as copied
 
@@ -238,7 +238,7 @@ def export(
 
     clip-retrieval: a folder. parquet: one file with all fields. npy: one array, with the paths beside it as .txt.
     """
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.interop.exchange import export_vectors
 
     target = options.index_folder(folder)
@@ -246,7 +246,7 @@ def export(
     chosen = layout or endings.get(output.suffix, "clip-retrieval")
     start, done = monotonic(), 0
     timeout = options.read_settings().lock_timeout
-    with Progress(progress) as bar, Index.open(target, encoder=None, lock_timeout=timeout) as index:
+    with Progress(progress) as bar, VectorIndex.open(target, encoder=None, lock_timeout=timeout) as index:
         bar.begin(index.info().rows)
         with closing(export_vectors(index, output, chosen, where=where, dtype=dtype)) as steps:
             for done in steps:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuwen.cli.locations import Rows
     from tuwen.client.client import Client
     from tuwen.data.captions import Columns
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.ingest.writer import IngestReport
     from tuwen.runtime.encoder import Encoder
 
@@ -37,12 +37,14 @@ class Shown:
     noun: str = "picture"
 
 
-def fill(paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, shown: Shown) -> int:
+def fill(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing, shown: Shown) -> int:
     """Run `ingest`, show how far it is and what came of it; return the exit code."""
     return run_shown(*_pictures(paths, encoder, index, computing), index, shown)
 
 
-def fill_texts(paths: Sequence[Path], encoder: "Encoder", index: "Index", columns: "Columns", shown: Shown) -> int:
+def fill_texts(
+    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", columns: "Columns", shown: Shown
+) -> int:
     """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
     from tuwen.data.captions import read_captions
     from tuwen.ingest.texts import ingest_texts
@@ -104,7 +106,7 @@ def summary(report: "IngestReport", shown: Shown) -> str:
 
 
 def ingest_shown(
-    paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing, progress: str
+    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing, progress: str
 ) -> "IngestReport":
     """Run `ingest` to its end and show how far it is; the report of the whole run."""
     return last_report(*_pictures(paths, encoder, index, computing), progress)
@@ -119,7 +121,7 @@ def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "I
     return report
 
 
-def count_files(paths: Sequence[Path], index: "Index") -> int:
+def count_files(paths: Sequence[Path], index: "VectorIndex") -> int:
     """How many files a task on these paths will see."""
     from tuwen.data.files import find_files
 
@@ -127,7 +129,7 @@ def count_files(paths: Sequence[Path], index: "Index") -> int:
 
 
 def _pictures(
-    paths: Sequence[Path], encoder: "Encoder", index: "Index", computing: Computing
+    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing
 ) -> tuple[Reports, Callable[[], int]]:
     """`ingest`, and what counts the files that it will see."""
     from tuwen.ingest.images import ingest

@@ -1,6 +1,6 @@
 """The seam between commands and where an index is: opened here, or behind a service.
 
-    Rows       what is looked at and taken out: an `Index`, or `ServedRows`
+    Rows       what is looked at and taken out: an `VectorIndex`, or `ServedRows`
     Searched   what is searched: `Here`, or `Served`
 
 Knows what the commands ask of each. Does not know options.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tuwen.client.answers import Served as Facts
     from tuwen.client.client import Client
     from tuwen.index.calibration import Calibration
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.index.manifest import Info, Manifest
     from tuwen.index.store import Stored
     from tuwen.runtime.encoder import Encoder
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Rows(Protocol):
-    """What commands do with rows; see `Index`."""
+    """What commands do with rows; see `VectorIndex`."""
 
     @property
     def root(self) -> Path: ...  # noqa: D102
@@ -80,7 +80,7 @@ class Here:
     """An index in a folder or a cluster, opened with its model."""
 
     encoder: "Encoder"
-    rows: "Index"
+    rows: "VectorIndex"
 
     @property
     def model(self) -> str:
@@ -168,7 +168,7 @@ class Served:
 
 
 class ServedRows:
-    """The rows behind a service, by their keys, as an `Index` has them."""
+    """The rows behind a service, by their keys, as an `VectorIndex` has them."""
 
     root = Path()
     """files of this machine are called as they are typed: the service's folders are its own"""
@@ -221,7 +221,7 @@ def _id(key: str) -> str:
 
 
 @contextmanager
-def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "Index"]]:
+def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "VectorIndex"]]:
     """The index in `folder`, and its model.
 
     Raises:
@@ -229,11 +229,11 @@ def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "In
         BundleNotFound: its model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
-    from tuwen.index.index import Index, manifest_of
+    from tuwen.index.index import VectorIndex, manifest_of
 
     encoder = _model_of(manifest_of(folder), folder, computing)
     settings = computing.settings
-    with Index.open(
+    with VectorIndex.open(
         folder, encoder=encoder, lock_timeout=settings.lock_timeout, quantize_above=settings.quantize_above
     ) as index:
         yield encoder, index
@@ -247,7 +247,7 @@ def opened_or_new(
     asked: Mapping[str, str] = MappingProxyType({}),
     *,
     anywhere: bool = False,
-) -> Iterator[tuple["Encoder", "Index"]]:
+) -> Iterator[tuple["Encoder", "VectorIndex"]]:
     """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
 
     Args:
@@ -284,13 +284,13 @@ def opened_or_new(
 @contextmanager
 def opened_alone(place: Place | Address) -> Iterator[Rows]:
     """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
     if isinstance(place, Address):
         with place.client() as client:
             yield ServedRows(client)
         return
-    with Index.open(place, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
+    with VectorIndex.open(place, encoder=None, lock_timeout=read_settings().lock_timeout) as index:
         yield index
 
 

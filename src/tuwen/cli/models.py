@@ -25,9 +25,7 @@ WIDE = (*NARROW, "flickr-en", "flickr-cn")
     cls=Command,
     examples=("tuwen models", "tuwen models --language zh", "tuwen models --local --json"),
 )
-@click.option(
-    "--language", metavar="CODE", help="Those that know it, e.g. zh; many-language models are among them."
-)
+@click.option("--language", metavar="CODE", help="Those that know it, e.g. zh; many-language models are among them.")
 @click.option("--local", is_flag=True, help="Those on this machine alone.")
 @options.as_json
 def models(*, language: str | None, local: bool, as_json: bool) -> None:

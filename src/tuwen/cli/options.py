@@ -301,9 +301,7 @@ def index_folder(folder: Place | None) -> Place:
 
 _DESIGN = (
     click.option("--kind", metavar="KIND", help="How rows are found: hnsw (or HNSW32; the default), flat or ivf."),
-    click.option(
-        "--metric", metavar="METRIC", help="cosine (or ip; the default) or l2; scores are cosines anyway."
-    ),
+    click.option("--metric", metavar="METRIC", help="cosine (or ip; the default) or l2; scores are cosines anyway."),
     click.option(
         "--store",
         type=click.Choice(["auto", "qdrant-edge", "faiss"]),

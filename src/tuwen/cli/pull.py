@@ -57,9 +57,7 @@ def pull(*, model: str, precision: str, exports: bool, offline: bool, progress: 
         found = wish.here()
         bundle = found or wish.get()
     if bundle.manifest.scoring is None:
-        say(
-            f"{bundle.manifest.name} searches; for tuwen classify, its scale is needed: tuwen pull {model} --export"
-        )
+        say(f"{bundle.manifest.name} searches; for tuwen classify, its scale is needed: tuwen pull {model} --export")
     _show(bundle, already=found is not None, seconds=monotonic() - start, as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from tuwen.cli.options import Computing
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.interop.paddle import Answer
     from tuwen.interop.paddle_config import Plan
     from tuwen.runtime.encoder import Encoder
@@ -133,7 +133,7 @@ def _model_problems(plan: "Plan", encoder: "Encoder") -> list[str]:
 
 
 @contextmanager
-def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, Index]]":
+def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, VectorIndex]]":
     """The index and its model, made where a build is to make it."""
     from tuwen.cli.locations import opened, opened_or_new
     from tuwen.interop.paddle_config import BUILDS

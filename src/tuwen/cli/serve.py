@@ -17,7 +17,7 @@ from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.server.config import ServerConfig
 
 
@@ -40,19 +40,11 @@ if TYPE_CHECKING:
 @click.option("--allow-upload", is_flag=True, help="Pictures may be added and removed.")
 @click.option("--allow-url", is_flag=True, help="Pictures may be named by public addresses, and are fetched.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service.")
-@click.option(
-    "--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable."
-)
-@click.option(
-    "--rate", type=click.FloatRange(0), default=0.0, help="Requests a second for each key; 0: any number."
-)
+@click.option("--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable.")
+@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Requests a second for each key; 0: any number.")
 @click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs a batch.")
-@click.option(
-    "--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch."
-)
-@click.option(
-    "--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most."
-)
+@click.option("--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch.")
+@click.option("--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most.")
 @click.option("--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to answer.")
 @click.option("--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Texts kept.")
 @click.option("--max-picture", type=click.IntRange(1), default=32, show_default=True, help="MiB of a picture.")
@@ -131,7 +123,7 @@ def _config(
     return checked(config)
 
 
-def _see_root(config: "ServerConfig", index: "Index") -> None:
+def _see_root(config: "ServerConfig", index: "VectorIndex") -> None:
     """Say where pictures are missing because their folder is.
 
     Raises:
@@ -140,9 +132,7 @@ def _see_root(config: "ServerConfig", index: "Index") -> None:
     root = config.root or index.root
     if root.is_dir():
         return
-    missing = (
-        f"{root}, the folder of the pictures in {index.place}, is not on this machine: --root says where it is"
-    )
+    missing = f"{root}, the folder of the pictures in {index.place}, is not on this machine: --root says where it is"
     if config.allow_upload:
         raise InvalidInput(missing)
     say(missing)

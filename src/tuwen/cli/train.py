@@ -97,9 +97,7 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
     else:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in outcome.figures.items())
         click.echo(f"{outcome.folder}: {outcome.steps:,} steps in {outcome.seconds:,.0f} s; {figures}".rstrip("; "))
-        click.echo(
-            f"best: step {outcome.best:,}; report: {page}" + (f"; bundle: {bundle.folder}" if bundle else "")
-        )
+        click.echo(f"best: step {outcome.best:,}; report: {page}" + (f"; bundle: {bundle.folder}" if bundle else ""))
     for key, reason in outcome.skipped.items():
         say(f"skipped: {key}: {reason}")
     return REJECTED if outcome.skipped and not is_launched() else None

@@ -49,9 +49,7 @@ TORCH = "torch"
 @proof.samples
 @click.option("--labels", metavar="A,B,…", help="Labels to compare probabilities over, in place of captions.")
 @click.option("--template", default="_", metavar="TEXT", help='What a label stands in: "a photo of a _".')
-@click.option(
-    "--report", type=options.ANY_PATH, metavar="FILE", help="Write Markdown, and a plot beside it, FILE.png."
-)
+@click.option("--report", type=options.ANY_PATH, metavar="FILE", help="Write Markdown, and a plot beside it, FILE.png.")
 @options.as_json
 def verify(
     *,
@@ -82,9 +80,7 @@ def verify(
     settings, samples = read_settings(), _samples(images, texts, labels, template)
     bundle = find_bundle(model, settings.models, settings.cache)
     with proof.steps_shown():
-        found = (
-            _by_places(bundle, devices, samples) if devices else _by_files(bundle, against, weights, arch, samples)
-        )
+        found = _by_places(bundle, devices, samples) if devices else _by_files(bundle, against, weights, arch, samples)
     if report is not None:
         _write(report, bundle, found)
     return _show(bundle, found, as_json=as_json)
@@ -116,9 +112,7 @@ def _write(report: Path, bundle: "Bundle", found: _Found) -> None:
 
 def _check_words(against: str | None, weights: Path | None, arch: str | None, devices: str | None) -> None:
     if (weights is not None or arch is not None) and against is None:
-        raise click.UsageError(
-            "--weights and --arch are of the checkpoint that --against names: add --against SOURCE"
-        )
+        raise click.UsageError("--weights and --arch are of the checkpoint that --against names: add --against SOURCE")
     if against is not None and devices is not None:
         raise click.UsageError("--devices compares places with each other, --against with PyTorch: leave one out")
 

@@ -127,9 +127,7 @@ def served_of(answer: Mapping[str, Any]) -> Served:
 @expected
 def models_of(answer: Mapping[str, Any]) -> tuple[ServedModel, ...]:
     """The models."""
-    return tuple(
-        ServedModel(it["id"], tuple(it["languages"]), it["dim"], it["fingerprint"]) for it in answer["data"]
-    )
+    return tuple(ServedModel(it["id"], tuple(it["languages"]), it["dim"], it["fingerprint"]) for it in answer["data"])
 
 
 @expected

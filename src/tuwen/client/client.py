@@ -156,9 +156,7 @@ class Searching:
             RejectedImages: the picture cannot be read.
         """
         what = {"id": image.id} if isinstance(image, Hit) else {"image": data_url(image)}
-        templates = (
-            {} if template is None else {"template": template if isinstance(template, str) else list(template)}
-        )
+        templates = {} if template is None else {"template": template if isinstance(template, str) else list(template)}
         asked = what | templates | {"labels": list(labels), "multi_label": multi_label}
         return labels_of(self._post("/v1/classify", asked))
 

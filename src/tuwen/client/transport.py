@@ -70,9 +70,7 @@ def unreachable(url: str, error: httpx2.HTTPError) -> ServiceUnreachable:
     if isinstance(error, httpx2.ConnectError):
         return ServiceUnreachable(f"no service answers at {url}: start one with tuwen serve, or check the address")
     if isinstance(error, httpx2.TimeoutException):
-        return ServiceUnreachable(
-            f"{url} has not answered in time: give it more with timeout=…, or look at its load"
-        )
+        return ServiceUnreachable(f"{url} has not answered in time: give it more with timeout=…, or look at its load")
     return ServiceUnreachable(f"the connection to {url} broke: {str(error) or type(error).__name__}; ask again")
 
 

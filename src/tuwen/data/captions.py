@@ -198,9 +198,7 @@ def _check_columns(head: Sequence[str], columns: Columns, path: Path) -> None:
         if wanted is not None and wanted not in head:
             raise InvalidInput(f"{path} has no column {wanted}; its columns are {', '.join(head)}")
     if columns.text is None and _usual(head, None, TEXT_COLUMNS) is None:
-        raise InvalidInput(
-            f"{path} has the columns {', '.join(head)}: say which holds the texts, --text-column NAME"
-        )
+        raise InvalidInput(f"{path} has the columns {', '.join(head)}: say which holds the texts, --text-column NAME")
 
 
 def _content(record: Record, columns: Columns) -> _Field | str:

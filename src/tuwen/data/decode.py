@@ -336,9 +336,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise _Refused(f"has no pixels ({width}x{height})")
     if width * height > max_pixels:
-        raise _Refused(
-            f"has {width * height:,} pixels ({width}x{height}), over the limit max_pixels={max_pixels:,}"
-        )
+        raise _Refused(f"has {width * height:,} pixels ({width}x{height}), over the limit max_pixels={max_pixels:,}")
 
 
 def _check_effort(image: ImageFile, stream: BinaryIO) -> None:

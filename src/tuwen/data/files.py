@@ -202,9 +202,7 @@ def _is_marked(path: Path) -> bool:
 # ---- The files that a task will see, with a folder that cannot be opened as an input that is rejected.
 
 
-def find_files(
-    paths: Sequence[Path], root: Path, *, but: Path | None = None
-) -> Iterator[Source | Rejected | Skipped]:
+def find_files(paths: Sequence[Path], root: Path, *, but: Path | None = None) -> Iterator[Source | Rejected | Skipped]:
     """As `find_sources`, but a folder that cannot be opened is rejected: what is in it would be missed in silence.
 
     Args:

@@ -46,19 +46,14 @@ def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejecte
         group = open_.setdefault(parent, {}).setdefault(item.path.stem, _Group())
         if isinstance(item, Source):
             group.pictures.append(item)
-        elif (
-            item.path.suffix.lower() in {".txt", ".json", *ARCHIVES}
-            and item.path.suffix.lower() not in group.beside
-        ):
+        elif item.path.suffix.lower() in {".txt", ".json", *ARCHIVES} and item.path.suffix.lower() not in group.beside:
             group.beside[item.path.suffix.lower()] = item.path
         else:
             yield item
     yield from _closed(open_, None)
 
 
-def _closed(
-    open_: dict[Path, dict[str, _Group]], parent: Path | None
-) -> Iterator[Listed | Rejected | Skipped | Path]:
+def _closed(open_: dict[Path, dict[str, _Group]], parent: Path | None) -> Iterator[Listed | Rejected | Skipped | Path]:
     """The groups of all folders that `parent` is not within: nothing more will come of them."""
     for folder in [folder for folder in reversed(open_) if parent is None or folder not in parent.parents]:
         groups = open_.pop(folder)

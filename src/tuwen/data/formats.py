@@ -102,9 +102,7 @@ FORMATS = (
     _read("FTEX", "FtexImagePlugin.FtexImageFile", "ftc ftu", rb"FTEX"),
     _read("QOI", "QoiImagePlugin.QoiImageFile", "qoi", rb"qoif"),
     _read("TGA", "TgaImagePlugin.TgaImageFile", "tga icb vda", None),
-    _read(
-        "SGI", "SgiImagePlugin.SgiImageFile", "sgi rgb rgba bw", rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01\x02\x03]"
-    ),
+    _read("SGI", "SgiImagePlugin.SgiImageFile", "sgi rgb rgba bw", rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01\x02\x03]"),
     _read("SUN", "SunImagePlugin.SunImageFile", "ras", rb"\x59\xa6\x6a\x95"),
     _read("PCX", "PcxImagePlugin.PcxImageFile", "pcx", rb"\n[\x00\x02\x03\x05][\x00\x01][\x01\x02\x04\x08]"),
     _read("DCX", "DcxImagePlugin.DcxImageFile", "dcx", rb"\xb1\x68\xde\x3a"),

@@ -73,9 +73,7 @@ class Tokenizer:
         self._backend.encode_special_tokens = self._typed is not None
         end = self._backend.encode("").ids[-1:]
         if spec.end_id is not None and end != [spec.end_id]:
-            raise BundleInvalid(
-                f"{name} ends a text with {end}, but end_id is {spec.end_id}; export the model again"
-            )
+            raise BundleInvalid(f"{name} ends a text with {end}, but end_id is {spec.end_id}; export the model again")
 
     def to_tokens(self, texts: Sequence[str]) -> Tokens:
         """Tokenize texts, each as its reference does; an empty text is its start and end token.

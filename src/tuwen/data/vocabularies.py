@@ -20,9 +20,7 @@ _CLIP_WORDS = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]
 _SPACE = "▁"
 
 
-def bpe_tokenizer_json(
-    merges: Sequence[str], *, start: str = "<start_of_text>", end: str = "<end_of_text>"
-) -> bytes:
+def bpe_tokenizer_json(merges: Sequence[str], *, start: str = "<start_of_text>", end: str = "<end_of_text>") -> bytes:
     """CLIP's byte-level BPE, as OpenAI CLIP and open_clip's `SimpleTokenizer` number it.
 
     Args:

@@ -56,9 +56,7 @@ def _listed(file: BinaryIO, path: Path, prefix: str) -> Iterator[Listed | Reject
         yield Rejected(str(path), f"is damaged or cut short: {broken}; {len(groups)} samples were found in it")
 
 
-def _added(
-    member: tarfile.TarInfo, groups: dict[str, dict[str, tarfile.TarInfo]], prefix: str
-) -> Iterator[Rejected]:
+def _added(member: tarfile.TarInfo, groups: dict[str, dict[str, tarfile.TarInfo]], prefix: str) -> Iterator[Rejected]:
     """Put a member where its name says, within the archive; folders and links are passed over."""
     if not member.isreg():
         return

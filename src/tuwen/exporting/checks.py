@@ -51,9 +51,7 @@ def check_tokens(found: Tokens, expected: Tokens) -> Check:
     return _check("tokens", "prepare", "int64", cosines=None, max_abs=float(differing), passed=differing == 0)
 
 
-def check_vectors(
-    stage: Stage, runtime: str, precision: str, found: NDArray[np.float32], expected: Vectors
-) -> Check:
+def check_vectors(stage: Stage, runtime: str, precision: str, found: NDArray[np.float32], expected: Vectors) -> Check:
     """Unit vectors (n, dim), found in ways (ways, n, dim) that must all be right: at once, and one by one."""
     worst = float(np.abs(found - expected).max())
     cosines = np.concatenate([_cosines(each, expected) for each in found])
@@ -62,9 +60,7 @@ def check_vectors(
     return _check(stage, runtime, precision, cosines=cosines, max_abs=worst, passed=passed)
 
 
-def check_similarity(
-    runtime: str, precision: str, found: NDArray[np.float32], expected: NDArray[np.float32]
-) -> Check:
+def check_similarity(runtime: str, precision: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> Check:
     """Cosines (pictures, texts), from files and strings on, and which texts come first."""
     worst = float(np.abs(found - expected).max())
     # Two unit vectors, each at cosine c to its original: their product moves by at most 2 sqrt(2 - 2c).

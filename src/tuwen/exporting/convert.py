@@ -163,9 +163,7 @@ def _file(bundle: Bundle) -> Precision:
     """The best files that are not quantised: what int8 means differs from runtime to runtime."""
     found = next((file for file in bundle.precisions if file != "int8"), None)
     if found is None:
-        raise InvalidInput(
-            f"{bundle.folder} has int8 files only: convert a bundle that was exported at fp32 or fp16"
-        )
+        raise InvalidInput(f"{bundle.folder} has int8 files only: convert a bundle that was exported at fp32 or fp16")
     return found
 
 
@@ -204,7 +202,5 @@ def _without(aside: Path, command: Sequence[str]) -> tuple[str, ...]:
 
 
 def _differs(wanted: Wanted, stage: str, cosine: float | None) -> str:
-    found = (
-        "gives no vectors at all" if cosine is None else f"differs from the bundle's (worst cosine {cosine:.4f})"
-    )
+    found = "gives no vectors at all" if cosine is None else f"differs from the bundle's (worst cosine {cosine:.4f})"
     return f"the {stage} tower that was converted to {wanted.to} {found}, and was not published"

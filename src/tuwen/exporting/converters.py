@@ -132,9 +132,7 @@ class OpenVino:
             model = package.convert_model(str(job.graph))
             package.save_model(model, job.model, compress_to_fp16=job.precision == "fp16")
         except RuntimeError as error:
-            raise NotConverted(
-                f"openvino cannot convert {job.graph}: {str(error).strip().splitlines()[-1]}"
-            ) from error
+            raise NotConverted(f"openvino cannot convert {job.graph}: {str(error).strip().splitlines()[-1]}") from error
 
 
 class Mnn:
@@ -246,9 +244,7 @@ class Ascend:
     def commands(self, job: Job) -> list[tuple[str, ...]]:
         """See `Converter`."""
         if job.wanted.chip is None:
-            raise InvalidInput(
-                "atc wants the processor's name: add --chip, e.g. 310P3 or 910B4 (npu-smi info tells)"
-            )
+            raise InvalidInput("atc wants the processor's name: add --chip, e.g. 310P3 or 910B4 (npu-smi info tells)")
         kept = {"fp16": "force_fp16", "fp32": "must_keep_origin_dtype"}[job.precision]
         return [
             (

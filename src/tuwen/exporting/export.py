@@ -100,9 +100,7 @@ def check_precisions(precisions: Sequence[str]) -> None:
     """
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown or not precisions:
-        raise InvalidInput(
-            f"cannot export at precision {', '.join(unknown) or 'none'}; there are fp32, fp16 and int8"
-        )
+        raise InvalidInput(f"cannot export at precision {', '.join(unknown) or 'none'}; there are fp32, fp16 and int8")
 
 
 def write_tower(
@@ -189,9 +187,7 @@ def export(
 def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[Precision]) -> Manifest:
     (folder / layout.TOKENIZER).write_bytes(towers.tokenizer)
     exact = cut_is_exact(towers.text, known.tokens, mask=towers.text_spec.mask)
-    text_spec = towers.text_spec.model_copy(
-        update={"cut_exact": exact, "pad_to": "longest" if exact else "context"}
-    )
+    text_spec = towers.text_spec.model_copy(update={"cut_exact": exact, "pad_to": "longest" if exact else "context"})
     facts: dict[str, Any] = dict(towers.facts)
     tokenizer = Tokenizer(folder / layout.TOKENIZER, text_spec)
     inputs = calibration(known.samples, towers.image_spec, text_spec, tokenizer)

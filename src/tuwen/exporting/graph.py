@@ -71,9 +71,7 @@ def _project(attention: torch.nn.MultiheadAttention, inputs: tuple[Tensor, ...])
 def _attend(attention: torch.nn.MultiheadAttention, projected: list[Tensor], masks: list[Tensor]) -> Tensor:
     """softmax(q k' / sqrt(d) + masks) v, head by head (Vaswani et al. 2017, eq. 1), then the output projection."""
     heads, depth = attention.num_heads, attention.head_dim
-    q, k, v = (
-        x.reshape(*x.shape[:2], heads, depth).transpose(1, 2) for x in projected
-    )  # (n, heads, length, depth)
+    q, k, v = (x.reshape(*x.shape[:2], heads, depth).transpose(1, 2) for x in projected)  # (n, heads, length, depth)
     scores = (q * depth**-0.5) @ k.transpose(-1, -2)
     for mask in masks:
         scores = scores + mask
@@ -254,9 +252,7 @@ def text_graph(module: torch.nn.Module, ids: torch.Tensor, *, mask: bool) -> Gra
 def save(graph: Graph, path: Path) -> None:
     """Write a graph; weights above `INLINE_BYTES` go to a file of the same name with `_data` at its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = sum(
-        value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value
-    )
+    weights = sum(value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value)
     beside = f"{path.name}_data" if weights > INLINE_BYTES else None
     onnx_ir.save(graph.model, path, external_data=beside)
 
@@ -275,13 +271,9 @@ class UnitLength(torch.nn.Module):
         return vectors / lengths.clamp_min(1e-12)
 
 
-def _to_graph(
-    tower: Tower, module: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict[int, str]
-) -> Graph:
+def _to_graph(tower: Tower, module: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict[int, str]) -> Graph:
     with plain_attention(), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch's exporter warns of its own parts; none of it is the caller's to mend
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts; none of it is the caller's to mend
         program = torch.onnx.export(
             UnitLength(module).eval(),
             tuple(inputs.values()),

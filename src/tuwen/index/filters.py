@@ -328,9 +328,7 @@ class _Reader:
         try:
             return read_period(self._text(value))
         except (ValueError, OverflowError):
-            self._refuse(
-                value, f'{value} is no time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"'
-            )
+            self._refuse(value, f'{value} is no time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"')
 
     def _refuse(self, token: "Token", reason: str) -> NoReturn:
         raise InvalidInput(f"the filter {_place(self._where, token.start_pos or 0)}: {reason}")

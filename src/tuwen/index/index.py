@@ -30,7 +30,7 @@ from tuwen.types import Hit, Payload, Row
 
 
 class Lookup:
-    """The half of an `Index` that looks rows up."""
+    """The half of an `VectorIndex` that looks rows up."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -90,9 +90,7 @@ class Opened:
     home: Home
 
 
-def make(
-    place: Place, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = ""
-) -> None:
+def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = "") -> None:
     """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     wanted = chosen or design_at(place, {})
     if (wanted.store == "qdrant") != isinstance(place, Cluster):
@@ -207,7 +205,7 @@ def _check_model(manifest: Manifest, place: Place, encoder: Model | None) -> Non
 _FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
 
 
-class Index(Lookup, AbstractContextManager["Index"]):
+class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
     """Rows of one model. A context manager; or call `close`.
 
     Safe in several threads: calls take turns, and wait while `optimize` builds. What has returned from a call that

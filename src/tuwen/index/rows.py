@@ -38,9 +38,7 @@ def checked_rows(rows: Sequence[Row], dim: int) -> list[Row]:
     lengths = _lengths(vectors)
     for row, length in zip(last.values(), lengths, strict=True):
         _check_length(float(length), f"the vector of {row.key!r}")
-    lengths[np.abs(lengths - 1.0) < LAST_DIGIT] = (
-        1.0  # what has been brought to length 1 stays as it is, bit by bit
-    )
+    lengths[np.abs(lengths - 1.0) < LAST_DIGIT] = 1.0  # what has been brought to length 1 stays as it is, bit by bit
     exact: Vectors = (vectors / lengths[:, None]).astype(np.float32)
     return [
         replace(row, vector=vector, payload=checked_payload(row.key, row.payload))

@@ -55,9 +55,7 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
     if keeper == "auto":
         keeper = "faiss" if chosen == "ivf" else "qdrant-edge"
     if chosen == "ivf" and keeper != "faiss":
-        raise InvalidInput(
-            f"the store {keeper} has no kind ivf: take the store faiss in a folder, or the kind hnsw"
-        )
+        raise InvalidInput(f"the store {keeper} has no kind ivf: take the store faiss in a folder, or the kind hnsw")
     return Design(chosen, _named("metric", metric, METRICS), keeper)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from tuwen.types import Row
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.index.store import Stored
 
 PAGE = 500
@@ -38,7 +38,7 @@ class CopyReport:
     seconds: float = 0.0
 
 
-def copy(source: "Index", target: "Index") -> Generator[CopyReport]:
+def copy(source: "VectorIndex", target: "VectorIndex") -> Generator[CopyReport]:
     """Copy all rows. Interrupted and run again, it writes only what is not there yet.
 
     Rows that only the target has stay there.
@@ -65,7 +65,7 @@ def copy(source: "Index", target: "Index") -> Generator[CopyReport]:
     yield replace(report, seconds=monotonic() - start)
 
 
-def _different(page: "list[Stored]", source: "Index", target: "Index") -> Iterator[Row]:
+def _different(page: "list[Stored]", source: "VectorIndex", target: "VectorIndex") -> Iterator[Row]:
     """The rows of a page that the target lacks, or has otherwise."""
     ids = [row.id for row in page]
     vectors, there, theirs = source.vectors(ids), target.get(ids), target.vectors(ids)

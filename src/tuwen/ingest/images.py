@@ -23,7 +23,7 @@ from tuwen.runtime.pipeline import ahead, grouped, threads
 from tuwen.types import Payload, Pixels, Rejected, Source
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 BATCH = 32
@@ -45,7 +45,7 @@ class _Changed:
 
 
 def ingest(
-    paths: Sequence[Path], encoder: "Encoder", index: "Index", *, reading: Reading, decoders: int
+    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", *, reading: Reading, decoders: int
 ) -> Generator[IngestReport]:
     """Bring an index up to date with files and folders. Files that have vanished keep their rows.
 
@@ -73,15 +73,13 @@ def ingest(
 class Pictures:
     """The stages that know what a picture is, and the intake that they lead to. `index`: where rows go."""
 
-    def __init__(self, encoder: "Encoder", index: "Index", reading: Reading, decoders: int) -> None:
+    def __init__(self, encoder: "Encoder", index: "VectorIndex", reading: Reading, decoders: int) -> None:
         """Nothing is read yet; see `ingest`."""
         self._encoder = encoder
         self.index = index
         self._reading = reading
         self._decoders = decoders
-        self.intake: Intake[Pixels] = Intake(
-            index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH
-        )
+        self.intake: Intake[Pixels] = Intake(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
 
     def take_in(self, found: Iterable[Found]) -> Generator[IngestReport]:
         """Files into the index; a report after every write, which is flushed."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from tuwen.data.files import find_files, key_of, path_of
 from tuwen.errors import InvalidInput
 from tuwen.index.filters import quoted
-from tuwen.index.index import Index
+from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import Found, Pictures
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected, Source
@@ -64,7 +64,7 @@ def sync(
 class _Scope:
     """A folder, or some paths in it: what is there, and what the index has of it."""
 
-    def __init__(self, folder: Path, index: Index, only: Sequence[Path] | None) -> None:
+    def __init__(self, folder: Path, index: VectorIndex, only: Sequence[Path] | None) -> None:
         self._folder = folder
         self._index = index
         self._paths = [_absolute(path) for path in ([folder] if only is None else only)]
@@ -147,7 +147,7 @@ def _absolute(path: Path) -> Path:
 
 
 class Rows(Protocol):
-    """Rows that can be taken out. An `Index` opened here has them."""
+    """Rows that can be taken out. An `VectorIndex` opened here has them."""
 
     @property
     def root(self) -> Path: ...  # noqa: D102

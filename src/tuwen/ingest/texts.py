@@ -21,7 +21,7 @@ from tuwen.runtime.pipeline import grouped
 from tuwen.types import Payload, Rejected
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 BATCH = 256
@@ -38,7 +38,7 @@ class Text:
 
 
 def ingest_texts(
-    paths: Sequence[Path], encoder: "Encoder", index: "Index", columns: Columns
+    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", columns: Columns
 ) -> Generator[IngestReport]:
     """Bring an index up to date with files of texts. A text that is there already is not encoded again.
 
@@ -89,7 +89,7 @@ def content_of(text: str) -> str:
 class Texts:
     """The stages that know what a text is, and the intake that they lead to."""
 
-    def __init__(self, encoder: "Encoder", index: "Index") -> None:
+    def __init__(self, encoder: "Encoder", index: "VectorIndex") -> None:
         """Nothing is read yet."""
         self._index = index
         self.intake: Intake[str] = Intake(index, encoder.encode_texts, BATCH)
@@ -119,7 +119,7 @@ def _is_same(row: Payload, stored: Payload | None) -> bool:
 class _File:
     """A file of texts, and what the index has of it."""
 
-    def __init__(self, path: Path, index: "Index", columns: Columns) -> None:
+    def __init__(self, path: Path, index: "VectorIndex", columns: Columns) -> None:
         self._path = path
         self._index = index
         self._columns = columns

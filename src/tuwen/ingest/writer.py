@@ -18,7 +18,7 @@ from tuwen.runtime.pipeline import ahead, threads
 from tuwen.types import Payload, Rejected, Row, Vectors
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 
 # ---- What became of files that were brought into an index, or of rows that were taken out.
@@ -126,7 +126,7 @@ Encode: TypeAlias = Callable[[list[T]], Vectors]
 class Intake(Generic[T]):
     """One run into one index: what it encodes with, and what it has counted."""
 
-    def __init__(self, index: "Index", encode: Encode[T], size: int) -> None:
+    def __init__(self, index: "VectorIndex", encode: Encode[T], size: int) -> None:
         """Nothing is read yet. `size`: how many inputs are encoded at a time."""
         self._index = index
         self._encode_all = encode

@@ -25,7 +25,7 @@ from tuwen.runtime.pipeline import grouped
 from tuwen.types import Payload, Rejected, Row, Vectors
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.index.manifest import Model
     from tuwen.index.store import Stored
 
@@ -61,14 +61,12 @@ def check_vectors(files: VectorFiles, model: "Model", *, normalise: bool) -> Non
     """
     for place, said in files.fingerprints():
         if said != model.fingerprint:
-            raise WrongModel(
-                f"{place} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})"
-            )
+            raise WrongModel(f"{place} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})")
     for block in files.blocks():
         _check(block, model, normalise=normalise)
 
 
-def import_vectors(files: VectorFiles, index: "Index", *, key_column: str | None) -> Generator[Imported]:
+def import_vectors(files: VectorFiles, index: "VectorIndex", *, key_column: str | None) -> Generator[Imported]:
     """Bring vectors into an index, all at length 1; see `check_vectors` first.
 
     A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
@@ -110,9 +108,7 @@ def _check(block: Block, model: "Model", *, normalise: bool) -> None:
         )
 
 
-def _rows(
-    block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]
-) -> tuple[list[Row], list[Rejected]]:
+def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]) -> tuple[list[Row], list[Rejected]]:
     """Rows of a block; those without a direction or a name, or whose name has another vector, are rejected."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
@@ -144,9 +140,7 @@ def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
 def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | None) -> tuple[str, Payload]:
     """A row's key, and what is stored of it."""
     stored = storable(facts)
-    named = next(
-        (stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), ""
-    )
+    named = next((stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), "")
     key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
     if kind == "text" and stored.get("type", "image") == "image":
         text = str(facts.get("text") or facts.get("caption") or key)
@@ -156,7 +150,7 @@ def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | Non
     return key, {"folder": folder, "name": name, "type": "image", **stored, "path": key}
 
 
-def export_vectors(index: "Index", out: Path, layout: str, *, where: str | None, dtype: str) -> Generator[int]:
+def export_vectors(index: "VectorIndex", out: Path, layout: str, *, where: str | None, dtype: str) -> Generator[int]:
     """Write an index's rows in another tool's layout, in the order of their keys. What is written is whole.
 
     Args:
@@ -204,7 +198,7 @@ def _removed(aside: Path) -> None:
     aside.with_suffix(".txt").unlink(missing_ok=True)
 
 
-def _described(index: "Index", where: str | None) -> Iterator[tuple[str, type]]:
+def _described(index: "VectorIndex", where: str | None) -> Iterator[tuple[str, type]]:
     """The columns of all rows, with one kind of value each."""
     kinds: dict[str, set[type]] = {}
     for row in index.list(where=where):
@@ -219,7 +213,7 @@ class _Writer:
     """An index's rows on their way out."""
 
     def __init__(
-        self, index: "Index", out: Path, dtype: str, columns: Sequence[tuple[str, type]], where: str | None
+        self, index: "VectorIndex", out: Path, dtype: str, columns: Sequence[tuple[str, type]], where: str | None
     ) -> None:
         self._index = index
         self._out = out
@@ -245,9 +239,7 @@ class _Writer:
             rows = list(islice(listed, A_FILE))
             suffix = str(number).zfill(len(str(files)))
             np.save(self._out / name / f"{name}_{suffix}.npy", self._vectors(rows))
-            pq.write_table(
-                self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet"
-            )
+            pq.write_table(self._described(rows, "image_path"), self._out / "metadata" / f"metadata_{suffix}.parquet")
             done += len(rows)
             yield done
 

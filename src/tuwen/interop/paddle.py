@@ -28,7 +28,7 @@ from tuwen.runtime.pipeline import grouped
 from tuwen.types import Hit, Rejected, Source
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 
@@ -57,7 +57,7 @@ def build_images(plan: Plan, pictures: Pictures) -> Generator[IngestReport]:
     yield pictures.intake.finish()
 
 
-def build_texts(plan: Plan, texts: Texts, index: "Index") -> Generator[IngestReport]:
+def build_texts(plan: Plan, texts: Texts, index: "VectorIndex") -> Generator[IngestReport]:
     """Put texts into an index, or take them out, as `build_images` does with pictures."""
     data = _Data(plan, index)
     if plan.operation == "remove":
@@ -70,13 +70,13 @@ def build_texts(plan: Plan, texts: Texts, index: "Index") -> Generator[IngestRep
     yield texts.intake.finish()
 
 
-def count_inputs(plan: Plan, index: "Index") -> int:
+def count_inputs(plan: Plan, index: "VectorIndex") -> int:
     """How many inputs a build will see."""
     data = _Data(plan, index)
     return sum(1 for _ in (data.pictures() if BUILDS[plan.mode] == "image" else data.texts()))
 
 
-def answer(plan: Plan, encoder: "Encoder", index: "Index", rejected: list[Rejected]) -> Iterator[Answer]:
+def answer(plan: Plan, encoder: "Encoder", index: "VectorIndex", rejected: list[Rejected]) -> Iterator[Answer]:
     """The hits of each query, in the order of the queries; those that cannot be read are put to `rejected`."""
     asked, wanted = SEARCHES[plan.mode]
     queries = (_image_queries if asked == "image" else _text_queries)(plan, encoder, rejected)
@@ -85,14 +85,14 @@ def answer(plan: Plan, encoder: "Encoder", index: "Index", rejected: list[Reject
         yield Answer(query, hits)
 
 
-def _others(index: "Index", kind: str, keys: set[str]) -> list[str]:
+def _others(index: "VectorIndex", kind: str, keys: set[str]) -> list[str]:
     return [key for key in index.keys(f'type == "{kind}"') if key not in keys]
 
 
 class _Data:
     """What the configuration names, as an index is given it."""
 
-    def __init__(self, plan: Plan, index: "Index") -> None:
+    def __init__(self, plan: Plan, index: "VectorIndex") -> None:
         self._plan = plan
         self._index = index
         self.seen: set[str] = set()

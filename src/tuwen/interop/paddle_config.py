@@ -260,9 +260,7 @@ class _Reader:
             self.problems.append(f"{key}: {error}")
             return None
 
-    def _check_inputs(
-        self, mode: str | None, images: Path | None, texts: Path | None, listing: Path | None
-    ) -> None:
+    def _check_inputs(self, mode: str | None, images: Path | None, texts: Path | None, listing: Path | None) -> None:
         """See that what the mode reads is there."""
         build, asked = BUILDS.get(str(mode)), SEARCHES.get(str(mode), ("", ""))[0]
         if build and listing is not None:
@@ -317,9 +315,7 @@ class _Reader:
     def _transforms(self) -> dict[str, Mapping[str, object]]:
         found: dict[str, Mapping[str, object]] = {}
         for entry in self._get("PreProcess.transform_ops") or []:
-            name, parameters = (
-                next(iter(entry.items())) if isinstance(entry, dict) and entry else (str(entry), None)
-            )
+            name, parameters = next(iter(entry.items())) if isinstance(entry, dict) and entry else (str(entry), None)
             if not isinstance(parameters, dict | None):
                 self.problems.append(f"PreProcess.transform_ops: {name} must have parameters with names")
                 continue

@@ -87,9 +87,7 @@ def _stages(state: Mapping[str, torch.Tensor]) -> list[int]:
     return [depth(state, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
 
 
-def _below(
-    state: Mapping[str, torch.Tensor], prefix: str, without: tuple[str, ...] = ()
-) -> dict[str, torch.Tensor]:
+def _below(state: Mapping[str, torch.Tensor], prefix: str, without: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
     inner = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return {name: tensor for name, tensor in inner.items() if not name.startswith(without)}
 
@@ -163,9 +161,7 @@ def is_here(contents: Contents) -> bool:
 
 def _vocabulary(weights: Path, words: int) -> list[str]:
     """BERT's for Chinese, which all of them share. One of its words is a line separator to Python."""
-    vocabulary = (
-        Path(__file__).with_name("chinese_clip_vocab.txt").read_text(encoding="utf-8").strip("\n").split("\n")
-    )
+    vocabulary = Path(__file__).with_name("chinese_clip_vocab.txt").read_text(encoding="utf-8").strip("\n").split("\n")
     if len(vocabulary) != words:
         raise InvalidInput(f"{weights} knows {words} words, and Chinese-CLIP's vocabulary has {len(vocabulary)}")
     return vocabulary

@@ -89,9 +89,7 @@ def _named_after_activation(open_clip: ModuleType, architecture: str) -> bool:
     return plain + _QUICK in open_clip.list_models() and plain in open_clip.list_models()
 
 
-def _training(
-    architecture: str, own: Mapping[str, Any], tags: Mapping[str, Any], *, random: bool
-) -> dict[str, Any]:
+def _training(architecture: str, own: Mapping[str, Any], tags: Mapping[str, Any], *, random: bool) -> dict[str, Any]:
     """What all of `tags` agree on, and the architecture's own word where they are several.
 
     Raises:

@@ -123,9 +123,7 @@ def _described(name: str, folder: Path) -> Iterator[Path]:
 def _of_transformers(name: str, folder: Path, context: int, options: dict[str, Any]) -> Reading:
     cleaning = _CLEANING.get(options.get("clean", "whitespace"))
     if cleaning is None:
-        raise InvalidInput(
-            f"tuwen does not know the cleaning {options['clean']!r}; it knows {', '.join(_CLEANING)}"
-        )
+        raise InvalidInput(f"tuwen does not know the cleaning {options['clean']!r}; it knows {', '.join(_CLEANING)}")
     reference = _reference(name, folder, {"context_length": context, **options})
     tokenizer = reference.tokenizer
     if tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:

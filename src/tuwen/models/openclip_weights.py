@@ -110,9 +110,7 @@ def find_weights(folder: Path) -> Path:
         InvalidInput: there is none, or more than one that could be.
     """
     named = [folder / name for name in WEIGHTS if (folder / name).is_file()]
-    found = named[:1] or [
-        p for p in sorted(folder.iterdir()) if p.suffix in {".safetensors", ".bin", ".pt", ".pth"}
-    ]
+    found = named[:1] or [p for p in sorted(folder.iterdir()) if p.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
     if len(found) != 1:
         have = ", ".join(path.name for path in found) or "none"
         raise InvalidInput(f"{folder} has no {WEIGHTS[0]} or {WEIGHTS[2]} (other weights: {have}): name the file")
@@ -168,12 +166,8 @@ def architecture_of(weights: Path) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InvalidInput(
-            f"{weights} has the shapes of no architecture of open_clip: if it is one, add --arch NAME"
-        )
-    raise InvalidInput(
-        f"{weights} may be of {len(found)} architectures: add --arch NAME, one of {', '.join(found)}"
-    )
+        raise InvalidInput(f"{weights} has the shapes of no architecture of open_clip: if it is one, add --arch NAME")
+    raise InvalidInput(f"{weights} may be of {len(found)} architectures: add --arch NAME, one of {', '.join(found)}")
 
 
 def candidates(tensors: Mapping[str, torch.Tensor]) -> list[str]:

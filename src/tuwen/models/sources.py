@@ -203,9 +203,7 @@ def _folder(family: str, name: str, weights: Path | None, arch: str | None) -> P
 def _file(family: str, name: str, weights: Path | None, arch: str | None) -> tuple[Path, str | None]:
     """The file and the architecture: `family:FILE`, or `family:ARCHITECTURE` with the file apart."""
     if weights is None and not Path(name).is_file():
-        raise InvalidInput(
-            f"{family}:{name}: there is no file {name}; where it is an architecture, add --weights FILE"
-        )
+        raise InvalidInput(f"{family}:{name}: there is no file {name}; where it is an architecture, add --weights FILE")
     if weights is None:
         return Path(name), arch
     if arch not in (None, name):

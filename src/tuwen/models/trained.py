@@ -125,9 +125,7 @@ def build(recipe: Recipe) -> Towers:
     return load_source(recipe.source, recipe.weights, arch=recipe.arch)
 
 
-def save(
-    folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]], tokenizer: bytes
-) -> None:
+def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]], tokenizer: bytes) -> None:
     """Write the files into a folder.
 
     Args:

@@ -198,9 +198,7 @@ class _Text(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         output = self.tower(input_ids=input_ids, attention_mask=attention_mask)
-        vector: torch.Tensor = self.projection(
-            output.last_hidden_state[:, 0] if self.first else output.pooler_output
-        )
+        vector: torch.Tensor = self.projection(output.last_hidden_state[:, 0] if self.first else output.pooler_output)
         return vector
 
 
@@ -242,9 +240,7 @@ def texts_of(tokenizer: Tokenizer, config: Any) -> Texts:  # noqa: ANN401
     kind, reference = KINDS[config.model_type], tokenizer.reference
     words = config.text_config.vocab_size
     if len(reference) > words:
-        raise InvalidInput(
-            f"its tokenizer has {len(reference)} words, its text tower {words}: they are of two models"
-        )
+        raise InvalidInput(f"its tokenizer has {len(reference)} words, its text tower {words}: they are of two models")
     if reference.padding_side != "right":
         raise InvalidInput("its tokenizer pads on the left, which tuwen does not")
     ends = reference("").input_ids[-1:]

@@ -42,6 +42,4 @@ def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except (ImportError, OSError) as error:
-        raise RuntimeUnavailable(
-            f"the runtime {name} cannot be loaded here ({error}): pip install {name}"
-        ) from error
+        raise RuntimeUnavailable(f"the runtime {name} cannot be loaded here ({error}): pip install {name}") from error

@@ -58,9 +58,7 @@ def _is_exact(bundle: Bundle, plan: Plan) -> bool:
     session = open_session(bundle, "text", replace(plan, file=files[0], precision="fp32"), None)
     if any(axis is not None for port in session.inputs for axis in port.shape[1:]):
         return False
-    full, cut = (
-        Encoder(_marked(bundle, exact=exact), lambda _: session, precision="fp32") for exact in (False, True)
-    )
+    full, cut = (Encoder(_marked(bundle, exact=exact), lambda _: session, precision="fp32") for exact in (False, True))
     tokens = full.to_tokens(TEXTS)
     return bool(np.abs(full.encode_tokens(tokens) - cut.encode_tokens(tokens)).max() < SAME)
 
@@ -160,9 +158,7 @@ def folder_named(model: str) -> Path:
 def _not_found(model: str, places: tuple[Path, Path]) -> str:
     folder, pulled = places
     if folder.is_dir():
-        return (
-            f"{folder} is a folder, but no model: it has neither {layout.MANIFEST} nor another layout's ONNX files"
-        )
+        return f"{folder} is a folder, but no model: it has neither {layout.MANIFEST} nor another layout's ONNX files"
     return (
         f"the model {model} is not on this machine: there is no bundle at {folder.absolute()} or {pulled}. "
         f"tuwen pull {model} gets it, if the hub has it; or name another model: --model FOLDER, or --model {DEMO} "

@@ -124,9 +124,7 @@ class OpenVinoSession:
 
     runtime = "openvino"
 
-    def __init__(
-        self, graph: Path, *, device: str, precision: str, threads: int, cache: Path | None = None
-    ) -> None:
+    def __init__(self, graph: Path, *, device: str, precision: str, threads: int, cache: Path | None = None) -> None:
         """Load a graph, compiled already if it was before.
 
         Args:

@@ -31,7 +31,7 @@ from tuwen.search.query import RowId, Term, term_vectors
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 
@@ -86,9 +86,7 @@ def unrelated(count: int, languages: Sequence[str]) -> list[str]:
         languages: what the model was trained on; without English and Chinese, and where unknown, English is taken.
     """
     chosen = [text for language, text in (("en", _ENGLISH), ("zh", _CHINESE)) if language in languages]
-    texts = [
-        text.strip() for lines in chosen or [_ENGLISH] for line in lines.split("\n") for text in line.split(";")
-    ]
+    texts = [text.strip() for lines in chosen or [_ENGLISH] for line in lines.split("\n") for text in line.split(";")]
     chance = random.Random(0)
     singles = [text for text in texts if text]
     chance.shuffle(singles)
@@ -124,7 +122,7 @@ class Probe:
         return bool(self.right) or isinstance(self.what, RowId)
 
 
-def random_probes(count: int, encoder: "Encoder", index: "Index") -> list[Probe]:
+def random_probes(count: int, encoder: "Encoder", index: "VectorIndex") -> list[Probe]:
     """`count` texts that nothing matches, in the model's languages, and as many of the index's own pictures.
 
     Chosen at random, and the same every time. There may be fewer pictures.
@@ -133,7 +131,7 @@ def random_probes(count: int, encoder: "Encoder", index: "Index") -> list[Probe]
     return texts + [Probe(RowId(row)) for row in _some_pictures(count, index)]
 
 
-def labelled_probes(path: Path, index: "Index") -> list[Probe]:
+def labelled_probes(path: Path, index: "VectorIndex") -> list[Probe]:
     """Queries from a file in UTF-8, by its ending.
 
         .jsonl          {"query": "a dog", "paths": ["dog.jpg", "park/dogs.jpg"]}
@@ -167,14 +165,12 @@ def _picture(query: str, folder: Path) -> Path | None:
     return next((file for file in (Path(query), folder / query) if is_file(file)), None)
 
 
-def _rows(paths: Sequence[str], index: "Index", place: str) -> tuple[str, ...]:
+def _rows(paths: Sequence[str], index: "VectorIndex", place: str) -> tuple[str, ...]:
     ids = []
     for path in paths:
         key = path if index.payloads([path]) else key_of(Path(path), index.root)
         if key != path and not index.payloads([key]):
-            raise InvalidInput(
-                f"{place}: the index has nothing of the path {path}: tuwen index list shows its paths"
-            )
+            raise InvalidInput(f"{place}: the index has nothing of the path {path}: tuwen index list shows its paths")
         ids.append(str(row_id(key)))
     return tuple(ids)
 
@@ -198,9 +194,7 @@ def _is_labelled(item: object) -> bool:
     if not isinstance(item, dict) or set(item) != {"query", "paths"}:
         return False
     paths = item["paths"]
-    return (
-        isinstance(item["query"], str) and isinstance(paths, list) and all(isinstance(path, str) for path in paths)
-    )
+    return isinstance(item["query"], str) and isinstance(paths, list) and all(isinstance(path, str) for path in paths)
 
 
 def _csv_lines(text: str, path: Path, delimiter: str = ",") -> Iterator[tuple[int, tuple[str, list[str]]]]:
@@ -217,7 +211,7 @@ def _tsv_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[str
     return _csv_lines(text, path, "\t")
 
 
-def _some_pictures(count: int, index: "Index") -> list[str]:
+def _some_pictures(count: int, index: "VectorIndex") -> list[str]:
     """Ids of rows, each as likely as any other; of the keys alone, for there may be millions."""
     keys = index.keys('type == "image"')
     return [str(row_id(key)) for key in random.Random(_SEED).sample(keys, min(count, len(keys)))]
@@ -257,7 +251,7 @@ class Samples:
         return len(self.matching) + len(self.unmatching)
 
 
-def measure(probes: Sequence[Probe], encoder: "Encoder", index: "Index") -> Iterator[Score | None]:
+def measure(probes: Sequence[Probe], encoder: "Encoder", index: "VectorIndex") -> Iterator[Score | None]:
     """One score for each query, in order; None where there is nothing to compare with.
 
     - A query with right rows scores its highest cosine with one of them.
@@ -335,7 +329,7 @@ def choose(matching: Scores, unmatching: Scores) -> float:
     return float(cuts[best[np.argmax(np.diff(edges)[best])]])
 
 
-def _value(probe: Probe, vector: NDArray[np.float32], index: "Index") -> float | None:
+def _value(probe: Probe, vector: NDArray[np.float32], index: "VectorIndex") -> float | None:
     if probe.right:
         return float(max(vector @ right for right in index.vectors(probe.right).values()))
     if not isinstance(probe.what, RowId):
@@ -350,9 +344,7 @@ def _threshold(measured: Samples, rows: int) -> Threshold:
     matching, unmatching = measured.matching, measured.unmatching
     return Threshold(
         threshold=choose(matching, unmatching),
-        false_accept=_rate(
-            [unmatching[i] >= choose(matching, np.delete(unmatching, i)) for i in _others(unmatching)]
-        ),
+        false_accept=_rate([unmatching[i] >= choose(matching, np.delete(unmatching, i)) for i in _others(unmatching)]),
         false_reject=_rate([matching[i] < choose(np.delete(matching, i), unmatching) for i in _others(matching)]),
         matching=len(matching),
         unmatching=len(unmatching),

@@ -15,7 +15,7 @@ from tuwen.index.store import Stored, Vector
 from tuwen.types import Payload
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 PAGE = 500
 """rows whose vectors are read at a time"""
@@ -61,7 +61,7 @@ class Groups:
 class Duplicates:
     """The search for near-duplicates in one index: iterate to its end, then ask for the groups."""
 
-    def __init__(self, index: "Index", threshold: float) -> None:
+    def __init__(self, index: "VectorIndex", threshold: float) -> None:
         """Nothing is read yet.
 
         Args:

@@ -19,7 +19,7 @@ from tuwen.index.store import row_id
 from tuwen.types import Payload, Vectors
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.pipeline import AnyImage
 
 _WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
@@ -30,7 +30,7 @@ _ID = "id:"
 
 
 class Named(Protocol):
-    """Rows that are named by their paths. An `Index` is that."""
+    """Rows that are named by their paths. An `VectorIndex` is that."""
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
 
@@ -174,7 +174,7 @@ class Encodes(Protocol):
         ...
 
 
-def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None) -> Vectors:
+def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex | None" = None) -> Vectors:
     """The vector of each term, whatever its weight.
 
     Args:
@@ -194,13 +194,13 @@ def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "Index |
     if any(isinstance(term.what, str) and not term.what.strip() for term in terms):
         raise InvalidInput("an empty text finds nothing: say what to look for")
     stored = _stored([term.what for term in terms if isinstance(term.what, RowId)], index)
-    return np.stack(
-        [stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]
-    ).astype(np.float32)
+    return np.stack([stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]).astype(
+        np.float32
+    )
 
 
 def query_vector(
-    terms: Sequence[Term], encoder: Encodes | None, index: "Index | None" = None
+    terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex | None" = None
 ) -> NDArray[np.float32]:
     """The weighted sum of the terms' unit vectors, brought to length 1.
 
@@ -224,7 +224,7 @@ def weighted_sum(terms: Sequence[Term], vectors: Vectors) -> NDArray[np.float32]
     return found
 
 
-def _stored(rows: Sequence[RowId], index: "Index | None") -> dict[RowId, NDArray[np.float32]]:
+def _stored(rows: Sequence[RowId], index: "VectorIndex | None") -> dict[RowId, NDArray[np.float32]]:
     if not rows:
         return {}
     if index is None:

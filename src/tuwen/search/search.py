@@ -20,7 +20,7 @@ from tuwen.search.query import Encodes, RowId, Term, describe, parse_term, query
 from tuwen.types import Hit, Vectors
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 
 # ---- Terms with their vectors -> hits by score: what a strategy makes of them.
@@ -40,12 +40,12 @@ class Scope:
     exact: bool
 
 
-def by_average(terms: Sequence[Term], vectors: Vectors, index: "Index", scope: Scope, count: int) -> list[Hit]:
+def by_average(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", scope: Scope, count: int) -> list[Hit]:
     """The `count` rows nearest to the terms' weighted sum, best first."""
     return index.search(weighted_sum(terms, vectors), k=count, where=scope.where, exact=scope.exact)
 
 
-def by_best(terms: Sequence[Term], vectors: Vectors, index: "Index", scope: Scope, count: int) -> list[Hit]:
+def by_best(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", scope: Scope, count: int) -> list[Hit]:
     """The `count` rows of highest `best_score`, among the rows nearest to each term that is liked.
 
     Raises:
@@ -53,9 +53,7 @@ def by_best(terms: Sequence[Term], vectors: Vectors, index: "Index", scope: Scop
     """
     weights = np.array([term.weight for term in terms])
     if not (weights > 0).any():
-        raise InvalidInput(
-            "the strategy best wants something that hits shall be like: --unlike alone has no nearest"
-        )
+        raise InvalidInput("the strategy best wants something that hits shall be like: --unlike alone has no nearest")
     found = {
         hit.id: hit
         for vector in vectors[weights > 0]
@@ -131,7 +129,7 @@ class Wanted:
     unique: float | None = None
 
 
-def search(terms: Sequence[Term], encoder: Encodes | None, index: "Index", wanted: Wanted) -> list[Hit]:
+def search(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex", wanted: Wanted) -> list[Hit]:
     """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
 
     `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
@@ -162,7 +160,7 @@ def search(terms: Sequence[Term], encoder: Encodes | None, index: "Index", wante
     return spread(*_with_vectors(hits, index), wanted.diversity, wanted.k) if wanted.diversity else hits
 
 
-def _unlike(candidates: Callable[[int], list[Hit]], index: "Index", unique: float, count: int) -> list[Hit]:
+def _unlike(candidates: Callable[[int], list[Hit]], index: "VectorIndex", unique: float, count: int) -> list[Hit]:
     """`count` hits that differ: asks for more candidates until there are that many, or no more rows."""
     asked = 2 * count
     while True:
@@ -173,7 +171,7 @@ def _unlike(candidates: Callable[[int], list[Hit]], index: "Index", unique: floa
         asked *= 4
 
 
-def _with_vectors(hits: list[Hit], index: "Index") -> tuple[list[Hit], dict[str, NDArray[np.float32]]]:
+def _with_vectors(hits: list[Hit], index: "VectorIndex") -> tuple[list[Hit], dict[str, NDArray[np.float32]]]:
     """The vectors of hits, without those hits that another thread has taken out since."""
     vectors = index.vectors([hit.id for hit in hits])
     return [hit for hit in hits if hit.id in vectors], vectors

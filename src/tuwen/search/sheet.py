@@ -38,9 +38,7 @@ def contact_sheet(hits: Sequence[Hit], root: Path, *, columns: int = 6, max_pixe
     """
     pictures = [(rank, hit) for rank, hit in enumerate(hits, start=1) if hit.payload.get("type") != "text"]
     if not pictures:
-        raise InvalidInput(
-            f"there is nothing to draw on a sheet: the search found {'texts' if hits else 'nothing'}"
-        )
+        raise InvalidInput(f"there is nothing to draw on a sheet: the search found {'texts' if hits else 'nothing'}")
     columns = min(columns, len(pictures))
     wide, high = columns * (CELL + GAP) + GAP, ceil(len(pictures) / columns) * (CELL + CAPTION + GAP) + GAP
     sheet = Image.new("RGB", (wide, high), PAPER)

@@ -29,7 +29,7 @@ from tuwen.server.schemas import Failure
 from tuwen.server.service import running
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 ROUTERS = (
@@ -45,7 +45,7 @@ ROUTERS = (
 )
 
 
-def make_app(config: ServerConfig, encoder: "Encoder", index: "Index") -> FastAPI:
+def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> FastAPI:
     """The application; it loads the towers when it is started.
 
     Args:

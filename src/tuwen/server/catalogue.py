@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from tuwen.index.store import Stored, row_id
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Summary:
 class Catalogue:
     """Pages of rows. Safe in several threads."""
 
-    def __init__(self, index: "Index") -> None:
+    def __init__(self, index: "VectorIndex") -> None:
         self._index = index
         self._shared = index.folder is None
         self._keys: _Kept[list[str]] = _Kept()
@@ -140,7 +140,7 @@ def _take_out(keys: list[str], key: str) -> int:
     return 1
 
 
-def _summed(index: "Index") -> Summary:
+def _summed(index: "VectorIndex") -> Summary:
     width = index.bounds("width")
     return Summary(
         index.values("type"),

@@ -28,7 +28,7 @@ from tuwen.server.uploads import Uploads
 from tuwen.types import Rejected, Row, Source
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 T = TypeVar("T")
 
@@ -49,7 +49,12 @@ class Collection:
     """An index that pictures are added to and removed from, each picture by one request at a time."""
 
     def __init__(
-        self, index: "Index", catalogue: Catalogue, thumbnails: Thumbnails, calling: Pool, config: ServerConfig
+        self,
+        index: "VectorIndex",
+        catalogue: Catalogue,
+        thumbnails: Thumbnails,
+        calling: Pool,
+        config: ServerConfig,
     ) -> None:
         self._index = index
         self._catalogue = catalogue
@@ -126,9 +131,7 @@ class Collection:
             with suppress(Fault, IndexFault, OSError):  # what cannot be reached now is there in an hour
                 await self._calling.run(self._uploads.mend, self._index, self._grace)
 
-    async def _store(
-        self, key: str, data: bytes, content: str, facts: dict[str, str | int], vector: Vector
-    ) -> Added:
+    async def _store(self, key: str, data: bytes, content: str, facts: dict[str, str | int], vector: Vector) -> Added:
         part = await self._calling.run(self._uploads.stage, key, data)
         source = Source(key, part, len(data), part.stat().st_mtime)
         async with self._settled(part, key):

@@ -264,6 +264,4 @@ async def _add(file: UploadFile, service: Service) -> Added | Rejected:
 
 def _check_allowed(service: Service) -> None:
     if not service.config.allow_upload:
-        raise Fault(
-            403, "read_only", "pictures can be added and removed where the service runs with --allow-upload"
-        )
+        raise Fault(403, "read_only", "pictures can be added and removed where the service runs with --allow-upload")

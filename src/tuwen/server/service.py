@@ -22,7 +22,7 @@ from tuwen.server.fetching import Fetcher, PublicOnly
 from tuwen.server.images import Thumbnails
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
 CALLERS, AWAY = 4, 16
@@ -52,7 +52,7 @@ class Service:
 
     config: ServerConfig
     encoder: "Encoder"
-    index: "Index"
+    index: "VectorIndex"
     root: Path
     texts: Texts
     pictures: Pictures
@@ -74,7 +74,7 @@ class Service:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig, encoder: "Encoder", index: "Index") -> AsyncIterator[Service]:
+async def running(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> AsyncIterator[Service]:
     """A service, with both towers loaded, from here to the end of the block."""
     decoding = Pool("decoding", config.threads, config.queue)
     calling = Pool("the index", AWAY if index.folder is None else CALLERS, config.queue)

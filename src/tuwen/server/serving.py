@@ -118,9 +118,7 @@ def listen(config: ServerConfig) -> socket.socket:
         InvalidInput: it is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    taken = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # named, or asyncio leaves Nagle's delay on
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((config.host, config.port))

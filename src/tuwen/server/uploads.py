@@ -17,7 +17,7 @@ from tuwen.bundle.files import sync
 from tuwen.types import Payload
 
 if TYPE_CHECKING:
-    from tuwen.index.index import Index
+    from tuwen.index.index import VectorIndex
 
 FOLDER = "uploads"
 _NAME = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{1,8}")
@@ -78,7 +78,7 @@ class Uploads:
         sync(self._folder)
         return Path(part)
 
-    def mend(self, index: "Index", grace: float = 0.0) -> None:
+    def mend(self, index: "VectorIndex", grace: float = 0.0) -> None:
         """Finish what a kill has interrupted.
 
         Args:
@@ -94,7 +94,7 @@ class Uploads:
                 if time() - _touched(part) >= grace:
                     self.settle(part, f"{FOLDER}/{match[1]}", index)
 
-    def settle(self, part: Path, key: str, index: "Index") -> None:
+    def settle(self, part: Path, key: str, index: "VectorIndex") -> None:
         """Give a file its name if its row is in the index and has none; else remove it."""
         if index.payloads([key]) and not self.path(key).exists():
             self.publish(part, key)

@@ -54,9 +54,7 @@ class Checkpoints:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08}"
 
-    def save(
-        self, step: int, write_shared: Callable[[Path], None], own: Mapping[str, Any], best: int | None
-    ) -> Path:
+    def save(self, step: int, write_shared: Callable[[Path], None], own: Mapping[str, Any], best: int | None) -> Path:
         """Write a checkpoint and drop those that are no longer kept; every process calls it.
 
         Args:

@@ -39,9 +39,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
+    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
 
@@ -69,9 +67,7 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     return config_of(tree, overrides, str(file))
 
 
-def config_of(
-    tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "the configuration"
-) -> TrainConfig:
+def config_of(tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "the configuration") -> TrainConfig:
     """A tree as YAML gives it to a configuration; `name` is what messages call it. Raises as `read_config`."""
     whole: object = tree
     for override in overrides:
@@ -127,9 +123,7 @@ def _problems(errors: Sequence[ErrorDetails]) -> list[str]:
     return [
         f"{place}: {value}{' or '.join(dict.fromkeys(allowed))}"
         for (place, value), allowed in said.items()
-        if not any(
-            deeper.startswith(f"{place}.") for deeper, _ in said
-        )  # another kind that the value is not, either
+        if not any(deeper.startswith(f"{place}.") for deeper, _ in said)  # another kind that the value is not, either
     ]
 
 

@@ -51,9 +51,7 @@ class Evaluation:
         self._config, self._precision, self._device = config, precision, device
         self._pairs = Listing(config.pairs, SPLITS) if config.pairs else None
         if self._pairs is not None and not len(self._pairs):
-            raise InvalidInput(
-                f"evaluate.pairs: there is no pair in {', '.join(str(s.path) for s in config.pairs)}"
-            )
+            raise InvalidInput(f"evaluate.pairs: there is no pair in {', '.join(str(s.path) for s in config.pairs)}")
         self._classes = _classes(config.zeroshot) if config.zeroshot else {}
         self.wanted = self._pairs is not None or bool(self._classes)
         self.skipped = 0
@@ -82,12 +80,8 @@ class Evaluation:
         if not self._classes:
             return {}
         labels = list(self._classes)
-        vectors = label_vectors(
-            [label.replace("_", " ") for label in labels], self._config.templates, encoder
-        ).vectors
-        items = (
-            (path.read_bytes(), number) for number, label in enumerate(labels) for path in self._classes[label]
-        )
+        vectors = label_vectors([label.replace("_", " ") for label in labels], self._config.templates, encoder).vectors
+        items = ((path.read_bytes(), number) for number, label in enumerate(labels) for path in self._classes[label])
         images, right = list[NDArray[np.float32]](), list[int]()
         for group in grouped(items, self._config.batch):
             for (_, number), vector in self._encoded(encoder, group):
@@ -220,7 +214,5 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     }
     classes = {name: paths for name, paths in found.items() if paths}
     if len(classes) < 2:
-        raise InvalidInput(
-            f"evaluate.zeroshot: {folder} must have a folder of pictures for each class, two at least"
-        )
+        raise InvalidInput(f"evaluate.zeroshot: {folder} must have a folder of pictures for each class, two at least")
     return classes

@@ -63,9 +63,7 @@ class Backward:
             (loss * factor).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _in_chunks(
-        self, inputs: Inputs, keys: tuple[Tensor, Tensor], factor: Tensor | float, *, last: bool
-    ) -> Tensor:
+    def _in_chunks(self, inputs: Inputs, keys: tuple[Tensor, Tensor], factor: Tensor | float, *, last: bool) -> Tensor:
         chunks = [inputs.rows(first, first + self.chunk) for first in range(0, len(inputs), self.chunk)]
         states, parts = [], []
         with torch.no_grad():

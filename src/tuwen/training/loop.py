@@ -279,9 +279,7 @@ def _stream(config: TrainConfig, towers: Towers, stepper: Stepper) -> Batches:
     return open_stream(config, towers, Part(rank(), world()))
 
 
-def _described(
-    stepper: Stepper, config: TrainConfig, steps: int, pairs: int, device: torch.device
-) -> Iterator[str]:
+def _described(stepper: Stepper, config: TrainConfig, steps: int, pairs: int, device: torch.device) -> Iterator[str]:
     """Lines for people: what is trained, and how long."""
     yield "tower    part        rate       decay  numbers"
     settings = config.optimizer

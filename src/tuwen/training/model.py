@@ -87,8 +87,7 @@ def _is_stack(module: nn.Module) -> bool:
     children = list(module.children())
     alike = len(children) > 1 and len({type(child) for child in children}) == 1
     return alike and all(
-        next(child.children(), None) is not None and next(child.parameters(), None) is not None
-        for child in children
+        next(child.children(), None) is not None and next(child.parameters(), None) is not None for child in children
     )
 
 

@@ -166,6 +166,4 @@ def planned(config: TrainConfig, batches: int) -> Schedule:
             f"{steps:,}: shorten one of them, or lengthen the run"
         )
     end = peak if schedule.name == "constant" and not cooldown else schedule.eta_min
-    return Schedule(
-        steps=steps, warmup=warmup, start=schedule.warmup_lr, peak=peak, end=end, cooldown=cooldown or None
-    )
+    return Schedule(steps=steps, warmup=warmup, start=schedule.warmup_lr, peak=peak, end=end, cooldown=cooldown or None)

@@ -84,9 +84,7 @@ def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
     """
     if sharded:
         if not dist.is_initialized():
-            raise InvalidInput(
-                "run.fsdp shares the weights among processes: start them with torchrun, or leave it out"
-            )
+            raise InvalidInput("run.fsdp shares the weights among processes: start them with torchrun, or leave it out")
         for block in (*blocks(pair.vision), *blocks(pair.text)):
             fully_shard(block)
         fully_shard(pair)
@@ -104,9 +102,7 @@ def states(pair: Pair, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any]
     return pair.state_dict(), optimizer.state_dict()
 
 
-def load_states(
-    pair: Pair, optimizer: torch.optim.Optimizer, weights: dict[str, Any], moments: dict[str, Any]
-) -> None:
+def load_states(pair: Pair, optimizer: torch.optim.Optimizer, weights: dict[str, Any], moments: dict[str, Any]) -> None:
     """Put back what `states` took."""
     if isinstance(pair, FSDPModule):
         whole.set_model_state_dict(pair, weights, options=_WHOLE)

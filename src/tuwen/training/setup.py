@@ -99,6 +99,4 @@ def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
 
 def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
     """What stays true of towers that are trained on: not how good an earlier run found them, nor its length."""
-    return {
-        name: value for name, value in towers.facts.items() if "@" not in name and not name.startswith("trained_")
-    }
+    return {name: value for name, value in towers.facts.items() if "@" not in name and not name.startswith("trained_")}

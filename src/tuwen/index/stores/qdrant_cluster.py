@@ -97,9 +97,7 @@ class ClusterStore:
 
         for page in _pages(rows):
             points = [
-                models.PointStruct(
-                    id=str(row_id(row.key)), vector=row.vector.tolist(), payload=to_stored(row.payload)
-                )
+                models.PointStruct(id=str(row_id(row.key)), vector=row.vector.tolist(), payload=to_stored(row.payload))
                 for row in page
             ]
             self._link("upsert", points=points, wait=True)

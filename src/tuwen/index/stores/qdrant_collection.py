@@ -34,9 +34,7 @@ TIMEOUT = 60
 class Link:
     """A client of one collection. `link("upsert", points=…)` is `client.upsert(collection, points=…)`."""
 
-    def __init__(
-        self, place: Cluster, client: "QdrantClient | None" = None, waits: Sequence[float] = WAITS
-    ) -> None:
+    def __init__(self, place: Cluster, client: "QdrantClient | None" = None, waits: Sequence[float] = WAITS) -> None:
         self._place = place
         self._client = client or connect(place)
         self._waits = waits
@@ -145,9 +143,7 @@ def read(link: Link, place: Cluster) -> Manifest:
         IndexInvalid: it is not one that this version reads.
     """
     if not link("collection_exists"):
-        raise IndexNotFound(
-            f"there is no index at {place}: make one with tuwen index build PHOTOS/ --index {place}"
-        )
+        raise IndexNotFound(f"there is no index at {place}: make one with tuwen index build PHOTOS/ --index {place}")
     entry = _metadata(link).get(ENTRY)
     if entry is None:
         raise IndexInvalid(
@@ -192,7 +188,5 @@ def _payload_index(kind: type) -> Any:  # noqa: ANN401
     if kind is str:
         return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True, on_disk=True)
     if kind is int:
-        return models.IntegerIndexParams(
-            type=models.IntegerIndexType.INTEGER, lookup=False, range=True, on_disk=True
-        )
+        return models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True, on_disk=True)
     return models.FloatIndexParams(type=models.FloatIndexType.FLOAT, on_disk=True)

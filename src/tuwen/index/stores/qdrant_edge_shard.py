@@ -153,9 +153,7 @@ def _load_patiently(folder: Path, patience: float) -> "EdgeShard":
 def _fault(folder: Path, error: Exception, patience: float) -> IndexFault:
     index = folder.parent
     if "WouldBlock" in str(error):
-        return IndexLocked(
-            f"{index} is in use by a process that builds its graph; waited {patience:g} s: try again"
-        )
+        return IndexLocked(f"{index} is in use by a process that builds its graph; waited {patience:g} s: try again")
     return IndexInvalid(
         f"{index}: its rows cannot be read ({error}): put back a copy of the folder, or build the index again"
     )

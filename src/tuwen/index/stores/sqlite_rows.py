@@ -122,9 +122,7 @@ class Rows:
     def keys(self, where: Condition | None) -> list[str]:
         """The keys of the rows that fulfil a condition, sorted."""
         words, values = _condition(where)
-        return [
-            key for (key,) in self._database.execute(f"SELECT path FROM rows WHERE {words} ORDER BY path", values)
-        ]
+        return [key for (key,) in self._database.execute(f"SELECT path FROM rows WHERE {words} ORDER BY path", values)]
 
     def values(self, field: str) -> dict[str, int]:
         """Each value of a field, and how many rows have it."""

@@ -1,0 +1,48 @@
+"""The public API: loading a model, and an index that knows its own model.
+
+The command line, the server and Python users call the same functions. Names are published by `tuwen/__init__.py`.
+"""
+
+from tuwen.index.index import VectorIndex
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.loading import Choice, load_encoder
+from tuwen.settings import Settings
+
+
+class Index(VectorIndex):
+    """Images and texts of one model, searchable by text, image and vector."""
+
+
+def load(
+    model: str,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Encoder:
+    """Load a model: a bundle's folder, the name of a model on this machine, or `demo`.
+
+    Args:
+        model: what to load. Foreign ONNX layouts (Hugging Face's, immich's) are read in place.
+        runtime: `auto`, `onnxruntime` or `openvino`. Here and below, `auto` is what the settings say, and they say
+            to choose unless a person has set them.
+        device: `auto`, or e.g. `cpu`, `cuda:1`, `tensorrt`, `openvino:GPU`.
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
+        threads: for computing; None: what the settings say, or all cores that this process may use.
+
+    Returns:
+        The encoder: pictures and texts to unit vectors.
+
+    Raises:
+        BundleError: there is no such model here, or its files are not right.
+        RuntimeUnavailable: what was asked for is not on this machine; the message lists what is.
+    """
+    settings = Settings()
+    choice = Choice(
+        runtime=settings.runtime if runtime == "auto" else runtime,
+        device=settings.device if device == "auto" else device,
+        precision=settings.precision if precision == "auto" else precision,
+        threads=settings.threads if threads is None else threads,
+    )
+    return load_encoder(model, choice, models=settings.models, cache=settings.cache, max_pixels=settings.max_pixels)
