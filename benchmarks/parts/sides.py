@@ -99,7 +99,7 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
 
     from tuwen.bulk.embed import Request, embed_all
     from tuwen.bulk.embedding import embed
-    from tuwen.data.tables import Columns
+    from tuwen.data.samples import Columns
 
     encoder, reading = warm(model, threads)
     request = Request([photos], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})

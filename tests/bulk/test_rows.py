@@ -11,8 +11,7 @@ from samples_of import jpeg, read_all, write_tar
 from tuwen.bulk.embedding import Embedded, Item
 from tuwen.bulk.rows import Names, rows_of, storable
 from tuwen.data.datasets import list_samples
-from tuwen.data.samples import Sample
-from tuwen.data.tables import Columns
+from tuwen.data.samples import Columns, Sample
 
 PICTURE = {"content": "c", "width": 4, "height": 3, "format": "JPEG", "bytes": 9, "modified": 5.0}
 

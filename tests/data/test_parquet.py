@@ -1,16 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samples_of import jpeg, read_all, rejected
+from samples_of import jpeg, read_all
 from tuwen.data.files import Skipped
-from tuwen.data.parquet import list_parquet
-from tuwen.data.samples import Listed
-from tuwen.data.tables import Columns
+from tuwen.data.parquet import RowGroups, list_parquet, read_rows
+from tuwen.data.samples import Columns, Listed, Sample
 from tuwen.errors import InvalidInput
+from tuwen.types import Rejected
 
 ANY = Columns()
 
@@ -73,14 +75,83 @@ def test_an_empty_key_is_none(tmp_path: Path) -> None:
     assert [item.key for item in list_parquet(path, "", Columns()) if isinstance(item, Listed)] == ["0", "1", "2"]
 
 
-def test_what_cannot_be_is_told(tmp_path: Path) -> None:
+def test_texts_stored_as_bytes_are_decoded(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(jpeg(5))
+    table = {"path": [b"x.jpg", b"x.jpg"], "id": ["a", "b"], "text": ["\u72d7".encode(), b"caf\xe9"]}
+    good, bad = read_all(list_parquet(write(tmp_path / "0.parquet", table), "", ANY))
+    assert (good.captions, good.image) == (("\u72d7",), jpeg(5))
+    assert isinstance(bad, Rejected)
+
+
+def test_missing_captions_are_none(tmp_path: Path) -> None:
+    table = {"jpg": [jpeg(1)] * 3, "caption": [["a", None, " "], None, []]}
+    found = read_all(list_parquet(write(tmp_path / "0.parquet", table), "", ANY))
+    assert [sample.captions for sample in found] == [("a",), (), ()]
+    numbers = {"jpg": [jpeg(1)], "caption": [float("nan")]}
+    (sample,) = read_all(list_parquet(write(tmp_path / "1.parquet", numbers), "", ANY))
+    assert sample.captions == ()
+
+
+def test_what_cannot_be_read_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "0.parquet", {"key": ["a", "a", "b"], "jpg": [jpeg(1), jpeg(2), None]})
     found = list(list_parquet(path, "", ANY))
-    assert rejected(found) == [f"{path}:1: has the key 'a' of an earlier row"]
-    assert rejected(read_all(found)) == ["b: has no picture in the column jpg"]
+    assert [item.path for item in found if isinstance(item, Rejected)] == [f"{path}:1"]
+    assert [item.path for item in read_all(found) if isinstance(item, Rejected)] == ["b"]
     write(path, {"key": ["a"], "jpg": [jpeg(1)]})
-    assert "has changed" in rejected(read_all(found))[0]
-    with pytest.raises(InvalidInput, match="no column that is known"):
+    assert isinstance(read_all(found)[0], Rejected)
+    with pytest.raises(InvalidInput) as raised:
         list(list_parquet(write(tmp_path / "1.parquet", {"a": [1]}), "", ANY))
+    assert raised.value.where == tmp_path / "1.parquet"
     (tmp_path / "2.parquet").write_bytes(b"PAR1 no")
-    assert "cannot be read as Parquet" in rejected(list_parquet(tmp_path / "2.parquet", "", ANY))[0]
+    assert [type(item) for item in list_parquet(tmp_path / "2.parquet", "", ANY)] == [Rejected]
+
+
+COUNT = 40
+
+
+def write_groups(path: Path, count: int = COUNT, group: int = 7) -> Path:
+    rows = {"jpg": [bytes([n]) * 1000 for n in range(count)], "caption": [f"{n}" for n in range(count)]}
+    pq.write_table(pa.table(rows), path, row_group_size=group)
+    return path
+
+
+def listed(path: Path) -> list[Listed]:
+    return [item for item in list_parquet(path, "", Columns()) if isinstance(item, Listed)]
+
+
+@pytest.mark.parametrize("most_bytes", [1, 2**30])
+def test_rows_in_any_order_by_many_threads_are_those_read_in_passing(tmp_path: Path, most_bytes: int) -> None:
+    rows = [*listed(write_groups(tmp_path / "a.parquet")), *listed(write_groups(tmp_path / "b.parquet", 9, 2))]
+    expected = list(read_rows(rows))
+    mixed = Random(1).sample(range(len(rows)), len(rows))
+    groups = RowGroups(most_bytes)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: groups.read(rows[number], rows[number].row), mixed))
+    assert found == [expected[number] for number in mixed]
+    assert all(isinstance(sample, Sample) for sample in found)
+
+
+def test_only_so_much_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = listed(write_groups(tmp_path / "a.parquet"))
+    opened = []
+    reader = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda file, number, **how: opened.append(number) or reader(file, number, **how),
+    )
+    groups = RowGroups(most_bytes=2 * 7 * 1100)
+    for number in (0, 6, 7, 1, 20, 0, 8):  # groups 0 0 1 0 2 0 1: the third puts the least recent, 1, out
+        groups.read(rows[number], rows[number].row)
+    assert opened == [0, 1, 2, 1]
+
+
+def test_a_file_that_has_changed_or_gone_is_told(tmp_path: Path) -> None:
+    rows = listed(write_groups(tmp_path / "a.parquet"))
+    write_groups(tmp_path / "a.parquet", 3)
+    found = RowGroups().read(rows[5], rows[5].row)
+    assert isinstance(found, Rejected)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    assert isinstance(RowGroups().read(rows[5], rows[5].row), Rejected)
+    (tmp_path / "a.parquet").unlink()
+    assert isinstance(RowGroups().read(rows[5], rows[5].row), Rejected)

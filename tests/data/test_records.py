@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.data.captions import NOT_UTF8, Record, read_records
+from tuwen.data.records import NOT_UTF8, Record, read_records
 from tuwen.errors import InvalidInput
 
 
@@ -16,7 +16,7 @@ def test_a_table_is_numbered_by_records_and_by_lines(tmp_path: Path, name: str, 
     content = f'\ufeffa{mark}b\r\n1{mark}"x\u2028\ny"\r\n\r\nonly\r\n2{mark}z\r\n'
     assert read(tmp_path / name, content) == [
         Record(1, 3, {"a": "1", "b": "x\u2028\ny"}),
-        Record(2, 5, reason="has 1 fields, the first line has 2"),
+        Record(2, 5, reason="has 1 fields instead of 2"),
         Record(3, 6, {"a": "2", "b": "z"}),
     ]
 
@@ -26,20 +26,38 @@ def test_objects_are_numbered_by_lines(tmp_path: Path) -> None:
         assert read(tmp_path / name, b'{"a": ["x", 1]}\r\n\n[1]\n\xff\n' + b"[" * 100_000) == [
             Record(1, 1, {"a": ["x", 1]}),
             Record(2, 2),
-            Record(3, 3, reason="is no JSON object"),
+            Record(3, 3, reason="is not a JSON object"),
             Record(4, 4, reason=NOT_UTF8),
-            Record(5, 5, reason="is no JSON object"),
+            Record(5, 5, reason="is not a JSON object"),
         ]
 
 
-def test_a_quote_that_is_not_closed_ends_the_file(tmp_path: Path) -> None:
-    *_, last = read(tmp_path / "a.csv", 'a\nx\n"y\nz\n')
-    assert (last.last, last.number, last.reason) == (True, 2, "unexpected end of data")
+def rows(path: Path, content: str) -> list[tuple[object, ...]]:
+    return [tuple(record.fields.values()) for record in read(path, content)]
+
+
+def test_quotes_that_do_not_parse_are_read_literally(tmp_path: Path) -> None:
+    assert rows(tmp_path / "a.csv", 'a\nx\n"y\nz\n') == [("x",), ('"y',), ("z",)]
+    table = 'image\tcaption\n1.jpg\t"a dog\n2.jpg\ta 5" screen\n3.jpg\t"so" she said\n4.jpg\ta cat"\n'
+    expected = [("1.jpg", '"a dog'), ("2.jpg", 'a 5" screen'), ("3.jpg", '"so" she said'), ("4.jpg", 'a cat"')]
+    assert rows(tmp_path / "a.tsv", table) == expected
+    quoted = 'image\tcaption\n1.jpg\t"two\nlines"\n2.jpg\t"with ""quotes"""\n'
+    assert rows(tmp_path / "b.tsv", quoted) == [("1.jpg", "two\nlines"), ("2.jpg", 'with "quotes"')]
+    lost = read(tmp_path / "c.csv", 'image,caption\n1.jpg,"a, b\n2.jpg,c\n')
+    assert [(record.line, bool(record.reason)) for record in lost] == [(2, True), (3, False)]
+
+
+def test_a_csv_of_a_spreadsheet_may_have_semicolons(tmp_path: Path) -> None:
+    table = 'image;caption\r\n1.jpg;"a; b"\r\n2.jpg;one, two\r\n'
+    assert rows(tmp_path / "a.csv", table) == [("1.jpg", "a; b"), ("2.jpg", "one, two")]
+    assert rows(tmp_path / "b.csv", "image\tcaption\n1.jpg\ta\n") == [("1.jpg", "a")]
 
 
 def test_nothing_comes_of_nothing(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", "") == read(tmp_path / "a.csv", "a,b\n") == read(tmp_path / "a.jsonl", "") == []
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput) as raised:
         list(read_records(tmp_path / "none.csv"))
-    with pytest.raises(InvalidInput, match="is UTF-16"):
+    assert raised.value.where == tmp_path / "none.csv"
+    with pytest.raises(InvalidInput) as raised:
         read(tmp_path / "a.csv", "a\n1\n".encode("utf-16"))
+    assert raised.value.where == tmp_path / "a.csv"

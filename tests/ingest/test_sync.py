@@ -8,8 +8,8 @@ import pytest
 
 import colours
 from ingest.test_ingest import COUNT, Counting, rows
-from tuwen.data.captions import Columns
 from tuwen.data.decode import reading_for
+from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import Pictures, ingest

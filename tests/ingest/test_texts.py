@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuwen.data.captions import Columns
 from tuwen.data.decode import reading_for
+from tuwen.data.samples import Columns
 from tuwen.index.index import VectorIndex
 from tuwen.index.store import row_id
 from tuwen.ingest.images import ingest

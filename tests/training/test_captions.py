@@ -10,20 +10,20 @@ import pytest
 
 from samples_of import write_tar
 from training.making import picture, stream_of
-from tuwen.data.samples import Sample, read_sample
+from tuwen.data.datasets import SampleReader
+from tuwen.data.samples import Sample
 from tuwen.training.config import DataConfig, PairSource
-from tuwen.training.pairs import Captions, Listing, captions_of, draw
+from tuwen.training.pairs import Captions, Listing, draw
 
 FACTS = json.dumps({"en": "the dog", "zh": ["狗", "小狗"], "n": 3})
 
 
 def captions(path: Path, **settings: Any) -> Captions:
     """Those of the first pair of a source."""
-    source = PairSource(path=path, **settings)
-    listed = Listing([source])[0].listed
-    sample = read_sample(listed)
+    pair = Listing([PairSource(path=path, **settings)])[0]
+    sample = pair.read(SampleReader())
     assert isinstance(sample, Sample)
-    return captions_of(listed, sample, source)
+    return sample.by_language(pair.source.language or "")
 
 
 @pytest.fixture

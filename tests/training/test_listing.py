@@ -174,24 +174,25 @@ def test_the_fingerprint_is_of_content_not_of_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    "settings",
     [
-        ({"path": "none"}, "none does not exist"),
-        ({"path": "x.txt"}, "there is no pair of a picture and a caption in"),
-        ({"path": "x.zip"}, "is no folder and no"),
-        ({"path": ".", "images": "y"}, "leave images out"),
-        ({"path": ".", "splits": ("train",)}, "which alone has splits"),
-        ({"path": "k.json", "splits": ("dev",)}, "has no split dev; its splits are train"),
-        ({"path": "e.json"}, 'there is no list "images" in it'),
-        ({"path": "t.csv", "image": "x"}, "has no column 'x'; its columns are a, b"),
+        {"path": "none"},
+        {"path": "x.txt"},
+        {"path": "x.zip"},
+        {"path": ".", "images": "y"},
+        {"path": ".", "splits": ("train",)},
+        {"path": "k.json", "splits": ("dev",)},
+        {"path": "e.json"},
+        {"path": "t.csv", "image": "x"},
     ],
 )
-def test_what_is_no_source_is_told(tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_sources_without_pairs(tmp_path: Path, settings: dict[str, object]) -> None:
     (tmp_path / "x.txt").write_text("a\n")
     (tmp_path / "x.zip").write_text("a\n")
     (tmp_path / "e.json").write_text("{}")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     (tmp_path / "k.json").write_text('{"images": [{"split": "train"}]}')
+    path = tmp_path / str(settings["path"])
     with pytest.raises(InvalidInput) as raised:
-        Listing([PairSource(**{**settings, "path": tmp_path / str(settings["path"])})])
-    assert said in str(raised.value)
+        Listing([PairSource(**{**settings, "path": path})])
+    assert path in (raised.value.where, raised.value.value)

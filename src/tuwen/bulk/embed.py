@@ -15,7 +15,7 @@ from tuwen.bulk.job import Job, Outcome, begun, check_free
 from tuwen.bulk.packing import LAYOUTS, Layout, pack
 from tuwen.bulk.rows import Names, rows_of
 from tuwen.data.datasets import list_samples
-from tuwen.data.tables import Columns
+from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
 from tuwen.index.manifest import Manifest

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from tuwen.bulk.embedding import Embedded, Item
-from tuwen.data.captions import is_utf8
 from tuwen.data.datasets import root_of
 from tuwen.data.files import key_of
+from tuwen.data.records import is_utf8
 from tuwen.data.samples import Fact, Sample
 from tuwen.index.filters import FIELDS
 from tuwen.ingest.texts import Text, row_of

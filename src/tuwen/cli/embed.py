@@ -278,7 +278,7 @@ def embed(
     out = wanted.place_of_bulk(computing)
     index = _index_of(out, layout)
     from tuwen.bulk.embed import Request
-    from tuwen.data.tables import Columns
+    from tuwen.data.samples import Columns
 
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")

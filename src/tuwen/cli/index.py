@@ -31,7 +31,7 @@ from tuwen.errors import IndexLocked
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.data.captions import Columns
+    from tuwen.data.samples import Columns
     from tuwen.index.index import VectorIndex
     from tuwen.ingest.watch import Due
     from tuwen.ingest.writer import IngestReport
@@ -230,11 +230,11 @@ def with_texts(command: F) -> F:
 
     @wraps(command)
     def reading(texts: bool, text_column: str | None, key_column: str | None, **options: Any) -> object:  # noqa: ANN401
-        from tuwen.data.captions import Columns
+        from tuwen.data.samples import Columns
 
         if not texts and (text_column or key_column):
             raise click.UsageError("columns are of files of texts: add --texts")
-        return command(texts=Columns(text_column, key_column) if texts else None, **options)
+        return command(texts=Columns(caption=text_column, key=key_column) if texts else None, **options)
 
     for option in reversed(_TEXTS):
         reading = option(reading)

@@ -19,7 +19,7 @@ from tuwen.index.location import Place
 if TYPE_CHECKING:
     from tuwen.cli.locations import Rows
     from tuwen.client.client import Client
-    from tuwen.data.captions import Columns
+    from tuwen.data.samples import Columns
     from tuwen.index.index import VectorIndex
     from tuwen.ingest.writer import IngestReport
     from tuwen.runtime.encoder import Encoder
@@ -46,7 +46,7 @@ def fill_texts(
     paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", columns: "Columns", shown: Shown
 ) -> int:
     """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
-    from tuwen.data.captions import read_captions
+    from tuwen.data.tables import read_captions
     from tuwen.ingest.texts import ingest_texts
 
     reports = ingest_texts(paths, encoder, index, columns)

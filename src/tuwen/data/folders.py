@@ -1,7 +1,6 @@
-"""Pictures in folders with the captions and facts beside them: `cat.jpg`, `cat.txt`, `cat.json`.
+"""Images in folders, with the captions and fields beside them: `cat.jpg`, `cat.txt`, `cat.json`.
 
-Files are joined by their names without ending, within one folder, never by their order. Knows such names. Does not
-read any of the files.
+Files belong together if they have the same name without extension in the same folder; their order is irrelevant.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,24 +12,23 @@ from tuwen.data.samples import Listed, Span, span_of
 from tuwen.types import Rejected, Source
 
 ARCHIVES = frozenset({".tar", ".parquet"})
-"""endings of files that hold samples themselves"""
+"""extensions of files that contain samples themselves"""
 
 
 @dataclass(slots=True)
 class _Group:
-    """What has one name in one folder: pictures, and what is beside them."""
+    """The files of one name in one folder: images, and what is beside them."""
 
-    pictures: list[Source] = field(default_factory=list)
+    images: list[Source] = field(default_factory=list)
     beside: dict[str, Path] = field(default_factory=dict)
 
 
 def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejected | Skipped | Path]:
-    """The samples below folders, and the archives among them as paths, in an order that is always the same.
+    """The samples below folders, and the archives among them as paths, always in the same order.
 
-    Two pictures of one name (`cat.jpg`, `cat.png`) are two samples with the same caption, and have their whole
-    names as keys; so has one that is called as another with an ending (`cat.jpg.webp`). A text without a picture is
-    skipped. A Parquet file beside a folder or an archive of its name is img2dataset's list of what is in that one:
-    it is passed over.
+    Two images of one name (`cat.jpg`, `cat.png`) are two samples with the same caption, whose keys keep the extension;
+    so does that of an image named like another one with an extension added (`cat.jpg.webp`). A text without an image
+    is skipped, as is a Parquet file beside a folder or an archive of its name: img2dataset's index of that.
 
     Raises:
         InvalidInput: a folder does not exist.
@@ -44,38 +42,39 @@ def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejecte
         if parent not in open_:
             yield from _closed(open_, parent)
         group = open_.setdefault(parent, {}).setdefault(item.path.stem, _Group())
+        extension = item.path.suffix.lower()
         if isinstance(item, Source):
-            group.pictures.append(item)
-        elif item.path.suffix.lower() in {".txt", ".json", *ARCHIVES} and item.path.suffix.lower() not in group.beside:
-            group.beside[item.path.suffix.lower()] = item.path
+            group.images.append(item)
+        elif extension in {".txt", ".json", *ARCHIVES} and extension not in group.beside:
+            group.beside[extension] = item.path
         else:
             yield item
     yield from _closed(open_, None)
 
 
 def _closed(open_: dict[Path, dict[str, _Group]], parent: Path | None) -> Iterator[Listed | Rejected | Skipped | Path]:
-    """The groups of all folders that `parent` is not within: nothing more will come of them."""
+    """The groups of the folders that are complete: those that `parent` is not inside of."""
     for folder in [folder for folder in reversed(open_) if parent is None or folder not in parent.parents]:
         groups = open_.pop(folder)
-        whole = {source.path.name for group in groups.values() for source in group.pictures}
+        names = {source.path.name for group in groups.values() for source in group.images}
         for stem, group in groups.items():
-            yield from _listed(folder / stem, group, shared=stem in whole)
+            yield from _listed(folder / stem, group, shared=stem in names)
 
 
 def _listed(base: Path, group: _Group, *, shared: bool) -> Iterator[Listed | Skipped | Path]:
-    """`shared`: another picture in the folder has the whole name that these would have as their key."""
+    """`shared`: another image in the folder has the name that would be the key of these."""
     beside = dict(group.beside)
     tar, parquet = beside.pop(".tar", None), beside.pop(".parquet", None)
     if tar is not None:
         yield tar
     if parquet is not None:
         yield Skipped(parquet) if tar is not None or base.is_dir() else parquet
-    if not group.pictures:
+    if not group.images:
         yield from (Skipped(path) for path in beside.values())
         return
     caption, facts = _span(beside.get(".txt")), _span(beside.get(".json"))
-    for source in group.pictures:
-        alone = len(group.pictures) == 1 and not shared and source.key.endswith(source.path.suffix)
+    for source in group.images:
+        alone = len(group.images) == 1 and not shared and source.key.endswith(source.path.suffix)
         key = source.key.removesuffix(source.path.suffix) if alone else source.key
         yield Listed(key, source.key, str(source.path), span_of(source.path), caption, facts)
 

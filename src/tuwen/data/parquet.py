@@ -1,9 +1,10 @@
-"""Samples in Parquet files: pictures in a column of bytes or of paths, captions in another.
+"""Samples in Parquet files, as img2dataset and Hugging Face's datasets write them.
 
-As img2dataset and Hugging Face's datasets write them. Rows are read one after the other in small batches, so that a
-file of any size fits. Knows columns and rows. Does not know what a picture looks like.
+Images are in a column of bytes or of paths, captions in another. Rows are read in small batches, so that a file of
+any size fits: in order by `read_rows`, in any order by `RowGroups`.
 """
 
+import json
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,30 +16,42 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 from tuwen.data.files import Skipped
-from tuwen.data.samples import Fact, Listed, RowOf, Sample, facts_of, span_of
-from tuwen.data.tables import Columns
+from tuwen.data.samples import (
+    Columns,
+    Listed,
+    RowOf,
+    Sample,
+    captions_in,
+    facts_of,
+    is_missing,
+    labels_in,
+    span_of,
+)
+from tuwen.data.tables import found_columns
 from tuwen.errors import require
 from tuwen.types import Rejected
 
 _File: TypeAlias = Any
 _Schema: TypeAlias = Any
-_Type: TypeAlias = Any
-"""`pyarrow.parquet.ParquetFile`, `pyarrow.Schema`, `pyarrow.DataType`: pyarrow tells no types"""
+_Table: TypeAlias = Any
+"""`pyarrow.parquet.ParquetFile`, `pyarrow.Schema` and `pyarrow.Table`: pyarrow has no type annotations"""
 
 PARQUET = frozenset({".parquet"})
 
-_BYTES = ("jpg", "jpeg", "png", "webp", "image", "img", "image_bytes", "bytes")
-"""usual names of columns that hold pictures themselves"""
+_CONTENTS = ("jpg", "jpeg", "png", "webp", "image", "img", "image_bytes", "bytes")
+"""usual names of columns of image contents"""
 _STATUS, _FAILED = "status", "failed_to_"
-"""how img2dataset says that a row has no picture: `failed_to_download`, `failed_to_resize`"""
-_AT_ONCE = 64
-"""rows that are in memory at a time"""
+"""how img2dataset marks a row without an image: `failed_to_download`, `failed_to_resize`"""
+_BATCH = 64
+"""rows in memory at a time"""
+MOST_BYTES = 2**30
+"""how much of all files `RowGroups` keeps in memory, or one row group if that is larger"""
 
 
 def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected | Skipped]:
-    """The samples of a Parquet file, one a row, by their key column, else by their number.
+    """The samples of a Parquet file, one a row, by their key column or else by their number.
 
-    A row whose key an earlier one has is rejected; one of a picture that img2dataset could not fetch is skipped.
+    A row that repeats a key is rejected; one whose image img2dataset could not download is skipped.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -48,17 +61,20 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
     try:
         with _opened(path) as file:
             found, held = _columns(file.schema_arrow, path, columns)
-            at = RowOf(str(path), 0, _stamp(path), found.image if held else None, found.caption)
-            status = _STATUS if held and _STATUS in file.schema_arrow.names else None
-            needed = [name for name in (found.key, None if held else found.image, status) if name]
+            image = found.image if held else None
+            at = RowOf(str(path), 0, _stamp(path), image, found.caption, found.captions, found.language)
+            names = file.schema_arrow.names
+            status = _STATUS if held and _STATUS in names else None
+            needed = [name for name in (found.key, None if held else found.image, status, found.label) if name]
+            classes = class_names(file.schema_arrow, found.label)
             seen = set[str]()
             for number, row in enumerate(_rows(file, 0, needed)):
                 if str(row.get(_STATUS, "")).startswith(_FAILED):
                     yield Skipped(path)
                     continue
-                listed = _listed(row, replace(at, row=number), found)
+                listed = _listed(row, replace(at, row=number), found, classes)
                 if listed.key in seen:
-                    yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row")
+                    yield Rejected(f"{path}:{number}", f"repeats the key {listed.key!r} of an earlier row")
                     continue
                 seen.add(listed.key)
                 yield replace(listed, key=prefix + listed.key, name=listed.name and prefix + listed.name)
@@ -66,29 +82,54 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
         yield Rejected(str(path), f"cannot be read as Parquet: {str(error).splitlines()[0]}")
 
 
+def class_names(schema: _Schema, label: str | None) -> Sequence[str]:
+    """The names of a column's classes, where Hugging Face's datasets have recorded them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return names if isinstance(names, list) else ()
+
+
 def read_rows(listed: Iterable[Listed]) -> Iterator[Listed | Sample | Rejected]:
-    """Samples of Parquet files, read in passing in the order of their rows; all others as they are."""
+    """Rows of Parquet files, read in their order; other samples are passed on as they are."""
     with closing(_Reader()) as reader:
         for item in listed:
             yield item if item.row is None else reader.read(item, item.row)
 
 
 def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed | Sample | Rejected:
-    """A row's values as what they are: a sample; or, where its picture is a file, that which is yet to be read."""
-    rest = {name: value for name, value in values.items() if name not in {row.image, row.caption}}
-    captions, extra = _captions(values.get(row.caption or "")), _facts(rest)
+    """A row's values as a sample; or, if its image is a file, as a sample that is still to be read."""
+    columns = Columns(caption=row.caption, captions=row.captions, language=row.language)
+    try:
+        captions, languages = captions_in(values, columns)
+    except ValueError as error:
+        return Rejected(listed.key, str(error))
+    rest = {name: value for name, value in values.items() if name not in {row.image, *columns.of_texts}}
+    extra = facts_of({name: value for name, value in rest.items() if not isinstance(value, bytes)})
     if row.image is None:
-        return replace(listed, captions=captions, extra=extra, row=None)
+        return replace(listed, captions=captions, languages=languages, extra=extra, row=None)
     held = values[row.image]
     content = held.get("bytes") if isinstance(held, Mapping) else held
     if not content:
-        return Rejected(listed.key, f"has no picture in the column {row.image}")
+        return Rejected(listed.key, f"has no image in the column {row.image}")
     place = held.get("path") if isinstance(held, Mapping) else None
-    return Sample(listed.key, listed.key, place or listed.key, content, captions, extra, row.modified / 1e9)
+    return Sample(
+        listed.key,
+        listed.key,
+        place or listed.key,
+        content,
+        captions,
+        extra,
+        row.modified / 1e9,
+        languages=languages,
+        labels=listed.labels,
+    )
 
 
 class _Reader:
-    """One file at a time, gone through from the row that is asked for first."""
+    """One file at a time, read from the first row that is asked for."""
 
     def __init__(self) -> None:
         self._path = ""
@@ -102,7 +143,7 @@ class _Reader:
             values = self._row(row)
         except (arrow.ArrowInvalid, OSError, StopIteration) as error:
             self._next = -1
-            return Rejected(listed.key, f"cannot be read from {row.path}: {str(error) or 'the file has changed'}")
+            return _unreadable(listed, row, error)
         return sample_of(listed, row, values)
 
     def close(self) -> None:
@@ -114,7 +155,7 @@ class _Reader:
         if row.path != self._path or row.row < self._next or self._next < 0:
             self.close()
             if _stamp(Path(row.path)) != row.modified:
-                raise OSError("it has changed since it was listed")
+                raise OSError("the file has changed since it was listed")
             self._file = _opened(Path(row.path))
             self._path, self._next = row.path, row.row
             self._rows = _rows(self._file, row.row, self._file.schema_arrow.names)
@@ -125,80 +166,8 @@ class _Reader:
         return next(self._rows)
 
 
-def _opened(path: Path) -> _File:
-    file: _File = require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
-    return file
-
-
-def _rows(file: _File, first: int, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows from number `first` on; groups of rows before it are not read."""
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    group = 0
-    while group < len(sizes) and first >= sizes[group]:
-        first -= sizes[group]
-        group += 1
-    if not names:
-        yield from ({} for _ in range(sum(sizes[group:]) - first))
-        return
-    groups = list(range(group, len(sizes)))
-    for batch in (
-        file.iter_batches(_AT_ONCE, row_groups=groups, columns=list(names), use_threads=False) if groups else ()
-    ):
-        yield from batch.slice(first).to_pylist() if first < batch.num_rows else ()
-        first = max(0, first - batch.num_rows)
-
-
-def _columns(schema: _Schema, path: Path, columns: Columns) -> tuple[Columns, bool]:
-    """What the columns are called, and whether pictures are in theirs as bytes."""
-    held = {field.name for field in schema if _is_bytes(field.type)}
-    image = columns.image or next((name for name in _BYTES if name in held), None)
-    found = replace(columns, image=image).among(schema.names, path)
-    return found, found.image in held
-
-
-def _is_bytes(kind: _Type) -> bool:
-    types = require("pyarrow.types", extra="bulk")
-    if types.is_struct(kind):
-        return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
-    return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-
-def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns) -> Listed:
-    picture = row.get(columns.image or "")
-    place = str(picture) if picture else ""
-    named = row.get(columns.key or "")
-    key = str(named) if named not in (None, "") else place or str(at.row)
-    if not place:
-        return Listed(key, row=at)
-    span = span_of((columns.root or Path(at.path).parent) / place)
-    return Listed(key, place, span.path, span, row=at)
-
-
-def _captions(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
-
-
-def _facts(row: Mapping[str, object]) -> Mapping[str, Fact]:
-    return facts_of({name: value for name, value in row.items() if not isinstance(value, bytes)})
-
-
-def _stamp(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-# ---- Rows of Parquet files in any order: whole row groups are kept in memory, the latest of them.
-
-_Table: TypeAlias = Any
-"""`pyarrow.Table`: pyarrow tells no types"""
-
-MOST_BYTES = 2**30
-"""how much of all files is kept in memory; of one group more, where it is larger"""
-
-
 class RowGroups:
-    """Rows by file and number. May be used by many threads at once; each group is read by one of them."""
+    """Rows by file and number, in any order: the row groups used last are kept in memory. Safe in several threads."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -207,34 +176,34 @@ class RowGroups:
         self._groups: OrderedDict[tuple[str, int], _Table] = OrderedDict()
 
     def read(self, listed: Listed, row: RowOf) -> Listed | Sample | Rejected:
-        """A row as `read_rows` gives it."""
+        """A row, as `read_rows` gives it."""
         arrow = require("pyarrow", extra="bulk")
         try:
-            return sample_of(listed, row, self._row(row))
+            values = self._row(row)
         except (arrow.ArrowInvalid, OSError, IndexError) as error:
-            return Rejected(listed.key, f"cannot be read from {row.path}: {error or 'the file has changed'}")
+            return _unreadable(listed, row, error)
+        return sample_of(listed, row, values)
 
     def _row(self, row: RowOf) -> Mapping[str, Any]:
         with self._lock:
-            modified, starts = self._starts.get(row.path) or self._looked_at(row.path)
+            modified, starts = self._starts.get(row.path) or self._examined(row.path)
             if modified != row.modified:
-                raise OSError("it has changed since it was listed")
+                raise OSError("the file has changed since it was listed")
             group = bisect_right(starts, row.row) - 1
             table = self._group(row.path, group)
         values: dict[str, Any] = table.slice(row.row - starts[group], 1).to_pylist()[0]
         return values
 
-    def _looked_at(self, path: str) -> tuple[int, list[int]]:
-        with _rowgroups_opened(path) as file:
-            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        starts = [0, *accumulate(sizes[:-1])]
-        self._starts[path] = (Path(path).stat().st_mtime_ns, starts)
+    def _examined(self, path: str) -> tuple[int, list[int]]:
+        with _opened(Path(path)) as file:
+            sizes = _group_sizes(file)
+        self._starts[path] = (_stamp(Path(path)), [0, *accumulate(sizes[:-1])])
         return self._starts[path]
 
     def _group(self, path: str, number: int) -> _Table:
         key = (path, number)
         if key not in self._groups:
-            with _rowgroups_opened(path) as file:
+            with _opened(Path(path)) as file:
                 self._groups[key] = file.read_row_group(number, use_threads=False)
             while len(self._groups) > 1 and sum(table.nbytes for table in self._groups.values()) > self._most_bytes:
                 self._groups.popitem(last=False)
@@ -242,5 +211,73 @@ class RowGroups:
         return self._groups[key]
 
 
-def _rowgroups_opened(path: str) -> Any:  # noqa: ANN401
-    return require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
+def _opened(path: Path) -> _File:
+    file: _File = require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
+    return file
+
+
+def _rows(file: _File, first: int, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows from number `first` on; earlier row groups are not read."""
+    sizes = _group_sizes(file)
+    group = 0
+    while group < len(sizes) and first >= sizes[group]:
+        first -= sizes[group]
+        group += 1
+    if not names:
+        yield from ({} for _ in range(sum(sizes[group:]) - first))
+        return
+    groups = list(range(group, len(sizes)))
+    if not groups:
+        return
+    for batch in file.iter_batches(_BATCH, row_groups=groups, columns=list(names), use_threads=False):
+        yield from batch.slice(first).to_pylist() if first < batch.num_rows else ()
+        first = max(0, first - batch.num_rows)
+
+
+def _group_sizes(file: _File) -> list[int]:
+    return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+
+def _columns(schema: _Schema, path: Path, columns: Columns) -> tuple[Columns, bool]:
+    """What the columns are called, and whether that of images has their contents rather than paths."""
+    held = {field.name for field in schema if _is_content(field)}
+    image = columns.image or next((name for name in _CONTENTS if name in held), None)
+    found = found_columns(replace(columns, image=image), schema.names, path)
+    return found, found.image in held
+
+
+def _is_content(field: Any) -> bool:  # noqa: ANN401  (pyarrow has no type annotations)
+    """Whether a column has bytes that are contents: a name with `path` or `file` in it is of paths."""
+    types = require("pyarrow.types", extra="bulk")
+    if types.is_struct(field.type):
+        return any(field.type.field(place).name == "bytes" for place in range(field.type.num_fields))
+    is_binary = types.is_binary(field.type) or types.is_large_binary(field.type)
+    return is_binary and not any(part in field.name.lower() for part in ("path", "file"))
+
+
+def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns, classes: Sequence[str]) -> Listed:
+    place, named = _name(row.get(columns.image or "")), _name(row.get(columns.key or ""))
+    labels = tuple(_class(label, classes) for label in labels_in(row, columns))
+    key = named or place or str(at.row)
+    if not place:
+        return Listed(key, row=at, labels=labels)
+    span = span_of((columns.root or Path(at.path).parent) / place)
+    return Listed(key, place, span.path, span, row=at, labels=labels)
+
+
+def _name(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return "" if is_missing(value) else str(value)
+
+
+def _class(label: str, classes: Sequence[str]) -> str:
+    return classes[int(label)] if label.isdecimal() and int(label) < len(classes) else label
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _unreadable(listed: Listed, row: RowOf, error: Exception) -> Rejected:
+    return Rejected(listed.key, f"cannot be read from {row.path}: {str(error) or 'the file has changed'}")

@@ -1,15 +1,15 @@
-"""A sample: a picture, its captions, and what else is known of it; listed first, read later.
+"""A sample: an image with its captions and class labels, listed first and read later.
 
-    list_samples(...) -> Listed        where everything is: small, and written down as one line of JSON
-    read_sample(Listed) -> Sample      the bytes and the texts themselves, in any process that sees the same files
+    list_samples(...) -> Listed        where everything is: small, stored as one line of JSON
+    read_sample(Listed) -> Sample      the bytes and the texts, in any process that sees the same files
 
-Knows files and spans of files. Does not know folders, archives or tables (each lists samples in a file of its own),
-nor what a picture looks like.
+Each format lists its samples in a module of its own; `datasets.py` chooses among them.
 """
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,18 +18,46 @@ from tuwen.data.files import open_file
 from tuwen.types import Rejected
 
 Fact: TypeAlias = str | int | float | bool | None
-"""What stands in a column beside a picture. What is nested is flattened, see `facts_of`."""
+"""A value stored beside an image. Nested values are flattened, see `facts_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a table, or fields of a JSON file beside an image, hold what; None: the usual names are tried.
+
+    Attributes:
+        key: what identifies a sample.
+        image: image files' paths or contents.
+        caption: captions.
+        root: the folder that image paths are relative to; None: the table's own folder.
+        captions: language -> column of captions, in place of `caption`.
+        language: the column with the language of a row's captions.
+        label: the column with a row's class labels.
+    """
+
+    key: str | None = None
+    image: str | None = None
+    caption: str | None = None
+    root: Path | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
+    language: str | None = None
+    label: str | None = None
+
+    @property
+    def of_texts(self) -> set[str]:
+        """The columns that captions are read from."""
+        return set(self.captions.values()) or ({self.caption} if self.caption else set())
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes of a file.
+    """A range of bytes in a file.
 
     Attributes:
-        path: the file; a name that is not UTF-8 has Python's stray surrogates.
-        start: where they begin.
-        size: how many there are; -1 where the file could not be looked at.
-        modified: of the file, nanoseconds since the epoch.
+        path: the file; bytes of its name that are not UTF-8 are surrogate escapes.
+        start: offset of the first byte.
+        size: number of bytes; -1 if the file could not be examined.
+        modified: the file's modification time, in nanoseconds since the epoch.
     """
 
     path: str
@@ -41,41 +69,45 @@ class Span:
         """The bytes.
 
         Raises:
-            OSError: they cannot be read, or the file is another than when it was listed.
+            OSError: they cannot be read, or the file has changed since it was listed.
         """
         with open_file(Path(self.path)) as file:
             file.seek(self.start)
             content = file.read(self.size) if self.size >= 0 else file.read()
         if 0 <= self.size != len(content):
-            raise OSError(f"has {len(content)} bytes where {self.size} were listed: it has changed meanwhile")
+            raise OSError(f"the file has changed: {len(content)} bytes instead of the {self.size} that were listed")
         return content
 
 
 @dataclass(frozen=True, slots=True)
 class RowOf:
-    """A row of a Parquet file, counted from 0, with the columns that matter; see `parquet.py`."""
+    """A row of a Parquet file, counted from 0, and the columns to read; see `parquet.py` and `Columns`."""
 
     path: str
     row: int
     modified: int
     image: str | None
     caption: str | None
+    captions: Mapping[str, str] = field(default_factory=dict)
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A sample that has been found, not read.
+    """A sample that has been found but not read.
 
     Attributes:
-        key: what joins its parts; no other sample of the same sources has it.
-        name: what the picture is called, with its ending; empty where there is none.
-        place: what other tools call the picture: a file's path, or the key within an archive.
-        image: where the picture is.
-        caption: the file that is the caption, if it is one.
-        facts: the JSON file with more about it, if there is one.
-        captions: those that are known already.
-        extra: more columns that are known already.
-        row: the row that all of this is in, if it is in a Parquet file.
+        key: unique within the sources that are listed together.
+        name: the image's name with its extension; empty if there is no image.
+        place: what other tools call the image: its path, or its key within an archive.
+        image: where the image is.
+        caption: the file that contains the captions, if they have one.
+        facts: the JSON file with further fields, if there is one.
+        captions: captions that are already known.
+        extra: further fields that are already known.
+        row: the row of a Parquet file that contains all of this.
+        languages: one for each of `captions`; empty if unknown.
+        labels: names of the classes that the image belongs to.
     """
 
     key: str
@@ -87,33 +119,38 @@ class Listed:
     captions: tuple[str, ...] = ()
     extra: Mapping[str, Fact] = field(default_factory=dict)
     row: RowOf | None = None
+    languages: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def pictured(self) -> bool:
-        """Whether a picture belongs to it."""
+        """Whether the sample has an image."""
         return self.image is not None or (self.row is not None and self.row.image is not None)
 
     @property
     def captioned(self) -> bool:
-        """Whether a caption belongs to it, be it empty."""
-        return bool(self.captions) or self.caption is not None or (self.row is not None and bool(self.row.caption))
+        """Whether the sample has a caption, or a place where one is expected."""
+        in_row = self.row is not None and bool(self.row.caption or self.row.captions)
+        return bool(self.captions) or self.caption is not None or in_row
 
     def line(self) -> str:
-        """As one line of JSON."""
+        """The sample as one line of JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        said = {name: value for name, value in values.items() if name == "key" or value not in (None, "", (), {})}
-        return json.dumps(said, separators=(",", ":"), default=asdict)
+        given = {name: value for name, value in values.items() if name == "key" or value not in (None, "", (), {})}
+        return json.dumps(given, separators=(",", ":"), default=asdict)
 
     @classmethod
     def of_line(cls, line: str) -> "Listed":
-        """The inverse of `line`."""
+        """The sample that `line` was made of."""
         values: dict[str, Any] = json.loads(line)
         for name in ("image", "caption", "facts"):
             if name in values:
                 values[name] = Span(**values[name])
         if "row" in values:
             values["row"] = RowOf(**values["row"])
-        return cls(**{**values, "captions": tuple(values.get("captions", ()))})
+        for name in ("captions", "languages", "labels"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +161,13 @@ class Sample:
         key: see `Listed`.
         name: see `Listed`.
         place: see `Listed`.
-        image: the picture's file as bytes; None where there is none.
-        captions: its texts, of which one may be empty.
-        extra: more columns.
-        modified: of the file that the picture is in, seconds since the epoch.
-        filed: whether `place` is a file, and the picture all that is in it.
+        image: the content of the image file; None if there is none.
+        captions: its texts, without surrounding white space; none is empty.
+        extra: further fields.
+        modified: modification time of the file that contains the image, in seconds since the epoch.
+        filed: whether `place` is a file that contains this image alone.
+        languages: see `Listed`.
+        labels: see `Listed`.
     """
 
     key: str
@@ -139,53 +178,152 @@ class Sample:
     extra: Mapping[str, Fact]
     modified: float
     filed: bool = False
+    languages: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def by_language(self, default: str = "") -> dict[str, tuple[str, ...]]:
+        """The captions grouped by language; `default` is the language of those whose own is unknown."""
+        found: dict[str, tuple[str, ...]] = {}
+        for text, language in zip(self.captions, self.languages or [default] * len(self.captions), strict=True):
+            found[language] = (*found.get(language, ()), text)
+        return found
 
 
-def read_sample(listed: Listed) -> Sample | Rejected:
-    """Read what has been listed, unless it is a row of a Parquet file: those are read one after the other."""
+def read_sample(listed: Listed, columns: Columns = Columns(), *, lines: bool = False) -> Sample | Rejected:
+    """Read a listed sample, other than a row of a Parquet file (see `parquet.py`).
+
+    Args:
+        listed: the sample.
+        columns: the fields of a JSON file beside the image that hold captions and their language.
+        lines: whether each line of a caption file is a caption; otherwise the whole file is one.
+    """
+    name = listed.name or listed.key
     try:
         image = None if listed.image is None else listed.image.read()
-        caption = None if listed.caption is None else listed.caption.read()
-        facts = None if listed.facts is None else listed.facts.read()
-        captions = listed.captions if caption is None else (caption_of(caption),)
-        extra = listed.extra if facts is None else facts_of(json.loads(facts))
+        text = None if listed.caption is None else listed.caption.read().decode("utf-8-sig")
+        fields = None if listed.facts is None else flat(json.loads(listed.facts.read()))
+        captions, languages = listed.captions, listed.languages
+        if fields is not None and columns.of_texts:
+            captions, languages = captions_in(fields, columns)
+        elif text is not None:
+            captions = texts_of(text.splitlines() if lines else text)
+            languages = _languages(len(captions), fields or {}, columns)
+        extra = listed.extra if fields is None else facts_of(fields)
     except OSError as error:
-        return Rejected(listed.name or listed.key, f"cannot be read: {error.strerror or error}")
+        return Rejected(name, f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
-        return Rejected(listed.name or listed.key, f"its caption or JSON is not UTF-8 (byte {error.start})")
+        return Rejected(name, f"its caption or JSON file is not UTF-8 (byte {error.start})")
     except (ValueError, RecursionError) as error:
-        return Rejected(listed.name or listed.key, f"its JSON cannot be read: {error}")
+        return Rejected(name, f"its caption or JSON file cannot be used: {error}")
     modified = 0.0 if listed.image is None else listed.image.modified / 1e9
     filed = listed.image is not None and listed.image.path == listed.place
-    return Sample(listed.key, listed.name, listed.place, image, captions, extra, modified, filed)
+    return Sample(
+        listed.key, listed.name, listed.place, image, captions, extra, modified, filed, languages, listed.labels
+    )
 
 
-def caption_of(content: bytes) -> str:
-    """A caption's file as a text: UTF-8 with or without byte order mark, without white space at the ends."""
-    return content.decode("utf-8-sig").strip()
+def texts_of(value: object) -> tuple[str, ...]:
+    """The texts in a field: one, or those of a list. Missing values (null, NaN, blank) are left out.
+
+    Raises:
+        ValueError: a value is not a text, or is not UTF-8.
+    """
+    if is_missing(value):
+        return ()
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value for text in texts_of(item))
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the caption is not UTF-8 (byte {error.start})") from error
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not a text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError("the caption is not UTF-8")
+    return (value.strip(),) if value.strip() else ()
+
+
+def is_missing(value: object) -> bool:
+    """Whether a field has no value: null, NaN or an empty text."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def captions_in(fields: Mapping[str, object], columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The captions in a record's fields, and the language of each where the columns tell it.
+
+    Raises:
+        ValueError: a caption is not a text, or the numbers of captions and of languages differ.
+    """
+    if columns.captions:
+        pairs = [
+            (language, text) for language, column in columns.captions.items() for text in texts_of(fields.get(column))
+        ]
+        return tuple(text for _, text in pairs), tuple(language for language, _ in pairs)
+    if columns.language is None or columns.caption is None:
+        return (texts_of(fields.get(columns.caption)) if columns.caption else ()), ()
+    value = fields.get(columns.caption)
+    texts = value if isinstance(value, list) else [value]
+    spoken = texts_of(fields.get(columns.language))
+    if len(spoken) > 1 and len(spoken) == len(texts):  # a missing caption takes its language with it
+        pairs = [(language, text) for language, each in zip(spoken, texts, strict=True) for text in texts_of(each)]
+        return tuple(text for _, text in pairs), tuple(language for language, _ in pairs)
+    found = texts_of(value)
+    return found, _languages(len(found), fields, columns)
+
+
+def _languages(count: int, fields: Mapping[str, object], columns: Columns) -> tuple[str, ...]:
+    """The languages of `count` captions: one for all of them, or one for each."""
+    if columns.language is None:
+        return ()
+    spoken = texts_of(fields.get(columns.language)) or ("",)
+    if len(spoken) not in (1, count) and count:
+        raise ValueError(f"there are {count} captions but {len(spoken)} languages in {columns.language}")
+    return spoken * count if len(spoken) == 1 else spoken[:count]
+
+
+def labels_in(fields: Mapping[str, object], columns: Columns) -> tuple[str, ...]:
+    """The class labels in a record's fields; numbers are written out."""
+    value = fields.get(columns.label) if columns.label else None
+    several = value if isinstance(value, list) else [value]
+    return tuple(str(label) for label in several if not is_missing(label))
+
+
+def flat(document: object) -> dict[str, object]:
+    """A JSON object with nested objects flattened: `{"a": {"b": 1}}` becomes `{"a.b": 1}`.
+
+    Raises:
+        ValueError: the document is not a JSON object.
+    """
+    if not isinstance(document, Mapping):
+        raise ValueError("it is not a JSON object")
+    return dict(_flattened(document))
+
+
+def _flattened(document: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", each) for inner, each in _flattened(value))
+        else:
+            yield str(name), value
 
 
 def facts_of(document: object) -> dict[str, Fact]:
-    """What is nested, flat: `{"a": {"b": 1}}` is `{"a.b": 1}`; a list is its JSON.
+    """A JSON object as facts: flattened, with lists written as JSON.
 
     Raises:
-        ValueError: the document is no JSON object.
+        ValueError: the document is not a JSON object.
     """
-    if not isinstance(document, Mapping):
-        raise ValueError("it is no object with names and values")
-    flat: dict[str, Fact] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}.{below}": fact for below, fact in facts_of(value).items()}
-        elif value is None or isinstance(value, str | int | float | bool):
-            flat[str(name)] = value
-        else:
-            flat[str(name)] = json.dumps(value, ensure_ascii=False, default=str)
-    return flat
+    return {
+        name: value
+        if value is None or isinstance(value, str | int | float | bool)
+        else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in flat(document).items()
+    }
 
 
 def span_of(path: Path) -> Span:
-    """The whole of a file; where it cannot be looked at, a span that tells why once it is read."""
+    """The whole of a file. If it cannot be examined, reading the span tells why."""
     try:
         state = path.stat()
     except OSError:

@@ -1,102 +1,145 @@
-"""Samples in tables of text: CSV, TSV, JSON lines, and plain texts with one caption a line.
+"""Samples and texts in tables: CSV, TSV, JSON Lines, and plain text files with one text a line.
 
-Knows columns. Does not open the pictures that they name, and never an address on the network.
+    list_table     rows -> samples; rows of one image are its captions
+    list_texts     lines -> samples that are texts alone
+    read_captions  rows or lines -> texts, each with a name that is unique within the file
+
+Images are named by paths and are not opened here; nothing is ever fetched from a network.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
-from tuwen.data.captions import JSON_LINES, NOT_UTF8, SEPARATED, Caption, Record, is_utf8, read_lines, read_records
-from tuwen.data.samples import Fact, Listed, facts_of, span_of
+from tuwen.data.records import JSON_LINES, NOT_UTF8, SEPARATED, Record, is_utf8, open_text, read_records
+from tuwen.data.samples import Columns, Listed, captions_in, facts_of, is_missing, labels_in, span_of
 from tuwen.errors import InvalidInput
 from tuwen.types import Rejected
 
 TABLES = frozenset(SEPARATED) | JSON_LINES
 TEXTS = frozenset({".txt"})
 
-_KEYS = ("key", "id", "uid")
-_IMAGES = ("image_path", "filepath", "file_path", "path", "image", "filename", "file_name", "file")
-_CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
+KEYS = ("key", "id", "uid")
+IMAGES = ("image_path", "filepath", "file_path", "path", "image", "filename", "file_name", "file")
+CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
+LABELS = ("label", "labels", "class", "category")
+"""usual names of columns, the likeliest first"""
+NO_VALUE = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>"})
+"""how programs write a missing value into a table of text"""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold what; None: found by their usual names.
+def found_columns(columns: Columns, names: Sequence[str], where: Path) -> Columns:
+    """The columns of a table, with the usual names filled in for those that are not given.
 
-    Attributes:
-        key: what names a sample.
-        image: pictures or their paths.
-        caption: captions.
-        root: the folder that paths of pictures are relative to; None: the table's own.
-        more: other columns of captions. Where several rows are one picture, it has those of all of them, as a list
-            in JSON; of what is in no column named here it has the first row's.
-        language: what language a row's captions are in; a sample has a list in JSON, one for each caption.
+    Raises:
+        InvalidInput: a column that is asked for is missing, or there is neither an image nor a caption column.
     """
-
-    key: str | None = None
-    image: str | None = None
-    caption: str | None = None
-    root: Path | None = None
-    more: tuple[str, ...] = ()
-    language: str | None = None
-
-    def among(self, names: list[str], where: Path) -> "Columns":
-        """These columns, as they are called in a table that has columns of those names.
-
-        Raises:
-            InvalidInput: one that is asked for is missing, or there is neither picture nor caption.
-        """
-        ragged = where.suffix.lower() in JSON_LINES  # another row may have it
-        for name in (self.key, self.image, self.caption, *(() if ragged else (*self.more, self.language))):
-            if name is not None and name not in names:
-                raise InvalidInput(f"{where} has no column {name!r}; its columns are {', '.join(names)}")
-        found = replace(
-            self,
-            key=self.key or _first(_KEYS, names),
-            image=self.image or _first(_IMAGES, names),
-            caption=self.caption or _first(_CAPTIONS, names),
+    listed = f"its columns are {', '.join(names)}"
+    ragged = where.suffix.lower() in JSON_LINES  # other rows may have further fields
+    optional = () if ragged else (*columns.captions.values(), columns.language)
+    for name in (columns.key, columns.image, columns.caption, columns.label, *optional):
+        if name is not None and name not in names:
+            raise InvalidInput(f"{where} has no column {name!r}; {listed}", value=name, where=where, hint=listed)
+    found = replace(
+        columns,
+        key=columns.key or _first(KEYS, names),
+        image=columns.image or _first(IMAGES, names),
+        caption=columns.caption or (None if columns.captions else _first(CAPTIONS, names)),
+        label=columns.label or _first(LABELS, names),
+    )
+    if found.image is None and not found.of_texts:
+        hint = "name them with --image-column and --caption-column"
+        raise InvalidInput(
+            f"{where} has no known column of images or captions; {listed}; {hint}", where=where, hint=hint
         )
-        if found.image is None and found.caption is None:
-            raise InvalidInput(
-                f"{where} has no column that is known to hold pictures or captions, but {', '.join(names)}: "
-                "say which with --image-column or --caption-column"
-            )
-        return found
+    return found
 
 
 def list_table(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected]:
-    """The samples of a table: rows of the same key are one picture with several captions.
+    """The samples of a table. Rows of the same key are one image with several captions.
 
-    A row's key is in its key column; else it is the picture's path; else the row's number. Paths are relative to
-    the table's folder. The whole table is held in memory, without the pictures.
+    A row's key is in its key column; otherwise it is the image's path, or else the row's number. The whole table is
+    held in memory, without the images.
 
     Raises:
-        InvalidInput: it cannot be opened, is UTF-16, or has none of the columns.
+        InvalidInput: the file cannot be opened, is UTF-16, or has none of the columns.
     """
     groups: dict[str, Listed] = {}
     found: Columns | None = None
     for record in read_records(path):
-        number, reason = record.number, _reason(record)
-        if reason:
-            yield Rejected(str(path) if record.last else f"{path}:{number}", reason)
-        if reason or not record.fields:
+        if not record.fields and not record.reason:
             continue
-        found = found or columns.among(list(record.fields), path)
-        listed = _listed(record.fields, number, path, found)
+        where = f"{path}:{record.number}"
+        try:
+            fields = _checked(_values(record, path))
+            found = found or found_columns(columns, list(fields), path)
+            listed = _listed(fields, record.number, path, found)
+        except _Unusable as error:
+            yield Rejected(where, str(error))
+            continue
         before = groups.get(listed.key)
         if before is not None and before.place != listed.place:
-            yield Rejected(f"{path}:{number}", f"has the key {listed.key!r} of an earlier row, but another picture")
+            yield Rejected(where, f"has the key {listed.key!r} of an earlier row, but another image")
         elif "://" in listed.place:
-            yield Rejected(f"{path}:{number}", f"{listed.place} is an address: nothing is fetched from a network")
+            yield Rejected(where, f"{listed.place} is a URL; images are not downloaded")
         else:
-            groups[listed.key] = listed if before is None else _joined(before, listed, columns)
-    yield from (_prefixed(listed, prefix) for listed in groups.values())
+            groups[listed.key] = listed if before is None else _joined(before, listed)
+    for listed in groups.values():
+        place = "" if listed.image is None else listed.image.path
+        yield replace(listed, key=prefix + listed.key, name=listed.name and prefix + listed.name, place=place)
+
+
+class _Unusable(Exception):
+    """A record that cannot be used; the message is the reason."""
+
+
+def _values(record: Record, path: Path) -> Mapping[str, object]:
+    """The record's fields; in a table of text, what stands for a missing value becomes None."""
+    if record.reason:
+        raise _Unusable(record.reason)
+    if path.suffix.lower() in JSON_LINES:
+        return record.fields
+    return {name: None if value in NO_VALUE else value for name, value in record.fields.items()}
+
+
+def _checked(fields: Mapping[str, object]) -> Mapping[str, object]:
+    if not all(is_utf8(value) for value in fields.values() if isinstance(value, str)):
+        raise _Unusable(NOT_UTF8)
+    return fields
+
+
+def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns) -> Listed:
+    picture, named = row.get(columns.image or ""), row.get(columns.key or "")
+    place = "" if is_missing(picture) else str(picture)
+    key = place or str(number) if is_missing(named) else str(named)
+    try:
+        captions, languages = captions_in(row, columns)
+    except ValueError as error:
+        raise _Unusable(str(error)) from error
+    extra = facts_of({name: value for name, value in row.items() if name not in {columns.image, *columns.of_texts}})
+    image = span_of((columns.root or path.parent) / place) if place else None
+    labels = labels_in(row, columns)
+    return Listed(key, place, place, image, captions=captions, extra=extra, languages=languages, labels=labels)
+
+
+def _joined(before: Listed, row: Listed) -> Listed:
+    """Two rows of one image: the captions of both, the other fields of the first."""
+    return replace(
+        before,
+        captions=before.captions + row.captions,
+        languages=before.languages + row.languages,
+        labels=tuple(dict.fromkeys(before.labels + row.labels)),
+        extra={**row.extra, **before.extra},
+    )
+
+
+def _first(names: Sequence[str], among: Sequence[str]) -> str | None:
+    return next((name for name in names if name in among), None)
 
 
 def list_texts(path: Path, prefix: str) -> Iterator[Listed | Rejected]:
-    """The texts of a file, one a line; blank lines are none. A text's key is the number of its line.
+    """The texts of a file, one a line, without blank lines. A text's key is the number of its line.
 
     Raises:
         InvalidInput: the file cannot be read, or is UTF-16.
@@ -108,60 +151,111 @@ def list_texts(path: Path, prefix: str) -> Iterator[Listed | Rejected]:
             yield Rejected(f"{path}:{read.line}", read.reason)
 
 
-def _reason(record: Record) -> str:
-    """Why a record is no row; "" where it is one, or a blank line."""
-    if record.last:
-        return f"cannot be read beyond line {record.line}: {record.reason}"
-    is_text = all(is_utf8(value) for value in record.fields.values() if isinstance(value, str))
-    return record.reason or ("" if is_text else NOT_UTF8)
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text without surrounding white space, its name within the file, and the line that it ends in."""
+
+    name: str
+    text: str
+    line: int
 
 
-def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns) -> Listed:
-    picture = row.get(columns.image or "")
-    place = str(picture) if picture else ""
-    said = row.get(columns.caption or "")
-    captions = tuple(map(str, said)) if isinstance(said, list) else () if said is None else (str(said),)
-    captions = captions if columns.caption is not None else ()
-    named = row.get(columns.key or "")
-    key = str(named) if named not in (None, "") else place or str(number)
-    rest = {name: value for name, value in row.items() if name not in {columns.image, columns.caption}}
-    if columns.language is not None and not isinstance(row.get(columns.language), list):
-        rest[columns.language] = [str(row.get(columns.language) or "")] * len(captions)
-    extra = facts_of(rest)
-    image = span_of((columns.root or path.parent) / place) if place else None
-    return Listed(key, place, place, image, captions=captions, extra=extra)
+@dataclass(frozen=True, slots=True)
+class NoCaption:
+    """A record without a text. `reason` is empty if it is merely blank; `name` if no column has it."""
+
+    line: int
+    reason: str = ""
+    name: str = ""
 
 
-def _joined(before: Listed, row: Listed, columns: Columns) -> Listed:
-    kept = [name for name in (*columns.more, columns.language) if name is not None]
-    lists = {name: [*values_of(before.extra.get(name)), *values_of(row.extra.get(name))] for name in kept}
-    extra: Mapping[str, Fact] = {**row.extra, **before.extra} | facts_of(lists)
-    return replace(before, captions=before.captions + row.captions, extra=extra)
+Read: TypeAlias = Caption | NoCaption
 
 
-def values_of(fact: Fact) -> list[str]:
-    """A field's texts: itself, or those of a list, which readers give as JSON."""
-    if not isinstance(fact, str):
-        return []
-    try:
-        several = json.loads(fact) if fact.startswith("[") else None
-    except ValueError:
-        several = None
-    is_list = isinstance(several, list) and all(isinstance(text, str) for text in several)
-    return several if several is not None and is_list else [fact]
+def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
+    """The texts of a file, in order. Names are unique: a key that repeats is numbered, such as `dog.jpg/2`.
+
+    Args:
+        path: a UTF-8 file; its extension tells the format.
+        columns: `caption` and `key` of a CSV, TSV or JSON Lines file.
+
+    Raises:
+        InvalidInput: the file cannot be opened, is UTF-16, lacks the columns, or is plain text and has no columns.
+    """
+    if path.suffix.lower() in TABLES:
+        yield from _named(path, columns)
+    elif columns == Columns():
+        yield from read_lines(path)
+    else:
+        raise InvalidInput(
+            f"{path} is plain text and has no columns: leave the column names out, or use .csv, .tsv or .jsonl",
+            where=path,
+        )
 
 
-def _prefixed(listed: Listed, prefix: str) -> Listed:
-    place = "" if listed.image is None else listed.image.path
-    return Listed(
-        prefix + listed.key,
-        listed.name and prefix + listed.name,
-        place,
-        listed.image,
-        captions=listed.captions,
-        extra=listed.extra,
-    )
+def read_lines(path: Path) -> Iterator[Read]:
+    """The lines of a file, whatever its extension; errors as for `read_captions`."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            yield _text(f"{number}", line, number)
 
 
-def _first(names: tuple[str, ...], among: list[str]) -> str | None:
-    return next((name for name in names if name in among), None)
+def _named(path: Path, columns: Columns) -> Iterator[Read]:
+    taken: dict[str, int] = {}
+    head: Columns | None = None
+    for record in read_records(path):
+        if not record.fields and not record.reason:
+            yield NoCaption(record.line)
+            continue
+        try:
+            fields = _values(record, path)
+            if head is None or path.suffix.lower() in JSON_LINES:  # objects may have different fields
+                head = _text_columns(columns, list(fields), path)
+            value = fields[head.caption or ""]
+        except _Unusable as error:
+            yield NoCaption(record.line, str(error))
+            continue
+        key = fields.get(head.key or "")
+        name = f"{record.line}" if is_missing(key) else str(key)
+        several = isinstance(value, list)
+        for place, text in enumerate(value if isinstance(value, list) else [value], start=1):
+            each = f"{name}/{place}" if several else name
+            read = _text(each, text, record.line)
+            is_blank = isinstance(read, NoCaption) and not read.reason
+            yield read if is_blank else replace(read, name=_free(each, taken))
+
+
+def _text_columns(columns: Columns, names: Sequence[str], path: Path) -> Columns:
+    """The caption and key columns among those of a table, or of one object."""
+    caption = columns.caption or _first(CAPTIONS, names)
+    key = columns.key or _first(KEYS, names)
+    missing = caption if caption not in names else key if key is not None and key not in names else None
+    if missing is None and caption is not None:
+        return Columns(key=key, caption=caption)
+    listed = f"its columns are {', '.join(names)}"
+    if path.suffix.lower() in JSON_LINES:
+        raise _Unusable(f"has no field {missing or ' or '.join(CAPTIONS[:3])}; {listed.replace('columns', 'fields')}")
+    if missing is not None:
+        raise InvalidInput(f"{path} has no column {missing!r}; {listed}", value=missing, where=path, hint=listed)
+    hint = "name the column of texts with --text-column"
+    raise InvalidInput(f"{path} has no known column of texts; {listed}; {hint}", where=path, hint=hint)
+
+
+def _free(name: str, taken: dict[str, int]) -> str:
+    """A name that no other text of the file has: the name itself, or numbered."""
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name}/{taken[name]}"
+    taken[free] = 1
+    return free
+
+
+def _text(name: str, text: object, line: int) -> Read:
+    if not isinstance(text, str):
+        return NoCaption(line, "" if is_missing(text) or text == [] else f"has {text!r:.40} in place of a text")
+    if not is_utf8(text) or not is_utf8(name) or "\0" in text:
+        return NoCaption(line, NOT_UTF8)
+    if not text.strip():
+        return NoCaption(line)
+    return Caption(name, text.strip(), line) if name.strip() else NoCaption(line, "has an empty key")

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuwen.data.captions import NOT_UTF8, Caption, Columns, NoCaption, read_captions
 from tuwen.data.files import key_of
+from tuwen.data.records import NOT_UTF8
+from tuwen.data.samples import Columns
+from tuwen.data.tables import Caption, NoCaption, read_captions
 from tuwen.index.filters import quoted
 from tuwen.ingest.writer import LOOKUP, IngestReport, Intake, Passed, Ready
 from tuwen.runtime.pipeline import grouped

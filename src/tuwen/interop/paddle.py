@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.data.captions import Caption, read_lines
 from tuwen.data.files import Skipped, find_files, key_of, path_of
+from tuwen.data.tables import Caption, read_lines
 from tuwen.errors import RejectedImages
 from tuwen.ingest.images import BATCH, Found, Pictures
 from tuwen.ingest.sync import is_below

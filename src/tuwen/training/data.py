@@ -18,15 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from tuwen.bundle.manifest import TextSpec
+from tuwen.data.datasets import SampleReader
 from tuwen.data.decode import read_image
-from tuwen.data.parquet import RowGroups
-from tuwen.data.samples import Listed, Sample, read_sample
 from tuwen.errors import InvalidInput
 from tuwen.runtime.pipeline import ahead, threads
 from tuwen.training.augment import Augment
 from tuwen.training.config import DataConfig
 from tuwen.training.order import Mixing, Part, Share, chance, key_of
-from tuwen.training.pairs import Listing, Pair, captions_of, draw
+from tuwen.training.pairs import Listing, Pair, draw
 from tuwen.types import Rejected, Tokens
 
 if TYPE_CHECKING:
@@ -77,15 +76,15 @@ class Examples:
         self._weights, self._seed = config.languages, seed
         self._augment = augment
         self._reading = augment.reading(exact=config.exact, max_pixels=config.max_pixels)
-        self._rows = RowGroups()
+        self._reader = SampleReader()
 
     def read(self, pair: Pair, epoch: int) -> Example | Rejected:
         """An epoch's example of a pair, or why there is none. Nothing is raised for what is wrong with a pair."""
-        sample = read_pair(pair, self._rows)
+        sample = pair.read(self._reader)
         if isinstance(sample, Rejected):
             return sample
         text = draw(
-            captions_of(pair.listed, sample, pair.source),
+            sample.by_language(pair.source.language or ""),
             self._weights,
             Random(chance(self._seed, epoch, pair.key, "caption")),
         )
@@ -99,16 +98,6 @@ class Examples:
             return Rejected(pair.listed.key, picture.reason)
         random = Random(chance(self._seed, epoch, pair.key, "augment"))
         return Example(self._augment(picture.image, random), text, key_of(sample.image))
-
-
-def read_pair(pair: Pair, rows: RowGroups) -> Sample | Rejected:
-    """A pair's picture and captions as stored, or why they cannot be read; `rows` reads those of tables."""
-    listed: Listed | Sample | Rejected = pair.listed
-    if pair.source.captions is None and pair.source.language_column is None:
-        listed = replace(pair.listed, facts=None)  # a caption's file is all that is needed of what is beside
-    if isinstance(listed, Listed) and listed.row is not None:
-        listed = rows.read(listed, listed.row)
-    return read_sample(listed) if isinstance(listed, Listed) else listed
 
 
 # ---- Examples to one batch of tensors. Knows a text spec. Does not know files.

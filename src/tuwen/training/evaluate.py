@@ -16,16 +16,15 @@ from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import Manifest
 from tuwen.classify.labels import label_vectors
+from tuwen.data.datasets import SampleReader
 from tuwen.data.formats import format_of_name
-from tuwen.data.parquet import RowGroups
 from tuwen.errors import InvalidInput, RejectedImages
 from tuwen.models.session import torch_session
 from tuwen.models.towers import Towers
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import grouped
 from tuwen.training.config import EvaluateConfig
-from tuwen.training.data import read_pair
-from tuwen.training.pairs import Listing, captions_of
+from tuwen.training.pairs import Listing
 from tuwen.types import Rejected, Vectors
 
 SPLITS = ("val", "test")
@@ -93,11 +92,11 @@ class Evaluation:
 
     def _read(self, pairs: Listing) -> Iterator[tuple[bytes, Sequence[str]]]:
         """Each picture's content and all its captions."""
-        rows = RowGroups()
+        reader = SampleReader()
         for number in range(len(pairs)):
             pair = pairs[number]
-            sample = read_pair(pair, rows)
-            captions = {} if isinstance(sample, Rejected) else captions_of(pair.listed, sample, pair.source)
+            sample = pair.read(reader)
+            captions = {} if isinstance(sample, Rejected) else sample.by_language()
             if isinstance(sample, Rejected) or sample.image is None or not captions:
                 self.skipped += 1
             else:

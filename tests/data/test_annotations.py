@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from samples_of import jpeg, read_all, rejected
-from tuwen.data.karpathy import list_karpathy
+from samples_of import jpeg, read_all
+from tuwen.data.annotations import list_karpathy
 from tuwen.errors import InvalidInput
+from tuwen.types import Rejected
 
 
 def entry(name: str, split: str, *texts: str, **more: str) -> dict[str, object]:
@@ -31,26 +32,20 @@ def test_pictures_of_the_splits_with_all_their_captions(tmp_path: Path) -> None:
     assert (first.key, first.captions, first.image) == ("val2014/a.jpg", ("one", "two"), jpeg(1))
     assert (second.key, second.captions, second.image) == ("b.jpg", ("三",), jpeg(2))
     (other,) = read_all(list_karpathy(file, ("test",), tmp_path / "elsewhere"))
-    assert "cannot be read" in other.reason
+    assert isinstance(other, Rejected)
 
 
-def test_entries_that_cannot_be_are_told(tmp_path: Path) -> None:
+def test_entries_that_cannot_be_used_are_rejected(tmp_path: Path) -> None:
     twice = entry("a.jpg", "train", "x")
     file = write(tmp_path / "d.json", twice, {"split": "train", "filename": "b.jpg"}, 7, twice)
-    assert [line.removeprefix(f"{file}:") for line in rejected(list_karpathy(file, ("train",), None))] == [
-        "1: is no entry with a filename and sentences",
-        "2: is no entry with a filename and sentences",
-        "3: is a.jpg once more",
-    ]
+    found = [item.path for item in list_karpathy(file, ("train",), None) if isinstance(item, Rejected)]
+    assert found == [f"{file}:{number}" for number in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [("{", "is no JSON"), ("[1]", "no Karpathy file"), ('{"images": []}', "has no split train")],
-)
-def test_a_file_that_is_none(tmp_path: Path, content: str, said: str) -> None:
+@pytest.mark.parametrize("content", ["{", "[1]", '{"images": []}'])
+def test_files_that_are_not_annotations(tmp_path: Path, content: str) -> None:
     (tmp_path / "d.json").write_text(content)
-    with pytest.raises(InvalidInput, match=said):
-        list(list_karpathy(tmp_path / "d.json", ("train",), None))
-    with pytest.raises(InvalidInput, match="cannot be read"):
-        list(list_karpathy(tmp_path / "none.json", ("train",), None))
+    for name in ("d.json", "none.json"):
+        with pytest.raises(InvalidInput) as raised:
+            list(list_karpathy(tmp_path / name, ("train",), None))
+        assert raised.value.where == tmp_path / name
