@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import colours
-from tuwen.data.decode import reading_for
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.runtime.loading import Choice, load_encoder
@@ -45,8 +44,7 @@ def filled_alone(tmp_path: Path, encoder):
 @contextmanager
 def _filled(folder: Path, encoder) -> Iterator[VectorIndex]:
     photos = colours.make_photos(folder / "PHOTOS")
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
     with VectorIndex.create(folder / "filled.tuwen", encoder=encoder, root=photos) as index:
-        for _ in ingest([photos], encoder, index, reading=reading, decoders=1):
+        for _ in ingest([photos], encoder, index):
             pass
         yield index

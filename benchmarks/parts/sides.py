@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tuwen.data.decode import Reading
     from tuwen.ingest.images import IngestReport
     from tuwen.runtime.encoder import Encoder
 
@@ -23,9 +22,9 @@ BATCH = 32
 
 def tuwen_side(photos: Path, model: str, store: Path, threads: int) -> float:
     """Files to rows by tuwen, the index closed."""
-    encoder, reading = warm(model, threads)
+    encoder = warm(model, threads)
     start = time.perf_counter()
-    for _ in run_ingest(photos, encoder, reading, store, threads):
+    for _ in run_ingest(photos, encoder, store):
         pass
     return time.perf_counter() - start
 
@@ -68,10 +67,10 @@ def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
     from tuwen.data.decode import read_image
     from tuwen.data.pixels import to_pixels
 
-    encoder, reading = warm(model, threads)
+    encoder = warm(model, threads)
 
     def prepare(path: Path) -> np.ndarray:
-        return to_pixels(encoder.image_spec, [read_image(path.read_bytes(), path.name, reading).image])
+        return to_pixels(encoder.image_spec, [read_image(path.read_bytes(), path.name, encoder.reading).image])
 
     with ThreadPoolExecutor(threads) as pool:
         start = time.perf_counter()
@@ -82,7 +81,7 @@ def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
 
 def model_side(photos: Path, model: str, _: Path, threads: int) -> float:
     """As many pictures' pixels to vectors, nothing else."""
-    encoder, _ = warm(model, threads)
+    encoder = warm(model, threads)
     pixels = np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32)
     count = len(list(photos.rglob("*.jpg")))
     start = time.perf_counter()
@@ -101,9 +100,9 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
     from tuwen.bulk.embedding import embed
     from tuwen.data.samples import Columns
 
-    encoder, reading = warm(model, threads)
+    encoder = warm(model, threads)
     request = Request([photos], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})
-    engine = partial(embed, encoder=encoder, reading=reading, decoders=threads)
+    engine = partial(embed, encoder=encoder)
     start = time.perf_counter()
     for _ in embed_all(request, encoder, engine):
         pass
@@ -112,29 +111,25 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
 
 def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[dict[str, float]]:
     """Rows and resident MiB after every batch, see `resident`."""
-    encoder, reading = warm(model, threads)
-    return [{"rows": report.rows, **resident()} for report in run_ingest(photos, encoder, reading, store, threads)]
+    encoder = warm(model, threads)
+    return [{"rows": report.rows, **resident()} for report in run_ingest(photos, encoder, store)]
 
 
-def run_ingest(
-    photos: Path, encoder: "Encoder", reading: "Reading", store: Path, threads: int
-) -> "Iterator[IngestReport]":
+def run_ingest(photos: Path, encoder: "Encoder", store: Path) -> "Iterator[IngestReport]":
     from tuwen.index.index import VectorIndex
     from tuwen.ingest.images import ingest
 
     with VectorIndex.create(store, encoder=encoder, root=photos) as index:
-        yield from ingest([photos], encoder, index, reading=reading, decoders=threads)
+        yield from ingest([photos], encoder, index)
 
 
-def warm(model: str, threads: int) -> tuple["Encoder", "Reading"]:
-    """A model that has run once, and how its pictures are read."""
+def warm(model: str, threads: int) -> "Encoder":
+    """A model that has run once."""
     import tuwen
-    from tuwen.data.decode import reading_for
-    from tuwen.runtime.encoder import MAX_PIXELS
 
     encoder = tuwen.load(model, threads=threads)
     encoder.encode_pixels(np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32))
-    return encoder, reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
+    return encoder
 
 
 def resident() -> dict[str, float]:

@@ -13,17 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuwen.api import Index, load
+    from tuwen.api import Encoder, Index, load
+    from tuwen.classify.classifier import Classifier
     from tuwen.client.client import Client
-    from tuwen.runtime.encoder import Encoder
     from tuwen.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Encoder", "Hit", "Index", "__version__", "load"]
+__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "load"]
 
 _MODULES = {
+    "Classifier": "tuwen.classify.classifier",
     "Client": "tuwen.client.client",
-    "Encoder": "tuwen.runtime.encoder",
+    "Encoder": "tuwen.api",
     "Hit": "tuwen.types",
     "Index": "tuwen.api",
     "load": "tuwen.api",

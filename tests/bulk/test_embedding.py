@@ -6,10 +6,10 @@ import pytest
 
 import colours
 from samples_of import jpeg, write_tar
-from tuwen.bulk.embedding import BATCH, Embedded, Shard, Wanted, embed
-from tuwen.data.decode import reading_for
+from tuwen.bulk.embedding import Embedded, Shard, Wanted, embed
 from tuwen.data.samples import Listed
 from tuwen.data.webdataset import list_tar
+from tuwen.runtime.pipeline import BATCH
 from tuwen.types import Rejected
 
 BOTH = Wanted(images=True, texts=True)
@@ -28,9 +28,8 @@ def listed(tmp_path: Path) -> list[Listed]:
     return [item for item in list_tar(write_tar(tmp_path / "0.tar", members), "") if isinstance(item, Listed)]
 
 
-def run(shards: list[Shard], encoder, wanted: Wanted = BOTH, decoders: int = 2) -> tuple[list[Embedded], list[int]]:
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    events = list(embed(shards, wanted, encoder, reading=reading, decoders=decoders))
+def run(shards: list[Shard], encoder, wanted: Wanted = BOTH) -> tuple[list[Embedded], list[int]]:
+    events = list(embed(shards, wanted, encoder))
     return [event for event in events if isinstance(event, Embedded)], [e for e in events if isinstance(e, int)]
 
 
@@ -52,10 +51,11 @@ def test_every_vector_is_its_samples(listed, encoder) -> None:
         assert item.sample.extra == {"n": number}
 
 
-def test_the_same_shard_gives_the_same_bytes(listed, encoder) -> None:
+def test_the_same_shard_gives_the_same_bytes(listed, encoder, monkeypatch) -> None:
     shards = [Shard(0, listed[:50]), Shard(1, listed[50:])]
     first, _ = run(shards, encoder)
-    second, _ = run(shards[1:], encoder, decoders=4)
+    monkeypatch.setattr(encoder, "threads", 4)
+    second, _ = run(shards[1:], encoder)
     assert [shard.number for shard in first] == [0, 1]
     assert first[1].images.tobytes() == second[0].images.tobytes()
     assert first[1].texts.tobytes() == second[0].texts.tobytes()
@@ -90,8 +90,7 @@ def test_no_sample_no_row(encoder) -> None:
 def test_what_runs_ahead_is_bounded(listed, encoder) -> None:
     taken = []
     many = (taken.append(i) or listed[i % 30] for i in range(2000))
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    steps = embed([Shard(0, many)], BOTH, encoder, reading=reading, decoders=2)
+    steps = embed([Shard(0, many)], BOTH, encoder)
     next(steps)
     assert len(taken) <= 6 * BATCH
     steps.close()

@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tuwen
 from tuwen.bundle.manifest import Scoring
-from tuwen.classify.classifier import Classified, classify, probabilities, rank
-from tuwen.classify.labels import LabelVectors, label_vectors
-from tuwen.data.decode import reading_for
-from tuwen.types import Rejected
+from tuwen.classify.classifier import Classifier, predictions, probabilities
+from tuwen.classify.labels import LabelVectors
+from tuwen.demo import demo_gallery
+from tuwen.errors import InvalidInput, RejectedImages
 
 SOFTMAX = Scoring(kind="softmax", scale=100.0)
 SIGMOID = Scoring(kind="sigmoid", scale=117.3, bias=-12.9)
@@ -49,37 +50,65 @@ def test_no_scale_overflows(scoring: Scoring, multi_label: bool) -> None:
     assert found.max() <= 1
 
 
+LABELS = LabelVectors(("a", "b", "c"), np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+
+
 def test_labels_come_best_first_also_where_probabilities_are_equal() -> None:
-    labels = LabelVectors(("a", "b", "c"), np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
     vectors = np.array([[0.6, 0.0, 0.8]], np.float32)
-    (ranked,) = rank(vectors, labels, Scoring(kind="softmax", scale=1e6), multi_label=False)
-    assert [(label.label, label.probability) for label in ranked] == [("c", 1.0), ("a", 0.0), ("b", 0.0)]
-    assert ranked[1].cosine == pytest.approx(0.6)
+    (found,) = predictions(["x"], vectors, LABELS, Scoring(kind="softmax", scale=1e6), multi_label=False)
+    assert [(label.label, label.probability) for label in found.labels] == [("c", 1.0), ("a", 0.0), ("b", 0.0)]
+    assert found.labels[1].cosine == pytest.approx(0.6)
+    assert found.best == found.labels[0]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("scoring", [SOFTMAX, SIGMOID])
+def test_none_of_these_depends_on_the_best_label_alone(scoring: Scoring, multi_label: bool) -> None:
+    vectors = np.array([[0.12, 0.11, 0.0], [-0.1, -0.2, 0.0]], np.float32)
+    labels = LabelVectors(LABELS.labels[:2], LABELS.vectors[:2], LABELS.vectors[2])
+    few = LabelVectors(("a",), LABELS.vectors[:1], LABELS.vectors[2])
+    for known in (labels, few):
+        first, second = predictions(["x", "y"], vectors, known, scoring, multi_label=multi_label, none_below=0.25)
+        assert (first.none, second.none) == (False, True)
+        assert second.best is None
+        assert len(second.labels) == len(known.labels)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        predictions([], np.empty((0, 3), np.float32), LABELS, SOFTMAX, multi_label=False, none_below=threshold)
+    assert caught.value.value is threshold
 
 
 def settled(encoder, path: Path, labels: list[str], **options: object):
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**6)
-    known = label_vectors(labels, ["_"], encoder)
-    options = {"multi_label": False, "decoders": 2} | options
-    return [item for batch in classify(path, known, encoder, reading=reading, **options) for item in batch]
+    found = list(Classifier(encoder, labels, **options).stream(path))
+    return [item for batch in found for item in batch.predictions], [x for batch in found for x in batch.rejected]
 
 
-def test_every_picture_of_a_folder_gets_its_colour(encoder, photos: Path) -> None:
+def test_every_image_of_a_folder_gets_its_colour(encoder, photos: Path) -> None:
     broken = photos / "blue" / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    found = settled(encoder, photos, ["green", "blue", "red"])
-    assert [item.path for item in found if isinstance(item, Rejected)] == ["blue/broken.jpg"]
-    best = {item.path: item.labels[0].label for item in found if isinstance(item, Classified)}
+    found, rejected = settled(encoder, photos, ["green", "blue", "red"])
+    assert [item.path for item in rejected] == ["blue/broken.jpg"]
+    best = {item.path: item.best.label for item in found}
     expected = {f"{colour}/{colour}-{i}.jpg": colour for colour in ("red", "green", "blue") for i in range(3)}
     assert {path: label for path, label in best.items() if path in expected} == expected
     assert list(best) == sorted(best)
     assert "notes.txt" not in best
 
 
-def test_one_picture_gets_all_labels_best_first(encoder, photos: Path) -> None:
-    (one,) = settled(encoder, photos / "blue" / "blue-0.jpg", ["红", "绿", "蓝"])
+def test_predict_names_all_images_that_cannot_be_read(encoder, photos: Path) -> None:
+    classifier = Classifier(encoder, ["red", "blue"])
+    with pytest.raises(RejectedImages) as caught:
+        classifier.predict([photos / "red" / "red-0.jpg", b"broken", photos / "absent.jpg"])
+    assert [item.path for item in caught.value.rejected] == ["images[1]", str(photos / "absent.jpg")]
+
+
+def test_one_image_gets_all_labels_best_first(encoder, photos: Path) -> None:
+    (one,) = Classifier(encoder, ["红", "绿", "蓝"]).predict(photos / "blue" / "blue-0.jpg")
     assert one.path == "blue-0.jpg"
-    assert one.labels[0].label == "蓝"
+    assert one.best.label == "蓝"
     assert sum(label.probability for label in one.labels) == pytest.approx(1.0)
     cosines = [label.cosine for label in one.labels]
     assert cosines == sorted(cosines, reverse=True)
@@ -87,5 +116,14 @@ def test_one_picture_gets_all_labels_best_first(encoder, photos: Path) -> None:
 
 def test_a_label_alone_is_judged_by_itself(encoder, photos: Path) -> None:
     for label, low, high in (("blue", 0.9, 1.0), ("red", 0.0, 0.1)):
-        (one,) = settled(encoder, photos / "blue" / "blue-0.jpg", [label], multi_label=True)
+        classifier = Classifier(encoder, [label], template=["_", "a _"], multi_label=True)
+        (one,) = classifier.predict([photos / "blue" / "blue-0.jpg"], none_below=0.5)
         assert low <= one.labels[0].probability <= high
+        assert one.none == (label == "red")
+
+
+def test_an_encoder_makes_classifiers(photos: Path) -> None:
+    classifier = tuwen.load("demo", precision="fp32").classifier(["dog", "cat"], "a picture of a _", multi_label=True)
+    assert (classifier.labels, classifier.multi_label) == (("dog", "cat"), True)
+    (found,) = classifier.predict([demo_gallery() / "animals-and-nature" / "dog-face.webp"])
+    assert found.best.label == "dog"

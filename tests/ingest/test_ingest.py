@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import colours
-from tuwen.data.decode import reading_for
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.images import BATCH, ingest
+from tuwen.ingest.images import ingest
 from tuwen.ingest.writer import WRITE, IngestReport
+from tuwen.runtime.pipeline import BATCH
 from tuwen.types import Rejected, Row
 
 COUNT = 3 * len(colours.COLOURS)
@@ -43,9 +43,8 @@ def index(tmp_path: Path, encoder, photos: Path):
         yield index
 
 
-def reports(index, encoder, *paths: Path, decoders: int = 2) -> list[IngestReport]:
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    return list(ingest(paths or [index.root], encoder, index, reading=reading, decoders=decoders))
+def reports(index, encoder, *paths: Path) -> list[IngestReport]:
+    return list(ingest(paths or [index.root], encoder, index))
 
 
 def run(index, encoder, *paths: Path) -> IngestReport:
@@ -200,13 +199,14 @@ def test_copies_far_apart_are_encoded_once_too(index, counting, photos: Path) ->
     assert counting.encoded == COUNT + different
 
 
-def test_threads_change_nothing(encoder, photos: Path, tmp_path: Path) -> None:
+def test_threads_change_nothing(encoder, photos: Path, tmp_path: Path, monkeypatch) -> None:
     colours.make_photos(photos, count=30)
     (photos / "green" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     seen = []
-    for decoders in (1, 4):
-        with VectorIndex.create(tmp_path / f"{decoders}.tuwen", encoder=encoder, root=photos) as index:
-            report = replace(reports(index, encoder, decoders=decoders)[-1], seconds=0.0)
+    for threads in (1, 4):
+        monkeypatch.setattr(encoder, "threads", threads)
+        with VectorIndex.create(tmp_path / f"{threads}.tuwen", encoder=encoder, root=photos) as index:
+            report = run(index, encoder)
             seen.append((report, rows(index)))
     assert seen[0][0] == seen[1][0]
     assert list(seen[0][1]) == list(seen[1][1])
@@ -219,8 +219,7 @@ def test_what_a_report_counts_is_in_the_index_even_if_nobody_goes_on(encoder, ph
     colours.make_photos(photos, count=100)
     folder = tmp_path / "stopped.tuwen"
     with VectorIndex.create(folder, encoder=encoder, root=photos) as index:
-        reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-        running = ingest([photos], encoder, index, reading=reading, decoders=2)
+        running = ingest([photos], encoder, index)
         first = next(running)
         assert first.rows == first.indexed >= BATCH
         running.close()

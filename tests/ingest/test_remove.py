@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 import colours
-from tuwen.data.decode import reading_for
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.ingest.sync import remove
@@ -16,9 +15,8 @@ COUNT = 2 * len(colours.COLOURS)
 def index(tmp_path: Path, encoder):
     """Two pictures of each colour below the root, and two of each in a folder outside."""
     root, more = colours.make_photos(tmp_path / "PHOTOS", 2), colours.make_photos(tmp_path / "MORE", 2)
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
     with VectorIndex.create(tmp_path / "photos.tuwen", encoder=encoder, root=root) as index:
-        for _ in ingest([root, more], encoder, index, reading=reading, decoders=2):
+        for _ in ingest([root, more], encoder, index):
             pass
         yield index
 

@@ -8,11 +8,10 @@ import pytest
 
 import colours
 from ingest.test_ingest import COUNT, Counting, rows
-from tuwen.data.decode import reading_for
 from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.images import Pictures, ingest
+from tuwen.ingest.images import ImageIngest, ingest
 from tuwen.ingest.sync import sync
 from tuwen.ingest.texts import ingest_texts
 from tuwen.ingest.writer import IngestReport
@@ -30,8 +29,7 @@ def index(tmp_path: Path, encoder, photos: Path):
 
 
 def run(index, encoder, folder: Path | None = None, **options) -> IngestReport:
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    pictures = Pictures(encoder, index, reading, 2)
+    pictures = ImageIngest(encoder, index)
     return replace(list(sync(folder or index.root, pictures, **options))[-1], seconds=0.0)
 
 
@@ -59,8 +57,7 @@ def test_only_rows_below_the_folder_go(index, encoder, photos: Path, tmp_path: P
     texts = photos / "red" / "texts.txt"
     texts.write_text("red\n", encoding="utf-8")
     list(ingest_texts([texts], encoder, index, Columns()))
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    list(ingest([photos, outside], encoder, index, reading=reading, decoders=2))
+    list(ingest([photos, outside], encoder, index))
     (outside / "red" / "red-0.jpg").unlink()
     (photos / "red2" / "a.jpg").unlink()
     (photos / "red" / "red-0.jpg").unlink()
@@ -106,8 +103,7 @@ def test_a_folder_that_is_away_empties_nothing(index, encoder, photos: Path, tmp
 def test_a_folder_that_is_exchanged_meanwhile_empties_nothing(index, encoder, photos: Path, tmp_path: Path) -> None:
     run(index, encoder)
     colours.picture("red", seed=7).save(photos / "white" / "new.jpg")
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    pictures = Pictures(encoder, index, reading, 2)
+    pictures = ImageIngest(encoder, index)
     running = sync(photos, pictures)
     next(running)
     photos.rename(tmp_path / "away")

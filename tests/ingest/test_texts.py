@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuwen.data.decode import reading_for
 from tuwen.data.samples import Columns
 from tuwen.index.index import VectorIndex
 from tuwen.index.store import row_id
 from tuwen.ingest.images import ingest
-from tuwen.ingest.texts import content_of, ingest_texts
+from tuwen.ingest.payloads import content_of
+from tuwen.ingest.texts import ingest_texts
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected
 
@@ -129,8 +129,7 @@ def test_pictures_and_texts_in_one_index(index, encoder, photos: Path) -> None:
     (photos / "captions.jpg").write_text("red", encoding="utf-8")  # a text's content in what claims to be a picture
     file = write(photos / "captions.txt", "red", "blue")
     run(index, encoder, file)
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    report = list(ingest([photos], encoder, index, reading=reading, decoders=2))[-1]
+    report = list(ingest([photos], encoder, index))[-1]
     assert (report.indexed, report.rows, len(report.rejected)) == (15, 17, 1)
     red = encoder.encode_texts(["red"])[0]
     picture = encoder.encode_images([photos / "red" / "red-0.jpg"])[0]

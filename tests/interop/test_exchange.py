@@ -8,7 +8,7 @@ import pytest
 
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.texts import Text, row_of
+from tuwen.ingest.payloads import text_payload
 from tuwen.interop.exchange import LAYOUTS, check_vectors, export_vectors, import_vectors
 from tuwen.interop.vector_files import VectorFiles
 from tuwen.types import Row
@@ -42,7 +42,7 @@ def filled(opened, encoder) -> VectorIndex:
         Row(f"d/{i}.jpg", vector, {"width": i, "modified": i / 3, "url": f"红{i}", **({"odd": i} if i % 2 else {})})
         for i, vector in enumerate(vectors[:-1])
     ]
-    index.upsert([*rows, Row("t#0", vectors[-1], row_of(Text("t#0", "a red photo", 7.5)))])
+    index.upsert([*rows, Row("t#0", vectors[-1], text_payload("t#0", "a red photo", 7.5))])
     return index
 
 

@@ -100,12 +100,10 @@ def test_scores_are_of_the_match_or_of_the_best_hit(filled, encoder, photos) -> 
 
 
 def test_a_row_scores_its_nearest_row_of_other_content(filled_alone, encoder) -> None:
-    from tuwen.data.decode import reading_for
     from tuwen.ingest.images import ingest
 
     colours.picture("red", seed=0).save(filled_alone.root / "copy.jpg", quality=95)
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**7)
-    assert list(ingest([filled_alone.root], encoder, filled_alone, reading=reading, decoders=1))[-1].indexed == 1
+    assert list(ingest([filled_alone.root], encoder, filled_alone))[-1].indexed == 1
     (row,) = [row.id for row in filled_alone.list(where='path == "red/red-0.jpg"')]
     (score,) = measure([Probe(RowId(row))], encoder, filled_alone)
     others = filled_alone.search(filled_alone.vectors([row])[row], k=99)

@@ -11,7 +11,6 @@ from pathlib import Path
 from httpx2 import Client
 from uvicorn import Server
 
-from tuwen.data.decode import reading_for
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
@@ -77,7 +76,6 @@ def indexed(encoder: Encoder, root: Path, folder: Path) -> Iterator[VectorIndex]
             yield index
         return
     with VectorIndex.create(folder, encoder=encoder, root=root) as index:
-        reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
-        for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+        for _ in ingest([root], encoder, index):
             pass
         yield index

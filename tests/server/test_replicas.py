@@ -12,7 +12,6 @@ import pytest
 from httpx2 import Client
 from PIL import Image
 
-from tuwen.data.decode import reading_for
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 from tuwen.runtime.encoder import Encoder
@@ -45,8 +44,7 @@ def cluster(encoder: Encoder, root: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tuwen.index.stores.qdrant_collection.connect", lambda _: client)
         with VectorIndex.create(PLACE, encoder=encoder, root=root) as index:
-            reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
-            for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+            for _ in ingest([root], encoder, index):
                 pass
         yield
     QdrantClient.close(client)
@@ -78,7 +76,6 @@ from qdrant_client import QdrantClient
 import tuwen
 from tuwen.cli.main import main
 from tuwen.index import cluster_link
-from tuwen.data.decode import reading_for
 from tuwen.ingest.images import ingest
 warnings.simplefilter("ignore")
 place, root, mount = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -88,8 +85,7 @@ client = Staying(":memory:")
 cluster_link.connect = lambda _: client
 encoder = tuwen.load("demo", threads=1)
 with tuwen.Index.create(place, encoder=encoder, root=root) as index:
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=10**8)
-    for _ in ingest([root], encoder, index, reading=reading, decoders=1):
+    for _ in ingest([root], encoder, index):
         pass
 root.rename(mount)
 sys.argv = ["tuwen", "serve", "--index", place, "--root", str(mount), "--model", "demo", "--threads", "1"]

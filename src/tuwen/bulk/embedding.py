@@ -11,22 +11,17 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tuwen.data.decode import Reading, read_image
+from tuwen.data.decode import read_image
 from tuwen.data.parquet import read_rows
 from tuwen.data.pixels import to_pixels
 from tuwen.data.samples import Listed, Sample, read_sample
-from tuwen.runtime.pipeline import ahead, threads
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.pipeline import BATCH, run
 from tuwen.types import Payload, Pixels, Rejected, Vectors
 
-if TYPE_CHECKING:
-    from tuwen.runtime.encoder import Encoder
-
-BATCH = 32
-"""pictures encoded at a time"""
 TEXTS = 256
 """captions encoded at a time: enough of like length among them"""
 
@@ -118,17 +113,13 @@ class _Batch:
     end: _End | None = None
 
 
-def embed(
-    shards: Iterable[Shard], wanted: Wanted, encoder: "Encoder", *, reading: Reading, decoders: int
-) -> Iterator[int | Embedded]:
+def embed(shards: Iterable[Shard], wanted: Wanted, encoder: Encoder) -> Iterator[int | Embedded]:
     """Embed shards.
 
     Args:
         shards: in the order in which they come out.
         wanted: what of each sample.
         encoder: the model.
-        reading: how pictures are decoded.
-        decoders: threads that read and decode.
 
     Yields:
         After each batch the number of samples that it dealt with; and each shard once it is whole.
@@ -136,10 +127,11 @@ def embed(
     Raises:
         TuwenError: what the encoder raises.
     """
-    run = _Run(encoder, wanted, reading)
-    with threads(decoders) as decoding, threads(1) as encoding, closing(_items(shards)) as items:
-        prepared = ahead(decoding, run.prepare, items, early=2 * BATCH)
-        encoded = ahead(encoding, run.encode, _batches(prepared), early=1)
+    stages = _Stages(encoder, wanted)
+    with (
+        closing(_items(shards)) as items,
+        closing(run(items, stages.prepare, _batches, stages.encode, threads=encoder.threads)) as encoded,
+    ):
         yield from _collected(encoded, encoder.dim)
 
 
@@ -149,13 +141,12 @@ def _items(shards: Iterable[Shard]) -> Generator[Listed | Sample | Rejected | _E
         yield _End(shard.number)
 
 
-class _Run:
+class _Stages:
     """The stages that know the model. Safe in several threads."""
 
-    def __init__(self, encoder: "Encoder", wanted: Wanted, reading: Reading) -> None:
+    def __init__(self, encoder: Encoder, wanted: Wanted) -> None:
         self._encoder = encoder
         self._wanted = wanted
-        self._reading = reading
 
     def prepare(self, item: Listed | Sample | Rejected | _End) -> _Ready | Rejected | _End | None:
         """A sample -> its pixels and captions, or why not; None if it has nothing of what is wanted."""
@@ -178,7 +169,7 @@ class _Run:
         return "picture" if sample.image is None else "caption" if not sample.captions else ""
 
     def _decoded(self, sample: Sample, image: bytes, captions: tuple[str, ...]) -> _Ready | Rejected:
-        picture = read_image(image, sample.name, self._reading)
+        picture = read_image(image, sample.name, self._encoder.reading)
         if isinstance(picture, Rejected):
             return Rejected(sample.name or sample.key, picture.reason)
         facts: Payload = {

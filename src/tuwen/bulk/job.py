@@ -23,7 +23,7 @@ from tuwen.bundle.files import sync
 from tuwen.data.files import Skipped
 from tuwen.data.samples import Listed
 from tuwen.errors import InvalidInput, TuwenError
-from tuwen.runtime.pipeline import grouped
+from tuwen.runtime.pipeline import batched
 from tuwen.types import Rejected
 
 FORMAT = 1
@@ -205,7 +205,7 @@ def _planned(folder: Path, listed: Iterable[Listed | Rejected | Skipped], shard_
     folder.mkdir()
     tally = _Tally()
     shards = 0
-    for shards, group in enumerate(grouped(tally.kept(listed), shard_size), start=1):
+    for shards, group in enumerate(batched(tally.kept(listed), shard_size), start=1):
         lines = "".join(f"{item.line()}\n" for item in group).encode("ascii")
         tally.digest.update(lines)
         _write(folder / f"{shards - 1:06}.jsonl", lines)

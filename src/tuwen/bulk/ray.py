@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tuwen.bulk.embedding import Embedded, Shard, Wanted, embed
-from tuwen.data.decode import reading_for
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.data.samples import Listed
 from tuwen.errors import InvalidInput, TuwenError, WrongModel, require
@@ -74,17 +73,22 @@ class Worker:
 
     def embed(self, number: int, lines: list[str], wanted: Wanted) -> Embedded:
         """Embed one shard, as it would be embedded anywhere."""
-        recipe, encoder = self._recipe, self._loaded()
-        reading = reading_for(encoder.image_spec, exact=recipe.exact_decode, max_pixels=recipe.max_pixels)
         shard = Shard(number, map(Listed.of_line, lines))
-        events = embed([shard], wanted, encoder, reading=reading, decoders=recipe.threads)
+        events = embed([shard], wanted, self._loaded())
         return next(event for event in events if isinstance(event, Embedded))
 
     def _loaded(self) -> "Encoder":
         if self._encoder is None:
             recipe = self._recipe
             silence_libtiff()
-            self._encoder = load_encoder(recipe.model, recipe.choice, models=recipe.models, cache=recipe.cache)
+            self._encoder = load_encoder(
+                recipe.model,
+                recipe.choice,
+                models=recipe.models,
+                cache=recipe.cache,
+                max_pixels=recipe.max_pixels,
+                exact_decode=recipe.exact_decode,
+            )
             if self._encoder.fingerprint != recipe.fingerprint:
                 raise WrongModel(
                     f"{recipe.model} on {platform.node()} is the model {self._encoder.fingerprint}, not "

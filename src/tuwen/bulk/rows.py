@@ -16,7 +16,7 @@ from tuwen.data.files import key_of
 from tuwen.data.records import is_utf8
 from tuwen.data.samples import Fact, Sample
 from tuwen.index.filters import FIELDS
-from tuwen.ingest.texts import Text, row_of
+from tuwen.ingest.payloads import key_fields, text_payload
 from tuwen.types import Payload, Row
 
 
@@ -74,7 +74,7 @@ def rows_of(embedded: Embedded, names: Names) -> list[Row]:
                 name = f"{names.sample(item.sample)}#{place}"
                 if caption.strip():
                     vector = embedded.texts[item.text + place]
-                    rows.append(Row(name, vector, row_of(Text(name, _utf8(caption), item.sample.modified))))
+                    rows.append(Row(name, vector, text_payload(name, _utf8(caption), item.sample.modified)))
     return rows
 
 
@@ -98,14 +98,9 @@ def storable(facts: Mapping[str, Fact]) -> dict[str, str | int | float]:
 
 def _picture(key: str, item: Item) -> Payload:
     caption = {"caption": item.sample.captions[0]} if item.sample.captions else {}
-    return {**storable({**item.sample.extra, **caption}), **(item.picture or {}), **_names(key), "type": "image"}
+    return {**storable({**item.sample.extra, **caption}), **(item.picture or {}), **key_fields(key), "type": "image"}
 
 
 def _utf8(text: str) -> str:
     """Half characters, which JSON can spell, replaced."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _names(key: str) -> dict[str, str]:
-    folder, _, name = key.rpartition("/")
-    return {"path": key, "folder": folder, "name": name}

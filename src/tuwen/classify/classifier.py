@@ -1,34 +1,29 @@
-"""Pictures and labels -> how well each label fits each picture.
+"""Zero-shot classification: how well each of some labels fits an image."""
 
-Knows what a probability means for each kind of model. Does not know where labels come from.
-"""
-
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.bundle.manifest import Scoring
-from tuwen.classify.labels import LabelVectors
-from tuwen.data.decode import Reading, read_image
-from tuwen.data.files import Skipped, find_files, key_of
-from tuwen.data.pixels import to_pixels
-from tuwen.runtime.pipeline import ahead, grouped, threads
-from tuwen.types import Pixels, Rejected, Source, Vectors
-
-if TYPE_CHECKING:
-    from tuwen.runtime.encoder import Encoder
-
-BATCH = 32
-"""pictures encoded at a time"""
+from tuwen.classify.labels import PLAIN, LabelVectors, checked_labels, label_vectors
+from tuwen.errors import InvalidInput, RejectedImages
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.pipeline import BATCH, ImageSource
+from tuwen.types import Rejected, Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """How well a label fits a picture: see `probabilities`; `cosine` is the plain similarity of the two vectors."""
+    """How well a label fits an image.
+
+    Attributes:
+        label: the label.
+        probability: in 0..1, see `probabilities`.
+        cosine: the similarity of the two vectors.
+    """
 
     label: str
     probability: float
@@ -36,17 +31,159 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
-    """A picture's labels, best first. `path` is relative to the folder that was given."""
+class Prediction:
+    """The labels of an image.
+
+    Attributes:
+        path: the image's path, or `images[N]` for one without a path.
+        labels: all labels, best first.
+        none: whether none of the labels fits, by the threshold `none_below`.
+    """
 
     path: str
     labels: tuple[Label, ...]
+    none: bool = False
+
+    @property
+    def best(self) -> Label | None:
+        """The best label; None where none of them fits."""
+        return None if self.none else self.labels[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """A batch of images: their labels, and the images that could not be read."""
+
+    predictions: tuple[Prediction, ...]
+    rejected: tuple[Rejected, ...]
+
+
+class Classifier:
+    """Finds the labels that fit an image, with a model that has not been trained on these labels.
+
+    >>> import tuwen
+    >>> encoder = tuwen.load("demo")
+    >>> classifier = encoder.classifier(["dog", "cat", "car"], template="a picture of a _")
+    >>> from tuwen.demo import demo_gallery
+    >>> prediction, = classifier.predict([demo_gallery() / "animals-and-nature" / "dog-face.webp"])
+    >>> prediction.labels[0].label
+    'dog'
+
+    Attributes:
+        labels: the labels, as they were given.
+        multi_label: whether each label is judged by itself.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        labels: Sequence[str],
+        *,
+        template: str | Sequence[str] = PLAIN,
+        multi_label: bool = False,
+    ) -> None:
+        """Encode the labels.
+
+        Args:
+            encoder: the model.
+            labels: at least one, all different.
+            template: a sentence with one `_` or `{}` for the label, or several whose vectors are averaged.
+            multi_label: judge each label by itself instead of against the others, see `probabilities`.
+
+        Raises:
+            InvalidInput: no label, a label twice, or a template that has not exactly one place for the label.
+        """
+        self.labels = checked_labels(labels, "labels")
+        self.multi_label = multi_label
+        self._encoder = encoder
+        templates = [template] if isinstance(template, str) else template
+        self._vectors = label_vectors(self.labels, templates, encoder)
+
+    def predict(
+        self, images: Path | str | Iterable[ImageSource], *, none_below: float | None = None
+    ) -> list[Prediction]:
+        """Classify images.
+
+        Args:
+            images: paths, contents of files, or Pillow images; a single path stands for that file, or for all
+                images below that folder.
+            none_below: see `predictions`.
+
+        Returns:
+            A prediction for each image, in their order.
+
+        Raises:
+            RejectedImages: some cannot be read; all of these are named. `stream` goes on without them.
+        """
+        found: list[Prediction] = []
+        rejected: list[Rejected] = []
+        for batch in self.stream(images, none_below=none_below):
+            found += batch.predictions
+            rejected += batch.rejected
+        if rejected:
+            raise RejectedImages(rejected)
+        return found
+
+    def stream(
+        self, images: Path | str | Iterable[ImageSource], *, none_below: float | None = None, batch: int = BATCH
+    ) -> Generator[Predictions]:
+        """Classify any number of images in bounded memory; see `predict` and `Encoder.stream`."""
+        for encoded in self._encoder.stream(images, batch=batch):
+            found = predictions(
+                encoded.keys,
+                encoded.vectors,
+                self._vectors,
+                self._encoder.scoring,
+                multi_label=self.multi_label,
+                none_below=none_below,
+            )
+            yield Predictions(tuple(found), encoded.rejected)
+
+
+def predictions(
+    paths: Sequence[str],
+    vectors: Vectors,
+    labels: LabelVectors,
+    scoring: Scoring,
+    *,
+    multi_label: bool,
+    none_below: float | None = None,
+) -> list[Prediction]:
+    """The labels of each image, best first; labels of equal probability by their cosine.
+
+    Args:
+        paths: n of them.
+        vectors: (n, dim) unit rows.
+        labels: what the images may show.
+        scoring: the model's.
+        multi_label: see `probabilities`.
+        none_below: no label fits an image whose best label, judged by itself, has a lower probability than this.
+            Judged by itself means as with `multi_label`: it does not matter which other labels there are.
+
+    Raises:
+        InvalidInput: `none_below` is no probability.
+    """
+    if none_below is not None and not 0 <= none_below <= 1:
+        raise InvalidInput(f"none_below is {none_below}: it is a probability, from 0 to 1", value=none_below)
+    cosines, neutral = vectors @ labels.vectors.T, vectors @ labels.neutral
+    scores = probabilities(cosines, neutral, scoring, multi_label=multi_label)
+    alone = probabilities(cosines, neutral, scoring, multi_label=True).max(axis=1)
+    none = alone < none_below if none_below is not None else np.zeros(len(vectors), dtype=bool)
+    return [
+        Prediction(path, _ranked(labels.labels, scores[row], cosines[row]), bool(none[row]))
+        for row, path in enumerate(paths)
+    ]
+
+
+def _ranked(labels: Sequence[str], scores: NDArray[np.float64], cosines: NDArray[np.float32]) -> tuple[Label, ...]:
+    order = np.argsort(-cosines, kind="stable")
+    return tuple(Label(labels[place], float(scores[place]), float(cosines[place])) for place in order)
 
 
 def probabilities(
     cosines: NDArray[np.float32], neutral: NDArray[np.float32], scoring: Scoring, *, multi_label: bool
 ) -> NDArray[np.float64]:
-    """Cosines -> probabilities, with the model's own scale and bias, read from its checkpoint.
+    """Cosines to probabilities, with the scale and bias of the model's own checkpoint.
 
     - A softmax model: `softmax(scale * cosine)` over the labels. They compete, and sum to 1.
     - A softmax model, `multi_label`: each label against the same template without any label,
@@ -55,13 +192,13 @@ def probabilities(
     - A sigmoid model: `sigmoid(scale * cosine + bias)`, each label by itself, as it was trained.
 
     Args:
-        cosines: (pictures, labels).
-        neutral: (pictures,) cosines to the templates without a label.
+        cosines: (images, labels).
+        neutral: (images,) cosines to the templates without a label.
         scoring: the model's.
-        multi_label: whether labels shall be judged independently.
+        multi_label: whether labels are judged independently.
 
     Returns:
-        (pictures, labels), each in 0..1.
+        (images, labels), each in 0..1.
     """
     logits = scoring.scale * cosines.astype(np.float64)
     if scoring.kind == "sigmoid":
@@ -70,69 +207,6 @@ def probabilities(
         return _sigmoid(logits - scoring.scale * neutral[:, None].astype(np.float64))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def rank(vectors: Vectors, labels: LabelVectors, scoring: Scoring, *, multi_label: bool) -> list[tuple[Label, ...]]:
-    """The labels of each picture, best first; labels of equal probability by their cosine.
-
-    Args:
-        vectors: (pictures, dim) unit rows.
-        labels: what the pictures may show.
-        scoring: the model's.
-        multi_label: see `probabilities`.
-    """
-    cosines = vectors @ labels.vectors.T
-    chances = probabilities(cosines, vectors @ labels.neutral, scoring, multi_label=multi_label)
-    return [
-        tuple(
-            Label(labels.labels[i], float(chance[i]), float(cosine[i]))
-            for i in sorted(range(len(cosine)), key=lambda i: -cosine[i])
-        )
-        for chance, cosine in zip(chances, cosines, strict=True)
-    ]
-
-
-def classify(
-    path: Path, labels: LabelVectors, encoder: "Encoder", *, reading: Reading, decoders: int, multi_label: bool
-) -> Generator[list[Classified | Rejected]]:
-    """Label a picture, or every picture below a folder.
-
-    Args:
-        path: a picture or a folder. Files of a folder that are no pictures are passed over.
-        labels: see `label_vectors`; made once for all pictures.
-        encoder: the model.
-        reading: how pictures are decoded.
-        decoders: threads that read and decode.
-        multi_label: see `probabilities`.
-
-    Yields:
-        The results of one batch after the other, in the order of the paths.
-    """
-    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
-    items = (item for item in found if not isinstance(item, Skipped))
-
-    def prepare(item: Source | Rejected) -> tuple[str, Pixels] | Rejected:
-        if isinstance(item, Rejected):
-            return item
-        picture = read_image(item.path, item.key, reading)
-        if isinstance(picture, Rejected):
-            return picture
-        return item.key, to_pixels(encoder.image_spec, [picture.image])
-
-    with threads(decoders) as decoding:
-        for batch in grouped(ahead(decoding, prepare, items, early=2 * BATCH), BATCH):
-            yield _label(batch, labels, encoder, multi_label=multi_label)
-
-
-def _label(
-    batch: Sequence[tuple[str, Pixels] | Rejected], labels: LabelVectors, encoder: "Encoder", *, multi_label: bool
-) -> list[Classified | Rejected]:
-    readable = [item for item in batch if not isinstance(item, Rejected)]
-    if not readable:
-        return [item for item in batch if isinstance(item, Rejected)]
-    vectors = encoder.encode_pixels(np.concatenate([pixels for _, pixels in readable]))
-    ranked = iter(rank(vectors, labels, encoder.scoring, multi_label=multi_label))
-    return [item if isinstance(item, Rejected) else Classified(item[0], next(ranked)) for item in batch]
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

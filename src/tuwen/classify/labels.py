@@ -1,23 +1,17 @@
-"""Labels and templates -> one vector per label.
-
-Knows how labels are written down and how several templates are averaged. Does not know pictures.
-"""
+"""Labels for classification: reading them, filling templates, one vector for each."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput
+from tuwen.runtime.encoder import Encoder
 from tuwen.types import Vectors
-
-if TYPE_CHECKING:
-    from tuwen.runtime.encoder import Encoder
 
 PLAIN = "_"
 """The template that is the label itself."""
@@ -79,7 +73,7 @@ def fill(template: str, label: str) -> str:
     return label.join(parts)
 
 
-def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: "Encoder") -> LabelVectors:
+def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: Encoder) -> LabelVectors:
     """Encode every label in every template; a label's vector is the mean over the templates, brought to length 1.
 
     Args:

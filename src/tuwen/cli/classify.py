@@ -1,4 +1,4 @@
-"""`tuwen classify`: which of some labels fits a picture."""
+"""`tuwen classify`: which of some labels fits an image."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -6,29 +6,30 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import click
 
-from tuwen.classify.classifier import Classified
+from tuwen.api import Encoder
+from tuwen.classify.classifier import Label, Prediction, Predictions
+from tuwen.classify.labels import PLAIN, fill, read_labels, split_labels
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import Progress, count, emit, list_rejected, table
 from tuwen.cli.options import Computing
+from tuwen.client.client import Client
 from tuwen.data.files import Skipped, find_files, key_of
 from tuwen.errors import RejectedImages, TooLarge
-from tuwen.runtime.pipeline import ahead, grouped, threads
+from tuwen.runtime.languages import text_notes
+from tuwen.runtime.pipeline import batched, prefetch
 from tuwen.types import Rejected, Source
 
-if TYPE_CHECKING:
-    from tuwen.classify.classifier import Classified, Label
-    from tuwen.classify.labels import LabelVectors
-    from tuwen.client.client import Client
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.types import Rejected
+REQUESTS = 8
+"""requests to a service at a time: enough to fill its batches, few enough for its queue"""
+NONE = "(none of these)"
 
-Outcome: TypeAlias = "tuple[str, list[Classified], list[Rejected]]"
-"""The model's name, the pictures that are labelled, those that cannot be read."""
+Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
+"""the model's name, the predictions, the images that could not be read"""
 
 
 @click.command(
@@ -50,8 +51,14 @@ Outcome: TypeAlias = "tuple[str, list[Classified], list[Rejected]]"
     help="A sentence with exactly one _ or {} for the label; repeatable, then averaged. Else the label alone.",
 )
 @click.option("--multi-label", is_flag=True, help="Judge each label by itself, not against the others.")
+@click.option(
+    "--none-below",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Report 'none of these' where the best label, judged by itself, has a lower probability.",
+)
 @click.option("-o", "--output", type=options.NEW_FILE, metavar="FILE", help='Write {"path": "best label"} as JSON.')
-@click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Run this picture first, outside the timing.")
+@click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Warm up on this image before timing starts.")
 @options.service
 @options.computing
 @options.as_json
@@ -64,6 +71,7 @@ def classify(
     label_file: Path | None,
     templates: Sequence[str],
     multi_label: bool,
+    none_below: float | None,
     output: Path | None,
     warmup: Path | None,
     as_json: bool,
@@ -76,7 +84,7 @@ def classify(
     the template without any label.
     """
     chosen = _labels(labels, label_file)
-    how = _How(chosen, templates, multi_label)
+    how = _How(chosen, templates, multi_label, none_below)
     if service is None:
         model, done, rejected = _classify_here(path, how, computing, warmup)
     else:
@@ -85,16 +93,21 @@ def classify(
     if output is not None:
         _write(done, output)
     if as_json:
-        images = [asdict(item) for item in done]
+        images = [_document(item, none_below) for item in done]
         emit({"model": model, "images": images, "rejected": [asdict(item) for item in rejected]})
     elif output is None:
         _show(done)
     return REJECTED if rejected else 0
 
 
-def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
-    from tuwen.classify.labels import read_labels, split_labels
+def _document(prediction: Prediction, none_below: float | None) -> dict[str, object]:
+    document = asdict(prediction)
+    if none_below is None:
+        del document["none"]
+    return document
 
+
+def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
     if labels is not None and label_file is None:
         return split_labels(labels)
     if label_file is not None and labels is None:
@@ -109,114 +122,102 @@ class _How:
     labels: Sequence[str]
     templates: Sequence[str]
     multi_label: bool
+    none_below: float | None
 
 
 def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
-    from tuwen.classify.classifier import classify as label_pictures
-
     encoder = computing.load(computing.model or computing.settings.default_model)
-    known = _encode_labels(how, encoder)
+    templates = how.templates or (PLAIN,)
+    _say_notes(how, templates, encoder)
+    classifier = encoder.classifier(how.labels, templates, multi_label=how.multi_label)
     if warmup is not None:
         encoder.encode_images([warmup])
-    reading = computing.reading(encoder)
-    batches = label_pictures(
-        path, known, encoder, reading=reading, decoders=computing.cores, multi_label=how.multi_label
-    )
-    return encoder.name, *_run_shown(path, batches)
+    return encoder.name, *_run_shown(path, classifier.stream(path, none_below=how.none_below))
+
+
+def _say_notes(how: _How, templates: Sequence[str], encoder: Encoder) -> None:
+    for note in text_notes([fill(template, label) for label in how.labels for template in templates], encoder):
+        say(note)
+    if len(how.labels) == 1 and encoder.scoring.kind == "softmax" and not how.multi_label:
+        say("a single label always has probability 1; --multi-label judges it by itself")
 
 
 def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
-
     if warmup is not None:
-        raise click.UsageError(
-            f"--warmup is for a model of this process, not for the service at {service}: leave it out"
-        )
+        raise click.UsageError(f"--warmup is for a model in this process, not for the service at {service}")
+    if how.none_below is not None:
+        raise click.UsageError(f"--none-below is for a model in this process, not for the service at {service}")
     with service.client() as client:
         batches = classify_files(path, how.labels, how.templates, client, multi_label=how.multi_label)
         return client.models()[0].id, *_run_shown(path, batches)
 
 
-def _encode_labels(how: _How, encoder: "Encoder") -> "LabelVectors":
-    from tuwen.classify.labels import PLAIN, fill, label_vectors
-    from tuwen.runtime.languages import text_notes
+def classify_files(
+    path: Path, labels: Sequence[str], templates: Sequence[str], client: Client, *, multi_label: bool
+) -> Generator[Predictions]:
+    """Have a service classify images of this machine, each in a request of its own."""
+    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
+    items = (item for item in found if not isinstance(item, Skipped))
 
-    templates = how.templates or (PLAIN,)
-    for note in text_notes([fill(template, label) for label in how.labels for template in templates], encoder):
-        say(note)
-    if len(how.labels) == 1 and encoder.scoring.kind == "softmax" and not how.multi_label:
-        say("one label alone always has probability 1; --multi-label judges it by itself")
-    return label_vectors(how.labels, templates, encoder)
+    def label(item: Source | Rejected) -> Prediction | Rejected:
+        if isinstance(item, Rejected):
+            return item
+        try:
+            return Prediction(item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label))
+        except RejectedImages as error:
+            return Rejected(item.key, error.rejected[0].reason)
+        except TooLarge as error:
+            return Rejected(item.key, f"is too large for the service: {error}")
+
+    with closing(prefetch(label, items, threads=REQUESTS, depth=REQUESTS)) as labelled:
+        for batch in batched(labelled, REQUESTS):
+            yield Predictions(
+                tuple(item for item in batch if isinstance(item, Prediction)),
+                tuple(item for item in batch if isinstance(item, Rejected)),
+            )
 
 
-def _run_shown(
-    path: Path, batches: "Generator[list[Classified | Rejected]]"
-) -> "tuple[list[Classified], list[Rejected]]":
-    from tuwen.data.files import Skipped, find_files
-    from tuwen.types import Rejected
-
+def _run_shown(path: Path, batches: Generator[Predictions]) -> tuple[list[Prediction], list[Rejected]]:
     start = monotonic()
-    done: list[Classified] = []
+    done: list[Prediction] = []
     rejected: list[Rejected] = []
     with Progress("auto") as shown, closing(batches):
         if path.is_dir():
-            shown.begin(
-                sum(not isinstance(item, Skipped) for item in find_files([path], path)) if shown.draws else None
-            )
+            shown.begin(_count_images(path) if shown.draws else None)
         for batch in batches:
-            rejected += [item for item in batch if isinstance(item, Rejected)]
-            done += [item for item in batch if not isinstance(item, Rejected)]
+            done += batch.predictions
+            rejected += batch.rejected
             shown.show(len(done) + len(rejected))
     seconds = monotonic() - start
     say(f"{count(len(done), 'picture')} in {seconds:.2f} s ({len(done) / seconds:.1f} pictures/s)")
     return done, rejected
 
 
-def _show(done: "Sequence[Classified]") -> None:
+def _count_images(folder: Path) -> int:
+    return sum(not isinstance(item, Skipped) for item in find_files([folder], folder))
+
+
+def _show(done: Sequence[Prediction]) -> None:
     """All labels of one picture; the best label of each of several; nothing where there is none."""
     if not done:
         return
     if len(done) == 1:
+        if done[0].none:
+            say(f"{done[0].path}: {NONE}")
         table(("probability", "cosine", "label"), map(_cells, done[0].labels), numbers=(0, 1))
     else:
-        best = [(*_cells(item.labels[0]), item.path) for item in done]
+        best = [(*_cells(item.labels[0])[:2], item.best.label if item.best else NONE, item.path) for item in done]
         table(("probability", "cosine", "label", "path"), best, numbers=(0, 1))
 
 
-def _cells(label: "Label") -> tuple[str, str, str]:
+def _cells(label: Label) -> tuple[str, str, str]:
     return f"{label.probability:.4f}", f"{label.cosine:.3f}", label.label
 
 
-def _write(done: "Sequence[Classified]", file: Path) -> None:
+def _write(done: Sequence[Prediction], file: Path) -> None:
     """Aside, then renamed: whoever reads the file finds it whole."""
-    best = {item.path: item.labels[0].label for item in done}
+    best = {item.path: item.best.label if item.best else None for item in done}
     aside = file.with_name(f".{file.name}.part")
     aside.write_text(json.dumps(best, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     aside.replace(file)
     say(f"labels: {file}")
-
-
-# ---- Pictures of this machine, labelled by a service: one request each, a few at a time.
-
-AT_ONCE = 8
-"""requests under way: enough to fill a service's batches, few enough for its queue"""
-
-
-def classify_files(
-    path: Path, labels: Sequence[str], templates: Sequence[str], client: "Client", *, multi_label: bool
-) -> Generator[list[Classified | Rejected]]:
-    """As `tasks.classify.classify`, by a service."""
-    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
-    items = (item for item in found if not isinstance(item, Skipped))
-
-    def label(item: Source | Rejected) -> Classified | Rejected:
-        if isinstance(item, Rejected):
-            return item
-        try:
-            return Classified(item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label))
-        except RejectedImages as error:
-            return Rejected(item.key, error.rejected[0].reason)
-        except TooLarge as error:
-            return Rejected(item.key, f"is too long for the service: {error}")
-
-    with threads(AT_ONCE) as pool:
-        yield from grouped(ahead(pool, label, items, early=AT_ONCE), AT_ONCE)

@@ -69,7 +69,7 @@ def demo(output: Path, k: int, as_json: bool) -> None:
     if (folder / MANIFEST).exists():
         shutil.rmtree(folder)
     with opened_or_new(folder, demo_gallery(), computing) as (encoder, index):
-        report = ingest_shown([demo_gallery()], encoder, index, computing, "auto")
+        report = ingest_shown([demo_gallery()], encoder, index, "auto")
         say(f"{count(report.rows, 'picture')} in {folder} after {report.seconds:.1f} s, model {encoder.name}")
         found = [_Found(language, query, _search(query, encoder, index, k)) for language, query in QUERIES]
         for place, one in enumerate(found, start=1):

@@ -188,8 +188,7 @@ class Where:
 def _here(loaded: "Loaded") -> "Engine":
     from tuwen.bulk.embedding import embed
 
-    computing = loaded.computing
-    return partial(embed, encoder=loaded.encoder, reading=computing.reading(loaded.encoder), decoders=computing.cores)
+    return partial(embed, encoder=loaded.encoder)
 
 
 def where(command: F) -> F:

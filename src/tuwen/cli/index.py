@@ -73,7 +73,7 @@ def sync(
     of pictures elsewhere, and of texts, stay. A folder without pictures is taken for one that is not mounted.
     """
     from tuwen.cli.locations import opened_or_new
-    from tuwen.ingest.images import Pictures
+    from tuwen.ingest.images import ImageIngest
     from tuwen.ingest.sync import identity_of
     from tuwen.ingest.sync import sync as make_equal
 
@@ -83,7 +83,7 @@ def sync(
     if watch:
         return _Keeping(photos.absolute(), target, computing, shown, allow_empty).run()
     with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
-        pictures = Pictures(encoder, index, computing.reading(encoder), computing.cores)
+        pictures = ImageIngest(encoder, index)
         reports = make_equal(photos, pictures, allow_empty=allow_empty)
         return run_shown(reports, lambda: count_files([photos], index), index, shown)
 
@@ -153,10 +153,10 @@ class _Keeping:
             yield self._encoder, index
 
     def _look(self, due: "Due", encoder: "Encoder", index: "VectorIndex") -> "IngestReport":
-        from tuwen.ingest.images import Pictures
+        from tuwen.ingest.images import ImageIngest
         from tuwen.ingest.sync import sync
 
-        pictures = Pictures(encoder, index, self._computing.reading(encoder), self._computing.cores)
+        pictures = ImageIngest(encoder, index)
         reports = sync(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
         return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
 
@@ -324,7 +324,7 @@ def build(
             return fill_texts([photos], encoder, store, texts, Shown(target, progress, as_json, "row"))
     check_folder(photos)
     with opened_or_new(target, photos, computing, asked) as (encoder, store):
-        return fill([photos], encoder, store, computing, Shown(target, progress, as_json))
+        return fill([photos], encoder, store, Shown(target, progress, as_json))
 
 
 @index.command(
@@ -365,7 +365,7 @@ def add(
     with opened(place, computing) as (encoder, store):
         if texts is not None:
             return fill_texts(paths, encoder, store, texts, Shown(place, progress, as_json, "row"))
-        return fill(paths, encoder, store, computing, Shown(place, progress, as_json))
+        return fill(paths, encoder, store, Shown(place, progress, as_json))
 
 
 @index.command(

@@ -13,7 +13,7 @@ import click
 
 from tuwen.cli.command import INTERRUPTED, REJECTED, say
 from tuwen.cli.console import Progress, count, emit, list_rejected
-from tuwen.cli.options import Address, Computing
+from tuwen.cli.options import Address
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Shown:
     noun: str = "picture"
 
 
-def fill(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing, shown: Shown) -> int:
+def fill(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", shown: Shown) -> int:
     """Run `ingest`, show how far it is and what came of it; return the exit code."""
-    return run_shown(*_pictures(paths, encoder, index, computing), index, shown)
+    return run_shown(*_pictures(paths, encoder, index), index, shown)
 
 
 def fill_texts(
@@ -105,11 +105,9 @@ def summary(report: "IngestReport", shown: Shown) -> str:
     return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
 
 
-def ingest_shown(
-    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing, progress: str
-) -> "IngestReport":
+def ingest_shown(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", progress: str) -> "IngestReport":
     """Run `ingest` to its end and show how far it is; the report of the whole run."""
-    return last_report(*_pictures(paths, encoder, index, computing), progress)
+    return last_report(*_pictures(paths, encoder, index), progress)
 
 
 def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "IngestReport":
@@ -128,13 +126,11 @@ def count_files(paths: Sequence[Path], index: "VectorIndex") -> int:
     return sum(1 for _ in find_files(paths, index.root, but=index.folder))
 
 
-def _pictures(
-    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", computing: Computing
-) -> tuple[Reports, Callable[[], int]]:
+def _pictures(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex") -> tuple[Reports, Callable[[], int]]:
     """`ingest`, and what counts the files that it will see."""
     from tuwen.ingest.images import ingest
 
-    reports = ingest(paths, encoder, index, reading=computing.reading(encoder), decoders=computing.cores)
+    reports = ingest(paths, encoder, index)
     return reports, lambda: count_files(paths, index)
 
 

@@ -16,9 +16,8 @@ from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, place_of
 
 if TYPE_CHECKING:
+    from tuwen.api import Encoder
     from tuwen.client.client import Client
-    from tuwen.data.decode import Reading
-    from tuwen.runtime.encoder import Encoder
     from tuwen.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,8 +146,11 @@ class Computing:
 
     def load(self, model: str, *, static: bool = False) -> "Encoder":
         """The encoder of that model, as the options want it to compute; `static`: in shapes that do not change."""
+        from tuwen.api import Encoder
+        from tuwen.data.pillow_warnings import silence_libtiff
         from tuwen.runtime.loading import Choice, load_encoder
 
+        silence_libtiff()
         return load_encoder(
             model,
             Choice(self.runtime, self.device, self.precision, self.threads, static),
@@ -156,15 +158,8 @@ class Computing:
             cache=self.settings.cache,
             max_pixels=self.settings.max_pixels,
             exact_decode=self.exact_decode,
+            kind=Encoder,
         )
-
-    def reading(self, encoder: "Encoder") -> "Reading":
-        """How pictures are decoded for that encoder."""
-        from tuwen.data.decode import reading_for
-        from tuwen.data.pillow_warnings import silence_libtiff
-
-        silence_libtiff()
-        return reading_for(encoder.image_spec, exact=self.exact_decode, max_pixels=self.settings.max_pixels)
 
 
 def place(command: F) -> F:

@@ -148,8 +148,8 @@ def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, Vect
 
 
 def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> int:
-    from tuwen.ingest.images import Pictures
-    from tuwen.ingest.texts import Texts
+    from tuwen.ingest.images import ImageIngest
+    from tuwen.ingest.texts import TextIngest
     from tuwen.interop.paddle import build_images, build_texts, count_inputs
     from tuwen.interop.paddle_config import BUILDS
 
@@ -158,9 +158,9 @@ def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> 
         if problems:
             return _refused(problems)
         if BUILDS[plan.mode] == "image":
-            reports = build_images(plan, Pictures(encoder, index, computing.reading(encoder), computing.cores))
+            reports = build_images(plan, ImageIngest(encoder, index))
         else:
-            reports = build_texts(plan, Texts(encoder, index), index)
+            reports = build_texts(plan, TextIngest(encoder, index), index)
         shown = Shown(_index_of(plan), progress, as_json, "row")
         return run_shown(reports, lambda: count_inputs(plan, index), index, shown)
 

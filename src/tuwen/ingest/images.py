@@ -1,105 +1,86 @@
-"""Pictures into an index: found, read, decoded, encoded, written, all at once and in order.
+"""Ingest images: find them, read and decode what changed, encode it and write the rows, all at the same time.
 
     files --changed--> files --prepare (threads)--> pixels --encode (a thread)--> vectors --write--> index
 
-Each arrow runs ahead of the next by a bounded number of pictures, so memory does not grow with the collection.
-The last two are in `intake.py`, which texts share (`texts.py`).
-Knows the order of the stages. Does not know formats, models or stores, and draws no progress: it yields it.
+The last two stages are in `writer.py`, which texts share (`texts.py`).
 """
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from tuwen.data.decode import Reading, read_image
+from tuwen.data.decode import read_image
 from tuwen.data.files import Skipped, find_files, open_file
 from tuwen.data.pixels import to_pixels
-from tuwen.ingest.writer import LOOKUP, IngestReport, Intake, Passed, Ready
-from tuwen.runtime.pipeline import ahead, grouped, threads
+from tuwen.index.index import VectorIndex
+from tuwen.ingest.payloads import image_payload, stamp
+from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.pipeline import BATCH, batched, prefetch
 from tuwen.types import Payload, Pixels, Rejected, Source
 
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.runtime.encoder import Encoder
-
-BATCH = 32
-"""pictures encoded at a time"""
 LARGE = 256 * 2**20
 """bytes above which a file is hashed and decoded from disk instead of from memory"""
 FACTS = ("width", "height", "format")
-"""what is known of a picture that has been decoded"""
+"""payload fields that come from decoding an image"""
 Found: TypeAlias = Source | Rejected | Skipped
-"""what `find_files` finds"""
+"""what `find_files` yields"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """A file that the index does not have as it is now. `before`: what is stored of it, None if it is new."""
+def ingest(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> Generator[IngestReport]:
+    """Add new and changed images to an index. Rows of files that are gone stay; see `sync`.
 
-    source: Source
-    before: Payload | None
-
-
-def ingest(
-    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", *, reading: Reading, decoders: int
-) -> Generator[IngestReport]:
-    """Bring an index up to date with files and folders. Files that have vanished keep their rows.
-
-    Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
+    An interrupted run can be repeated: the result is that of an uninterrupted one.
 
     Args:
-        paths: pictures, or folders to search for pictures.
+        paths: images, or folders to search for images.
         encoder: the index's model.
         index: opened for writing.
-        reading: how pictures are decoded.
-        decoders: threads that read and decode.
 
     Yields:
-        A report after every write, which is flushed, and the report of the whole run last.
+        A report after every write, which is flushed by then; the last report is that of the whole run.
 
     Raises:
-        TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
+        TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
-    pictures = Pictures(encoder, index, reading, decoders)
-    yield from pictures.take_in(find_files(paths, index.root, but=index.folder))
+    images = ImageIngest(encoder, index)
+    yield from images.add(find_files(paths, index.root, but=index.folder))
     index.optimize()
-    yield pictures.intake.finish()
+    yield images.writer.report()
 
 
-class Pictures:
-    """The stages that know what a picture is, and the intake that they lead to. `index`: where rows go."""
+class ImageIngest:
+    """One run that adds images to an index."""
 
-    def __init__(self, encoder: "Encoder", index: "VectorIndex", reading: Reading, decoders: int) -> None:
-        """Nothing is read yet; see `ingest`."""
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, index: VectorIndex) -> None:
         self.index = index
-        self._reading = reading
-        self._decoders = decoders
-        self.intake: Intake[Pixels] = Intake(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
+        self.writer: Writer[Pixels] = Writer(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
+        self._encoder = encoder
 
-    def take_in(self, found: Iterable[Found]) -> Generator[IngestReport]:
-        """Files into the index; a report after every write, which is flushed."""
-        with threads(self._decoders) as decoding:
-            prepared = ahead(decoding, self._prepare, self._changed(found), early=2 * BATCH)
-            yield from self.intake.reports(prepared)
+    def add(self, found: Iterable[Found]) -> Generator[IngestReport]:
+        """Add files; yields a report after every write, which is flushed by then."""
+        prepared = prefetch(self._prepare, self._changed(found), threads=self._encoder.threads, depth=2 * BATCH)
+        with closing(prepared):
+            yield from self.writer.write(prepared)
 
-    def _changed(self, found: Iterable[Found]) -> Iterator[_Changed | Rejected | Passed]:
-        """Files -> those whose size or time is not the stored one. The others are not even opened."""
-        for group in grouped(found, LOOKUP):
-            files = [item for item in group if isinstance(item, Source)]
+    def _changed(self, found: Iterable[Found]) -> Iterator["_Changed | Rejected | Passed"]:
+        """The files whose size or modification time differs from the stored one. The others are not opened."""
+        for batch in batched(found, LOOKUP):
+            files = [item for item in batch if isinstance(item, Source)]
             stored = self.index.payloads([source.key for source in files])
-            news = [source for source in files if not _is_same(source, stored.get(source.key))]
-            yield from (item for item in group if isinstance(item, Rejected))
-            yield from (_Changed(source, stored.get(source.key)) for source in news)
-            skipped = sum(isinstance(item, Skipped) for item in group)
-            yield Passed(skipped=skipped, unchanged=len(files) - len(news))
+            changed = [source for source in files if not _is_same(source, stored.get(source.key))]
+            yield from (item for item in batch if isinstance(item, Rejected))
+            yield from (_Changed(source, stored.get(source.key)) for source in changed)
+            skipped = sum(isinstance(item, Skipped) for item in batch)
+            yield Passed(skipped=skipped, unchanged=len(files) - len(changed))
 
-    def _prepare(self, item: _Changed | Rejected | Passed) -> Ready[Pixels] | Rejected | Passed:
-        """A file -> its content's hash, and its pixels unless that content has a vector already."""
+    def _prepare(self, item: "_Changed | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
+        """Hash a file's content, and decode it unless the index has a vector of that content already."""
         if not isinstance(item, _Changed):
             return item
         source = item.source
@@ -108,17 +89,25 @@ class Pictures:
         except OSError as error:
             return Rejected(source.key, f"cannot be read: {error.strerror or error}")
         if item.before is not None and item.before.get("content") == content:
-            return Ready(source.key, content, {**item.before, **_stamp(source)}, item.before)
+            return Ready(source.key, content, {**item.before, **stamp(source)}, item.before)
         known = self.index.known(content)
-        if known is not None and known.payload.keys() >= {*FACTS}:  # what others have written may not have them
+        if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
             facts = {name: known.payload[name] for name in FACTS}
-            return Ready(source.key, content, payload_of(source, content, facts), item.before, vector=known.vector)
-        picture = read_image(data, source.key, self._reading)
+            return Ready(source.key, content, image_payload(source, content, facts), item.before, vector=known.vector)
+        picture = read_image(data, source.key, self._encoder.reading)
         if isinstance(picture, Rejected):
             return picture
         facts = {"width": picture.width, "height": picture.height, "format": picture.format}
         pixels = to_pixels(self._encoder.image_spec, [picture.image])
-        return Ready(source.key, content, payload_of(source, content, facts), item.before, raw=pixels)
+        return Ready(source.key, content, image_payload(source, content, facts), item.before, raw=pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A file that differs from its row. `before`: the stored payload, None for a new file."""
+
+    source: Source
+    before: Payload | None
 
 
 def _is_same(source: Source, stored: Payload | None) -> bool:
@@ -126,7 +115,7 @@ def _is_same(source: Source, stored: Payload | None) -> bool:
 
 
 def _read(source: Source) -> tuple[str, bytes | Path]:
-    """The sha256 of a file, and what to decode: its bytes, or the file itself where they are too many to hold."""
+    """The sha256 of a file, and what to decode: its content, or its path where the content is too large to hold."""
     with open_file(source.path) as file:
         if source.size <= LARGE:
             data = file.read()
@@ -135,13 +124,3 @@ def _read(source: Source) -> tuple[str, bytes | Path]:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest(), source.path
-
-
-def _stamp(source: Source) -> dict[str, str | int | float]:
-    return {"bytes": source.size, "modified": source.modified}
-
-
-def payload_of(source: Source, content: str, facts: Payload) -> Payload:
-    """What is stored of a picture, in the index's words."""
-    folder, _, name = source.key.rpartition("/")
-    return {"path": source.key, "folder": folder, "name": name, "content": content, **facts, **_stamp(source)}

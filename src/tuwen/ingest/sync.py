@@ -18,13 +18,13 @@ from tuwen.data.files import find_files, key_of, path_of
 from tuwen.errors import InvalidInput
 from tuwen.index.filters import quoted
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.images import Found, Pictures
+from tuwen.ingest.images import Found, ImageIngest
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected, Source
 
 
 def sync(
-    folder: Path, pictures: Pictures, *, allow_empty: bool = False, only: Sequence[Path] | None = None
+    folder: Path, images: ImageIngest, *, allow_empty: bool = False, only: Sequence[Path] | None = None
 ) -> Generator[IngestReport]:
     """Make the rows of all pictures below a folder equal to what is there. Rows of texts stay as they are.
 
@@ -32,7 +32,7 @@ def sync(
 
     Args:
         folder: the folder. Rows of pictures that are not below it stay.
-        pictures: what reads and writes; its index is opened for writing.
+        images: what reads and writes; its index is opened for writing.
         allow_empty: take out all rows where the folder has no picture at all.
         only: look at these paths within the folder alone, there or gone; None: at all of it.
 
@@ -46,8 +46,8 @@ def sync(
         TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
     """
     before = identity_of(folder)
-    scope = _Scope(folder, pictures.index, only)
-    yield from pictures.take_in(scope.found())
+    scope = _Scope(folder, images.index, only)
+    yield from images.add(scope.found())
     gone = scope.gone()
     if identity_of(folder) != before:
         raise InvalidInput(f"{folder} was another folder at the end: was it unmounted? No row was taken out")
@@ -56,9 +56,9 @@ def sync(
             f"{folder} has no picture, and the index has {len(gone)} of it: is it mounted? No row was taken out; "
             "if it is meant to be empty, add --allow-empty"
         )
-    yield from pictures.intake.remove(gone)
-    pictures.index.optimize()
-    yield pictures.intake.finish()
+    yield from images.writer.remove(gone)
+    images.index.optimize()
+    yield images.writer.report()
 
 
 class _Scope:

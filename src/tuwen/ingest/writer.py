@@ -1,41 +1,47 @@
-"""The half of every ingest that does not ask what comes in: batches, vectors, rows, a report.
+"""The second half of every ingest: inputs that have been read are encoded in batches and written as rows.
 
     inputs --batches--> batches --encode (a thread)--> vectors --write--> index
 
-Each content is encoded once. The caller's thread alone writes: when a report is yielded, the rows it counts are
-flushed. Knows contents, rows and counts. Does not know pictures or texts, nor how either is read.
+Each content is encoded once, however many inputs have it. The consumer's thread alone writes: when a report is
+yielded, the rows that it counts are flushed.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.runtime.pipeline import ahead, threads
+from tuwen.index.index import VectorIndex
+from tuwen.runtime.pipeline import prefetch
 from tuwen.types import Payload, Rejected, Row, Vectors
 
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
+LOOKUP = 256
+"""inputs whose rows are looked up at a time"""
+WRITE = 256
+"""rows per write: each write is flushed to the disk, which takes a third of a second on a slow one"""
+WRITE_SECONDS = 2.0
+"""after this long a write has fewer rows: it is what a kill can cost"""
 
-
-# ---- What became of files that were brought into an index, or of rows that were taken out.
+T = TypeVar("T")
+"""what is encoded: the pixels of an image, or a text"""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What became of the files so far. The last report of a run is that of the whole run.
+    """What has happened to the inputs so far. The last report of a run is that of the whole run.
 
     Attributes:
         rows: rows in the index by now, all flushed.
-        indexed: files that are new rows.
-        unchanged: files whose row stays: same size and time of change, or touched and of the same content.
-        replaced: files whose content changed, and their rows with it.
-        removed: rows taken out.
-        skipped: files that are no pictures by content and by ending.
-        rejected: files that claim to be pictures and cannot be read. A row they may have from before stays.
+        indexed: inputs that are new rows.
+        unchanged: inputs whose row stays: same size and modification time, or touched and of the same content.
+        replaced: inputs whose content changed, and their rows with it.
+        removed: rows removed.
+        skipped: files that are no images by content and by extension.
+        rejected: files that claim to be images and cannot be read. A row from before stays.
         seconds: since the start.
     """
 
@@ -50,21 +56,8 @@ class IngestReport:
 
     @property
     def seen(self) -> int:
-        """Files dealt with so far."""
+        """Inputs processed so far."""
         return self.indexed + self.unchanged + self.replaced + self.skipped + len(self.rejected)
-
-
-# ---- The half of every ingest that does not ask what comes in: batches, vectors, rows, a report.
-
-LOOKUP = 256
-"""inputs whose rows are looked up at a time"""
-WRITE = 256
-"""rows that are enough for a write: each is flushed to the disk, which takes a third of a second on a slow one"""
-WRITE_SECONDS = 2.0
-"""after so long, fewer rows are enough: what a kill can cost"""
-
-T = TypeVar("T")
-"""what is encoded: the pixels of a picture, or a text"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +73,10 @@ class Ready(Generic[T]):
     """An input that has been read.
 
     Attributes:
-        key: what names its row.
-        content: sha256 of what it is.
+        key: the key of its row.
+        content: the sha256 of its content.
         payload: what will be stored.
-        before: what is stored now, None if it is new.
+        before: the payload that is stored now, None for a new row.
         raw: what will be encoded, None if nothing need be.
         vector: (dim,), where the index has the same content already.
     """
@@ -97,67 +90,48 @@ class Ready(Generic[T]):
 
     @property
     def touched(self) -> bool:
-        """Whether the content is what it was, and only facts beside it are news."""
+        """Whether the content is the stored one, and only other fields of the payload differ."""
         return self.before is not None and self.before.get("content") == self.content
-
-
-@dataclass(slots=True)
-class _Batch(Generic[T]):
-    """What is encoded and written together, in the order of the inputs.
-
-    Attributes:
-        ready: the inputs.
-        rejected: those that cannot be read.
-        passed: those that need not be read.
-        raw: contents that nobody has encoded yet; emptied when they are.
-        vectors: by content, once encoded.
-    """
-
-    ready: list[Ready[T]] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    passed: Passed = Passed(0, 0)
-    raw: dict[str, T] = field(default_factory=dict)
-    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 Encode: TypeAlias = Callable[[list[T]], Vectors]
 
 
-class Intake(Generic[T]):
-    """One run into one index: what it encodes with, and what it has counted."""
+class Writer(Generic[T]):
+    """One run that writes to one index: encodes what is new, writes rows, counts."""
 
-    def __init__(self, index: "VectorIndex", encode: Encode[T], size: int) -> None:
-        """Nothing is read yet. `size`: how many inputs are encoded at a time."""
+    def __init__(self, index: VectorIndex, encode: Encode[T], batch: int) -> None:
+        """Write to `index` what `encode` makes of up to `batch` inputs at a time."""
         self._index = index
         self._encode_all = encode
-        self._size = size
+        self._size = batch
         self._start = monotonic()
-        self._report = IngestReport(rows=index.info().rows)
+        self._counts = IngestReport(rows=index.info().rows)
         self._in_flight: set[str] = set()
 
-    def reports(self, prepared: Iterable[Ready[T] | Rejected | Passed]) -> Generator[IngestReport]:
-        """Take in all of them; a report after every write, which is flushed."""
-        with threads(1) as encoding:
-            encoded = ahead(encoding, self._encode, self._batches(prepared), early=1)
-            for batches in self._due(encoded):
-                yield self._write(batches)
+    def write(self, inputs: Iterable[Ready[T] | Rejected | Passed]) -> Generator[IngestReport]:
+        """Encode and write inputs; yields a report after every write, which is flushed by then."""
+        with closing(prefetch(self._encode, self._batches(inputs), threads=1, depth=1)) as encoded:
+            for batches in _worth_a_write(encoded):
+                self._write(batches)
+                yield self.report()
 
     def remove(self, keys: Sequence[str]) -> Generator[IngestReport]:
-        """Take rows out; a report after every write."""
+        """Remove rows; yields a report after every write."""
         for start in range(0, len(keys), WRITE):
             removed = self._index.remove(keys[start : start + WRITE])
-            before = self._report
-            self._report = replace(before, rows=before.rows - removed, removed=before.removed + removed)
-            yield self.finish()
+            before = self._counts
+            self._counts = replace(before, rows=before.rows - removed, removed=before.removed + removed)
+            yield self.report()
 
-    def finish(self) -> IngestReport:
-        """The report so far, with the time it took."""
-        return replace(self._report, seconds=monotonic() - self._start)
+    def report(self) -> IngestReport:
+        """The counts so far, and the seconds since the start."""
+        return replace(self._counts, seconds=monotonic() - self._start)
 
-    def _batches(self, prepared: Iterable[Ready[T] | Rejected | Passed]) -> Iterator[_Batch[T]]:
-        """Inputs -> batches. A content that is on its way already, or written since it was read, is not encoded."""
+    def _batches(self, inputs: Iterable[Ready[T] | Rejected | Passed]) -> Iterator["_Batch[T]"]:
+        """Group inputs. A content that is being encoded, or was written since it was read, is not encoded again."""
         batch = _Batch[T]()
-        for item in prepared:
+        for item in inputs:
             if isinstance(item, Rejected):
                 batch.rejected.append(item)
             elif isinstance(item, Passed):
@@ -174,28 +148,15 @@ class Intake(Generic[T]):
     def _is_new(self, content: str) -> bool:
         return content not in self._in_flight and self._index.known(content) is None
 
-    def _encode(self, batch: _Batch[T]) -> _Batch[T]:
-        """Contents -> vectors; what they were made of is let go."""
+    def _encode(self, batch: "_Batch[T]") -> "_Batch[T]":
         if batch.raw:
             vectors = self._encode_all(list(batch.raw.values()))
             batch.vectors = dict(zip(batch.raw, vectors, strict=True))
             batch.raw.clear()
         return batch
 
-    def _due(self, encoded: Iterable[_Batch[T]]) -> Iterator[list[_Batch[T]]]:
-        """Batches -> as many as are worth a write."""
-        batches: list[_Batch[T]] = []
-        last = monotonic()
-        for batch in encoded:
-            batches.append(batch)
-            if sum(len(each.ready) for each in batches) >= WRITE or monotonic() - last >= WRITE_SECONDS:
-                yield batches
-                batches = []
-                last = monotonic()
-        yield batches
-
-    def _write(self, batches: Sequence[_Batch[T]]) -> IngestReport:
-        """Vectors -> rows, flushed; and the count so far."""
+    def _write(self, batches: Sequence["_Batch[T]"]) -> None:
+        """Write rows, flush them, and count."""
         ready = [each for batch in batches for each in batch.ready]
         vectors = {content: vector for batch in batches for content, vector in batch.vectors.items()}
         touched = {each.key: each.payload for each in ready if each.touched}
@@ -204,21 +165,52 @@ class Intake(Generic[T]):
         self._index.update_payloads(touched)
         self._in_flight.difference_update(vectors)
         new = sum(each.before is None for each in fresh)
-        self._report = replace(
-            self._report,
-            rows=self._report.rows + new,
-            indexed=self._report.indexed + new,
-            unchanged=self._report.unchanged + sum(batch.passed.unchanged for batch in batches) + len(touched),
-            replaced=self._report.replaced + len(fresh) - new,
-            skipped=self._report.skipped + sum(batch.passed.skipped for batch in batches),
-            rejected=(*self._report.rejected, *(item for batch in batches for item in batch.rejected)),
+        self._counts = replace(
+            self._counts,
+            rows=self._counts.rows + new,
+            indexed=self._counts.indexed + new,
+            unchanged=self._counts.unchanged + sum(batch.passed.unchanged for batch in batches) + len(touched),
+            replaced=self._counts.replaced + len(fresh) - new,
+            skipped=self._counts.skipped + sum(batch.passed.skipped for batch in batches),
+            rejected=(*self._counts.rejected, *(item for batch in batches for item in batch.rejected)),
         )
-        return self.finish()
 
     def _vector(self, ready: Ready[T], vectors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The content's vector: known before, of this write, or of an earlier one and so in the index by now."""
+        """The vector of a content: known before, part of this write, or of an earlier one and so in the index."""
         if ready.vector is not None:
             return ready.vector
         if ready.content in vectors:
             return vectors[ready.content]
         return self._index.vectors_of([ready.content])[ready.content]
+
+
+@dataclass(slots=True)
+class _Batch(Generic[T]):
+    """Inputs that are encoded and written together, in their order.
+
+    Attributes:
+        ready: the inputs.
+        rejected: those that cannot be read.
+        passed: those that need not be read.
+        raw: contents to encode; emptied afterwards.
+        vectors: by content, once encoded.
+    """
+
+    ready: list[Ready[T]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    passed: Passed = Passed(0, 0)
+    raw: dict[str, T] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def _worth_a_write(encoded: Iterable[_Batch[T]]) -> Iterator[list[_Batch[T]]]:
+    """Batches, collected until they are worth a flush; the last list may be empty."""
+    batches: list[_Batch[T]] = []
+    last = monotonic()
+    for batch in encoded:
+        batches.append(batch)
+        if sum(len(each.ready) for each in batches) >= WRITE or monotonic() - last >= WRITE_SECONDS:
+            yield batches
+            batches = []
+            last = monotonic()
+    yield batches

@@ -19,9 +19,9 @@ from tuwen.data.samples import Fact
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel, require
 from tuwen.index.filters import quoted
 from tuwen.index.rows import TOLERANCE
-from tuwen.ingest.texts import Text, row_of
+from tuwen.ingest.payloads import text_payload
 from tuwen.interop.vector_files import KEYS, Block, VectorFiles
-from tuwen.runtime.pipeline import grouped
+from tuwen.runtime.pipeline import batched
 from tuwen.types import Payload, Rejected, Row, Vectors
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | Non
     if kind == "text" and stored.get("type", "image") == "image":
         text = str(facts.get("text") or facts.get("caption") or key)
         key = f"{key}#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}" if key else text
-        return key, row_of(Text(key, text, float(stored.get("modified", 0.0) or 0.0)))
+        return key, text_payload(key, text, float(stored.get("modified", 0.0) or 0.0))
     folder, _, name = key.rpartition("/")
     return key, {"folder": folder, "name": name, "type": "image", **stored, "path": key}
 
@@ -252,7 +252,7 @@ class _Writer:
         schema = schema.with_metadata({"tuwen.model": info.model, "tuwen.fingerprint": info.fingerprint})
         done = 0
         with pq.ParquetWriter(self._out, schema) as writer:
-            for rows in grouped(self._index.list(where=self._where), _AT_ONCE):
+            for rows in batched(self._index.list(where=self._where), _AT_ONCE):
                 flat = pa.array(self._vectors(rows).reshape(-1))
                 vectors = pa.FixedSizeListArray.from_arrays(flat, info.dim)
                 writer.write_table(self._described(rows, "path").append_column("vector", vectors).cast(schema))
@@ -266,7 +266,7 @@ class _Writer:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)), "fortran_order": False}
             np.lib.format.write_array_header_2_0(file, {**header, "shape": (total, dim)})
             done = 0
-            for rows in grouped(self._index.list(where=self._where), _AT_ONCE):
+            for rows in batched(self._index.list(where=self._where), _AT_ONCE):
                 file.write(self._vectors(rows).tobytes())
                 names.writelines(f"{_one_line(str(row.payload['path']))}\n" for row in rows)
                 done += len(rows)

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.data.files import Skipped, find_files, key_of, path_of
+from tuwen.data.files import find_files, key_of, path_of
 from tuwen.data.tables import Caption, read_lines
-from tuwen.errors import RejectedImages
-from tuwen.ingest.images import BATCH, Found, Pictures
+from tuwen.ingest.images import Found, ImageIngest
+from tuwen.ingest.payloads import content_of
 from tuwen.ingest.sync import is_below
-from tuwen.ingest.texts import Text, Texts, content_of
+from tuwen.ingest.texts import Text, TextIngest
 from tuwen.ingest.writer import LOOKUP, IngestReport
 from tuwen.interop.paddle_config import BUILDS, SEARCHES, Plan
-from tuwen.runtime.pipeline import grouped
+from tuwen.runtime.pipeline import batched
 from tuwen.types import Hit, Rejected, Source
 
 if TYPE_CHECKING:
@@ -40,34 +40,34 @@ class Answer:
     hits: list[Hit]
 
 
-def build_images(plan: Plan, pictures: Pictures) -> Generator[IngestReport]:
+def build_images(plan: Plan, images: ImageIngest) -> Generator[IngestReport]:
     """Put pictures into an index, or take them out: a report after every write, that of the whole run last.
 
     `new` leaves the rows of these pictures alone, as a new index would have; rows that are there already are kept.
     """
-    data = _Data(plan, pictures.index)
+    data = _Data(plan, images.index)
     if plan.operation == "remove":
-        yield from pictures.intake.remove(data.stored_pictures())
+        yield from images.writer.remove(data.stored_pictures())
     else:
-        yield from pictures.take_in(data.pictures())
+        yield from images.add(data.pictures())
     if plan.operation == "new":
-        rejected = {item.path for item in pictures.intake.finish().rejected}
-        yield from pictures.intake.remove(_others(pictures.index, "image", data.seen - rejected))
-    pictures.index.optimize()
-    yield pictures.intake.finish()
+        rejected = {item.path for item in images.writer.report().rejected}
+        yield from images.writer.remove(_others(images.index, "image", data.seen - rejected))
+    images.index.optimize()
+    yield images.writer.report()
 
 
-def build_texts(plan: Plan, texts: Texts, index: "VectorIndex") -> Generator[IngestReport]:
+def build_texts(plan: Plan, texts: TextIngest, index: "VectorIndex") -> Generator[IngestReport]:
     """Put texts into an index, or take them out, as `build_images` does with pictures."""
     data = _Data(plan, index)
     if plan.operation == "remove":
-        yield from texts.intake.remove(data.stored_texts())
+        yield from texts.writer.remove(data.stored_texts())
     else:
-        yield from texts.take_in(data.texts())
+        yield from texts.add(data.texts())
     if plan.operation == "new":
-        yield from texts.intake.remove(_others(index, "text", data.seen))
+        yield from texts.writer.remove(_others(index, "text", data.seen))
     index.optimize()
-    yield texts.intake.finish()
+    yield texts.writer.report()
 
 
 def count_inputs(plan: Plan, index: "VectorIndex") -> int:
@@ -162,7 +162,7 @@ Query: TypeAlias = tuple[str, NDArray[np.float32]]
 
 def _text_queries(plan: Plan, encoder: "Encoder", rejected: list[Rejected]) -> Iterator[Query]:
     assert plan.texts is not None, "the plan was checked"
-    for group in grouped(read_lines(plan.texts), LOOKUP):
+    for group in batched(read_lines(plan.texts), LOOKUP):
         bad = [item for item in group if not isinstance(item, Caption) and item.reason]
         rejected += [Rejected(f"{plan.texts}/{item.line}", item.reason) for item in bad]
         texts = [item.text for item in group if isinstance(item, Caption)]
@@ -172,14 +172,7 @@ def _text_queries(plan: Plan, encoder: "Encoder", rejected: list[Rejected]) -> I
 def _image_queries(plan: Plan, encoder: "Encoder", rejected: list[Rejected]) -> Iterator[Query]:
     assert plan.images is not None, "the plan was checked"
     found = find_files([plan.images], Path())
-    for group in grouped((item for item in found if not isinstance(item, Skipped)), BATCH):
-        rejected += [item for item in group if isinstance(item, Rejected)]
-        paths = [item.path for item in group if isinstance(item, Source)]
-        try:
-            vectors = encoder.encode_images(paths)
-        except RejectedImages as error:
-            rejected += error.rejected
-            bad = {item.path for item in error.rejected}
-            paths = [path for path in paths if str(path) not in bad]
-            vectors = encoder.encode_images(paths)
-        yield from zip(map(str, paths), vectors, strict=True)
+    paths = (item.path if isinstance(item, Source) else item for item in found)
+    for batch in encoder.stream(paths):
+        rejected += batch.rejected
+        yield from zip(batch.keys, batch.vectors, strict=True)

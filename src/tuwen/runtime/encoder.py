@@ -5,30 +5,33 @@ what vectors are for.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec, Tower
-from tuwen.data.decode import Picture, reading_for
+from tuwen.data.decode import Reading, read_image, reading_for
+from tuwen.data.files import find_files, key_of
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
-from tuwen.runtime.pipeline import AnyImage, decode
+from tuwen.runtime.machine import usable_cores
+from tuwen.runtime.pipeline import BATCH, AnyImage, Batch, ImageSource, Keyed, encode_images, keyed
 from tuwen.runtime.session import Session
-from tuwen.types import Pixels, Port, Rejected, Tokens, Vectors
+from tuwen.types import Pixels, Port, Rejected, Source, Tokens, Vectors
+
+K = TypeVar("K")
 
 # ---- How rows are put into batches, so that a row's vector never depends on the rows beside it.
 
-IMAGES = 32
-"""the most pictures in one run: more are no faster, and a large tower needs 10 MB each"""
 TEXTS = 64
 STEP = 4
 """texts are padded to a multiple of this many tokens: fewer widths, so that more texts share a run"""
@@ -51,7 +54,7 @@ class TextBatch:
 
 def image_batches(count: int, fixed: int | None) -> Iterator[slice]:
     """Rows 0..count in turns. `fixed`: the batch that the graph insists on; the last turn may be shorter."""
-    size = fixed or IMAGES
+    size = fixed or BATCH
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
@@ -186,6 +189,8 @@ class Encoder:
         precision: what the image tower computes in, e.g. `fp32`, `bf16`, `int8`.
         image_spec: how a picture becomes pixels.
         text_spec: how a text becomes tokens.
+        reading: how images are decoded.
+        threads: threads that read and decode images ahead of the image tower.
     """
 
     def __init__(
@@ -196,6 +201,7 @@ class Encoder:
         precision: str,
         max_pixels: int = MAX_PIXELS,
         exact_decode: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -203,8 +209,9 @@ class Encoder:
             bundle: the model.
             open_session: loads a tower; called at most once for each, when it is first used.
             precision: what the image tower will compute in.
-            max_pixels: `encode_images` rejects a picture of more.
-            exact_decode: whether `encode_images` decodes JPEGs at full scale.
+            max_pixels: images of more pixels are rejected.
+            exact_decode: whether JPEGs are decoded at full scale.
+            threads: threads that decode; None: one for each core that this process may use.
         """
         manifest = bundle.manifest
         self.name = manifest.name
@@ -216,7 +223,8 @@ class Encoder:
         self._bundle = bundle
         self._vision = LazyTower(bundle, "vision", open_session)
         self._text = LazyTower(bundle, "text", open_session)
-        self._reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
+        self.reading: Reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
+        self.threads = threads or usable_cores()
 
     @property
     def scoring(self) -> Scoring:
@@ -229,11 +237,36 @@ class Encoder:
             raise BundleInvalid(_no_scale(self._bundle.folder, self.name))
         return self._bundle.manifest.scoring
 
-    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
-        """Encode pictures.
+    @overload
+    def stream(self, images: Iterable[tuple[K, AnyImage]], *, batch: int = BATCH) -> Generator[Batch[K]]: ...
+    @overload
+    def stream(self, images: Path | str | Iterable[ImageSource], *, batch: int = BATCH) -> Generator[Batch[str]]: ...
+    def stream(
+        self, images: Path | str | Iterable[ImageSource] | Iterable[tuple[K, AnyImage]], *, batch: int = BATCH
+    ) -> Generator[Batch[Any]]:
+        """Encode any number of images in bounded memory: decoded in threads while the batch before is encoded.
 
         Args:
-            images: paths, contents of files, or images of Pillow.
+            images: paths, contents of files, Pillow images, or samples of a dataset; `(key, image)` pairs keep the
+                caller's own keys. A single path stands for that file, or for all images below that folder, whose
+                keys are then relative to it.
+            batch: images in a batch.
+
+        Yields:
+            Batches in the order of the images, with their keys, their vectors, and the images that were rejected.
+
+        Raises:
+            InvalidInput: a single image that is no path, a path that does not exist, or a batch below 1.
+        """
+        if batch < 1:
+            raise InvalidInput(f"batch is {batch}: it must be at least 1", value=batch, where="batch")
+        return self._batches(_keyed(images), self.encode_pixels, batch)
+
+    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
+        """Encode images.
+
+        Args:
+            images: paths, contents of files, or Pillow images.
 
         Returns:
             (n, dim) float32, every row of length 1.
@@ -241,15 +274,37 @@ class Encoder:
         Raises:
             RejectedImages: some cannot be read; all of these are named, and nothing is returned.
         """
+        if isinstance(images, str | Path):
+            raise _one_image(images)
         vectors, rejected = [np.empty((0, self.dim), dtype=np.float32)], list[Rejected]()
-        for batch in decode(images, self._reading, IMAGES):
-            rejected += [item for item in batch if isinstance(item, Rejected)]
-            pictures = [item.image for item in batch if isinstance(item, Picture)]
-            if not rejected:  # else only the remaining bad ones are still of interest
-                vectors.append(self.encode_pixels(to_pixels(self.image_spec, pictures)))
+
+        def encode(pixels: Pixels) -> Vectors:
+            return vectors[0] if rejected else self.encode_pixels(pixels)  # once one is rejected, all is in vain
+
+        for batch in self._batches(_keyed(images), encode, BATCH):
+            vectors.append(batch.vectors)
+            rejected += batch.rejected
         if rejected:
             raise RejectedImages(rejected)
         return np.concatenate(vectors)
+
+    def decode(self, image: AnyImage, name: str) -> Pixels | Rejected:
+        """An image as the image tower reads it, (1, 3, height, width); or why it cannot be read.
+
+        Args:
+            image: a path, a file's content, or a Pillow image.
+            name: what to call it if it is rejected.
+        """
+        picture = read_image(Path(image) if isinstance(image, str) else image, name, self.reading)
+        return picture if isinstance(picture, Rejected) else to_pixels(self.image_spec, [picture.image])
+
+    def _batches(
+        self, items: Iterable[Keyed[K] | Rejected], encode: Callable[[Pixels], Vectors], batch: int
+    ) -> Generator[Batch[K]]:
+        def encode_all(pixels: list[Pixels]) -> Vectors:
+            return encode(np.concatenate(pixels)) if pixels else np.empty((0, self.dim), dtype=np.float32)
+
+        return encode_images(items, self.decode, encode_all, threads=self.threads, batch=batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Encode texts; what does not fit the model's context length is cut off.
@@ -309,6 +364,22 @@ class Encoder:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self._bundle.tokenizer, self.text_spec)
+
+
+def _keyed(images: Path | str | Iterable[Any]) -> Iterator[Keyed[Any] | Rejected]:
+    """Whatever `Encoder.stream` takes, each image with its key."""
+    if isinstance(images, bytes | Image.Image):
+        raise _one_image(images)
+    if not isinstance(images, str | Path):
+        return keyed(images)
+    path = Path(images)
+    if path.is_dir():
+        return keyed(find_files([path], path))
+    return keyed([Source(key_of(path, path.parent), path, 0, 0.0)])
+
+
+def _one_image(image: AnyImage) -> InvalidInput:
+    return InvalidInput("a single image was given where a list is expected: put it into a list", value=image)
 
 
 def _no_scale(folder: Path, name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import TypeVar
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle, read_bundle
@@ -19,6 +20,8 @@ from tuwen.errors import BundleNotFound
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
 from tuwen.runtime.session import Session, hold_still
+
+E = TypeVar("E", bound=Encoder, default=Encoder)
 
 # ---- Whether a foreign text tower may be given short rows in place of padded ones
 
@@ -76,7 +79,7 @@ DEMO = "demo"
 """The name of the packaged model."""
 
 
-def load_encoder(
+def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
     model: str,
     choice: Choice,
     *,
@@ -84,7 +87,8 @@ def load_encoder(
     cache: Path | None,
     max_pixels: int = MAX_PIXELS,
     exact_decode: bool = False,
-) -> Encoder:
+    kind: type[E] = Encoder,  # type: ignore[assignment]  # mypy takes no default for a type variable
+) -> E:
     """Load a model. Its files are checked now; each tower is loaded when it is first used.
 
     The first time that a foreign model is loaded, its text tower is tried out (see `runtime/cut.py`).
@@ -94,8 +98,9 @@ def load_encoder(
         choice: what computes, where and in what.
         models: where pulled models are kept.
         cache: where compiled models and digests are kept; None keeps nothing.
-        max_pixels: `Encoder.encode_images` rejects a picture of more.
-        exact_decode: whether `Encoder.encode_images` decodes JPEGs at full scale.
+        max_pixels: images of more pixels are rejected.
+        exact_decode: whether JPEGs are decoded at full scale.
+        kind: the class of the encoder.
 
     Raises:
         BundleNotFound: there is no such model here.
@@ -106,12 +111,13 @@ def load_encoder(
     plan = make_plan(found, choice)
     bundle = with_cut_known(found, plan, cache)
     open_tower = _open_still if choice.static else open_session
-    return Encoder(
+    return kind(
         bundle,
         lambda tower: open_tower(bundle, tower, plan, cache),
         precision=plan.precision,
         max_pixels=max_pixels,
         exact_decode=exact_decode,
+        threads=choice.threads,
     )
 
 

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from tuwen.data.formats import HEAD, format_of_content, format_of_name
 from tuwen.errors import IndexFault, RejectedImages
 from tuwen.index.store import Stored, Vector, row_id
-from tuwen.ingest.images import payload_of
+from tuwen.ingest.payloads import image_payload
 from tuwen.server.batcher import Batcher, Pool
 from tuwen.server.catalogue import Catalogue
 from tuwen.server.config import ServerConfig
@@ -135,7 +135,7 @@ class Collection:
         part = await self._calling.run(self._uploads.stage, key, data)
         source = Source(key, part, len(data), part.stat().st_mtime)
         async with self._settled(part, key):
-            await self._writes.do([Row(key, vector, payload_of(source, content, facts))])
+            await self._writes.do([Row(key, vector, image_payload(source, content, facts))])
         await self._calling.run(self._uploads.publish, part, key)
         self._catalogue.came(key)
         return Added(str(row_id(key)), key, new=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 
-from tuwen.classify.classifier import rank
+from tuwen.classify.classifier import predictions
 from tuwen.classify.labels import averaged, checked_labels, label_texts
 from tuwen.errors import RejectedImages
 from tuwen.index.store import Stored, Vector
@@ -195,8 +195,9 @@ async def classify(request: ClassifyRequest, service: Here) -> Answer:
     if isinstance(vector, Rejected):
         document["rejected"] = [asdict(vector)]
     else:
-        ranked = rank(vector[None], known, service.encoder.scoring, multi_label=request.multi_label)[0]
-        document["images"] = [{"path": path, "labels": [asdict(label) for label in ranked]}]
+        scoring = service.encoder.scoring
+        (found,) = predictions([path], vector[None], known, scoring, multi_label=request.multi_label)
+        document["images"] = [{"path": path, "labels": [asdict(label) for label in found.labels]}]
     return Answer(document)
 
 

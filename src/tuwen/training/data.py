@@ -7,7 +7,7 @@ batches are filled. Does not know how a pair is read, nor a model.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, repeat
 from random import Random
@@ -21,7 +21,7 @@ from tuwen.bundle.manifest import TextSpec
 from tuwen.data.datasets import SampleReader
 from tuwen.data.decode import read_image
 from tuwen.errors import InvalidInput
-from tuwen.runtime.pipeline import ahead, threads
+from tuwen.runtime.pipeline import prefetch
 from tuwen.training.augment import Augment
 from tuwen.training.config import DataConfig
 from tuwen.training.order import Mixing, Part, Share, chance, key_of
@@ -212,14 +212,20 @@ class Stream:
             InvalidInput: more pairs than allowed cannot be read.
         """
         workers = self._plan.workers
-        with threads(workers) if workers else nullcontext() as pool:
-            numbers = self._numbers()
-            read = map(self._read, numbers) if pool is None else ahead(pool, self._read, numbers, EARLY * workers)
-            with closing(self._batches(read)) as batches:
-                for batch, place, skipped in batches if pool is None else _in_background(batches):
-                    self._place = place
-                    self.skipped |= skipped
-                    yield batch
+        with ExitStack() as running:
+            read: Iterator[Example | Rejected] = map(self._read, self._numbers())
+            if workers:
+                depth = EARLY * workers
+                read = running.enter_context(
+                    closing(prefetch(self._read, self._numbers(), threads=workers, depth=depth))
+                )
+            batches = running.enter_context(closing(self._batches(read)))
+            if workers:
+                batches = running.enter_context(closing(_in_background(batches)))
+            for batch, place, skipped in batches:
+                self._place = place
+                self.skipped |= skipped
+                yield batch
         self._place = _Place(epoch=self._place.epoch + 1)
 
     def state(self) -> State:
@@ -292,14 +298,14 @@ class Stream:
         )
 
 
-def _in_background(items: Iterator[T]) -> Iterator[T]:
+def _in_background(items: Iterator[T]) -> Generator[T]:
     """The same items, made by a thread while others are in use."""
 
     def following(_: None) -> T | None:
         return next(items, None)
 
-    with threads(1) as pool:
-        for item in ahead(pool, following, repeat(None), BATCHES_EARLY):
+    with closing(prefetch(following, repeat(None), threads=1, depth=BATCHES_EARLY)) as made:
+        for item in made:
             if item is None:
                 return
             yield item

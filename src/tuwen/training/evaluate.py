@@ -18,11 +18,10 @@ from tuwen.bundle.manifest import Manifest
 from tuwen.classify.labels import label_vectors
 from tuwen.data.datasets import SampleReader
 from tuwen.data.formats import format_of_name
-from tuwen.errors import InvalidInput, RejectedImages
+from tuwen.errors import InvalidInput
 from tuwen.models.session import torch_session
 from tuwen.models.towers import Towers
 from tuwen.runtime.encoder import Encoder
-from tuwen.runtime.pipeline import grouped
 from tuwen.training.config import EvaluateConfig
 from tuwen.training.pairs import Listing
 from tuwen.types import Rejected, Vectors
@@ -66,11 +65,10 @@ class Evaluation:
         if self._pairs is None:
             return {}
         images, texts, owners = list[NDArray[np.float32]](), list[str](), list[int]()
-        for group in grouped(self._read(self._pairs), self._config.batch):
-            for (_, captions), vector in self._encoded(encoder, group):
-                owners += [len(images)] * len(captions)
-                texts += captions
-                images.append(vector)
+        for captions, vector in self._encoded(encoder, self._read(self._pairs)):
+            owners += [len(images)] * len(captions)
+            texts += captions
+            images.append(vector)
         if not texts:
             raise InvalidInput("evaluate.pairs: none of the pictures can be read")
         return recall(np.stack(images), encoder.encode_texts(texts), np.array(owners), self._config.k)
@@ -80,18 +78,17 @@ class Evaluation:
             return {}
         labels = list(self._classes)
         vectors = label_vectors([label.replace("_", " ") for label in labels], self._config.templates, encoder).vectors
-        items = ((path.read_bytes(), number) for number, label in enumerate(labels) for path in self._classes[label])
+        items = ((number, path) for number, label in enumerate(labels) for path in self._classes[label])
         images, right = list[NDArray[np.float32]](), list[int]()
-        for group in grouped(items, self._config.batch):
-            for (_, number), vector in self._encoded(encoder, group):
-                images.append(vector)
-                right.append(number)
+        for number, vector in self._encoded(encoder, items):
+            images.append(vector)
+            right.append(number)
         if not images:
             raise InvalidInput(f"evaluate.zeroshot: none of the pictures in {self._config.zeroshot} can be read")
         return accuracy(np.stack(images), vectors, np.array(right), [k for k in self._config.k if k < len(labels)])
 
-    def _read(self, pairs: Listing) -> Iterator[tuple[bytes, Sequence[str]]]:
-        """Each picture's content and all its captions."""
+    def _read(self, pairs: Listing) -> Iterator[tuple[Sequence[str], bytes]]:
+        """All captions of each picture, and its content."""
         reader = SampleReader()
         for number in range(len(pairs)):
             pair = pairs[number]
@@ -100,18 +97,15 @@ class Evaluation:
             if isinstance(sample, Rejected) or sample.image is None or not captions:
                 self.skipped += 1
             else:
-                yield sample.image, [text for texts in captions.values() for text in texts]
+                yield [text for texts in captions.values() for text in texts], sample.image
 
     def _encoded(
-        self, encoder: Encoder, items: Sequence[tuple[bytes, T]]
-    ) -> Iterable[tuple[tuple[bytes, T], NDArray[np.float32]]]:
-        """The items whose pictures can be read, with their vectors."""
-        try:
-            return list(zip(items, encoder.encode_images([content for content, _ in items]), strict=True))
-        except RejectedImages as error:
-            bad = {int(item.path.removeprefix("images[").removesuffix("]")) for item in error.rejected}
-            self.skipped += len(bad)
-            return self._encoded(encoder, [item for place, item in enumerate(items) if place not in bad])
+        self, encoder: Encoder, items: Iterable[tuple[T, bytes | Path]]
+    ) -> Iterator[tuple[T, NDArray[np.float32]]]:
+        """What belongs to each picture that can be read, with the picture's vector."""
+        for batch in encoder.stream(items, batch=self._config.batch):
+            self.skipped += len(batch.rejected)
+            yield from zip(batch.keys, batch.vectors, strict=True)
 
 
 def torch_encoder(towers: Towers, folder: Path, device: str, precision: str) -> Encoder:
