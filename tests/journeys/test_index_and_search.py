@@ -111,7 +111,7 @@ def test_a_query_in_a_script_the_model_does_not_know_is_noted(desk) -> None:
     assert "Cyrillic" in ended.err
     assert len(paths(ended)) == 10
     long = desk.type("search", "red " * 40, *INDEX, "--json")
-    assert "tokens: the end is cut off" in long.err
+    assert "tokens" in long.err
 
 
 def test_add_and_remove(terminal, photos: Path, bundle: Path) -> None:

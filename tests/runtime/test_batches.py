@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from tuwen.runtime.encoder import IMAGES, STEP, TEXTS, filled, image_batches, text_batches
+from tuwen.runtime.pipeline import BATCH
+from tuwen.runtime.tower import STEP, TEXTS, image_batches, padded_rows, text_batches
 from tuwen.types import Tokens
 
 PADDED = tiny.TEXT.model_copy(update={"cut_exact": False})
@@ -26,7 +27,7 @@ def test_pictures_in_turns(count: int, fixed: int | None, sizes: list[int]) -> N
 
 
 def test_many_pictures_come_in_bounded_batches() -> None:
-    assert [rows.stop - rows.start for rows in image_batches(2 * IMAGES + 5, None)] == [IMAGES, IMAGES, 5]
+    assert [rows.stop - rows.start for rows in image_batches(2 * BATCH + 5, None)] == [BATCH, BATCH, 5]
 
 
 lengths_of_texts = st.lists(st.integers(2, tiny.CONTEXT), max_size=200)
@@ -75,6 +76,6 @@ def test_tokens_padded_by_others_are_cut_and_padded_as_the_model_wants() -> None
 
 def test_a_batch_that_a_graph_insists_on_is_filled_with_its_last_row() -> None:
     rows = np.array([[1], [2]])
-    assert filled(rows, None) is rows
-    assert filled(rows, 2) is rows
-    assert filled(rows, 4).tolist() == [[1], [2], [2], [2]]
+    assert padded_rows(rows, None) is rows
+    assert padded_rows(rows, 2) is rows
+    assert padded_rows(rows, 4).tolist() == [[1], [2], [2], [2]]

@@ -26,7 +26,10 @@ PIXELS = tiny.numbers(7, 70, 3, tiny.SIZE, tiny.SIZE)
 
 
 def encoder_of(bundle: Bundle, runtime: str, **choice: Any) -> Encoder:
-    plan = make_plan(bundle, Choice(runtime=runtime, device="cpu", threads=2, **choice))
+    precision = "fp32" if "fp32" in bundle.precisions else "int8"  # never left to the machine
+    plan = make_plan(
+        bundle, Choice(**({"runtime": runtime, "device": "cpu", "precision": precision, "threads": 2} | choice))
+    )
     return Encoder(bundle, lambda tower: open_session(bundle, tower, plan, None), precision=plan.precision)
 
 
@@ -62,7 +65,7 @@ def test_an_encoder_knows_its_model_before_anything_is_loaded(tiny_bundle: Path)
 
 def test_each_tower_is_loaded_once_when_it_is_used(tiny_bundle: Path, runtime: str) -> None:
     bundle, opened = read_bundle(tiny_bundle), list[Tower]()
-    plan = make_plan(bundle, Choice(runtime=runtime, device="cpu"))
+    plan = make_plan(bundle, Choice(runtime=runtime, device="cpu", precision="fp32"))
 
     def load(tower: Tower) -> Session:
         opened.append(tower)
@@ -210,8 +213,9 @@ def test_bad_pictures_are_all_named_and_none_is_returned(encoder: Encoder, files
 
 def test_a_picture_over_the_limit_is_rejected(tiny_bundle: Path, files: list[Path]) -> None:
     encoder = Encoder(read_bundle(tiny_bundle), lambda _: pytest.fail("run"), precision="fp32", max_pixels=100)
-    with pytest.raises(RejectedImages, match="max_pixels=100"):
+    with pytest.raises(RejectedImages) as caught:
         encoder.encode_images(files[:1])
+    assert [item.path for item in caught.value.rejected] == [str(files[0])]
 
 
 def test_the_limit_is_that_of_the_settings() -> None:
@@ -219,17 +223,20 @@ def test_the_limit_is_that_of_the_settings() -> None:
 
 
 def test_one_input_where_several_are_wanted_is_said_so(encoder: Encoder, files: list[Path]) -> None:
-    with pytest.raises(InvalidInput, match=r"write \['dog'\]"):
+    with pytest.raises(InvalidInput) as caught:
         encoder.encode_texts("dog")
+    assert caught.value.value == "dog"
     for image in (files[0], str(files[0]), files[0].read_bytes(), Image.new("RGB", (9, 9))):
-        with pytest.raises(InvalidInput, match="put it into a list"):
+        with pytest.raises(InvalidInput) as caught:
             encoder.encode_images(image)
+        assert caught.value.value is image
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 3, 8, 9), (1, 1, 8, 8)])
 def test_pixels_of_another_shape_are_refused(encoder: Encoder, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidInput, match=r"pixels are of shape .* wants \(n, 3, 8, 8\)"):
+    with pytest.raises(InvalidInput) as caught:
         encoder.encode_pixels(np.zeros(shape, np.float32))
+    assert caught.value.value == shape
 
 
 # Towers that cannot be used
@@ -238,37 +245,43 @@ def test_pixels_of_another_shape_are_refused(encoder: Encoder, shape: tuple[int,
 def test_numbers_that_are_not_finite_are_refused(encoder: Encoder) -> None:
     pixels = PIXELS[:5].copy()
     pixels[3, 0, 0, 0] = np.nan
-    with pytest.raises(InvalidVectors, match=r"vision tower of tiny on .* for 1 of 5 inputs \(first: 3\)"):
+    with pytest.raises(InvalidVectors) as caught:
         encoder.encode_pixels(pixels)
+    assert caught.value.value == 3
 
 
 def test_zero_vectors_are_refused(make: Callable[..., Encoder]) -> None:
     encoder = make(tiny.vision_graph(normalised=False), tiny.text_graph())
-    with pytest.raises(InvalidVectors, match="no usable vector for 2 of 2 inputs"):
+    with pytest.raises(InvalidVectors) as caught:
         encoder.encode_pixels(np.zeros((2, 3, 8, 8), np.float32))
+    assert caught.value.value == 0
 
 
 def test_a_tower_of_another_dimension_is_refused(make: Callable[..., Encoder]) -> None:
     encoder = make(tiny.vision_graph(), tiny.text_graph(), dim=12)
-    with pytest.raises(BundleInvalid, match=r"vision tower of .* gives \(16,\) numbers a row, not the 12"):
+    with pytest.raises(BundleInvalid) as caught:
         encoder.encode_pixels(PIXELS)
+    assert caught.value.value == (tiny.DIM,)
 
 
 def test_inputs_that_are_not_known_are_named(make: Callable[..., Encoder]) -> None:
     encoder = make(tiny.text_graph(), tiny.vision_graph())
-    with pytest.raises(BundleInvalid, match=r"wants inputs that tuwen does not know: input_ids\[None, None\]"):
+    with pytest.raises(BundleInvalid) as caught:
         encoder.encode_pixels(PIXELS)
-    with pytest.raises(BundleInvalid, match="does not know: pixel_values"):
+    assert caught.value.value == ["input_ids"]
+    with pytest.raises(BundleInvalid) as caught:
         encoder.encode_texts(["dog"])
+    assert caught.value.value == ["pixel_values"]
 
 
 def test_a_model_without_a_scale_says_so_when_it_is_asked(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle)
     foreign = bundle.manifest.model_copy(update={"name": "A/t", "scoring": None, "family": "foreign"})
-    for folder, message in (
-        (tmp_path, r"config\.json has no logit_scale.*add the checkpoint's own"),
-        (bundle.folder, r"tuwen\.json has no scoring.*: tuwen pull A/t --export makes"),
+    for folder, file, field in (
+        (tmp_path, "config.json", "logit_scale"),
+        (bundle.folder, "tuwen.json", "scoring"),
     ):
         found = Bundle(folder, foreign, bundle.graphs, bundle.tokenizer)
-        with pytest.raises(BundleInvalid, match=message):
+        with pytest.raises(BundleInvalid) as caught:
             _ = Encoder(found, lambda _: None, precision="fp32").scoring
+        assert (caught.value.where, caught.value.value) == (folder / file, field)

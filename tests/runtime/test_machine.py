@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime import machine
-from tuwen.runtime.machine import Engine, accelerators, conflict, cpu_features, look, usable_cores
+from tuwen.runtime.machine import (
+    Engine,
+    accelerators,
+    assumed_cpu_features,
+    conflict,
+    cpu_features,
+    look,
+    native_precisions,
+    usable_cores,
+)
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -75,6 +85,29 @@ def test_the_quota_of_a_container(files: dict[str, str], cores: int, tmp_path: P
 )
 def test_features(cpuinfo: str, features: tuple[str, ...], tmp_path: Path) -> None:
     assert cpu_features(write(tmp_path, {"cpuinfo": cpuinfo}) / "cpuinfo") == features
+
+
+@pytest.mark.parametrize("features", [(), ("avx2",), ("avx2", "avx512", "vnni")])
+def test_a_cpu_without_bf16_instructions_does_not_compute_in_bf16(features: tuple[str, ...]) -> None:
+    with assumed_cpu_features(*features):
+        assert look().features == cpu_features() == features
+        assert "bf16" not in native_precisions("cpu")
+        assert {"fp32", "int8"} <= set(look().precisions)
+
+
+@pytest.mark.parametrize("feature", sorted(machine.BF16))
+def test_a_cpu_with_bf16_instructions_computes_in_bf16(feature: str) -> None:
+    before = native_precisions("cpu")
+    with assumed_cpu_features("avx2", feature):
+        assert native_precisions("cpu") == before | {"bf16"}
+        assert "bf16" in look().precisions
+    assert native_precisions("cpu") == before
+
+
+def test_a_device_that_is_not_there_has_no_precisions() -> None:
+    with pytest.raises(RuntimeUnavailable) as caught:
+        native_precisions("openvino:NONE")
+    assert caught.value.value == "openvino:NONE"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from tuwen.runtime.loading import Choice, load_encoder
 
 def test_a_script_that_no_language_of_the_model_has_is_noted(encoder) -> None:
     (note,) = text_notes(["собака", "red", "कुत्ता"], encoder)
-    assert "colours does not know Cyrillic, Devanagari script" in note
+    assert "Cyrillic, Devanagari" in note
     assert "en, de, zh" in note
 
 
@@ -16,7 +16,7 @@ def test_known_scripts_numbers_and_emoji_are_not_noted(encoder) -> None:
 
 def test_a_long_text_is_noted(encoder) -> None:
     (note,) = text_notes(["red " * colours.CONTEXT], encoder)
-    assert note == f"the text is longer than the model's {colours.CONTEXT} tokens: the end is cut off"
+    assert str(colours.CONTEXT) in note
     (note,) = text_notes(["red", "red " * 50, "blue " * 50], encoder)
     assert note.startswith("2 of 3 texts are longer")
 

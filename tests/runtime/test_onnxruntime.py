@@ -43,12 +43,14 @@ def test_rocm_is_whichever_provider_the_build_has() -> None:
 
 def test_a_provider_that_is_not_in_the_build_is_refused(tmp_path: Path) -> None:
     onnx.save(tiny.vision_graph(), tmp_path / "a.onnx")
-    with pytest.raises(RuntimeUnavailable, match="onnxruntime has no cann here, it has cpu"):
+    with pytest.raises(RuntimeUnavailable) as caught:
         OnnxRuntimeSession(tmp_path / "a.onnx", device="cann:0", precision="fp32", threads=1)
+    assert caught.value.value == "cann:0"
 
 
 def test_a_fallback_to_the_cpu_is_refused() -> None:
     """What onnxruntime-gpu does on a machine without a driver: the provider is listed, and not used."""
-    with pytest.raises(RuntimeUnavailable, match="could not start CUDAExecutionProvider for cuda:0 and would use CPU"):
+    with pytest.raises(RuntimeUnavailable) as caught:
         _refuse_fallback(["CPUExecutionProvider"], "CUDAExecutionProvider", "cuda:0")
+    assert caught.value.value == "cuda:0"
     _refuse_fallback(["CUDAExecutionProvider", "CPUExecutionProvider"], "CUDAExecutionProvider", "cuda:0")

@@ -88,14 +88,15 @@ def test_a_file_that_is_no_graph_is_one_line_that_names_it(runtime: str, content
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
     kind = OnnxRuntimeSession if runtime == "onnxruntime" else OpenVinoSession
-    with pytest.raises(RuntimeUnavailable, match=rf"{runtime} cannot run .*broken\.onnx on cpu: .") as caught:
+    with pytest.raises(RuntimeUnavailable) as caught:
         kind(path, device="cpu", precision="fp32", threads=1)
+    assert (caught.value.where, caught.value.value) == (path, "cpu")
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_fails_is_one_line(open_session: OpenSession, runtime: str) -> None:
+def test_a_run_that_fails_is_one_line(open_session: OpenSession) -> None:
     session = open_session(tiny.vision_graph())
-    with pytest.raises(RuntimeUnavailable, match=f"{runtime} failed on cpu: .") as caught:
+    with pytest.raises(RuntimeUnavailable) as caught:
         session.run({"pixel_values": np.zeros((1, 3, 9, 9), np.float32)})
     assert "\n" not in str(caught.value)
 
@@ -114,5 +115,6 @@ def test_which_output_is_the_embedding(outputs: list[tuple[str, int | None]], ch
 
 
 def test_outputs_that_could_be_anything_are_refused() -> None:
-    with pytest.raises(BundleInvalid, match=r"graph has no output .* \(it has a, b\)"):
+    with pytest.raises(BundleInvalid) as caught:
         embedding_output([("a", 2), ("b", 2)], "graph")
+    assert caught.value.where == "graph"

@@ -7,9 +7,9 @@ import pytest
 import tiny
 from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.errors import BundleInvalid, RuntimeUnavailable
-from tuwen.runtime.encoder import LazyTower, is_mask
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.session import Session
+from tuwen.runtime.tower import LazyTower, is_mask
 
 PIXELS = tiny.numbers(3, 2, 3, tiny.SIZE, tiny.SIZE)
 
@@ -30,8 +30,9 @@ def test_inputs_are_told_apart(bundle: Bundle, tmp_path: Path) -> None:
     ids, beside = tower.text_ports()
     assert ids.name == "input_ids"
     assert {port.name: is_mask(port) for port in beside} == {"attention_mask": True, "token_type_ids": False}
-    with pytest.raises(BundleInvalid, match="does not know: input_ids"):
+    with pytest.raises(BundleInvalid) as caught:
         tower.pixel_port()
+    assert caught.value.value == ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def test_a_batch_that_the_graph_insists_on_is_filled_and_its_rest_dropped(bundle: Bundle, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tuwen.bundle.graph import read_graph
 from tuwen.bundle.manifest import Tower
 from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
-from tuwen.runtime.openvino import native_precisions
+from tuwen.runtime.machine import native_precisions
 
 if TYPE_CHECKING:
     from tuwen.bench.bench import Flops

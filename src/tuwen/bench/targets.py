@@ -19,9 +19,10 @@ from tuwen.data.decode import Picture, Reading, read_image, reading_for
 from tuwen.data.pixels import to_pixels
 from tuwen.errors import RejectedImages, RuntimeUnavailable
 from tuwen.runtime.converted import converted_encoder, open_converted
-from tuwen.runtime.encoder import MAX_PIXELS, Encoder, LazyTower, image_batches
-from tuwen.runtime.loading import with_cut_known
+from tuwen.runtime.encoder import MAX_PIXELS, Encoder
+from tuwen.runtime.loading import with_truncation
 from tuwen.runtime.selection import COMPUTED, RUNTIMES, Choice, Plan, make_plan, open_session
+from tuwen.runtime.tower import LazyTower, image_batches
 from tuwen.types import Pixels, Rejected, Tokens
 
 
@@ -103,7 +104,7 @@ def plans(bundle: Bundle, wanted: Wanted) -> Iterator[tuple[str, Plan]]:
 
 def contender(bundle: Bundle, precision: str, plan: Plan, cache: Path | None) -> Contender:
     """A bundle as planned. Its towers are loaded when they are first used."""
-    known = with_cut_known(bundle, plan, cache)
+    known = with_truncation(bundle, plan, cache)
     encoder = Encoder(known, lambda tower: open_session(known, tower, plan, cache), precision=plan.precision)
     vision = LazyTower(known, "vision", lambda tower: open_session(known, tower, plan, cache))
     return of_encoder(encoder, vision, (plan.runtime, precision, plan.device))

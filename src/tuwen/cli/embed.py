@@ -124,7 +124,7 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
     torch = require("torch", extra="export")
     from tuwen.models.session import torch_session
     from tuwen.models.sources import load_source
-    from tuwen.runtime.session import hold_still
+    from tuwen.runtime.session import static_shapes
 
     towers = load_source(found.source, found.weights)
     if towers.weights_sha256() != bundle.manifest.weights_sha256:
@@ -134,7 +134,7 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
 
     def opened(tower: "Tower") -> "Session":
         session = torch_session(towers, tower, device=device, precision=precision, threads=computing.threads)
-        return hold_still(session, towers.text_spec.context_length) if items.static else session
+        return static_shapes(session, towers.text_spec.context_length) if items.static else session
 
     exact, most = computing.exact_decode, settings.max_pixels
     return Encoder(bundle, opened, precision=precision, max_pixels=most, exact_decode=exact)

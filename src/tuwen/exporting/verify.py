@@ -34,7 +34,7 @@ from tuwen.exporting.graph import UnitLength
 from tuwen.exporting.samples import Samples
 from tuwen.models.towers import Towers, vectors
 from tuwen.runtime.encoder import Encoder
-from tuwen.runtime.openvino import native_precisions
+from tuwen.runtime.machine import native_precisions
 from tuwen.runtime.selection import RUNTIMES, Choice, make_plan, open_session
 from tuwen.runtime.session import Session
 from tuwen.types import Pixels, Tokens, Vectors

@@ -1,4 +1,4 @@
-"""What a bundle was converted to, run: which session reads which files. Does not convert."""
+"""Runs converted models: which engine reads the files of which conversion."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ RUNNABLE = ("openvino", "mnn", "ncnn")
 
 
 def converted_encoder(bundle: Bundle, converted: Converted, folder: Path, threads: int) -> Encoder:
-    """The bundle's preprocessing and tokenizer, with the converted towers.
+    """An encoder with the bundle's preprocessing and tokenizer, and the converted towers.
 
     Raises:
-        RuntimeUnavailable: tuwen does not run what it was converted to.
+        RuntimeUnavailable: tuwen cannot run this conversion.
     """
     if converted.to not in RUNNABLE:
         program = "trtexec" if converted.to == "tensorrt" else "ais_bench"
         raise RuntimeUnavailable(
-            f"{folder} is for {converted.to}, which tuwen writes, but does not run: {program} does"
+            f"{folder} was converted to {converted.to}, which tuwen cannot run: use {program}", value=converted.to
         )
 
     def load(tower: Tower) -> Session:
@@ -41,7 +41,7 @@ def open_converted(converted: Converted, folder: Path, tower: Tower, threads: in
     """Load one tower.
 
     Raises:
-        RuntimeUnavailable: it was not converted, or cannot be loaded.
+        RuntimeUnavailable: this tower was not converted, or cannot be loaded.
         MissingExtra: its runtime is not installed.
     """
     if tower not in converted.inputs:

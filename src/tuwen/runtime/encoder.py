@@ -1,193 +1,41 @@
-"""Pictures and texts to unit vectors: the one place that makes batches, and the one that normalises.
+"""The encoder: images and texts of one model to unit vectors."""
 
-Knows a bundle and two sessions, one per tower, opened when first needed. Does not know how a session computes, nor
-what vectors are for.
-"""
-
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec, Tower
+from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
 from tuwen.data.decode import Reading, read_image, reading_for
 from tuwen.data.files import find_files, key_of
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
-from tuwen.errors import BundleInvalid, InvalidInput, InvalidVectors, RejectedImages
+from tuwen.errors import BundleInvalid, InvalidInput, RejectedImages
 from tuwen.runtime.machine import usable_cores
 from tuwen.runtime.pipeline import BATCH, AnyImage, Batch, ImageSource, Keyed, encode_images, keyed
-from tuwen.runtime.session import Session
-from tuwen.types import Pixels, Port, Rejected, Source, Tokens, Vectors
+from tuwen.runtime.tower import LazyTower, OpenSession
+from tuwen.types import Pixels, Rejected, Source, Tokens, Vectors
 
 K = TypeVar("K")
 
-# ---- How rows are put into batches, so that a row's vector never depends on the rows beside it.
-
-TEXTS = 64
-STEP = 4
-"""texts are padded to a multiple of this many tokens: fewer widths, so that more texts share a run"""
-
-
-@dataclass(frozen=True, slots=True)
-class TextBatch:
-    """Texts of one width.
-
-    Attributes:
-        rows: which of the texts.
-        ids: (batch, width) int64.
-        mask: (batch, width) int64, 1 where a token is real.
-    """
-
-    rows: NDArray[np.intp]
-    ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
-
-
-def image_batches(count: int, fixed: int | None) -> Iterator[slice]:
-    """Rows 0..count in turns. `fixed`: the batch that the graph insists on; the last turn may be shorter."""
-    size = fixed or BATCH
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def text_batches(tokens: Tokens, spec: TextSpec, fixed: tuple[int | None, int | None]) -> Iterator[TextBatch]:
-    """Texts of like length together, each cut as soon as that changes nothing.
-
-    Args:
-        tokens: the texts.
-        spec: whether they may be cut after their last token, and what pads them.
-        fixed: batch and width that the graph insists on, each None where it does not.
-    """
-    batch, width = fixed
-    widths = _widths(tokens.lengths, spec, width)
-    for wide in np.unique(widths):
-        rows = np.flatnonzero(widths == wide)
-        for start in range(0, len(rows), batch or TEXTS):
-            yield _text_batch(tokens, rows[start : start + (batch or TEXTS)], int(wide), spec.pad_id)
-
-
-def filled(rows: NDArray[np.generic], batch: int | None) -> NDArray[np.generic]:
-    """`rows` brought to the batch that a graph insists on, by repeating the last; as they are where it does not."""
-    missing = 0 if batch is None else batch - len(rows)
-    return rows if missing == 0 else np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-
-
-def _widths(lengths: NDArray[np.int64], spec: TextSpec, fixed: int | None) -> NDArray[np.int64]:
-    if fixed is not None or not spec.cut_exact:
-        return np.full(len(lengths), fixed or spec.context_length, dtype=np.int64)
-    return np.minimum(-(-lengths // STEP) * STEP, spec.context_length)
-
-
-def _text_batch(tokens: Tokens, rows: NDArray[np.intp], width: int, pad_id: int) -> TextBatch:
-    mask = (np.arange(width) < tokens.lengths[rows, None]).astype(np.int64)
-    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    known = min(width, tokens.ids.shape[1])
-    ids[:, :known] = tokens.ids[rows, :known]
-    return TextBatch(rows, np.where(mask == 1, ids, pad_id), mask)
-
-
-# ---- One tower of a bundle, opened when it is first used.
-
-OpenSession = Callable[[Tower], Session]
-"""Loads a tower; called at most once for each."""
-
-
-class LazyTower:
-    """A tower and its session. Safe in several threads."""
-
-    def __init__(self, bundle: Bundle, tower: Tower, open_session: OpenSession) -> None:
-        self._bundle = bundle
-        self._tower = tower
-        self._open_session = open_session
-        self._opened: Session | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """What to call it in an error."""
-        session = self._session()
-        return f"the {self._tower} tower of {self._bundle.manifest.name} on {session.runtime} {session.device}"
-
-    def pixel_port(self) -> Port:
-        """The input that carries the pictures.
-
-        Raises:
-            BundleInvalid: there is not one of four axes, alone.
-        """
-        return self._only(self._session().inputs, 4)
-
-    def text_ports(self) -> tuple[Port, tuple[Port, ...]]:
-        """The input that carries the tokens, and those that say more of them: masks and token types.
-
-        Raises:
-            BundleInvalid: there are others.
-        """
-        ports = self._session().inputs
-        beside = tuple(port for port in ports if is_mask(port) or "token_type" in port.name)
-        return self._only([port for port in ports if port not in beside], 2), beside
-
-    def run(self, feeds: Mapping[Port, NDArray[Any]]) -> NDArray[np.float32]:
-        """Compute (n, dim) float32, as the graph gives them, for n rows of each input.
-
-        Raises:
-            BundleInvalid: it gives another number of numbers than the manifest says.
-        """
-        rows = len(next(iter(feeds.values())))
-        ready = {
-            port.name: np.ascontiguousarray(filled(value, port.shape[0]), dtype=port.dtype)
-            for port, value in feeds.items()
-        }
-        output = self._session().run(ready)[:rows]
-        if output.shape != (rows, self._bundle.manifest.dim):
-            raise BundleInvalid(
-                f"the {self._tower} tower of {self._bundle.folder} gives {output.shape[1:]} numbers a row, "
-                f"not the {self._bundle.manifest.dim} that its manifest says"
-            )
-        return output
-
-    def _session(self) -> Session:
-        with self._lock:
-            if self._opened is None:
-                self._opened = self._open_session(self._tower)
-            return self._opened
-
-    def _only(self, ports: Sequence[Port], axes: int) -> Port:
-        if len(ports) == 1 and len(ports[0].shape) == axes:
-            return ports[0]
-        found = ", ".join(f"{port.name}{list(port.shape)}" for port in ports)
-        raise BundleInvalid(
-            f"the {self._tower} tower of {self._bundle.folder} wants inputs that tuwen does not know: {found}"
-        )
-
-
-def is_mask(port: Port) -> bool:
-    """Whether an input says which tokens are real."""
-    return "mask" in port.name
-
-
-# ---- Pictures and texts to unit vectors: the one place that makes batches, and the one that normalises.
-
 MAX_PIXELS = 178_956_970
-"""a picture of more is rejected, unless a setting says otherwise"""
+"""images of more pixels are rejected, unless a setting says otherwise"""
 
 
 class Encoder:
-    """A model, ready to encode. Safe in several threads.
+    """A model that turns images and texts into unit vectors. Thread-safe.
 
     Attributes:
-        name: what people call the model.
-        dim: the length of a vector.
-        fingerprint: 16 hex digits; two encoders of the same one make the same vectors.
+        name: the model's name.
+        dim: the number of dimensions of its vectors.
+        fingerprint: 16 hex digits; encoders with the same fingerprint compute comparable vectors.
         precision: what the image tower computes in, e.g. `fp32`, `bf16`, `int8`.
-        image_spec: how a picture becomes pixels.
+        image_spec: how an image becomes pixels.
         text_spec: how a text becomes tokens.
         reading: how images are decoded.
         threads: threads that read and decode images ahead of the image tower.
@@ -203,12 +51,12 @@ class Encoder:
         exact_decode: bool = False,
         threads: int | None = None,
     ) -> None:
-        """Nothing is loaded yet.
+        """Create an encoder; each tower is loaded when it is first used.
 
         Args:
             bundle: the model.
-            open_session: loads a tower; called at most once for each, when it is first used.
-            precision: what the image tower will compute in.
+            open_session: loads a tower; called at most once for each.
+            precision: what the image tower computes in.
             max_pixels: images of more pixels are rejected.
             exact_decode: whether JPEGs are decoded at full scale.
             threads: threads that decode; None: one for each core that this process may use.
@@ -231,11 +79,12 @@ class Encoder:
         """How cosines become probabilities.
 
         Raises:
-            BundleInvalid: the bundle does not say: some layouts of others leave it out.
+            BundleInvalid: the bundle does not say; some layouts of other tools leave it out.
         """
-        if self._bundle.manifest.scoring is None:
-            raise BundleInvalid(_no_scale(self._bundle.folder, self.name))
-        return self._bundle.manifest.scoring
+        scoring = self._bundle.manifest.scoring
+        if scoring is None:
+            raise _no_scoring(self._bundle.folder, self.name)
+        return scoring
 
     @overload
     def stream(self, images: Iterable[tuple[K, AnyImage]], *, batch: int = BATCH) -> Generator[Batch[K]]: ...
@@ -279,7 +128,7 @@ class Encoder:
         vectors, rejected = [np.empty((0, self.dim), dtype=np.float32)], list[Rejected]()
 
         def encode(pixels: Pixels) -> Vectors:
-            return vectors[0] if rejected else self.encode_pixels(pixels)  # once one is rejected, all is in vain
+            return vectors[0] if rejected else self.encode_pixels(pixels)  # nothing is returned any more
 
         for batch in self._batches(_keyed(images), encode, BATCH):
             vectors.append(batch.vectors)
@@ -307,7 +156,7 @@ class Encoder:
         return encode_images(items, self.decode, encode_all, threads=self.threads, batch=batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Encode texts; what does not fit the model's context length is cut off.
+        """Encode texts. Texts longer than the model's context length are truncated; `to_tokens` counts them.
 
         Returns:
             (n, dim) float32, every row of length 1.
@@ -315,13 +164,18 @@ class Encoder:
         return self.encode_tokens(self.to_tokens(texts))
 
     def to_tokens(self, texts: Sequence[str]) -> Tokens:
-        """Texts as the text tower reads them; says how many were cut to fit."""
+        """Tokenize texts as the text tower reads them.
+
+        Raises:
+            InvalidInput: a single text in place of a list.
+        """
         if isinstance(texts, str):
-            raise InvalidInput(f"one text was given where several are wanted: write [{texts!r}]")
+            message = f"a single text was given where a list is expected: write [{texts!r}]"
+            raise InvalidInput(message, value=texts)
         return self._tokenizer.to_tokens(texts)
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
-        """Encode prepared pictures.
+        """Encode images that have been decoded already, see `decode`.
 
         Args:
             pixels: (n, 3, height, width) as `image_spec` says.
@@ -330,18 +184,15 @@ class Encoder:
             (n, dim) float32, every row of length 1.
 
         Raises:
-            InvalidInput: of another shape.
-            InvalidVectors: the tower gave numbers that are not finite.
+            InvalidInput: the pixels have another shape.
+            InvalidVectors: the tower computed numbers that are not finite.
         """
-        height, width = self.image_spec.size
-        if pixels.ndim != 4 or pixels.shape[1:] != (3, height, width):
-            raise InvalidInput(f"pixels are of shape {pixels.shape}; {self.name} wants (n, 3, {height}, {width})")
-        vectors = np.empty((len(pixels), self.dim), dtype=np.float32)
-        if len(pixels):
-            port = self._vision.pixel_port()
-            for rows in image_batches(len(pixels), port.shape[0]):
-                vectors[rows] = _unit(self._vision, {port: pixels[rows]})
-        return vectors
+        wanted = (3, *self.image_spec.size)
+        if pixels.shape[1:] != wanted:
+            height, width = self.image_spec.size
+            message = f"pixels have the shape {pixels.shape}, but {self.name} expects (n, 3, {height}, {width})"
+            raise InvalidInput(message, value=pixels.shape, where="pixels")
+        return self._vision.encode_pixels(pixels)
 
     def encode_tokens(self, tokens: Tokens) -> Vectors:
         """Encode tokens.
@@ -350,16 +201,9 @@ class Encoder:
             (n, dim) float32, every row of length 1.
 
         Raises:
-            InvalidVectors: the tower gave numbers that are not finite.
+            InvalidVectors: the tower computed numbers that are not finite.
         """
-        vectors = np.empty((len(tokens.ids), self.dim), dtype=np.float32)
-        if len(tokens.ids):
-            port, beside = self._text.text_ports()
-            for batch in text_batches(tokens, self.text_spec, (port.shape[0], port.shape[1])):
-                zeros = np.zeros_like(batch.mask)
-                feeds = {port: batch.ids} | {more: batch.mask if is_mask(more) else zeros for more in beside}
-                vectors[batch.rows] = _unit(self._text, feeds)
-        return vectors
+        return self._text.encode_tokens(tokens)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -382,33 +226,16 @@ def _one_image(image: AnyImage) -> InvalidInput:
     return InvalidInput("a single image was given where a list is expected: put it into a list", value=image)
 
 
-def _no_scale(folder: Path, name: str) -> str:
-    """What is missing, and where: a bundle of our own compares the files beside its manifest with their digests."""
-    if not (folder / layout.MANIFEST).is_file():
-        return (
-            f"{folder / 'config.json'} has no logit_scale, without which cosines do not become probabilities: "
-            "add the checkpoint's own, the logarithm that it stores (and logit_bias for SigLIP)"
+def _no_scoring(folder: Path, name: str) -> BundleInvalid:
+    """The error for a bundle without scoring: what is missing, in which file, and how to add it."""
+    if (folder / layout.MANIFEST).is_file():
+        file, field = folder / layout.MANIFEST, "scoring"
+        hint = (
+            f"make the bundle from its checkpoint with tuwen pull {name} --export; or add the checkpoint's own scale, "
+            'as {"kind": "softmax", "scale": …}, for SigLIP {"kind": "sigmoid", "scale": …, "bias": …}'
         )
-    return (
-        f"{folder / layout.MANIFEST} has no scoring, without which cosines do not become probabilities: "
-        f"tuwen pull {name} --export makes the bundle from the checkpoint, which has it; or write the checkpoint's "
-        'own there, as {"kind": "softmax", "scale": …}, for SigLIP {"kind": "sigmoid", "scale": …, "bias": …}'
-    )
-
-
-def _unit(tower: LazyTower, feeds: Mapping[Port, NDArray[Any]]) -> Vectors:
-    """Run a tower; its rows brought to length 1.
-
-    Raises:
-        InvalidVectors: a row is not finite, or zero: it has no direction.
-    """
-    output = tower.run(feeds)
-    lengths = np.linalg.norm(output.astype(np.float64), axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
-    if len(bad):
-        raise InvalidVectors(
-            f"{tower.name} gave no usable vector for {len(bad)} of {len(output)} inputs (first: {bad[0]}): numbers "
-            "that are not finite, or all zero; if the input is sound, ask for --precision fp32 or another --runtime"
-        )
-    unit: Vectors = (output / lengths).astype(np.float32)
-    return unit
+    else:
+        file, field = folder / "config.json", "logit_scale"
+        hint = "add the checkpoint's own, the logarithm that it stores (and logit_bias for SigLIP)"
+    message = f"{file} has no {field}, which turns cosines into probabilities: {hint}"
+    return BundleInvalid(message, value=field, where=file, hint=hint)

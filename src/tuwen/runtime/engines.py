@@ -1,8 +1,7 @@
-"""The one door to the two runtimes' packages, opened with their telemetry shut off.
+"""Imports `onnxruntime` and `openvino` with their telemetry switched off. All of tuwen imports them here.
 
-Both send usage data unless told not to before their first import: onnxruntime (1.29 and later, official builds)
-writes a device id and a database of events under the home folder and uploads them; openvino resolves an analytics
-host. Everything in tuwen that needs either package imports it here.
+onnxruntime (official builds since 1.29) writes a device id and a database of events to the home folder and uploads
+them; openvino contacts an analytics host. Both must be told not to before their first import.
 """
 
 import os
@@ -13,33 +12,40 @@ from types import ModuleType
 from tuwen.errors import RuntimeUnavailable
 
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}
-"""What a process needs in its environment, before it starts, to be as quiet as one that imports by this door."""
+"""environment variables that switch telemetry off in a new process"""
 
 
 def import_onnxruntime() -> ModuleType:
-    """The package `onnxruntime`, its telemetry off for the life of the process.
+    """The package `onnxruntime`, without telemetry for the life of the process.
 
     Raises:
-        RuntimeUnavailable: it is not installed, or its libraries do not load here.
+        RuntimeUnavailable: it is not installed, or its libraries do not load.
     """
     os.environ.update(TELEMETRY_OFF)  # read once, when its library is loaded
     package = _import("onnxruntime")
-    package.disable_telemetry_events()  # for one imported before us, and for Windows' own provider
+    package.disable_telemetry_events()  # in case it was imported before, and for Windows' own provider
     return package
 
 
 def import_openvino() -> ModuleType:
-    """The package `openvino`, which never sees its telemetry package (and starts 0.15 s sooner for it).
+    """The package `openvino`, without its telemetry package (which also saves 0.15 s).
 
     Raises:
-        RuntimeUnavailable: it is not installed, or its libraries do not load here.
+        RuntimeUnavailable: it is not installed, or its libraries do not load.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail
     return _import("openvino")
+
+
+def openvino_name(device: str) -> str:
+    """OpenVINO's own name of a device: `CPU` for `cpu`, `GPU.1` for `openvino:GPU.1`."""
+    return "CPU" if device == "cpu" else device.partition(":")[2]
 
 
 def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except (ImportError, OSError) as error:
-        raise RuntimeUnavailable(f"the runtime {name} cannot be loaded here ({error}): pip install {name}") from error
+        hint = f"pip install {name}"
+        message = f"the runtime {name} cannot be loaded ({error}): {hint}"
+        raise RuntimeUnavailable(message, value=name, hint=hint) from error

@@ -1,15 +1,12 @@
-"""Which scripts a text is written in, and whether any of a model's languages is written in them.
+"""Notes on query texts: scripts that the model was not trained on, and texts that are too long for it.
 
-Knows letters by their Unicode names, so a new version of Unicode needs no table here. Does not know languages apart
-that share a script.
+Scripts are found by the Unicode names of letters; languages that share a script are not told apart.
 """
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.encoder import Encoder
 
 _LANGUAGES = {
     "Latin": "af ay az br bs ca ceb co cs cy da de en eo es et eu fi fil fo fr fy ga gd gl gn ha haw hr ht hu id "
@@ -58,8 +55,8 @@ def unknown_scripts(text: str, languages: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         text: anything.
-        languages: ISO 639 codes, e.g. `zh` or `zh-Hans`. Where there are none, or one is not known here, nothing
-            can be said, and the answer is empty.
+        languages: ISO 639 codes, e.g. `zh` or `zh-Hans`. If there are none, or one is unknown here, the result is
+            empty.
     """
     codes = {code.lower().replace("_", "-").split("-")[0] for code in languages}
     if not codes or not codes <= _KNOWN:
@@ -69,7 +66,7 @@ def unknown_scripts(text: str, languages: Sequence[str]) -> tuple[str, ...]:
 
 
 def _script(letter: str) -> str | None:
-    """The script of a letter; None for what is no letter, and for letters of scripts that are not known here."""
+    """The script of a letter; None for other characters, and for unknown scripts."""
     if not unicodedata.category(letter).startswith("L"):
         return None
     name = unicodedata.name(letter, "")
@@ -78,15 +75,12 @@ def _script(letter: str) -> str | None:
     return _BY_NAME.get(name.split(" ")[0])
 
 
-# ---- What a person should know about a text before trusting what it finds
-
-
-def text_notes(texts: Sequence[str], encoder: "Encoder") -> list[str]:
-    """Lines about scripts that the model was not trained on, and about texts that are too long for it."""
+def text_notes(texts: Sequence[str], encoder: Encoder) -> list[str]:
+    """A line for each reason why texts may give poor results with a model."""
     return [*_script_notes(texts, encoder), *_length_notes(texts, encoder)]
 
 
-def _script_notes(texts: Sequence[str], encoder: "Encoder") -> list[str]:
+def _script_notes(texts: Sequence[str], encoder: Encoder) -> list[str]:
     languages = encoder.text_spec.languages
     if not languages:
         return []
@@ -94,14 +88,14 @@ def _script_notes(texts: Sequence[str], encoder: "Encoder") -> list[str]:
     if not scripts:
         return []
     return [
-        f"the model {encoder.name} does not know {', '.join(scripts)} script (its languages: "
+        f"the model {encoder.name} was not trained on {', '.join(scripts)} script (its languages: "
         f"{', '.join(languages)}): expect poor results"
     ]
 
 
-def _length_notes(texts: Sequence[str], encoder: "Encoder") -> list[str]:
+def _length_notes(texts: Sequence[str], encoder: Encoder) -> list[str]:
     truncated = encoder.to_tokens(texts).truncated if texts else 0
     if not truncated:
         return []
     which = "the text is" if len(texts) == 1 else f"{truncated} of {len(texts)} texts are"
-    return [f"{which} longer than the model's {encoder.text_spec.context_length} tokens: the end is cut off"]
+    return [f"{which} longer than the model's {encoder.text_spec.context_length} tokens: the end is ignored"]

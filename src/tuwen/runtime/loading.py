@@ -1,7 +1,6 @@
-"""A model's name to an encoder that is ready.
+"""Loading: a model's name to an encoder.
 
-Knows where models may be: in the package, in a folder that is named, below the models' folder. Never the network,
-and never another model than the one that was named. Does not know how anything is computed.
+Models are found in the package, in a folder, or below the models folder; never on the network.
 """
 
 import os
@@ -16,67 +15,18 @@ from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.files import recall, remember
 from tuwen.bundle.foreign import is_foreign, read_foreign
 from tuwen.bundle.manifest import FOREIGN, Tower
+from tuwen.demo import demo_bundle
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
-from tuwen.runtime.session import Session, hold_still
-
-E = TypeVar("E", bound=Encoder, default=Encoder)
-
-# ---- Whether a foreign text tower may be given short rows in place of padded ones
-
-SAME = 1e-5
-"""The largest difference of any number in two vectors of length 1 that is rounding; a tower that sees its padding
-differs by a hundredth and more."""
-
-TEXTS = ("", "a", "a dog", "two cats on a red sofa", "一只狗在草地上", "A photo of the old harbour, at night!")
-
-
-def with_cut(bundle: Bundle, plan: Plan, cache: Path | None) -> Bundle:
-    """The bundle, its text spec telling whether texts may be cut.
-
-    Args:
-        bundle: a foreign one.
-        plan: how it will be run. It is tried in fp32, whatever it will compute in: whether a tower sees its padding
-            is a matter of its form.
-        cache: where the outcome is remembered. None: nothing is tried, and texts are padded.
-
-    Raises:
-        RuntimeUnavailable: the text tower cannot be run.
-    """
-    if cache is None:
-        return bundle
-    entry = cache / "cuts" / f"{bundle.manifest.fingerprint()}.json"
-    exact = recall(entry)
-    if not isinstance(exact, bool):
-        exact = _is_exact(bundle, plan)
-        remember(entry, exact)
-    return _marked(bundle, exact=exact)
-
-
-def _is_exact(bundle: Bundle, plan: Plan) -> bool:
-    files = [file for file in bundle.precisions if file != "int8"]
-    if not files:
-        return False  # the range of a row's numbers, padding included, decides how int8 rounds them
-    session = open_session(bundle, "text", replace(plan, file=files[0], precision="fp32"), None)
-    if any(axis is not None for port in session.inputs for axis in port.shape[1:]):
-        return False
-    full, cut = (Encoder(_marked(bundle, exact=exact), lambda _: session, precision="fp32") for exact in (False, True))
-    tokens = full.to_tokens(TEXTS)
-    return bool(np.abs(full.encode_tokens(tokens) - cut.encode_tokens(tokens)).max() < SAME)
-
-
-def _marked(bundle: Bundle, *, exact: bool) -> Bundle:
-    text = bundle.manifest.text.model_copy(update={"cut_exact": exact})
-    return replace(bundle, manifest=bundle.manifest.model_copy(update={"text": text}))
-
-
-# ---- A model's name to an encoder that is ready.
+from tuwen.runtime.session import Session, static_shapes
 
 __all__ = ["Choice", "find_bundle", "load_encoder"]
 
+E = TypeVar("E", bound=Encoder, default=Encoder)
+
 DEMO = "demo"
-"""The name of the packaged model."""
+"""the name of the packaged model"""
 
 
 def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
@@ -91,11 +41,11 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
 ) -> E:
     """Load a model. Its files are checked now; each tower is loaded when it is first used.
 
-    The first time that a foreign model is loaded, its text tower is tried out (see `runtime/cut.py`).
+    When another tool's model is loaded for the first time, its text tower is tested, see `with_truncation`.
 
     Args:
         model: see `find_bundle`.
-        choice: what computes, where and in what.
+        choice: runtime, device, precision, threads.
         models: where pulled models are kept.
         cache: where compiled models and digests are kept; None keeps nothing.
         max_pixels: images of more pixels are rejected.
@@ -103,14 +53,14 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
         kind: the class of the encoder.
 
     Raises:
-        BundleNotFound: there is no such model here.
-        BundleError: its files are not right.
-        RuntimeUnavailable: what was asked for is not on this machine or not in the bundle.
+        BundleNotFound: there is no such model on this machine.
+        BundleError: its files are invalid.
+        RuntimeUnavailable: the choice is not available on this machine or in the bundle.
     """
     found = find_bundle(model, models, cache)
     plan = make_plan(found, choice)
-    bundle = with_cut_known(found, plan, cache)
-    open_tower = _open_still if choice.static else open_session
+    bundle = with_truncation(found, plan, cache)
+    open_tower = _open_static if choice.static else open_session
     return kind(
         bundle,
         lambda tower: open_tower(bundle, tower, plan, cache),
@@ -121,13 +71,8 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
     )
 
 
-def _open_still(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
-    return hold_still(open_session(bundle, tower, plan, cache), bundle.manifest.text.context_length)
-
-
-def with_cut_known(bundle: Bundle, plan: Plan, cache: Path | None) -> Bundle:
-    """The bundle; a foreign one is tried out on whether its texts may be cut."""
-    return with_cut(bundle, plan, cache) if bundle.manifest.family == FOREIGN else bundle
+def _open_static(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
+    return static_shapes(open_session(bundle, tower, plan, cache), bundle.manifest.text.context_length)
 
 
 def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
@@ -135,17 +80,15 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
 
     Args:
         model: `demo`, a bundle's folder (tuwen's own, Hugging Face's ONNX layout or immich's), or the name of a
-            folder below `models`. A folder of that name wins over a name below `models`.
+            folder below `models`. A folder of that name takes precedence.
         models: where pulled models are kept.
         cache: where digests of unchanged files are remembered; None remembers nothing.
 
     Raises:
-        BundleNotFound: none of these; the message says where it looked, and the ways out.
-        BundleError: the files are not right.
+        BundleNotFound: none of these; the message says where was searched.
+        BundleError: the files are invalid.
     """
     if model == DEMO:
-        from tuwen.demo import demo_bundle
-
         return read_bundle(demo_bundle(), cache)
     places = (folder_named(model), models / model)
     for folder in places:
@@ -153,20 +96,67 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
             return read_bundle(folder, cache)
         if is_foreign(folder):
             return read_foreign(folder, cache)
-    raise BundleNotFound(_not_found(model, places))
+    raise _not_found(model, places)
 
 
 def folder_named(model: str) -> Path:
-    """A folder as a person names it. Where there is no user of the name, `~name` is a folder that is called so."""
+    """A folder, with `~` expanded; `~name` stays as it is if there is no user of that name."""
     return Path(os.path.expanduser(model))  # noqa: PTH111  (pathlib's raises there)
 
 
-def _not_found(model: str, places: tuple[Path, Path]) -> str:
+def _not_found(model: str, places: tuple[Path, Path]) -> BundleNotFound:
     folder, pulled = places
     if folder.is_dir():
-        return f"{folder} is a folder, but no model: it has neither {layout.MANIFEST} nor another layout's ONNX files"
-    return (
-        f"the model {model} is not on this machine: there is no bundle at {folder.absolute()} or {pulled}. "
-        f"tuwen pull {model} gets it, if the hub has it; or name another model: --model FOLDER, or --model {DEMO} "
-        "for the small packaged one"
+        message = f"{folder} contains no model: it has neither {layout.MANIFEST} nor ONNX files in another known layout"
+        return BundleNotFound(message, value=model, where=folder)
+    hint = f"download it with tuwen pull {model}, or choose another: --model FOLDER, or --model {DEMO} for the demo"
+    message = f"the model {model} is not on this machine (searched {folder.absolute()} and {pulled}): {hint}"
+    return BundleNotFound(message, value=model, where=places, hint=hint)
+
+
+SAME = 1e-5
+"""largest difference between two unit vectors that is rounding; a tower that attends to padding differs by 0.01"""
+
+TEXTS = ("", "a", "a dog", "two cats on a red sofa", "一只狗在草地上", "A photo of the old harbour, at night!")
+
+
+def with_truncation(bundle: Bundle, plan: Plan, cache: Path | None) -> Bundle:
+    """The bundle, with `cut_exact` measured: whether padding can be truncated without changing the vectors.
+
+    Bundles of tuwen already say so; those of other tools are tested once.
+
+    Args:
+        bundle: the model.
+        plan: how it is run. The test computes in fp32, since it depends on the graph alone.
+        cache: where the result is remembered. None: nothing is tested, and texts are padded.
+
+    Raises:
+        RuntimeUnavailable: the text tower cannot be run.
+    """
+    if cache is None or bundle.manifest.family != FOREIGN:
+        return bundle
+    entry = cache / "cuts" / f"{bundle.manifest.fingerprint()}.json"
+    exact = recall(entry)
+    if not isinstance(exact, bool):
+        exact = _truncation_is_exact(bundle, plan)
+        remember(entry, exact)
+    return _marked(bundle, exact=exact)
+
+
+def _truncation_is_exact(bundle: Bundle, plan: Plan) -> bool:
+    files = [file for file in bundle.precisions if file != "int8"]
+    if not files:
+        return False  # int8 rounds by the range of a row's numbers, padding included
+    session = open_session(bundle, "text", replace(plan, file=files[0], precision="fp32"), None)
+    if any(axis is not None for port in session.inputs for axis in port.shape[1:]):
+        return False
+    padded, truncated = (
+        Encoder(_marked(bundle, exact=exact), lambda _: session, precision="fp32") for exact in (False, True)
     )
+    tokens = padded.to_tokens(TEXTS)
+    return bool(np.abs(padded.encode_tokens(tokens) - truncated.encode_tokens(tokens)).max() < SAME)
+
+
+def _marked(bundle: Bundle, *, exact: bool) -> Bundle:
+    text = bundle.manifest.text.model_copy(update={"cut_exact": exact})
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"text": text}))

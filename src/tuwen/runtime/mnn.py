@@ -1,7 +1,4 @@
-"""A tower on MNN: what `tuwen convert --to mnn` wrote, on the CPU.
-
-Knows MNN's modules and expressions. Does not convert (`export/convert.py`).
-"""
+"""MNN: sessions of models that `tuwen convert --to mnn` wrote, on the CPU."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import RuntimeUnavailable, require
-from tuwen.runtime.session import no_output
+from tuwen.runtime.session import silenced_stdout
 from tuwen.types import Port
 
 
 class MnnSession:
-    """A `Session` on MNN. `run` may be called from several threads: one computes at a time."""
+    """A `Session` on MNN. Thread-safe; one thread computes at a time."""
 
     runtime = "mnn"
     device = "cpu"
@@ -40,7 +37,7 @@ class MnnSession:
         self.inputs = tuple(inputs)
         self._lock = threading.Lock()
         names = [port.name for port in inputs]
-        with no_output():
+        with silenced_stdout():
             self._package = require("MNN", extra="convert")
             config = {"backend": "CPU", "numThread": threads, "precision": "high"}
             self._manager = self._package.nn.create_runtime_manager((config,))

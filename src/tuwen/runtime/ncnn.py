@@ -1,7 +1,4 @@
-"""A tower on ncnn: what `tuwen convert --to ncnn` wrote, on the CPU, one row at a time: ncnn knows no batch.
-
-Knows ncnn's nets. Does not convert (`export/convert.py`).
-"""
+"""ncnn: sessions of models that `tuwen convert --to ncnn` wrote, on the CPU, one row at a time."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import RuntimeUnavailable, require
-from tuwen.runtime.session import no_output
+from tuwen.runtime.session import silenced_stdout
 from tuwen.types import Port
 
 
 class NcnnSession:
-    """A `Session` on ncnn. `run` may be called from several threads: one computes at a time."""
+    """A `Session` on ncnn. Thread-safe; one thread computes at a time."""
 
     runtime = "ncnn"
     device = "cpu"
@@ -34,18 +31,18 @@ class NcnnSession:
 
         Raises:
             MissingExtra: ncnn is not installed.
-            RuntimeUnavailable: it cannot load the files: they use an operation that it does not have.
+            RuntimeUnavailable: it cannot load the files: e.g. because of an operation that it lacks.
         """
         self.precision = precision
         self.inputs = tuple(inputs)
         self._lock = threading.Lock()
-        with no_output():
+        with silenced_stdout():
             self._package = require("ncnn", extra="convert")
             self._net = self._package.Net()
             _exact(self._net.opt, threads)
             failed = self._net.load_param(str(model)) or self._net.load_model(str(weights))
         if failed:
-            raise RuntimeUnavailable(f"ncnn cannot load {model}: it does not have all of its operations")
+            raise RuntimeUnavailable(f"ncnn cannot load {model}: it lacks an operation of the model")
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """See `Session.run`; the one row of each feed.
@@ -58,12 +55,12 @@ class NcnnSession:
                 extractor.input(f"in{place}", self._package.Mat(np.ascontiguousarray(feeds[port.name][0])).clone())
             failed, output = extractor.extract("out0")
             if failed:
-                raise RuntimeUnavailable("ncnn gives no output: the graph uses an operation that it does not have")
+                raise RuntimeUnavailable("ncnn gives no output: it lacks an operation of the model")
             return np.array(output, dtype=np.float32).reshape(1, -1)
 
 
 def _exact(options: Any, threads: int) -> None:  # noqa: ANN401
-    """Numbers of 32 bits: its defaults store what is between layers in fewer."""
+    """Compute in fp32: by default ncnn stores activations in 16 bits."""
     options.num_threads = threads
     options.use_vulkan_compute = False
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):

@@ -1,7 +1,4 @@
-"""A tower on ONNX Runtime: on the CPU, or by the execution provider of an accelerator.
-
-Knows providers and their options. Does not choose one (`plan.py`), nor batches (`encoder.py`).
-"""
+"""ONNX Runtime: sessions on the CPU, or on an accelerator through its execution provider."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +21,10 @@ PROVIDERS = {
     "cann": ("CANNExecutionProvider",),
     "directml": ("DmlExecutionProvider",),
 }
-"""The providers of each device, the one to be preferred first."""
+"""device -> its providers, best first"""
 
 NUMBERED = {"cuda", "tensorrt", "rocm", "cann", "directml"}
-"""Devices of which a machine may have several."""
+"""devices of which a machine may have several"""
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -42,7 +39,7 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSession:
-    """A `Session` on ONNX Runtime. `run` may be called from several threads at once."""
+    """A `Session` on ONNX Runtime. Thread-safe."""
 
     runtime = "onnxruntime"
 
@@ -51,12 +48,12 @@ class OnnxRuntimeSession:
 
         Args:
             graph: the ONNX file.
-            device: a key of `PROVIDERS`, with `:N` where there are several of it.
-            precision: what it will compute in there.
+            device: a key of `PROVIDERS`, with `:N` if there are several.
+            precision: what it computes in there.
             threads: for computing on the CPU.
 
         Raises:
-            RuntimeUnavailable: the device cannot be used, or the graph cannot be run on it.
+            RuntimeUnavailable: the device cannot be used, or cannot run the graph.
         """
         self.device = device
         self.precision = precision
@@ -67,7 +64,8 @@ class OnnxRuntimeSession:
                 str(graph), _session_options(package, threads), providers=[(provider, options)]
             )
         except Exception as error:  # its exceptions share no base
-            raise RuntimeUnavailable(f"onnxruntime cannot run {graph} on {device}: {_first_line(error)}") from error
+            message = f"onnxruntime cannot run {graph} on {device}: {_first_line(error)}"
+            raise RuntimeUnavailable(message, value=device, where=graph) from error
         _refuse_fallback(session.get_providers(), provider, device)
         self._session = session
         outputs = [(output.name, len(output.shape) or None) for output in session.get_outputs()]
@@ -78,12 +76,13 @@ class OnnxRuntimeSession:
         """See `Session.run`.
 
         Raises:
-            RuntimeUnavailable: the device gave up, e.g. out of memory.
+            RuntimeUnavailable: the device failed, e.g. because it ran out of memory.
         """
         try:
             output = self._session.run([self._output], dict(feeds))[0]
         except Exception as error:  # its exceptions share no base
-            raise RuntimeUnavailable(f"onnxruntime failed on {self.device}: {_first_line(error)}") from error
+            message = f"onnxruntime failed on {self.device}: {_first_line(error)}"
+            raise RuntimeUnavailable(message, value=self.device) from error
         return np.asarray(output, dtype=np.float32)
 
 
@@ -101,10 +100,11 @@ def provider_for(device: str, precision: str, available: Sequence[str]) -> tuple
     name, _, number = device.partition(":")
     found = [provider for provider in PROVIDERS.get(name, ()) if provider in available]
     if not found:
-        raise RuntimeUnavailable(f"onnxruntime has no {name} here, it has {', '.join(devices_of(available))}")
+        devices = ", ".join(devices_of(available))
+        raise RuntimeUnavailable(f"onnxruntime has no device {name} on this machine; it has {devices}", value=device)
     options = {"device_id": number or "0"} if name in NUMBERED else {}
     if name == "cuda" and precision == "fp32":
-        options["use_tf32"] = "0"  # its default computes with 10 bits of mantissa and calls that fp32
+        options["use_tf32"] = "0"  # the default computes with 10 bits of mantissa
     if name == "tensorrt":
         options |= {"trt_fp16_enable": str(precision == "fp16"), "trt_int8_enable": str(precision == "int8")}
     return found[0], options
@@ -121,11 +121,12 @@ def _session_options(package: Any, threads: int) -> Any:  # noqa: ANN401
 
 
 def _refuse_fallback(used: Sequence[str], wanted: str, device: str) -> None:
-    """ONNX Runtime goes on with the CPU where a provider's libraries or driver do not load."""
+    """ONNX Runtime silently uses the CPU if a provider's libraries or driver do not load."""
     if used[0] != wanted:
         raise RuntimeUnavailable(
-            f"onnxruntime could not start {wanted} for {device} and would use {used[0]} in its place: install the "
-            "libraries and driver that it needs, or choose --device cpu"
+            f"onnxruntime could not start {wanted} for {device} and would fall back to {used[0]}: install the "
+            "libraries and the driver that it needs, or choose --device cpu",
+            value=device,
         )
 
 

@@ -1,9 +1,10 @@
-"""What computes, where and in what: from what was asked for, what the bundle has, and what this machine has.
+"""Engine selection: which runtime, device, file and precision to use on this machine.
 
-Nothing is exchanged in silence: what was asked for and is not to be had is an error that lists what is.
+A choice that is not available is an error that lists what is; it is never replaced silently.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,16 @@ from tuwen.bundle.graph import read_graph
 from tuwen.bundle.manifest import FP16_OVERFLOWS, Precision, Tower
 from tuwen.errors import InvalidInput, RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
-from tuwen.runtime.machine import accelerators, conflict, onnxruntime_here, openvino_here, usable_cores
+from tuwen.runtime.machine import (
+    accelerators,
+    conflict,
+    native_precisions,
+    onnxruntime_here,
+    openvino_here,
+    usable_cores,
+)
 from tuwen.runtime.onnxruntime import NUMBERED, PROVIDERS, OnnxRuntimeSession
-from tuwen.runtime.openvino import OpenVinoSession, native_precisions
+from tuwen.runtime.openvino import OpenVinoSession
 from tuwen.runtime.session import Session
 from tuwen.types import Port
 
@@ -27,15 +35,15 @@ _ACCELERATED = {"nvidia": "cuda", "amd": "rocm", "ascend": "cann"}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person asks for.
+    """What the user asks for.
 
     Attributes:
         runtime: one of `RUNTIMES`.
-        device: `auto`, `cpu`, `cuda`, `tensorrt`, `rocm`, `coreml`, `cann`, `directml` (each with `:N` where there
+        device: `auto`, `cpu`, `cuda`, `tensorrt`, `rocm`, `coreml`, `cann`, `directml` (each with `:N` if there
             are several), or `openvino:` and OpenVINO's own name, e.g. `openvino:GPU`.
         precision: one of `COMPUTED`.
         threads: for computing; None: all cores that this process may use.
-        static: whether shapes never change, see `hold_still`.
+        static: compile for fixed input shapes, see `static_shapes`.
     """
 
     runtime: str = "auto"
@@ -46,25 +54,29 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
-            raise InvalidInput(f"there is no runtime {self.runtime!r}: choose {', '.join(RUNTIMES)}")
+            raise _unknown("runtime", self.runtime, RUNTIMES)
         if self.precision not in COMPUTED:
-            raise InvalidInput(f"there is no precision {self.precision!r}: choose {', '.join(COMPUTED)}")
+            raise _unknown("precision", self.precision, COMPUTED)
         if not _DEVICE.fullmatch(self.device):
-            names = ", ".join(("auto", *PROVIDERS))
-            raise InvalidInput(f"there is no device {self.device!r}: choose {names} (or e.g. cuda:1), openvino:GPU")
+            raise _unknown("device", self.device, ("auto", *PROVIDERS, "cuda:1", "openvino:GPU"))
         if self.threads is not None and self.threads < 1:
-            raise InvalidInput(f"threads is {self.threads}; it must be at least 1")
+            raise InvalidInput(f"threads is {self.threads}: it must be at least 1", value=self.threads, where="threads")
+
+
+def _unknown(what: str, value: str, choices: Sequence[str]) -> InvalidInput:
+    hint = f"choose one of: {', '.join(choices)}"
+    return InvalidInput(f"unknown {what} {value!r}; {hint}", value=value, where=what, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done.
+    """What is used, in every detail.
 
     Attributes:
         runtime: `onnxruntime` or `openvino`.
         device: e.g. `cpu`, `cuda:0`, `openvino:GPU`.
-        file: which of the bundle's files are read.
-        precision: what is computed in.
+        file: which of the bundle's files are loaded.
+        precision: what it computes in.
         threads: for computing on the CPU.
     """
 
@@ -76,31 +88,38 @@ class Plan:
 
 
 def make_plan(bundle: Bundle, choice: Choice) -> Plan:
-    """Choose what the person left to us.
+    """Choose what the user left to `auto`.
 
     Raises:
-        RuntimeUnavailable: what was asked for is not on this machine, or not in the bundle; the message lists
-            what is.
+        RuntimeUnavailable: the choice is not available on this machine, or in the bundle; the message lists what
+            is.
     """
     runtime, device = _place(choice)
     native = _native(runtime, device)
     wanted = _fastest(bundle, runtime, device, native) if choice.precision == "auto" else choice.precision
     if wanted == "bf16" and wanted not in native:
+        hint = f"choose one of: {', '.join(sorted(native))}"
         raise RuntimeUnavailable(
-            f"{runtime} does not compute in bf16 on {device} here, but in {', '.join(sorted(native))}"
+            f"{runtime} does not compute in bf16 on the device {device} of this machine; {hint}",
+            value=wanted,
+            where=device,
+            hint=hint,
         )
     file = _file(bundle, runtime, wanted, native)
     if file is None:
+        hint = f"choose one of: {', '.join(bundle.precisions)}; or export the model with --precision {wanted}"
         raise RuntimeUnavailable(
-            f"the bundle {bundle.folder} has no file for {wanted} on {runtime} {device}; it has "
-            f"{', '.join(bundle.precisions)}: ask for one of these, or export it at {wanted}"
+            f"the bundle {bundle.folder} has no file for {wanted} on {runtime} {device}; {hint}",
+            value=wanted,
+            where=bundle.folder,
+            hint=hint,
         )
     precision = "fp32" if wanted == "fp16" and wanted not in native else wanted
     return Plan(runtime, device, file, precision, choice.threads or usable_cores())
 
 
 def open_session(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
-    """Load one tower as planned. A graph whose rows depend on each other gets ports for one row at a time.
+    """Load one tower. A graph whose rows depend on each other is given one row at a time.
 
     Args:
         bundle: the model.
@@ -109,7 +128,7 @@ def open_session(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -
         cache: where compiled models are kept; None keeps nothing.
 
     Raises:
-        RuntimeUnavailable: it cannot be done here.
+        RuntimeUnavailable: the plan does not work on this machine.
         BundleInvalid: the graph has no output that is an embedding.
     """
     graph = bundle.graphs[tower, plan.file]
@@ -130,21 +149,20 @@ def _one_row(port: Port) -> Port:
 
 
 def _place(choice: Choice) -> tuple[str, str]:
-    """Runtime and device."""
     if choice.device == "auto":
         return _best_place(choice.runtime)
     if choice.device == "cpu":
         return _best_cpu(choice.runtime), "cpu"
     runtime = "openvino" if choice.device.startswith("openvino") else "onnxruntime"
     if choice.runtime not in ("auto", runtime) or not _is_here(runtime, choice.device):
-        raise RuntimeUnavailable(_not_here(choice))
+        raise _not_available(choice)
     if choice.device == "openvino:CPU":
         return runtime, "cpu"
     return runtime, f"{choice.device}:0" if choice.device in NUMBERED else choice.device
 
 
 def _best_place(runtime: str) -> tuple[str, str]:
-    """An accelerator whose build of onnxruntime someone installed; else OpenVINO on the CPU."""
+    """An accelerator, if the build of onnxruntime that uses it is installed; else the CPU."""
     seen = [_ACCELERATED[kind] for kind in accelerators() if kind in _ACCELERATED]
     if runtime != "openvino" and seen:
         usable = onnxruntime_here().devices
@@ -160,7 +178,7 @@ def _best_cpu(runtime: str) -> str:
     try:
         import_openvino()
     except RuntimeUnavailable:
-        return "onnxruntime"  # OpenVINO has no package for every platform
+        return "onnxruntime"  # there is no OpenVINO package for every platform
     return "openvino"
 
 
@@ -170,13 +188,15 @@ def _is_here(runtime: str, device: str) -> bool:
     return device in openvino_here().devices
 
 
-def _not_here(choice: Choice) -> str:
-    has = "; ".join(
-        f"{engine.name} {engine.version or 'is not installed'}: {', '.join(engine.devices) or 'nothing'}"
+def _not_available(choice: Choice) -> RuntimeUnavailable:
+    devices = "; ".join(
+        f"{engine.name} {engine.version or '(not installed)'}: {', '.join(engine.devices) or 'none'}"
         for engine in (onnxruntime_here(), openvino_here())
     )
-    asked = choice.device if choice.runtime == "auto" else f"{choice.device} by {choice.runtime}"
-    return f"{asked} is not to be had on this machine, which has {has}" + (f". {conflict()}" if conflict() else "")
+    asked = choice.device if choice.runtime == "auto" else f"{choice.device} with {choice.runtime}"
+    message = f"the device {asked} is not available on this machine. Available devices: {devices}"
+    hint = conflict()
+    return RuntimeUnavailable(f"{message}. {hint}" if hint else message, value=choice.device, hint=hint)
 
 
 def _native(runtime: str, device: str) -> frozenset[str]:
@@ -186,7 +206,7 @@ def _native(runtime: str, device: str) -> frozenset[str]:
 
 
 def _fastest(bundle: Bundle, runtime: str, device: str, native: frozenset[str]) -> str:
-    """Reduced precision that costs no quality to speak of; int8 only where there is nothing else."""
+    """A reduced precision that costs next to no quality; int8 only if the bundle has nothing else."""
     too_large = any(name.endswith(FP16_OVERFLOWS) for name in bundle.manifest.facts)
     order = ("bf16", "fp32") if device == "cpu" else ("fp32",) if too_large else ("fp16", "fp32")
     possible = (wanted for wanted in order if wanted in native and _file(bundle, runtime, wanted, native))
@@ -194,7 +214,7 @@ def _fastest(bundle: Bundle, runtime: str, device: str, native: frozenset[str]) 
 
 
 def _file(bundle: Bundle, runtime: str, wanted: str, native: frozenset[str]) -> Precision | None:
-    """Which file serves: fp16 weights are exact in fp32; OpenVINO rounds fp32 weights to fp16 itself."""
+    """The file to load: fp16 weights are exact in fp32, and OpenVINO rounds fp32 weights to fp16 itself."""
     files: dict[str, tuple[Precision, ...]] = {
         "fp32": ("fp32", "fp16"),
         "bf16": ("fp32", "fp16"),

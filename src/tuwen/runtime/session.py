@@ -1,7 +1,4 @@
-"""The seam: everything above it works with any runtime, everything below is one runtime's own business.
-
-A session holds one tower. It knows nothing of pictures, texts, batches that are too large, or normalisation.
-"""
+"""The interface between the encoder and the engines: a session runs one tower of a model."""
 
 import os
 import sys
@@ -17,16 +14,16 @@ from tuwen.errors import BundleInvalid
 from tuwen.types import Port
 
 EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "embedding", "sentence_embedding")
-"""What exporters call the output that is the embedding, where a graph has several of two axes."""
+"""names that exporters give to the output with the embedding"""
 
 
 class Session(Protocol):
-    """One tower, ready to run.
+    """One tower on one engine. It neither splits batches nor normalises vectors.
 
     Attributes:
         runtime: `onnxruntime`, `openvino` or `torch`.
-        device: where it really runs, e.g. `cpu`, `cuda:0`.
-        precision: what it really computes in, e.g. `fp32`, `bf16`, `int8`.
+        device: where it runs, e.g. `cpu`, `cuda:0`.
+        precision: what it computes in, e.g. `fp32`, `bf16`, `int8`.
         inputs: the graph's inputs.
     """
 
@@ -36,56 +33,52 @@ class Session(Protocol):
     inputs: tuple[Port, ...]
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Compute the embedding output, (n, dim) float32, for feeds that fit `inputs`."""
+        """Compute the embedding output, (n, dim) float32, for feeds that match `inputs`."""
         ...
 
 
-def hold_still(session: Session, context_length: int) -> Session:
-    """The session, with shapes that never change: one row at a time, texts at their full length.
+def static_shapes(session: Session, context_length: int) -> Session:
+    """The session with inputs of fixed shape: one row at a time, texts padded to the context length.
 
-    So a device computes that knows no dynamic shapes; the vectors are the same.
+    For devices that do not support dynamic shapes. The vectors are the same.
     """
-    session.inputs = tuple(_held(port, context_length) for port in session.inputs)
+    session.inputs = tuple(
+        replace(port, shape=(1, context_length) if len(port.shape) == 2 else (1, *port.shape[1:]))
+        for port in session.inputs
+    )
     return session
 
 
-def _held(port: Port, context_length: int) -> Port:
-    length = (context_length,) if len(port.shape) == 2 else port.shape[1:]
-    return replace(port, shape=(1, *length))
-
-
 def embedding_output(outputs: Sequence[tuple[str, int | None]], graph: str) -> str:
-    """Which of a graph's outputs is the embedding: the one with two axes, or else the one of a known name.
+    """The name of the output with the embedding: the only one with two axes, or else one of a known name.
 
     Args:
-        outputs: name and number of axes (None where the graph does not say).
-        graph: what to call the graph in an error.
+        outputs: name and number of axes (None if the graph does not say).
+        graph: the graph's name in an error.
 
     Raises:
-        BundleInvalid: none is, or several could be.
+        BundleInvalid: no output qualifies.
     """
     flat = [name for name, axes in outputs if axes == 2]
     if len(flat) == 1:
         return flat[0]
-    known = [name for name in EMBEDDINGS if name in {name for name, axes in outputs if axes in (2, None)}]
+    candidates = {name for name, axes in outputs if axes in (2, None)}
+    known = [name for name in EMBEDDINGS if name in candidates]
     if not known:
         names = ", ".join(name for name, _ in outputs)
-        raise BundleInvalid(f"{graph} has no output that is known to be an embedding (it has {names})")
+        raise BundleInvalid(f"{graph} has no output that is known to be an embedding (it has {names})", where=graph)
     return known[0]
 
 
-# ---- What libraries print past Python to standard output
-
-
 @contextmanager
-def no_output() -> Iterator[None]:
-    """Within the block, file descriptor 1 leads nowhere, for all threads."""
+def silenced_stdout() -> Iterator[None]:
+    """Discard what native libraries print to standard output within the block, in all threads."""
     sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    kept, discarded = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(discarded, 1)
     try:
         yield
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-        os.close(nowhere)
+        os.close(discarded)

@@ -38,40 +38,36 @@ def test_the_home_folder_may_be_written_short(models: Path, monkeypatch: pytest.
 def test_a_model_that_is_not_here_says_where_it_looked_and_the_ways_out(models: Path) -> None:
     with pytest.raises(BundleNotFound) as caught:
         find_bundle("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", models, None)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in (
-        "the model xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k is not on this machine",
-        str(Path.cwd() / "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"),
-        str(models / "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"),
-        "--model FOLDER",
-        "--model demo",
-    ):
-        assert part in message
+    name = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
+    assert caught.value.value == name
+    assert [place.absolute() for place in caught.value.where] == [Path.cwd() / name, models / name]
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match=r"is a folder, but no model: it has neither tuwen\.json nor"):
+    with pytest.raises(BundleNotFound) as caught:
         find_bundle(str(tmp_path), tmp_path / "models", None)
+    assert caught.value.where == tmp_path
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").touch()
-    with pytest.raises(BundleNotFound, match=r"cat\.jpg is not on this machine"):
+    with pytest.raises(BundleNotFound):
         find_bundle(str(tmp_path / "cat.jpg"), tmp_path / "models", None)
 
 
 def test_a_user_who_does_not_exist_has_no_model(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match="~nobody-of-this-name/b32 is not on this machine"):
+    with pytest.raises(BundleNotFound) as caught:
         find_bundle("~nobody-of-this-name/b32", tmp_path / "models", None)
+    assert caught.value.value == "~nobody-of-this-name/b32"
 
 
 def test_a_model_that_is_there_and_wrong_is_not_called_absent(models: Path) -> None:
     (models / "someone/tiny/tokenizer.json").write_text("{}")
-    with pytest.raises(BundleChanged, match=r"tokenizer\.json has 2 bytes"):
+    with pytest.raises(BundleChanged):
         find_bundle("someone/tiny", models, None)
     (models / "someone/tiny/tuwen.json").write_text("{}")
-    with pytest.raises(BundleInvalid, match="Field required"):
+    with pytest.raises(BundleInvalid):
         find_bundle("someone/tiny", models, None)
 
 
@@ -96,7 +92,7 @@ def test_an_encoder_keeps_what_it_compiled_only_where_it_may(models: Path, tmp_p
 
 
 def test_what_cannot_be_had_is_said_when_the_model_is_loaded(models: Path) -> None:
-    with pytest.raises(RuntimeUnavailable, match="has no file for int8"):
+    with pytest.raises(RuntimeUnavailable):
         load_encoder("someone/tiny", Choice(precision="int8"), models=models, cache=None)
 
 
@@ -113,8 +109,9 @@ def test_a_foreign_model_is_loaded_like_ours(tmp_path: Path) -> None:
     )
     spec = {"size": tiny.SIZE, "mean": tiny.IMAGE.mean, "std": tiny.IMAGE.std, "interpolation": "bicubic"}
     tiny.write_json(folder / "visual/preprocess_cfg.json", spec)
-    ours = load_encoder(str(tiny.write_bundle(tmp_path / "ours").folder), Choice(), models=tmp_path, cache=None)
-    theirs = load_encoder(str(folder), Choice(), models=tmp_path, cache=None)
+    exact = Choice(precision="fp32")
+    ours = load_encoder(str(tiny.write_bundle(tmp_path / "ours").folder), exact, models=tmp_path, cache=None)
+    theirs = load_encoder(str(folder), exact, models=tmp_path, cache=None)
     texts, pixels = ["the dog", "a cat", ""], tiny.numbers(1, 3, 3, tiny.SIZE, tiny.SIZE)
     np.testing.assert_allclose(theirs.encode_texts(texts), ours.encode_texts(texts), atol=1e-6)
     np.testing.assert_allclose(theirs.encode_pixels(pixels), ours.encode_pixels(pixels), atol=1e-6)
