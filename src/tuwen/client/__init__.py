@@ -1,1 +1,1 @@
-"""THE SERVICE FROM AFAR: the same verbs and the same Hit, over HTTP."""
+"""The HTTP client: searches, classifies, encodes, adds and removes through a running service."""

@@ -1,280 +1,247 @@
-"""`tuwen.Client`: a running service, asked as an index and an encoder are asked in this process.
+"""`tuwen.Client`: a running service with the methods of `Index`, `Encoder` and `Classifier`."""
 
-Knows the service's paths. Does not know connections: see `transport.py`.
-"""
-
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeAlias
+from types import TracebackType
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
-from tuwen.classify.classifier import Label
-from tuwen.client.answers import (
-    Added,
-    Served,
+from tuwen.classify.classifier import Prediction, Predictions
+from tuwen.classify.labels import PLAIN
+from tuwen.client.documents import (
+    ServedInfo,
     ServedModel,
+    data_url,
     hits_of,
-    labels_of,
+    info_of,
     models_of,
     page_of,
+    prediction_of,
+    query_document,
     removed_of,
     row_of,
-    served_of,
     vectors_of,
 )
 from tuwen.client.transport import Asked, Transport
-from tuwen.client.uploads import Parcel, data_url, parcels, with_parcel
-from tuwen.errors import InvalidInput, NotFound, TooLarge
-from tuwen.index.store import Stored
-from tuwen.runtime.pipeline import AnyImage
-from tuwen.search.search import RowId, Term
-from tuwen.types import Hit, Vectors
-
-# ---- What hits shall be like, and how much -> what a request says of it.
-
-AnyTerm: TypeAlias = Term | RowId | Hit | str | Path | bytes | Image.Image
-"""A text, a picture (path, bytes, image of Pillow), a row (a hit, or its `RowId`); in a `Term` with a weight."""
-
-
-def id_of(row: str | Hit | RowId) -> str:
-    """A row's id."""
-    return row if isinstance(row, str) else row.id
-
-
-def term_document(term: AnyTerm) -> dict[str, object]:
-    """A term as POST /v1/recommend takes it."""
-    if isinstance(term, Term):
-        return term_document(term.what) | {"weight": term.weight}
-    if isinstance(term, Hit | RowId):
-        return {"id": term.id}
-    return {"text": term} if isinstance(term, str) else {"image": data_url(term)}
-
-
-# ---- The half of a client that changes nothing: searching, labelling, encoding by the service.
-
-TEXTS, IMAGES = 256, 4
-"""texts and pictures that one request encodes"""
-
-
-class Searching:
-    """The half of a `Client` that changes nothing."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def search(  # noqa: PLR0913  (the same words as the service's)
-        self,
-        text: str | None = None,
-        image: AnyImage | None = None,
-        like: Sequence[str | Hit] = (),
-        unlike: Sequence[str | Hit] = (),
-        *,
-        k: int = 10,
-        min_score: float | None = None,
-        where: str | None = None,
-        exact: bool = False,
-    ) -> list[Hit]:
-        """The rows nearest to a text, a picture, and rows that are liked and not liked; best first.
-
-        Args:
-            text: what hits shall show.
-            image: what they shall be like: a path, a file's bytes, or an image of Pillow.
-            like: rows that they shall be like: ids, or hits.
-            unlike: rows that they shall not be like.
-            k: how many at most.
-            min_score: hits of a lower cosine are left out.
-            where: a filter, e.g. `width >= 1024 and folder == "2023"`.
-            exact: compare with every row instead of asking the approximate index.
-        """
-        asked = {
-            "text": text,
-            "image": None if image is None else data_url(image),
-            "like": [id_of(row) for row in like],
-            "unlike": [id_of(row) for row in unlike],
-            "exact": exact,
-        }
-        return hits_of(self._post("/v1/search", asked | _limits(k, min_score, where)))
-
-    def recommend(  # noqa: PLR0913  (the same words as the service's)
-        self,
-        like: Sequence[AnyTerm],
-        unlike: Sequence[AnyTerm] = (),
-        strategy: str = "average",
-        k: int = 10,
-        min_score: float | None = None,
-        where: str | None = None,
-        *,
-        exact: bool = False,
-        diversity: float = 0.0,
-        unique: float | None = None,
-    ) -> list[Hit]:
-        """The rows that are like some things and unlike others; best first.
-
-        Args:
-            like: texts, pictures and rows, each alone or in a `Term` with a weight; see `AnyTerm`.
-            unlike: what hits shall not be like.
-            strategy: `average`, or `best`: see `tasks/search.py`.
-            k: how many at most.
-            min_score: hits of a lower cosine are left out.
-            where: a filter, see `search`.
-            exact: see `search`.
-            diversity: 0 to 1: how much hits shall differ from each other.
-            unique: fold hits into the best one where they are as near to it as that cosine.
-        """
-        asked = {
-            "like": [term_document(term) for term in like],
-            "unlike": [term_document(term) for term in unlike],
-            "strategy": strategy,
-            "exact": exact,
-            "diversity": diversity,
-            "unique": unique,
-        }
-        return hits_of(self._post("/v1/recommend", asked | _limits(k, min_score, where)))
-
-    def classify(
-        self,
-        image: AnyImage | Hit,
-        labels: Sequence[str],
-        template: str | Sequence[str] | None = None,
-        *,
-        multi_label: bool = False,
-    ) -> tuple[Label, ...]:
-        """How well each label fits a picture, best first.
-
-        Args:
-            image: a path, a file's bytes, an image of Pillow, or a hit.
-            labels: what it may show.
-            template: a sentence with a _ or {} for the label, or several, which are averaged.
-            multi_label: judge each label by itself.
-
-        Raises:
-            RejectedImages: the picture cannot be read.
-        """
-        what = {"id": image.id} if isinstance(image, Hit) else {"image": data_url(image)}
-        templates = {} if template is None else {"template": template if isinstance(template, str) else list(template)}
-        asked = what | templates | {"labels": list(labels), "multi_label": multi_label}
-        return labels_of(self._post("/v1/classify", asked))
-
-    def models(self) -> tuple[ServedModel, ...]:
-        """The models that the service encodes with: one, its index's own."""
-        return models_of(self._transport.document("GET", "/v1/models"))
-
-    def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts as vectors of the service's model: (n, dim) float32, every row of length 1."""
-        if isinstance(texts, str):
-            raise InvalidInput(f"one text was given where several are wanted: write [{texts!r}]")
-        parts = [list(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS)]
-        return vectors_of([self._embed(part) for part in parts]) if parts else self._none()
-
-    def embed_images(self, images: Sequence[AnyImage]) -> Vectors:
-        """Pictures as vectors of the service's model: (n, dim) float32, every row of length 1.
-
-        Args:
-            images: paths, files' bytes, or images of Pillow.
-
-        Raises:
-            RejectedImages: a file cannot be opened.
-            InvalidInput: a picture cannot be read.
-        """
-        if isinstance(images, str | bytes | Path | Image.Image):
-            raise InvalidInput("one picture was given where several are wanted: put it into a list")
-        parts = [images[start : start + IMAGES] for start in range(0, len(images), IMAGES)]
-        if not parts:
-            return self._none()
-        return vectors_of([self._embed([data_url(image) for image in part]) for part in parts])
-
-    def _post(self, path: str, asked: Mapping[str, object]) -> Mapping[str, Any]:
-        return self._transport.document("POST", path, Asked(json=asked))
-
-    def _embed(self, inputs: Sequence[str]) -> Mapping[str, Any]:
-        return self._post("/v1/embeddings", {"input": inputs, "encoding_format": "base64"})
-
-    def _none(self) -> Vectors:
-        return np.empty((0, self.models()[0].dim), np.float32)
-
-
-def _limits(k: int, min_score: float | None, where: str | None) -> dict[str, object]:
-    """How many hits, and which."""
-    return {"k": k, "min_score": min_score, "where": where}
-
-
-# ---- `tuwen.Client`: a running service, asked as an index and an encoder are asked in this process.
+from tuwen.client.uploads import Added, Upload, uploads, with_upload
+from tuwen.errors import InvalidInput, NotFound, RejectedImages, TooLarge
+from tuwen.index.store import Stored, row_id
+from tuwen.runtime.encoder import keyed_images
+from tuwen.runtime.pipeline import AnyImage, ImageSource, Keyed, batched, prefetch
+from tuwen.search.query import Operand, Query, RowId
+from tuwen.types import Hit, Payload, Rejected, Vectors
 
 PAGE = 500
-"""rows asked for at a time"""
+"""rows per request when listing"""
+TEXTS, IMAGES = 256, 4
+"""texts and images per request when encoding"""
+REQUESTS = 8
+"""requests at a time when classifying: enough to fill the service's batches, few enough for its queue"""
 
 
-class Client(Searching, AbstractContextManager["Client"]):
-    """A service that `tuwen serve` runs. A context manager; or call `close`. Safe in several threads.
+class Client:
+    """A service that `tuwen serve` runs. A context manager, or call `close`. Safe in several threads.
 
-    All methods raise ServiceUnreachable, ServiceBusy, KeyRefused or another ServiceFault where the service cannot
-    be asked or fails, and InvalidInput, with the service's own line, where it cannot do what was asked. A service
-    that is busy is asked again after the time it names, a few times and no longer than `timeout`.
+    All methods raise ServiceUnreachable, ServiceBusy, KeyRefused or another ServiceFault where the service cannot be
+    asked or fails, and InvalidInput, with the service's own message, where it refuses a request. A service that is
+    busy is asked again after the time it names, a few times and no longer than `timeout`.
+
+    Attributes:
+        url: where the service answers.
     """
 
     def __init__(self, url: str, key: str | None = None, timeout: float = 30) -> None:
         """Nothing is sent yet.
 
         Args:
-            url: where the service answers, e.g. http://127.0.0.1:8000.
-            key: what it was given as its key, if it has one.
-            timeout: seconds to wait for a connection, for each part of an answer, and while it is busy.
+            url: where the service answers, e.g. http://127.0.0.1:8000, with the path of a reverse proxy if it has one.
+            key: the service's key, if it has one.
+            timeout: seconds to wait for a connection, for each part of an answer, and while the service is busy.
 
         Raises:
-            InvalidInput: `url` is no http or https address, or `key` can be no key.
+            InvalidInput: `url` is no http or https address, or `key` has characters that no key has.
         """
-        super().__init__(Transport(url, key, timeout))
+        self._transport = Transport(url, key, timeout)
         self.url = self._transport.url
-
-    def add(self, images: Sequence[AnyImage]) -> Added:
-        """Upload pictures: files, folders of pictures, files' bytes, images of Pillow.
-
-        What has returned is kept, also if the service is killed. The same picture twice is one row. Pictures that
-        cannot be read are in the report, with the reason.
-        """
-        *_, report = self.adding(images)
-        return report
-
-    def adding(self, images: Sequence[AnyImage]) -> Generator[Added]:
-        """As `add`; yields a report of all so far after every request that was answered."""
-        if isinstance(images, str | bytes | Path | Image.Image):
-            raise InvalidInput("one picture was given where several are wanted: put it into a list")
-        start, report = monotonic(), Added()
-        for parcel in parcels(images):
-            for sent, answer in self._sent(parcel):
-                report = with_parcel(report, sent, answer, monotonic() - start)
-                yield report
-
-    def remove(self, ids: Sequence[str | Hit]) -> int:
-        """Take rows out, by id; how many of them there were."""
-        return sum(self._remove(id_of(row)) for row in ids)
-
-    def get(self, id: str) -> Stored:  # noqa: A002  (a row's id is called so everywhere)
-        """What is stored of a row, without its vector; InvalidInput where there is none of that id."""
-        return row_of(self._transport.document("GET", f"{_path(id)}/facts"))
-
-    def picture(self, row: str | Hit) -> bytes:
-        """A row's file, as it is."""
-        return self._transport.content(_path(id_of(row)))
-
-    def info(self) -> Served:
-        """Facts about the service's index."""
-        return served_of(self._transport.document("GET", "/v1/index"))
 
     def close(self) -> None:
         """Close the connections. May be called twice."""
         self._transport.close()
 
-    def __exit__(self, *_: object) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
+    def search(  # noqa: PLR0913  (the signature of Index.search)
+        self,
+        query: Operand | Query,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        min_score: float | Literal["auto"] | None = None,
+        exact: bool = False,
+        diversity: float = 0.0,
+        unique: float | None = None,
+    ) -> list[Hit]:
+        """Find the rows that are nearest to a query, best first.
+
+        Args:
+            query: a text (`str`), an image file (`Path`), an image file's content, a Pillow image, a (dim,) vector,
+                a row (a `Hit`, or its `RowId`); or a `Query` of several of these, with weights.
+            k: the most hits to return.
+            where: a filter, e.g. `width >= 1024 and folder == "2023"`.
+            min_score: leave out hits of a lower cosine; `auto` for the threshold that `tuwen calibrate` measured.
+            exact: compare with every row instead of searching the approximate index.
+            diversity: 0 to 1, how much hits should differ from each other.
+            unique: fold hits whose cosine to a better hit is at least this into that hit, see `Hit.similar`.
+
+        Raises:
+            RejectedImages: an image file cannot be opened.
+            InvalidInput: the service refuses the query, e.g. because an image is damaged.
+        """
+        limits = {
+            "k": k,
+            "where": where,
+            "min_score": min_score,
+            "exact": exact,
+            "diversity": diversity,
+            "unique": unique,
+        }
+        return hits_of(self._post("/v1/recommend", query_document(query) | limits))
+
+    def classify(
+        self,
+        image: AnyImage | Hit | RowId,
+        labels: Sequence[str],
+        template: str | Sequence[str] = PLAIN,
+        *,
+        multi_label: bool = False,
+        none_below: float | None = None,
+    ) -> Prediction:
+        """Classify one image, or one row of the index; `classifier` is for many.
+
+        Args:
+            image: a path, a file's content, a Pillow image, a `Hit` or a `RowId`.
+            labels: see `Classifier`, as all further arguments.
+            template: see `Classifier`.
+            multi_label: see `Classifier`.
+            none_below: see `Classifier.predict`.
+
+        Raises:
+            RejectedImages: the image cannot be read.
+        """
+        classifier = self.classifier(labels, template, multi_label=multi_label)
+        found = classifier.of(image, _name(image), none_below)
+        if isinstance(found, Rejected):
+            raise RejectedImages([found])
+        return found
+
+    def classifier(
+        self, labels: Sequence[str], template: str | Sequence[str] = PLAIN, *, multi_label: bool = False
+    ) -> "ServedClassifier":
+        """A classifier of images by labels that the service's model has not been trained on; see `Classifier`.
+
+        Args:
+            labels: at least one, all different.
+            template: a sentence with one `_` or `{}` for the label, or several whose vectors are averaged.
+            multi_label: judge each label by itself instead of against the others.
+        """
+        return ServedClassifier(self._transport, labels, template, multi_label=multi_label)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts with the service's model: (n, dim) float32, every row of length 1."""
+        if isinstance(texts, str):
+            raise InvalidInput(f"a single text was given where a list is expected: write [{texts!r}]", value=texts)
+        return self._encode(list(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS))
+
+    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
+        """Encode images with the service's model: (n, dim) float32, every row of length 1.
+
+        Args:
+            images: paths, files' contents, or Pillow images.
+
+        Raises:
+            RejectedImages: a file cannot be opened.
+            InvalidInput: an image cannot be read.
+        """
+        if isinstance(images, str | bytes | Path | Image.Image):
+            raise InvalidInput("a single image was given where a list is expected: put it into a list", value=images)
+        parts = (images[start : start + IMAGES] for start in range(0, len(images), IMAGES))
+        return self._encode([data_url(image) for image in part] for part in parts)
+
+    def add(self, images: AnyImage | Sequence[AnyImage]) -> Added:
+        """Upload images: files, folders, files' contents, Pillow images.
+
+        What this returns from is durable. The same image twice is one row. Images that cannot be read are listed in
+        the result, with the reason.
+        """
+        *_, result = self.adding(images)
+        return result
+
+    def adding(self, images: AnyImage | Sequence[AnyImage]) -> Generator[Added]:
+        """As `add`; yields the result so far after every request."""
+        several = [images] if isinstance(images, str | bytes | Path | Image.Image) else images
+        start, result = monotonic(), Added()
+        for upload in uploads(several):
+            for sent, answer in self._sent(upload):
+                result = with_upload(result, sent, answer, monotonic() - start)
+                yield result
+
+    def remove(self, rows: Sequence[str | Hit | RowId]) -> int:
+        """Remove rows; returns how many of them there were.
+
+        Args:
+            rows: keys (the `path` of a row), hits, or row ids.
+        """
+        if isinstance(rows, str):
+            raise InvalidInput(f"a single key was given where a list is expected: write [{rows!r}]", value=rows)
+        return sum(self._remove(_id(row)) for row in rows)
+
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Id to row, without its vector, for those ids that exist. A row's id is that of its `Hit`."""
+        found = {}
+        for ident in ids:
+            with suppress(NotFound):
+                found[ident] = row_of(self._transport.document("GET", f"{_path(ident)}/facts"))
+        return found
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
+        """Key to payload, for those keys that exist."""
+        ids = {key: str(row_id(key)) for key in keys}
+        rows = self.get(list(ids.values()))
+        return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
+
+    def keys(self, where: str | None = None) -> Sequence[str]:
+        """The keys of the rows, sorted; with `where`, of those that match the filter."""
+        return [str(row.payload["path"]) for row in self.list(where)]
+
+    def picture(self, row: str | Hit | RowId) -> bytes:
+        """The file of a row, unchanged. `row`: a key, a hit or a row id.
+
+        Raises:
+            NotFound: there is no such row, or its file is gone.
+        """
+        return self._transport.content(_path(_id(row)))
+
+    def info(self) -> ServedInfo:
+        """Facts about the service's index; `index` is the service's address."""
+        return info_of(self._transport.document("GET", "/v1/index"), self.url)
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """The models that the service encodes with: one, that of its index."""
+        return models_of(self._transport.document("GET", "/v1/models"))
+
     def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows by key, without their vectors; with `where`, those that it keeps."""
+        """The rows in the order of their keys, without their vectors; with `where`, those that match the filter."""
         params: dict[str, str | int] = {"k": PAGE} | ({} if where is None else {"where": where})
         seen, total = 0, 1
         while seen < total:
@@ -283,24 +250,104 @@ class Client(Searching, AbstractContextManager["Client"]):
             yield from rows
             seen += PAGE
 
-    def _sent(self, parcel: Parcel) -> Iterator[tuple[Parcel, Mapping[str, Any] | None]]:
-        """What was sent, with its answer: a parcel that is too much for the service file by file."""
+    def _post(self, path: str, document: Mapping[str, object]) -> Mapping[str, Any]:
+        return self._transport.document("POST", path, Asked(json=document))
+
+    def _encode(self, parts: Iterable[Sequence[str]]) -> Vectors:
+        answers = [self._post("/v1/embeddings", {"input": part, "encoding_format": "base64"}) for part in parts]
+        return vectors_of(answers) if answers else np.empty((0, self.models()[0].dim), np.float32)
+
+    def _sent(self, upload: Upload) -> Iterator[tuple[Upload, Mapping[str, Any] | None]]:
+        """An upload and the answer to it; one that is too large for the service is sent file by file."""
         answer = None
         try:
-            if parcel.files:
-                answer = self._transport.document("POST", "/v1/images", Asked(files=parcel.form))
+            if upload.files:
+                answer = self._transport.document("POST", "/v1/images", Asked(files=upload.form))
         except TooLarge as error:
-            for part in parcel.parts(str(error)):
+            for part in upload.parts(str(error)):
                 yield from self._sent(part)
         else:
-            yield parcel, answer
+            yield upload, answer
 
-    def _remove(self, row: str) -> int:
+    def _remove(self, ident: str) -> int:
         try:
-            return removed_of(self._transport.document("DELETE", _path(row)))
+            return removed_of(self._transport.document("DELETE", _path(ident)))
         except NotFound:
             return 0
 
 
-def _path(row: str) -> str:
-    return f"/v1/images/{quote(row, safe='')}"
+class ServedClassifier:
+    """A `Classifier` whose images are sent to a service, a few requests at a time.
+
+    Attributes:
+        labels: the labels, as they were given.
+        multi_label: whether each label is judged by itself.
+    """
+
+    def __init__(
+        self, transport: Transport, labels: Sequence[str], template: str | Sequence[str], *, multi_label: bool
+    ) -> None:
+        self._transport = transport
+        self.labels = tuple(labels)
+        self.multi_label = multi_label
+        self._asked = {
+            "labels": list(labels),
+            "template": template if isinstance(template, str) else list(template),
+            "multi_label": multi_label,
+        }
+
+    def predict(
+        self, images: Path | str | Iterable[ImageSource], *, none_below: float | None = None
+    ) -> list[Prediction]:
+        """Classify images; see `Classifier.predict`.
+
+        Raises:
+            RejectedImages: some cannot be read; all of these are named. `stream` goes on without them.
+        """
+        batches = list(self.stream(images, none_below=none_below))
+        rejected = [item for batch in batches for item in batch.rejected]
+        if rejected:
+            raise RejectedImages(rejected)
+        return [prediction for batch in batches for prediction in batch.predictions]
+
+    def stream(
+        self, images: Path | str | Iterable[ImageSource], *, none_below: float | None = None
+    ) -> Generator[Predictions]:
+        """Classify any number of images in bounded memory; see `predict` and `Encoder.stream`."""
+
+        def classify(item: Keyed[Any] | Rejected) -> Prediction | Rejected:
+            return item if isinstance(item, Rejected) else self.of(item.image, item.name, none_below)
+
+        with closing(prefetch(classify, keyed_images(images), threads=REQUESTS, depth=REQUESTS)) as found:
+            for batch in batched(found, REQUESTS):
+                yield Predictions(
+                    tuple(item for item in batch if isinstance(item, Prediction)),
+                    tuple(item for item in batch if isinstance(item, Rejected)),
+                )
+
+    def of(self, image: AnyImage | Hit | RowId, name: str, none_below: float | None) -> Prediction | Rejected:
+        """The labels of one image or row, or why it cannot be read. `name`: what to call it."""
+        try:
+            what = {"id": image.id} if isinstance(image, Hit | RowId) else {"image": data_url(image)}
+            asked = Asked(json=what | self._asked | ({} if none_below is None else {"none_below": none_below}))
+            return prediction_of(self._transport.document("POST", "/v1/classify", asked), name)
+        except RejectedImages as error:
+            return Rejected(name, error.rejected[0].reason)
+        except TooLarge as error:
+            return Rejected(name, f"is too large for the service: {error}")
+
+
+def _id(row: str | Hit | RowId) -> str:
+    return str(row_id(row)) if isinstance(row, str) else row.id
+
+
+def _path(ident: str) -> str:
+    return f"/v1/images/{quote(ident, safe='')}"
+
+
+def _name(image: AnyImage | Hit | RowId) -> str:
+    if isinstance(image, Hit):
+        return str(image.payload.get("path", image.id))
+    if isinstance(image, RowId):
+        return image.id
+    return str(image) if isinstance(image, str | Path) else "image"

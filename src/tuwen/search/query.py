@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tuwen.data.files import is_file
 from tuwen.data.formats import format_of_name
 from tuwen.errors import InvalidInput
-from tuwen.index.store import row_id
-from tuwen.types import Payload, Vectors
+from tuwen.index.store import Vector, row_id
+from tuwen.types import Hit, Payload, Vectors
 
 if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
@@ -51,18 +52,38 @@ class Term:
     """One thing that hits shall be like, or unlike where `weight` is negative.
 
     Attributes:
-        what: a text; a picture's file; a picture file's content; or a row of the index.
+        what: a text; an image's file; an image file's content; a row of the index; or a (dim,) vector of length 1.
         weight: how much it counts.
     """
 
-    what: str | Path | bytes | RowId
+    what: str | Path | bytes | RowId | Vector
     weight: float = 1.0
 
     def __str__(self) -> str:
         """As people read it: `0.5 * cat.jpg`."""
         factor = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} * "
         shown = "a picture" if isinstance(self.what, bytes) else self.what
+        shown = "a vector" if isinstance(shown, np.ndarray) else shown
         return f"{'- ' if self.weight < 0 else ''}{factor}{shown}"
+
+
+Operand: TypeAlias = str | Path | bytes | Image.Image | Vector | RowId | Hit
+"""What a query is made of: a text, an image (a path, a file's content, an image of Pillow), a vector, or a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What hits should resemble, and what they should not.
+
+    Attributes:
+        like: operands, each alone or in a pair with a weight above 0.
+        unlike: likewise.
+        strategy: `average`: near the weighted mean of all operands; `best`: near any one of them.
+    """
+
+    like: Sequence[Operand | tuple[Operand, float]] = ()
+    unlike: Sequence[Operand | tuple[Operand, float]] = ()
+    strategy: Literal["average", "best"] = "average"
 
 
 def parse_term(operand: str, index: "Named | None" = None) -> Term:
@@ -237,9 +258,11 @@ def _stored(rows: Sequence[RowId], index: "VectorIndex | None") -> dict[RowId, N
 
 
 def _computed(term: Term, encoder: Encodes | None) -> NDArray[np.float32]:
+    if isinstance(term.what, np.ndarray):
+        return term.what
     if encoder is None:
         raise InvalidInput(f"{term} is no row of the index: its vector takes the index's model")
-    assert not isinstance(term.what, RowId)
+    assert not isinstance(term.what, RowId | np.ndarray)
     vector: NDArray[np.float32] = (
         encoder.encode_texts([term.what]) if isinstance(term.what, str) else encoder.encode_images([term.what])
     )[0]
