@@ -31,6 +31,7 @@ from PIL import Image
 import tuwen
 from tuwen.errors import NotFound, ServiceBusy, ServiceUnreachable
 from tuwen.index.index import VectorIndex
+from tuwen.search.query import RowId
 
 QUERIES = ("a red apple", "一只狗", "der Mond bei Nacht", "noise", "green")
 
@@ -148,7 +149,7 @@ class Worker:
         doomed = self.ledger.doomed()
         if doomed is not None:
             content, row = doomed
-            if client.remove([row]) == 1:
+            if client.remove([RowId(row)]) == 1:
                 self.ledger.removed(content)
             else:
                 self.ledger.fault(f"remove: {row} was acknowledged, and is gone")
@@ -227,7 +228,7 @@ def compare(url: str, ledger: Ledger) -> dict[str, int]:
 def digest_of(client: tuwen.Client, row: str) -> str:
     """Of a row's file; of none where it is gone."""
     try:
-        return hashlib.sha256(client.picture(row)).hexdigest()
+        return hashlib.sha256(client.picture(RowId(row))).hexdigest()
     except NotFound:
         return "no file"
 

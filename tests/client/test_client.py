@@ -10,11 +10,11 @@ from PIL import Image
 
 import tuwen
 from server.serving import Served, serving
-from tuwen.classify.labels import label_vectors
 from tuwen.client.client import PAGE
 from tuwen.errors import InvalidInput, KeyRefused, NotFound, RejectedImages
+from tuwen.index.calibration import CALIBRATION, Calibration, Threshold
 from tuwen.index.store import row_id
-from tuwen.search.search import Term
+from tuwen.search.query import Query, RowId
 
 
 def new_picture(seed: int, kind: str = "PNG") -> bytes:
@@ -43,59 +43,92 @@ def opened(picture: Path) -> Image.Image:
         return image
 
 
-@pytest.mark.parametrize("kind", [Path, str, bytes, Image.Image])
-def test_search_by_picture(client, served: Served, encoder, picture: Path, kind: type) -> None:
-    given = {Path: Path, str: str, bytes: Path.read_bytes, Image.Image: opened}[kind](picture)
-    assert same(client.search(image=given, k=4), served.index.search(encoder.encode_images([picture])[0], k=4))
+@pytest.mark.parametrize("kind", [Path, bytes, Image.Image])
+def test_search_by_image(client, served: Served, encoder, picture: Path, kind: type) -> None:
+    given = {Path: Path, bytes: Path.read_bytes, Image.Image: opened}[kind](picture)
+    assert same(client.search(given, 4), served.index.search(encoder.encode_images([picture])[0], k=4))
+
+
+def test_search_by_vector(client, served: Served, encoder) -> None:
+    vector = encoder.encode_texts(["a red apple"])[0]
+    assert same(client.search(vector, 4), served.index.search(vector, k=4))
+    with pytest.raises(InvalidInput):
+        client.search(vector[:-1])
 
 
 def test_search_by_rows(client, served: Served) -> None:
     first, second, *_ = client.list()
-    by_hit = client.search(like=[tuwen.Hit(first.id, 1.0)], unlike=[second.id], k=3)
-    assert same(by_hit, client.search(like=[first.id], unlike=[second.id], k=3, exact=True))
+    by_hit = client.search(Query(like=[tuwen.Hit(first.id, 1.0)], unlike=[RowId(second.id)]), 3)
+    by_id = client.search(Query(like=[RowId(first.id)], unlike=[RowId(second.id)]), 3, exact=True)
+    assert same(by_hit, by_id)
     assert first.id not in {hit.id for hit in by_hit}
 
 
-def test_recommend(client, served: Served, encoder, picture: Path) -> None:
-    hits = client.recommend([Term("a red apple", 2.0), picture], ["night"], k=4, exact=True)
+def test_search_with_weights(client, served: Served, encoder, picture: Path) -> None:
+    hits = client.search(Query(like=[("a red apple", 2.0), picture], unlike=["night"]), 4, exact=True)
     vectors = [encoder.encode_texts(["a red apple"])[0] * 2, encoder.encode_images([picture])[0]]
     total = sum(vectors) - encoder.encode_texts(["night"])[0]
     assert same(hits, served.index.search((total / np.linalg.norm(total)).astype(np.float32), k=4))
-    row = next(client.list())
-    assert same(client.recommend([tuwen.Hit(row.id, 1.0)], k=4), client.search(like=[row.id], k=4))
+    assert len(client.search(Query(like=["apple", picture], strategy="best"), 5, diversity=0.3)) == 5
 
 
-def test_classify(client, encoder, picture: Path) -> None:
-    labels = client.classify(picture, ["apple", "car", "moon"], "a _")
-    known = label_vectors(["apple", "car", "moon"], ["a _"], encoder)
-    cosines = dict(zip(known.labels, encoder.encode_images([picture])[0] @ known.vectors.T, strict=True))
-    assert [label.label for label in labels] == sorted(cosines, key=lambda it: -cosines[it])
-    assert sum(label.probability for label in labels) == pytest.approx(1)
+def test_a_measured_threshold(client, served: Served) -> None:
+    with pytest.raises(InvalidInput):
+        client.search("a red apple", min_score="auto")
+    every, info = client.search("a red apple"), served.index.info()
+    measured = Threshold(
+        threshold=every[2].score,
+        false_accept=0,
+        false_reject=0,
+        matching=9,
+        unmatching=9,
+        rows=info.rows,
+        created="now",
+    )
+    served.index.calibrate(Calibration(fingerprint=info.fingerprint, text=measured))
+    try:
+        assert len(client.search("a red apple", min_score="auto")) in (2, 3)  # the third is at the threshold itself
+    finally:
+        (served.index.folder / CALIBRATION).unlink()
+
+
+def test_classify(client, served: Served, encoder, picture: Path) -> None:
+    labels = ["apple", "car", "moon"]
+    there, here = client.classifier(labels, "a _"), encoder.classifier(labels, "a _")
+    pictures = [picture, picture.read_bytes(), opened(picture)]
+    for one, other in zip(there.predict(pictures, none_below=0.5), here.predict(pictures, none_below=0.5), strict=True):
+        assert (one.path, one.none) == (other.path, other.none)
+        assert [label.label for label in one.labels] == [label.label for label in other.labels]
+        assert [label.cosine for label in one.labels] == pytest.approx([it.cosine for it in other.labels], abs=1e-4)
     row = tuwen.Hit(str(row_id(f"{picture.parent.name}/{picture.name}")), 1.0)
-    assert client.classify(row, ["apple", "car"], ["a _", "one _"], multi_label=True)[0].probability <= 1
+    assert client.classify(row, ["apple", "car"], ["a _", "one _"], multi_label=True).labels[0].probability <= 1
+    assert [item.path for item in there.predict(picture.parent)] == [it.path for it in here.predict(picture.parent)]
 
 
-def test_a_picture_that_cannot_be_read(client) -> None:
-    with pytest.raises(RejectedImages, match="1 of the pictures cannot be read: image"):
+def test_an_image_that_cannot_be_read(client, picture: Path) -> None:
+    with pytest.raises(RejectedImages):
         client.classify(b"no picture", ["apple"])
-    with pytest.raises(InvalidInput, match="cannot be read"):
-        client.search(image=b"no picture")
-    with pytest.raises(RejectedImages, match="No such file"):
-        client.search(image=Path("nowhere.jpg"))
+    with pytest.raises(RejectedImages) as rejected:
+        client.classifier(["apple"]).predict([picture, b"no picture", Path("nowhere.jpg")])
+    assert [item.path for item in rejected.value.rejected] == ["images[1]", "nowhere.jpg"]
+    with pytest.raises(InvalidInput):
+        client.search(b"no picture")
+    with pytest.raises(RejectedImages):
+        client.search(Path("nowhere.jpg"))
 
 
-def test_embeddings_are_the_encoders(client, encoder, picture: Path) -> None:
+def test_vectors_are_the_encoders(client, encoder, picture: Path) -> None:
     texts = ["a red apple", "一只狗", "noche"]
-    assert np.abs(client.embed_texts(texts) - encoder.encode_texts(texts)).max() < 1e-5
+    assert np.abs(client.encode_texts(texts) - encoder.encode_texts(texts)).max() < 1e-5
     pictures = [picture, picture.read_bytes(), opened(picture), picture, str(picture)]
-    found = client.embed_images(pictures)
+    found = client.encode_images(pictures)
     assert np.abs(found - encoder.encode_images(pictures)).max() < 1e-5
     assert found.dtype == np.float32
-    assert client.embed_texts([]).shape == client.embed_images([]).shape == (0, encoder.dim)
-    with pytest.raises(InvalidInput, match="one text"):
-        client.embed_texts("apple")
-    with pytest.raises(InvalidInput, match="one picture"):
-        client.embed_images(picture)
+    assert client.encode_texts([]).shape == client.encode_images([]).shape == (0, encoder.dim)
+    with pytest.raises(InvalidInput):
+        client.encode_texts("apple")
+    with pytest.raises(InvalidInput):
+        client.encode_images(picture)
 
 
 def test_facts(client, served: Served, encoder) -> None:
@@ -105,9 +138,12 @@ def test_facts(client, served: Served, encoder) -> None:
     rows = list(client.list())
     assert rows == list(served.index.list())
     assert list(client.list("width < 0")) == []
-    assert client.get(rows[3].id) == rows[3]
-    with pytest.raises(NotFound, match="no row"):
-        client.get("nobody")
+    assert client.get([rows[3].id, "nobody"]) == {rows[3].id: rows[3]}
+    key = str(rows[3].payload["path"])
+    assert client.payloads([key, "nobody"]) == {key: rows[3].payload}
+    assert list(client.keys()) == list(served.index.keys())
+    with pytest.raises(NotFound):
+        client.picture(RowId("nobody"))
 
 
 def test_pages_of_rows(client, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +167,11 @@ def test_add_get_and_remove(client, served: Served, tmp_path: Path) -> None:
     assert (again.indexed, again.unchanged) == (0, 2)
     ids = list(report.ids.values())
     assert list(again.ids.values()) == ids[:2]
-    assert client.picture(ids[1]) == new_picture(3)
-    assert client.search(image=new_picture(3), k=1)[0].id == ids[1]
+    assert client.picture(RowId(ids[1])) == new_picture(3)
+    assert client.search(new_picture(3), 1)[0].id == ids[1]
     assert client.info().rows == before + 3
-    assert client.remove([*ids, ids[0]]) == 3
+    assert client.remove([*map(RowId, ids[1:]), ids[0], RowId(ids[1])]) == 2
+    assert client.remove([RowId(ids[0])]) == 1
     assert client.info().rows == before
 
 
@@ -142,7 +179,7 @@ def test_parcels_are_sent_one_after_the_other(client, monkeypatch: pytest.Monkey
     monkeypatch.setattr("tuwen.client.uploads.FILES", 2)
     reports = list(client.adding([new_picture(seed) for seed in range(10, 15)]))
     assert [report.indexed for report in reports] == [2, 4, 5]
-    assert client.remove(list(reports[-1].ids.values())) == 5
+    assert client.remove([RowId(row) for row in reports[-1].ids.values()]) == 5
 
 
 def test_a_file_that_is_too_much_is_rejected_and_the_others_go_in(encoder, photos: Path, tmp_path: Path) -> None:
@@ -166,19 +203,18 @@ def test_a_file_that_is_too_much_is_rejected_and_the_others_go_in(encoder, photo
 
 def test_nothing_to_add(client, tmp_path: Path) -> None:
     assert client.add([]).seen == client.add([tmp_path]).seen == 0
-    with pytest.raises(InvalidInput, match="put it into a list"):
-        client.add(tmp_path)
-    with pytest.raises(InvalidInput, match="does not exist"):
+    assert client.add(tmp_path).seen == 0
+    with pytest.raises(InvalidInput):
         client.add([tmp_path / "nowhere"])
 
 
 def test_what_the_service_refuses_is_said_in_its_words(client) -> None:
-    with pytest.raises(InvalidInput, match="the filter"):
+    with pytest.raises(InvalidInput):
         client.search("apple", where="width >")
-    with pytest.raises(InvalidInput, match="text"):
+    with pytest.raises(InvalidInput):
         client.search("half a pair: \ud83d")
-    with pytest.raises(InvalidInput, match="nothing to look for"):
-        client.search()
+    with pytest.raises(InvalidInput):
+        client.search(Query())
 
 
 def test_many_threads(client, served: Served) -> None:
@@ -201,13 +237,13 @@ def test_many_threads(client, served: Served) -> None:
 def test_keys(encoder, photos: Path, tmp_path: Path) -> None:
     keys = {"keys": ("writing-key",), "read_keys": ("reading-key",), "allow_upload": True}
     with serving(encoder, photos, tmp_path, **keys) as served:
-        with tuwen.Client(served.url) as nobody, pytest.raises(KeyRefused, match="a key is needed"):
+        with tuwen.Client(served.url) as nobody, pytest.raises(KeyRefused):
             nobody.search("apple")
         with tuwen.Client(served.url, "wrong-key") as wrong, pytest.raises(KeyRefused):
             wrong.info()
         with tuwen.Client(served.url, "reading-key") as reader:
             assert reader.search("apple", k=1)
-            with pytest.raises(KeyRefused, match="may read only"):
+            with pytest.raises(KeyRefused):
                 reader.add([new_picture(1)])
         with tuwen.Client(served.url, key="writing-key") as writer:
             assert writer.add([new_picture(1)]).indexed == 1

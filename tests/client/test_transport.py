@@ -10,7 +10,8 @@ import pytest
 
 import tuwen
 from tuwen.client.transport import ATTEMPTS
-from tuwen.errors import InvalidInput, KeyRefused, ServiceBusy, ServiceFault, ServiceUnreachable
+from tuwen.errors import InvalidInput, KeyRefused, NotFound, ServiceBusy, ServiceFault, ServiceUnreachable, TooLarge
+from tuwen.search.query import RowId
 
 Answers = list[tuple[int, dict[str, str], bytes] | None]
 FOUND = (200, {}, b'{"query": "x", "model": "m", "hits": []}')
@@ -79,7 +80,7 @@ def test_a_busy_service_is_asked_again(scripted) -> None:
 
 def test_but_not_for_ever(scripted) -> None:
     server = scripted(BUSY)
-    with tuwen.Client(server.url) as client, pytest.raises(ServiceBusy, match="also after waiting: too many"):
+    with tuwen.Client(server.url) as client, pytest.raises(ServiceBusy):
         client.search("apple")
     assert len(server.asked) == ATTEMPTS
 
@@ -105,8 +106,8 @@ def test_a_broken_connection_is_made_again_but_for_removals(scripted) -> None:
     server = scripted(None, FOUND, None)
     with tuwen.Client(server.url) as client:
         assert client.search("apple") == []
-        with pytest.raises(ServiceUnreachable, match="broke"):
-            client.remove(["row"])
+        with pytest.raises(ServiceUnreachable):
+            client.remove([RowId("row")])
     assert len(server.asked) == 3
 
 
@@ -116,7 +117,7 @@ def test_nobody_is_there() -> None:
         port = taken.getsockname()[1]
     with (
         tuwen.Client(f"http://127.0.0.1:{port}/") as client,
-        pytest.raises(ServiceUnreachable, match="tuwen serve"),
+        pytest.raises(ServiceUnreachable),
     ):
         client.info()
 
@@ -124,40 +125,38 @@ def test_nobody_is_there() -> None:
 def test_no_answer_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with tuwen.Client(url, timeout=0.2) as client, pytest.raises(ServiceUnreachable, match="in time"):
+        with tuwen.Client(url, timeout=0.2) as client, pytest.raises(ServiceUnreachable):
             client.info()
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "line"),
+    ("answer", "kind", "status"),
     [
-        ((200, {}, b"<html>a router</html>"), ServiceFault, "no tuwen service"),
-        ((200, {}, b"[1]"), ServiceFault, "no tuwen service"),
-        ((200, {}, b'{"status": "ok"}'), ServiceFault, "of this version: KeyError 'hits'"),
-        (
-            (301, {"Location": "https://elsewhere.example/"}, b""),
-            ServiceFault,
-            "give the address https://elsewhere",
-        ),
-        ((401, {}, b'{"error": {"message": "a key is needed"}}'), KeyRefused, "a key is needed; the key goes into"),
-        ((403, {}, b'{"error": {"message": "read only"}}'), KeyRefused, "refuses: read only$"),
-        ((404, {}, b"nginx"), InvalidInput, "Not Found"),
-        ((422, {}, b'{"error": {"message": "k: too large"}}'), InvalidInput, "^k: too large$"),
-        ((500, {}, b'{"error": {"message": "a bug"}}'), ServiceFault, r"failed: a bug \(status 500\)"),
+        ((200, {}, b"<html>a router</html>"), ServiceFault, None),
+        ((200, {}, b"[1]"), ServiceFault, None),
+        ((200, {}, b'{"status": "ok"}'), ServiceFault, None),
+        ((301, {"Location": "https://elsewhere.example/"}, b""), ServiceFault, 301),
+        ((401, {}, b'{"error": {"message": "a key is needed"}}'), KeyRefused, 401),
+        ((403, {}, b'{"error": {"message": "read only"}}'), KeyRefused, 403),
+        ((404, {}, b"nginx"), NotFound, 404),
+        ((413, {}, b"nginx"), TooLarge, 413),
+        ((422, {}, b'{"error": {"message": "k: too large"}}'), InvalidInput, 422),
+        ((500, {}, b'{"error": {"message": "a bug"}}'), ServiceFault, 500),
     ],
 )
-def test_answers_that_are_no_good(scripted, answer, kind: type, line: str) -> None:
-    with tuwen.Client(scripted(answer).url) as client, pytest.raises(kind, match=line):
+def test_answers_that_are_no_good(scripted, answer, kind: type, status: int | None) -> None:
+    with tuwen.Client(scripted(answer).url) as client, pytest.raises(kind) as raised:
         client.search("apple")
+    assert raised.value.value == status
 
 
 @pytest.mark.parametrize("key", ["ключ", "two\nlines"])
 def test_keys_that_are_none(key: str) -> None:
-    with pytest.raises(InvalidInput, match="can be no key"):
+    with pytest.raises(InvalidInput):
         tuwen.Client("http://127.0.0.1", key=key)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://example.org", "http://", "http://[::1", ""])
 def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(InvalidInput, match="is no address"):
+    with pytest.raises(InvalidInput):
         tuwen.Client(url)

@@ -154,14 +154,20 @@ def test_searches_of_all_kinds_go_on_while_pictures_come(served: Served, photos:
     assert [served.client.delete(f"/v1/images/{it}").json() for it in ids] == [{"removed": 1}] * 8
 
 
+def batches(client: Client) -> dict[str, float]:
+    """How many batches of texts there were, and how many texts were in them."""
+    found = re.findall(r'^tuwen_batch_size_(sum|count){tower="text"} (.*)$', client.get("/metrics").text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
 def test_texts_of_many_clients_run_together(encoder: Encoder, photos: Path, tmp_path: Path) -> None:
     with serving(encoder, photos, tmp_path, batch_wait=0.1) as running, ThreadPoolExecutor(24) as pool:
-        sizes: list[int] = []
-        running.service.texts.batcher.sizes = sizes.append
+        before = batches(running.client)
         texts = [f"a picture of {number} things" for number in range(24)]
         asked = [pool.submit(running.client.post, "/v1/search", json={"text": text, "k": 3}) for text in texts]
         found = [one.result().json()["hits"] for one in asked]
         alone = [running.index.search(vector, k=3) for vector in encoder.encode_texts(texts)]
-    assert sum(sizes) == 24
-    assert len(sizes) < 12
+        after = batches(running.client)
+    assert after["sum"] - before["sum"] == 24
+    assert after["count"] - before["count"] < 12
     assert [[hit["id"] for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in alone]

@@ -371,6 +371,14 @@ def test_every_error_has_one_shape(client: Client, method: str, path: str, statu
     assert answer.headers["x-frame-options"] == "DENY"
 
 
+@pytest.mark.parametrize(("header", "status"), [("bytes=a-b", 400), ("bytes=99999999-", 416)])
+def test_a_range_that_a_file_does_not_have(served: Served, header: str, status: int) -> None:
+    row = next(iter(served.index.list()))
+    answer = served.client.get(f"/v1/images/{row.id}", headers={"range": header})
+    assert answer.status_code == answer.json()["error"]["status"] == status
+    assert set(answer.json()["error"]) == {"code", "message", "status"}
+
+
 def test_a_request_id_cannot_break_a_line(client: Client) -> None:
     assert client.get("/health/live", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert len(client.get("/health/live", headers={"x-request-id": 'a"}{"b'}).headers["x-request-id"]) == 32

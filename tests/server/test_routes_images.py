@@ -8,6 +8,7 @@ from PIL import Image
 
 from tuwen.index.store import Stored
 from tuwen.runtime.encoder import Encoder
+from tuwen.server.images import Thumbnails
 from tuwen.types import Row
 
 from .serving import Served
@@ -147,3 +148,18 @@ def test_a_picture_whose_file_has_gone(served: Served) -> None:
         assert served.client.get(f"/v1/images/{row.id}/facts").status_code == 200
     finally:
         aside.rename(file)
+
+
+def test_a_thumbnail_that_cannot_be_written_leaves_nothing(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(iter(served.index.list()))
+    thumbnails = Thumbnails(tmp_path, 10**8)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        thumbnails.made(served.root / str(row.payload["path"]), str(row.payload["content"]), 64)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

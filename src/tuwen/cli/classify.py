@@ -17,15 +17,10 @@ from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import Progress, count, emit, list_rejected, table
 from tuwen.cli.options import Computing
-from tuwen.client.client import Client
-from tuwen.data.files import Skipped, find_files, key_of
-from tuwen.errors import RejectedImages, TooLarge
+from tuwen.data.files import Skipped, find_files
 from tuwen.runtime.languages import text_notes
-from tuwen.runtime.pipeline import batched, prefetch
-from tuwen.types import Rejected, Source
+from tuwen.types import Rejected
 
-REQUESTS = 8
-"""requests to a service at a time: enough to fill its batches, few enough for its queue"""
 NONE = "(none of these)"
 
 Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
@@ -145,36 +140,9 @@ def _say_notes(how: _How, templates: Sequence[str], encoder: Encoder) -> None:
 def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
     if warmup is not None:
         raise click.UsageError(f"--warmup is for a model in this process, not for the service at {service}")
-    if how.none_below is not None:
-        raise click.UsageError(f"--none-below is for a model in this process, not for the service at {service}")
     with service.client() as client:
-        batches = classify_files(path, how.labels, how.templates, client, multi_label=how.multi_label)
-        return client.models()[0].id, *_run_shown(path, batches)
-
-
-def classify_files(
-    path: Path, labels: Sequence[str], templates: Sequence[str], client: Client, *, multi_label: bool
-) -> Generator[Predictions]:
-    """Have a service classify images of this machine, each in a request of its own."""
-    found = find_files([path], path) if path.is_dir() else [Source(key_of(path, path.parent), path, 0, 0.0)]
-    items = (item for item in found if not isinstance(item, Skipped))
-
-    def label(item: Source | Rejected) -> Prediction | Rejected:
-        if isinstance(item, Rejected):
-            return item
-        try:
-            return Prediction(item.key, client.classify(item.path, labels, templates or None, multi_label=multi_label))
-        except RejectedImages as error:
-            return Rejected(item.key, error.rejected[0].reason)
-        except TooLarge as error:
-            return Rejected(item.key, f"is too large for the service: {error}")
-
-    with closing(prefetch(label, items, threads=REQUESTS, depth=REQUESTS)) as labelled:
-        for batch in batched(labelled, REQUESTS):
-            yield Predictions(
-                tuple(item for item in batch if isinstance(item, Prediction)),
-                tuple(item for item in batch if isinstance(item, Rejected)),
-            )
+        classifier = client.classifier(how.labels, how.templates or (PLAIN,), multi_label=how.multi_label)
+        return client.models()[0].id, *_run_shown(path, classifier.stream(path, none_below=how.none_below))
 
 
 def _run_shown(path: Path, batches: Generator[Predictions]) -> tuple[list[Prediction], list[Rejected]]:

@@ -20,8 +20,8 @@ from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput, NotFound
 from tuwen.index.location import Place
 
 if TYPE_CHECKING:
-    from tuwen.client.answers import Served as Facts
     from tuwen.client.client import Client
+    from tuwen.client.documents import ServedInfo as Facts
     from tuwen.index.calibration import Calibration
     from tuwen.index.index import VectorIndex
     from tuwen.index.manifest import Info, Manifest
@@ -139,13 +139,18 @@ class Served:
 
     def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
         """See `Searched`."""
-        return self.client.recommend(
-            [term for term in terms if term.weight > 0],
-            [replace(term, weight=-term.weight) for term in terms if term.weight <= 0],
-            wanted.strategy,
+        from tuwen.search.query import Query
+
+        query = Query(
+            like=[(term.what, term.weight) for term in terms if term.weight > 0],
+            unlike=[(term.what, -term.weight) for term in terms if term.weight <= 0],
+            strategy=wanted.strategy,
+        )
+        return self.client.search(
+            query,
             wanted.k,
-            wanted.min_score,
-            wanted.where,
+            where=wanted.where,
+            min_score=wanted.min_score,
             exact=wanted.exact,
             diversity=wanted.diversity,
             unique=wanted.unique,
@@ -178,7 +183,7 @@ class ServedRows:
 
     def info(self) -> "Facts":
         """Facts; `index` is the service's address."""
-        return replace(self._client.info(), index=self._client.url)
+        return self._client.info()
 
     def calibration(self) -> "Calibration | None":
         """The thresholds that were measured on the service's index."""
@@ -186,21 +191,15 @@ class ServedRows:
 
     def get(self, ids: Sequence[str]) -> "dict[str, Stored]":
         """Id -> row, of those ids that there are."""
-        found = {}
-        for ident in ids:
-            with suppress(NotFound):
-                found[ident] = self._client.get(ident)
-        return found
+        return self._client.get(ids)
 
     def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
         """Key -> what is stored with it, of those keys that there are."""
-        ids = {key: _id(key) for key in keys}
-        rows = self.get(list(ids.values()))
-        return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
+        return self._client.payloads(keys)
 
     def remove(self, keys: Sequence[str]) -> int:
         """Take rows out; how many of them there were."""
-        return self._client.remove([_id(key) for key in keys])
+        return self._client.remove(keys)
 
     def list(self, where: str | None = None) -> "Iterator[Stored]":
         """The rows by key; with `where`, those that it keeps."""
@@ -208,13 +207,7 @@ class ServedRows:
 
     def keys(self, where: str | None = None) -> Sequence[str]:
         """The keys of the rows; with `where`, of those that it keeps."""
-        return [str(row.payload["path"]) for row in self.list(where)]
-
-
-def _id(key: str) -> str:
-    from tuwen.index.store import row_id
-
-    return str(row_id(key))
+        return self._client.keys(where)
 
 
 # ---- An encoder and an index that fit each other, as the options ask for.

@@ -127,9 +127,13 @@ def _checked(url: str) -> str:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise InvalidInput(f"{url!r} is not a valid address ({error}): e.g. http://127.0.0.1:8000", value=url) from error
+        raise InvalidInput(
+            f"{url!r} is not a valid address ({error}): e.g. http://127.0.0.1:8000", value=url
+        ) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInput(f"{url!r} is not the address of a service: it must begin with http:// or https://", value=url)
+        raise InvalidInput(
+            f"{url!r} is not the address of a service: it must begin with http:// or https://", value=url
+        )
     return url.rstrip("/")
 
 

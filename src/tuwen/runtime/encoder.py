@@ -32,6 +32,7 @@ class Encoder:
 
     Attributes:
         name: the model's name.
+        names: every name that loads it: `name`, its folder's, and `demo` for the packaged model.
         dim: the number of dimensions of its vectors.
         fingerprint: 16 hex digits; encoders with the same fingerprint compute comparable vectors.
         precision: what the image tower computes in, e.g. `fp32`, `bf16`, `int8`.
@@ -41,7 +42,7 @@ class Encoder:
         threads: threads that read and decode images ahead of the image tower.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what a model is, and how it is loaded)
         self,
         bundle: Bundle,
         open_session: OpenSession,
@@ -50,6 +51,7 @@ class Encoder:
         max_pixels: int = MAX_PIXELS,
         exact_decode: bool = False,
         threads: int | None = None,
+        names: Iterable[str] = (),
     ) -> None:
         """Create an encoder; each tower is loaded when it is first used.
 
@@ -60,9 +62,11 @@ class Encoder:
             max_pixels: images of more pixels are rejected.
             exact_decode: whether JPEGs are decoded at full scale.
             threads: threads that decode; None: one for each core that this process may use.
+            names: further names of the model.
         """
         manifest = bundle.manifest
         self.name = manifest.name
+        self.names = frozenset({manifest.name, *names})
         self.dim = manifest.dim
         self.fingerprint = manifest.fingerprint()
         self.precision = precision
@@ -109,7 +113,7 @@ class Encoder:
         """
         if batch < 1:
             raise InvalidInput(f"batch is {batch}: it must be at least 1", value=batch, where="batch")
-        return self._batches(_keyed(images), self.encode_pixels, batch)
+        return self._batches(keyed_images(images), self.encode_pixels, batch)
 
     def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
         """Encode images.
@@ -130,7 +134,7 @@ class Encoder:
         def encode(pixels: Pixels) -> Vectors:
             return vectors[0] if rejected else self.encode_pixels(pixels)  # nothing is returned any more
 
-        for batch in self._batches(_keyed(images), encode, BATCH):
+        for batch in self._batches(keyed_images(images), encode, BATCH):
             vectors.append(batch.vectors)
             rejected += batch.rejected
         if rejected:
@@ -210,7 +214,7 @@ class Encoder:
         return Tokenizer(self._bundle.tokenizer, self.text_spec)
 
 
-def _keyed(images: Path | str | Iterable[Any]) -> Iterator[Keyed[Any] | Rejected]:
+def keyed_images(images: Path | str | Iterable[Any]) -> Iterator[Keyed[Any] | Rejected]:
     """Whatever `Encoder.stream` takes, each image with its key."""
     if isinstance(images, bytes | Image.Image):
         raise _one_image(images)

@@ -68,7 +68,20 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
         max_pixels=max_pixels,
         exact_decode=exact_decode,
         threads=choice.threads,
+        names=_names(model, bundle.folder, models),
     )
+
+
+def _names(model: str, folder: Path, models: Path) -> list[str]:
+    """The names by which `find_bundle` finds a model, beside that in its manifest."""
+    from tuwen.demo import demo_bundle
+
+    if folder.resolve() == demo_bundle().resolve():
+        return [DEMO]
+    names = [model, folder.name]
+    if folder.resolve().is_relative_to(models.resolve()):
+        names.append(folder.resolve().relative_to(models.resolve()).as_posix())
+    return names
 
 
 def _open_static(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:

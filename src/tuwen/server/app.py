@@ -98,7 +98,7 @@ def _around(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
     config, encoder, index = app.state.parts
-    async with running(config, encoder, index) as service:
+    async with running(config, encoder, index, app.state.metrics) as service:
         app.state.service = service
         app.state.metrics.watch(service)
         yield

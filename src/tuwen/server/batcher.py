@@ -31,13 +31,17 @@ class Batcher(Generic[T, R]):
     """Lists of items -> lists of results, one for each item, in order.
 
     A caller that is cancelled takes its items along. One batch runs while the next fills up.
-
-    Attributes:
-        sizes: called with the number of items of every batch.
     """
 
     def __init__(
-        self, name: str, run: Callable[[Sequence[T]], Sequence[R]], *, most: int, wait: float, limit: int
+        self,
+        name: str,
+        run: Callable[[Sequence[T]], Sequence[R]],
+        *,
+        most: int,
+        wait: float,
+        limit: int,
+        observe: Callable[[int], object] = int,
     ) -> None:
         """Begin in a running event loop.
 
@@ -47,6 +51,7 @@ class Batcher(Generic[T, R]):
             most: items of a batch, unless a single caller has more.
             wait: seconds that the first of a batch waits for others.
             limit: items that may wait.
+            observe: called with the number of items of every batch.
         """
         self._name, self._run = name, run
         self._most, self._wait, self._limit = most, wait, limit
@@ -55,7 +60,7 @@ class Batcher(Generic[T, R]):
         self._running = False
         self._thread = ThreadPoolExecutor(1, f"tuwen-{name}")
         self._worker = asyncio.create_task(self._work())
-        self.sizes: Callable[[int], object] = int
+        self._observe = observe
 
     @property
     def waiting(self) -> int:
@@ -94,7 +99,7 @@ class Batcher(Generic[T, R]):
             await self._arrived.wait()
             await self._fill()
             if batch := self._taken():
-                self.sizes(sum(len(wish.items) for wish in batch))
+                self._observe(sum(len(wish.items) for wish in batch))
                 self._running = True
                 await self._fulfil(batch)
                 self._running = False

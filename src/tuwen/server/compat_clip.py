@@ -5,18 +5,16 @@ the aesthetic fields are accepted and change nothing, as where clip-retrieval ha
 Knows those shapes. Does not know how rows are found.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tuwen.index.store import Vector
 from tuwen.search.diversity import folded
 from tuwen.server.errors import Answer, invalid, not_found
-from tuwen.server.queries import find, terms_of
+from tuwen.server.queries import find, terms_of, unit_vector
 from tuwen.server.schemas import MAX_HITS, MAX_TEXT, Id, SearchRequest
 from tuwen.server.service import Here, Service
 from tuwen.types import Hit, Payload
@@ -137,21 +135,9 @@ async def _hits(asked: KnnRequest, service: Service) -> list[Hit]:
         wanted = _valid(lambda: SearchRequest.model_validate(wished))
         hits = await find(await terms_of(wanted, service), wanted, service)
     else:
-        vector = _unit(asked.embedding_input, service)
+        vector = unit_vector(asked.embedding_input, "embedding_input", service)
         hits = await service.calling.run(service.index.search, vector, k=k, where=where)
     return await service.calling.run(_without_doubles, hits, service) if asked.deduplicate else hits
-
-
-def _unit(numbers: Sequence[float], service: Service) -> Vector:
-    vector = np.array(numbers, np.float64)
-    with np.errstate(over="ignore"):
-        length = float(np.linalg.norm(vector))
-    if len(vector) != service.encoder.dim or not np.isfinite(length) or length < 1e-12:
-        raise invalid(
-            f"embedding_input: {len(vector)} numbers of length {length:.3g} as a vector; a vector of "
-            f"{service.encoder.name} has {service.encoder.dim}, not all zero"
-        )
-    return (vector / length).astype(np.float32)
 
 
 def _without_doubles(hits: list[Hit], service: Service) -> list[Hit]:

@@ -1,7 +1,4 @@
-"""`POST /v1/embeddings`, as OpenAI's clients call it: texts, and pictures as data URLs, to vectors.
-
-Knows that shape. Does not know how vectors are made.
-"""
+"""`POST /v1/embeddings` for OpenAI's clients: texts and images to vectors."""
 
 import base64
 import re
@@ -13,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tuwen.index.store import Vector
 from tuwen.server.errors import Answer, invalid, not_found
-from tuwen.server.queries import decoded
+from tuwen.server.queries import data_of
 from tuwen.server.schemas import MAX_TEXT
 from tuwen.server.service import Here, Service
 
@@ -21,7 +18,8 @@ router = APIRouter(prefix="/v1", tags=["for other clients"])
 
 MOST = 2048
 """inputs of one request"""
-_PICTURE = re.compile(r"data:[^,]{0,200};base64,")
+_IMAGE = re.compile(r"data:[^,]{0,200};base64,|https?://\S+\Z")
+"""an image: a data URL, or an address, which is never encoded as a text"""
 
 
 class EmbeddingsRequest(BaseModel):
@@ -30,11 +28,12 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     input: str | Annotated[list[str], Field(min_length=1, max_length=MOST)] | list[int] | list[list[int]]
-    """a text, or a picture as a data URL with base64; or a list of these. Token ids are refused"""
+    """a text or an image, or a list of these. An image is a data URL with base64, or its http or https address where
+    the service fetches images. Token ids are refused"""
     model: Annotated[str, Field(max_length=256)] | None = None
-    """the model, as `/v1/models` names it; another one is refused"""
-    encoding_format: Literal["float", "base64"] = "float"
-    """`base64`: the float32 numbers of a vector, the lowest byte first"""
+    """the model, by any name that the command line knows it by; another one is refused"""
+    encoding_format: Literal["float", "base64"] | None = None
+    """`float`, the default; or `base64`: the float32 numbers of a vector, the lowest byte first"""
     dimensions: int | None = None
     """how many numbers a vector has; another number than the model's is refused"""
     user: Annotated[str, Field(max_length=1000)] | None = None
@@ -69,7 +68,7 @@ class Embeddings(BaseModel):
 async def embeddings(request: EmbeddingsRequest, service: Here) -> Answer:
     """Texts and pictures as vectors of length 1; their dot product is the cosine."""
     _check(request, service)
-    inputs = _inputs(request)
+    inputs = await _inputs(request, service)
     vectors = await _vectors(inputs, service)
     texts = [it for it in inputs if isinstance(it, str)]
     tokens = await service.decoding.run(_tokens, texts, service)
@@ -82,32 +81,33 @@ async def embeddings(request: EmbeddingsRequest, service: Here) -> Answer:
 def _check(request: EmbeddingsRequest, service: Service) -> None:
     """Raises Fault: 404, another model is asked for; 422, other dimensions."""
     encoder = service.encoder
-    if request.model is not None and request.model != encoder.name:
+    if request.model is not None and request.model not in encoder.names:
         raise not_found(f"the model {request.model} is not served here: ask for {encoder.name}")
     if request.dimensions is not None and request.dimensions != encoder.dim:
         raise invalid(f"dimensions: vectors of {encoder.name} have {encoder.dim} numbers, not {request.dimensions}")
 
 
-def _inputs(request: EmbeddingsRequest) -> list[str | bytes]:
+async def _inputs(request: EmbeddingsRequest, service: Service) -> list[str | bytes]:
     """Texts as they are, pictures as the bytes of their files.
 
     Raises:
-        Fault: 422, there is nothing, there are token ids, a text is empty or too long, a picture is not base64.
+        Fault: 403, an address where the service does not fetch images; 422, there is nothing, there are token ids, a
+            text is empty or too long, an image is not base64.
     """
     given: Sequence[str | int | list[int]] = [request.input] if isinstance(request.input, str) else request.input
     if not given:
         raise invalid("input: there is nothing in it")
-    return [_input(number, item) for number, item in enumerate(given)]
+    return [await _input(number, item, service) for number, item in enumerate(given)]
 
 
-def _input(number: int, item: str | int | list[int]) -> str | bytes:
+async def _input(number: int, item: str | int | list[int], service: Service) -> str | bytes:
     if not isinstance(item, str):
         raise invalid(
             "input: token ids are another model's words: send texts (LangChain's OpenAIEmbeddings sends them with "
             "check_embedding_ctx_length=False)"
         )
-    if _PICTURE.match(item):
-        return decoded(item)
+    if _IMAGE.match(item):
+        return await data_of(item, service)
     if not item.strip() or len(item) > MAX_TEXT:
         raise invalid(f"input.{number}: a text has 1 to {MAX_TEXT:,} characters, and not only spaces")
     return item

@@ -4,7 +4,7 @@ Knows what is cached and what is decoded where. Does not know what vectors are f
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Texts:
     """Texts to vectors. The vectors of the latest texts are kept."""
 
-    def __init__(self, encoder: "Encoder", config: ServerConfig) -> None:
+    def __init__(self, encoder: "Encoder", config: ServerConfig, observe: Callable[[int], object]) -> None:
         self._dim = encoder.dim
         self.batcher: Batcher[str, Vector] = Batcher(
             "the text tower",
@@ -34,6 +34,7 @@ class Texts:
             most=config.max_batch,
             wait=config.batch_wait,
             limit=config.queue,
+            observe=observe,
         )
         self._kept: OrderedDict[str, Vector] = OrderedDict()
         self._size = config.text_cache
@@ -61,7 +62,14 @@ class Texts:
 class Pictures:
     """Pictures to vectors: decoded in a pool, then encoded in batches."""
 
-    def __init__(self, encoder: "Encoder", reading: Reading, config: ServerConfig, decoding: Pool) -> None:
+    def __init__(
+        self,
+        encoder: "Encoder",
+        reading: Reading,
+        config: ServerConfig,
+        decoding: Pool,
+        observe: Callable[[int], object],
+    ) -> None:
         self._spec = encoder.image_spec
         self._reading = reading
         self._most = config.max_picture
@@ -72,6 +80,7 @@ class Pictures:
             most=config.max_batch,
             wait=config.batch_wait,
             limit=config.queue,
+            observe=observe,
         )
 
     async def read(self, data: bytes, name: str) -> tuple[Picture, Pixels]:

@@ -1,6 +1,8 @@
-"""Errors as answers: one shape for all, one line, and never where in the code it happened.
+"""JSON answers, and errors as answers in one shape, which never shows where in the code they happened.
 
-{"error": {"code": "not_found", "message": "…", "status": 404}}
+    {"error": {"code": "not_found", "message": "…", "status": 404}}
+
+The routes for OpenAI's clients add the fields that these clients read, `type` and `param`.
 """
 
 import json
@@ -12,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from tuwen.errors import IndexFault, InvalidInput, InvalidVectors, RejectedImages
 from tuwen.index.store import Stored
@@ -55,8 +58,16 @@ _CODES = {
     405: "method_not_allowed",
     413: "too_large",
     415: "unsupported_media_type",
+    416: "range_not_satisfiable",
     422: "invalid_request",
 }
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request without the prefix of a reverse proxy."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
 
 
 class Fault(HTTPException):
@@ -82,10 +93,15 @@ def invalid(message: str) -> Fault:
     return Fault(422, "invalid_request", message)
 
 
-def answer_to(fault: Fault) -> Answer:
-    """The fault as it is sent."""
-    document = {"error": {"code": fault.code, "message": fault.detail, "status": fault.status_code}}
-    return Answer(document, status_code=fault.status_code, headers=fault.headers)
+OPENAI = ("/v1/embeddings", "/v1/models")
+
+
+def answer_to(fault: Fault, path: str) -> Answer:
+    """The error as it is sent. `path`: of the request."""
+    error = {"code": fault.code, "message": fault.detail, "status": fault.status_code}
+    if path.startswith(OPENAI):
+        error |= {"type": "server_error" if fault.status_code >= 500 else "invalid_request_error", "param": None}
+    return Answer({"error": error}, status_code=fault.status_code, headers=fault.headers)
 
 
 def fault_of(error: Exception) -> Fault:
@@ -99,23 +115,29 @@ def fault_of(error: Exception) -> Fault:
     return Fault(500, "internal", "this is a bug in tuwen: the service's log says where, under this request's id")
 
 
-async def http_error(_: Request, error: Exception) -> Answer:
+def plain_fault(status: int, headers: Mapping[str, str]) -> Fault:
+    """An error of the framework that has no message of its own."""
+    return Fault(status, _CODES.get(status, "refused"), HTTPStatus(status).phrase.lower(), headers)
+
+
+async def http_error(request: Request, error: Exception) -> Answer:
     """What the framework refuses: no such page, a method that a page does not have, a body that is no form."""
     assert isinstance(error, HTTPException)
     if isinstance(error, Fault):
-        return answer_to(error)
+        return answer_to(error, route_path(request.scope))
     phrase = HTTPStatus(error.status_code).phrase
     message = _line(error.detail) if error.detail and error.detail != phrase else phrase.lower()
     code = _CODES.get(error.status_code, "refused")
-    return answer_to(Fault(error.status_code, code, message, error.headers))
+    return answer_to(Fault(error.status_code, code, message, error.headers), route_path(request.scope))
 
 
-async def validation_error(_: Request, error: Exception) -> Answer:
+async def validation_error(request: Request, error: Exception) -> Answer:
     """The first thing that is wrong with a request: where, and why."""
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return answer_to(invalid(_line(f"{place}: {str(first['msg']).removeprefix('Value error, ')}")))
+    fault = invalid(_line(f"{place}: {str(first['msg']).removeprefix('Value error, ')}"))
+    return answer_to(fault, route_path(request.scope))
 
 
 def _line(text: str) -> str:

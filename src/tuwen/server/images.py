@@ -116,9 +116,13 @@ class Thumbnails:
             image = ImageOps.contain(image, (size, size))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as target:
-            image.save(target, format="WEBP", quality=QUALITY)
-        Path(aside).replace(path)
+        try:
+            with os.fdopen(handle, "wb") as target:
+                image.save(target, format="WEBP", quality=QUALITY)
+            Path(aside).replace(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
 
 
 def rounded(size: int) -> int:

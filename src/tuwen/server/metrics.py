@@ -1,7 +1,7 @@
 """What a service counts, for Prometheus. Each application has a registry of its own; nothing global is touched."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import getrandbits
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuwen import __version__
-from tuwen.server.errors import answer_to, fault_of
+from tuwen.server.errors import answer_to, fault_of, plain_fault, route_path
 from tuwen.server.logs import RequestLog, route_of
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class Metrics:
         """An answer was given. `route`: its pattern, not its address: there are few of these."""
         self._requests.labels(method, route, str(status)).observe(seconds)
 
+    def batch_sizes(self, tower: str) -> Callable[[int], object]:
+        """What a tower's batcher calls with the size of each batch."""
+        return self._batches.labels(tower).observe
+
     def watch(self, service: "Service") -> None:
         """Look at a service whenever somebody asks."""
-        service.texts.batcher.sizes = self._batches.labels("text").observe
-        service.pictures.batcher.sizes = self._batches.labels("image").observe
         encoder = service.encoder
         build = Info("tuwen_build", "What runs.", registry=self.registry)
         build.info({"version": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint})
@@ -113,7 +115,8 @@ class Record:
             return
         start = perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        answer = _Answering(send, given if _ID.fullmatch(given) else f"{getrandbits(128):032x}")
+        request_id = given if _ID.fullmatch(given) else f"{getrandbits(128):032x}"
+        answer = _Answering(send, route_path(scope), request_id)
         scope["tuwen.request_id"] = answer.request_id
         try:
             await self._app(scope, receive, answer)
@@ -122,7 +125,7 @@ class Record:
             if fault.status_code >= 500:
                 self._log.error(error, answer.request_id)
             if not answer.status:
-                await answer_to(fault)(scope, receive, answer)
+                await answer_to(fault, route_path(scope))(scope, receive, answer)
         finally:
             seconds, status = perf_counter() - start, answer.status or GONE
             self._metrics.request(scope["method"], route_of(scope), status, seconds)
@@ -130,17 +133,35 @@ class Record:
 
 
 class _Answering:
-    """What is sent, with the headers of every answer."""
+    """What is sent, with the headers of every answer. Errors that the framework writes as plain text become JSON."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, path: str, request_id: str) -> None:
         self._send = send
+        self._path = path
+        self._replaced = False
         self.request_id = request_id
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
+        if self._replaced:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers = Headers(raw=message.get("headers", []))
+            self._replaced = self.status >= 400 and headers.get("content-type", "").startswith("text/plain")
+            if self._replaced:
+                await self._send_error(headers)
+                return
             own = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
             given = {name for name, _ in own}
             message["headers"] = own + [header for header in _RAW if header[0] not in given]
         await self._send(message)
+
+    async def _send_error(self, headers: Headers) -> None:
+        """Bad ranges of files, preflight requests that CORS refuses."""
+        kept = {name: value for name, value in headers.items() if not name.startswith("content-") or "range" in name}
+        answer = answer_to(plain_fault(self.status, kept), self._path)
+        self._replaced = False
+        await self({"type": "http.response.start", "status": self.status, "headers": answer.raw_headers})
+        self._replaced = True
+        await self._send({"type": "http.response.body", "body": answer.body})

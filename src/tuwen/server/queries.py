@@ -1,27 +1,22 @@
-"""What a request looks for -> terms, with their vectors -> hits.
-
-Knows ids, texts and pictures as requests have them. Does not know how vectors are made, nor how rows are found.
-"""
+"""Queries: what a request searches for, to terms with vectors, to hits."""
 
 import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 
-from tuwen.errors import InvalidInput
 from tuwen.index.store import Vector
-from tuwen.runtime.pipeline import AnyImage
 from tuwen.search.search import RowId, Term, Wanted
 from tuwen.search.search import search as find_rows
+from tuwen.search.threshold import auto_threshold
 from tuwen.server.errors import Fault, invalid
 from tuwen.server.schemas import Example, RecommendRequest, SearchRequest
 from tuwen.server.service import Service
-from tuwen.types import Hit, Vectors
-
-# ---- A picture as it stands in a request
+from tuwen.types import Hit
 
 
 async def data_of(text: str, service: Service) -> bytes:
@@ -57,8 +52,6 @@ def decoded(text: str) -> bytes:
         raise invalid("a picture must be base64, or a data URL of it") from None
 
 
-# ---- What a request looks for -> terms, with their vectors -> hits.
-
 QUICK = 200
 """hits"""
 Query: TypeAlias = SearchRequest | RecommendRequest
@@ -79,12 +72,13 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
     """The rows nearest to the terms, from `query.offset` on.
 
     Raises:
-        InvalidInput: a row that is named is not there, the terms cancel each other out, or the filter is wrong.
-        RejectedImages: a picture cannot be read.
+        InvalidInput: a row that is named does not exist, the terms cancel each other out, the filter is wrong, or no
+            threshold has been measured.
+        RejectedImages: an image cannot be read.
     """
     wanted = Wanted(
         query.offset + query.k,
-        query.min_score,
+        await _min_score(terms, query, service),
         query.where or None,
         exact=query.exact,
         strategy=query.strategy if isinstance(query, RecommendRequest) else "average",
@@ -93,14 +87,14 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
     )
     encoded = await _encoded(terms, service)
     if _is_quick(wanted, service):
-        hits = find_rows(terms, encoded, service.index, wanted)
+        hits = find_rows(encoded, None, service.index, wanted)
     else:
-        hits = await service.calling.run(find_rows, terms, encoded, service.index, wanted)
+        hits = await service.calling.run(find_rows, encoded, None, service.index, wanted)
     return hits[query.offset :]
 
 
 def _is_quick(wanted: Wanted, service: Service) -> bool:
-    """Whether a search may be done where it stands, about a millisecond that holds the interpreter anyway.
+    """Whether a search may run in the event loop: about a millisecond that holds the interpreter anyway.
 
     Handing it to a thread and back costs a third more: the interpreter changes hands four times. Not while rows
     are written, which holds the index for as long as the disk takes, nor where many rows are looked at.
@@ -109,23 +103,19 @@ def _is_quick(wanted: Wanted, service: Service) -> bool:
     return service.graph and not many and wanted.k <= QUICK and not service.collection.writing
 
 
-class _Encoded:
-    """The vectors of a request's texts and pictures, made together with those of others, as an encoder gives them.
+async def _min_score(terms: Sequence[Term], query: Query, service: Service) -> float | None:
+    if query.min_score != "auto":
+        return query.min_score
 
-    So `tasks.search` is the one place that searches, whoever encodes.
-    """
+    def measured() -> float:
+        index = service.index
+        return auto_threshold(terms, index, index.info(), index.calibration()).min_score
 
-    def __init__(self, vectors: dict[str | bytes, Vector]) -> None:
-        self._vectors = vectors
-
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        return np.stack([self._vectors[text] for text in texts])
-
-    def encode_images(self, images: Sequence[AnyImage]) -> Vectors:
-        return np.stack([self._vectors[image] for image in images if isinstance(image, bytes)])
+    return await service.calling.run(measured)
 
 
-async def _encoded(terms: Sequence[Term], service: Service) -> _Encoded:
+async def _encoded(terms: Sequence[Term], service: Service) -> list[Term]:
+    """The terms with vectors in place of texts and images, encoded in batches with those of other requests."""
     texts = [term.what for term in terms if isinstance(term.what, str)]
     images = [term.what for term in terms if isinstance(term.what, bytes)]
     vectors: dict[str | bytes, Vector] = {}
@@ -134,7 +124,24 @@ async def _encoded(terms: Sequence[Term], service: Service) -> _Encoded:
     if images:
         encoding = (service.pictures.encode(image, "the image") for image in images)
         vectors.update(zip(images, await asyncio.gather(*encoding), strict=True))
-    return _Encoded(vectors)
+    return [replace(term, what=vectors[term.what]) if isinstance(term.what, str | bytes) else term for term in terms]
+
+
+def unit_vector(numbers: Sequence[float], where: str, service: Service) -> Vector:
+    """A vector from a request, scaled to length 1.
+
+    Raises:
+        Fault: 422, it has another length than the model's vectors, or is zero or not finite.
+    """
+    vector = np.array(numbers, np.float64)
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector))
+    if len(vector) != service.encoder.dim or not np.isfinite(length) or length < 1e-12:
+        raise invalid(
+            f"{where}: {len(vector)} numbers of length {length:.3g} as a vector; a vector of "
+            f"{service.encoder.name} has {service.encoder.dim} numbers, not all zero"
+        )
+    return (vector / length).astype(np.float32)
 
 
 async def _term(example: Example, sign: float, service: Service) -> Term:
@@ -143,6 +150,7 @@ async def _term(example: Example, sign: float, service: Service) -> Term:
         return Term(RowId(example.id), weight)
     if example.image is not None:
         return Term(await data_of(example.image, service), weight)
-    if example.text is None:
-        raise InvalidInput("an example is exactly one of id, text and image")
+    if example.vector is not None:
+        return Term(unit_vector(example.vector, "vector", service), weight)
+    assert example.text is not None  # see Example
     return Term(example.text, weight)

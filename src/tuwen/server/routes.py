@@ -12,6 +12,7 @@ from tuwen.classify.classifier import predictions
 from tuwen.classify.labels import averaged, checked_labels, label_texts
 from tuwen.errors import RejectedImages
 from tuwen.index.store import Stored, Vector
+from tuwen.runtime.encoder import Encoder
 from tuwen.search.search import describe
 from tuwen.server.auth import may_write
 from tuwen.server.collection import Added
@@ -27,6 +28,7 @@ from tuwen.server.schemas import (
     Hits,
     IndexFacts,
     Labelled,
+    Model,
     Models,
     RecommendRequest,
     Removed,
@@ -154,8 +156,19 @@ async def index(request: Request, service: Here) -> Answer:
 @index_router.get("/models", responses={200: {"model": Models}})
 async def models(service: Here) -> Answer:
     """The model, in the shape of OpenAI's list."""
-    encoder = service.encoder
-    model = {
+    return Answer({"object": "list", "data": [_model(service.encoder)]})
+
+
+@index_router.get("/models/{id:path}", responses={200: {"model": Model}})
+async def model(ident: Annotated[str, Path(alias="id", max_length=256)], service: Here) -> Answer:
+    """The model, by any name that the command line knows it by."""
+    if ident not in service.encoder.names:
+        raise not_found(f"this service has no model {ident}: it has {service.encoder.name}")
+    return Answer(_model(service.encoder))
+
+
+def _model(encoder: Encoder) -> dict[str, object]:
+    return {
         "id": encoder.name,
         "object": "model",
         "created": 0,
@@ -164,7 +177,6 @@ async def models(service: Here) -> Answer:
         "dim": encoder.dim,
         "fingerprint": encoder.fingerprint,
     }
-    return Answer({"object": "list", "data": [model]})
 
 
 # ---- `/v1/search`, `/v1/recommend` and `/v1/classify`: what is in pictures.
@@ -196,8 +208,11 @@ async def classify(request: ClassifyRequest, service: Here) -> Answer:
         document["rejected"] = [asdict(vector)]
     else:
         scoring = service.encoder.scoring
-        (found,) = predictions([path], vector[None], known, scoring, multi_label=request.multi_label)
-        document["images"] = [{"path": path, "labels": [asdict(label) for label in found.labels]}]
+        (found,) = predictions(
+            [path], vector[None], known, scoring, multi_label=request.multi_label, none_below=request.none_below
+        )
+        none = {} if request.none_below is None else {"none": found.none}
+        document["images"] = [{"path": path, "labels": [asdict(label) for label in found.labels], **none}]
     return Answer(document)
 
 

@@ -34,8 +34,8 @@ class _Selection(_Request):
     """how many hits"""
     offset: int = Field(0, ge=0, le=10_000)
     """how many of the first hits are passed over"""
-    min_score: float | None = Field(None, ge=-1, le=1)
-    """hits of a lower cosine are left out"""
+    min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
+    """leave out hits of a lower cosine; `auto`: the threshold that `tuwen calibrate` measured on this index"""
     where: Where | None = None
     """a filter such as `width >= 1024 and folder == "2023"`"""
     exact: bool = False
@@ -66,17 +66,19 @@ class SearchRequest(_Selection):
 
 
 class Example(_Request):
-    """One thing that hits shall be like, or unlike: exactly one of id, text and image."""
+    """One thing that hits should resemble, or not: exactly one of id, text, image and vector."""
 
     id: Id | None = None
     text: Text | None = None
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
+    vector: Annotated[list[float], Field(max_length=65_536)] | None = None
+    """a vector of the service's model"""
     weight: float = Field(1.0, gt=0, le=100)
 
     @model_validator(mode="after")
     def _one(self) -> "Example":
-        if sum(value is not None for value in (self.id, self.text, self.image)) != 1:
-            raise ValueError("an example is exactly one of id, text and image")
+        if sum(value is not None for value in (self.id, self.text, self.image, self.vector)) != 1:
+            raise ValueError("an example is exactly one of id, text, image and vector")
         return self
 
 
@@ -107,6 +109,8 @@ class ClassifyRequest(_Request):
     """a sentence with exactly one `_` or `{}` for the label; of several, the average"""
     multi_label: bool = False
     """judge each label by itself"""
+    none_below: float | None = Field(None, ge=0, le=1)
+    """report that no label fits if the best one, judged by itself, has a lower probability"""
 
     @model_validator(mode="after")
     def _one(self) -> "ClassifyRequest":
@@ -154,6 +158,8 @@ class LabelledPicture(_Answer):
 
     path: str
     labels: list[LabelOfPicture]
+    none: bool | None = None
+    """whether no label fits, where `none_below` was given"""
 
 
 class Refused(_Answer):
@@ -265,6 +271,10 @@ class Error(_Answer):
     code: str
     message: str
     status: int
+    type: str | None = None
+    """only from the routes for OpenAI's clients"""
+    param: str | None = None
+    """likewise"""
 
 
 class Failure(_Answer):

@@ -24,6 +24,7 @@ from tuwen.server.images import Thumbnails
 if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
+    from tuwen.server.metrics import Metrics
 
 CALLERS, AWAY = 4, 16
 """threads that call the index: where it is in this process they hold the interpreter, so more would only wait; in a
@@ -74,8 +75,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> AsyncIterator[Service]:
-    """A service, with both towers loaded, from here to the end of the block."""
+async def running(
+    config: ServerConfig, encoder: "Encoder", index: "VectorIndex", metrics: "Metrics"
+) -> AsyncIterator[Service]:
+    """A service with both towers loaded, from here to the end of the block."""
     decoding = Pool("decoding", config.threads, config.queue)
     calling = Pool("the index", AWAY if index.folder is None else CALLERS, config.queue)
     reading = reading_for(encoder.image_spec, exact=False, max_pixels=config.max_pixels)
@@ -85,8 +88,8 @@ async def running(config: ServerConfig, encoder: "Encoder", index: "VectorIndex"
         encoder,
         index,
         config.root or index.root,
-        Texts(encoder, config),
-        Pictures(encoder, reading, config, decoding),
+        Texts(encoder, config, metrics.batch_sizes("text")),
+        Pictures(encoder, reading, config, decoding, metrics.batch_sizes("image")),
         catalogue,
         thumbnails,
         Collection(index, catalogue, thumbnails, calling, config),
