@@ -74,8 +74,6 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
 
 def _names(model: str, folder: Path, models: Path) -> list[str]:
     """The names by which `find_bundle` finds a model, beside that in its manifest."""
-    from tuwen.demo import demo_bundle
-
     if folder.resolve() == demo_bundle().resolve():
         return [DEMO]
     names = [model, folder.name]
