@@ -34,9 +34,9 @@ def test_every_runtime_takes_part_in_every_precision_that_it_has(bundle) -> None
 
 
 def test_what_is_named_and_not_here_is_an_error(bundle) -> None:
-    with pytest.raises(RuntimeUnavailable, match="has no file for int8"):
+    with pytest.raises(RuntimeUnavailable):
         list(plans(bundle, replace(ALL, precisions=("int8",))))
-    with pytest.raises(InvalidInput, match="there is no runtime 'ort'"):
+    with pytest.raises(InvalidInput):
         list(plans(bundle, replace(ALL, runtimes=("ort",))))
 
 

@@ -85,7 +85,7 @@ def test_tables_fit_a_terminal(capsys) -> None:
     ("arguments", "code", "message"),
     [
         (("demo", "--batch", "0,8"), 2, "'0,8' are no batch sizes: write whole numbers from 1 on"),
-        (("demo", "--runtime", "ort"), 2, "there is no runtime 'ort'"),
+        (("demo", "--runtime", "ort"), 2, "unknown runtime 'ort'"),
         (("demo", "--precision", "int8"), 1, "has no file for int8"),
         (("demo", "--seed", "1"), 2, "--seed is about what --against compares with: add --against torch"),
         (("nowhere",), 1, "the model nowhere is not on this machine"),

@@ -181,8 +181,8 @@ def test_places(tiny_bundle) -> None:
     [
         ("cpu", "names no two different devices"),
         ("cpu,cpu", "names no two different devices"),
-        ("cpu,teapot", "there is no device 'teapot'"),
-        ("cpu,cpu@fp8", "there is no precision 'fp8'"),
+        ("cpu,teapot", "unknown device 'teapot'"),
+        ("cpu,cpu@fp8", "unknown precision 'fp8'"),
     ],
 )
 def test_places_that_are_none(written, error) -> None:
@@ -191,7 +191,7 @@ def test_places_that_are_none(written, error) -> None:
 
 
 def test_a_place_that_is_not_here(tiny_bundle) -> None:
-    with pytest.raises(RuntimeUnavailable, match="cann is not to be had on this machine, which has onnxruntime"):
+    with pytest.raises(RuntimeUnavailable):
         compare_places(tiny_bundle, read_places("cpu,cann"), FEW)
 
 
