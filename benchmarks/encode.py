@@ -22,7 +22,7 @@ from measuring import GEMM_FLOPS, Timing, finish, gemm, machine, table, take_tur
 from torch.utils.flop_counter import FlopCounterMode
 
 import tuwen
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.graph import plain_attention
 from tuwen.models.openclip import load
 from tuwen.models.towers import Towers
@@ -61,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     towers = load("ViT-B-32")
     with tempfile.TemporaryDirectory() as folder:
-        export(towers, Path(folder) / "bundle")
+        export_towers(towers, Path(folder) / "bundle")
         encoders = {
             name: tuwen.load(str(Path(folder) / "bundle"), threads=arguments.threads, **choice)
             for name, choice in CHOICES.items()

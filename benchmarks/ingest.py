@@ -89,10 +89,10 @@ def grown(samples: list[dict[str, float]], kind: str) -> float:
 
 def build(folder: Path) -> Path:
     """ViT-B/32 with random weights, as a bundle."""
-    from tuwen.exporting.export import export
+    from tuwen.exporting.export import export_towers
     from tuwen.models.openclip import load
 
-    return export(load("ViT-B-32"), folder).folder
+    return export_towers(load("ViT-B-32"), folder).folder
 
 
 def parse() -> argparse.Namespace:

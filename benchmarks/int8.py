@@ -26,7 +26,7 @@ from PIL import Image
 
 import tuwen
 from tuwen.bundle.bundle import Bundle
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.graph import Graph, save
 from tuwen.exporting.int8 import quantized
 from tuwen.exporting.samples import Photos, Samples, built_in, drawn
@@ -52,7 +52,7 @@ def main() -> None:
         rates = ceilings(arguments.threads, arguments.rounds, Path(folder))
         say_floor(towers, rates)
         samples = Samples(pictures, [*different_captions(24, -1), *built_in().texts])
-        bundle = export(towers, Path(folder) / "bundle", ("fp32", "int8"), samples)
+        bundle = export_towers(towers, Path(folder) / "bundle", ("fp32", "int8"), samples)
         tower_rows = image_rows(towers, bundle, pictures, arguments, Path(folder))
         job_rows = job(towers, bundle, pictures, arguments)
     print(table(tower_rows))

@@ -70,11 +70,11 @@ def bundle(model: Path | None) -> Iterator[Path]:
     if model is not None:
         yield model
         return
-    from tuwen.exporting.export import export
+    from tuwen.exporting.export import export_towers
     from tuwen.models.openclip import load
 
     with tempfile.TemporaryDirectory() as folder:
-        yield export(load("ViT-B-32"), Path(folder) / "bundle").folder
+        yield export_towers(load("ViT-B-32"), Path(folder) / "bundle").folder
 
 
 def parse() -> argparse.Namespace:

@@ -67,10 +67,10 @@ def make(place: Path, rows: int, model: str | None) -> Made:
 
 def build(folder: Path) -> Path:
     """ViT-B/32 with random weights, as a bundle."""
-    from tuwen.exporting.export import export
+    from tuwen.exporting.export import export_towers
     from tuwen.models.openclip import load
 
-    return export(load("ViT-B-32"), folder).folder
+    return export_towers(load("ViT-B-32"), folder).folder
 
 
 def wrong(answers: Sequence[Mapping[str, Any]], made: Made) -> int:

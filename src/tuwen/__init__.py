@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from tuwen.api import Encoder, Index, load
     from tuwen.classify.classifier import Classifier
     from tuwen.client.client import Client
+    from tuwen.exporting.export import export
     from tuwen.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "load"]
+__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "export", "load"]
 
 _MODULES = {
     "Classifier": "tuwen.classify.classifier",
@@ -27,6 +28,7 @@ _MODULES = {
     "Encoder": "tuwen.api",
     "Hit": "tuwen.types",
     "Index": "tuwen.api",
+    "export": "tuwen.exporting.export",
     "load": "tuwen.api",
 }
 

@@ -86,7 +86,7 @@ def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path)
     assert result.exit_code == 0, result.output
     stages = {(check["stage"], check["runtime"], check["precision"]) for check in json.loads(result.stdout)["checks"]}
     assert {("image", "openvino", "fp16"), ("labels", "onnxruntime", "fp32")} <= stages
-    assert not any(stage == "pixels" for stage, _, _ in stages), "its own pixels prove nothing"
+    assert ("pixels", "prepare", "fp32") in stages, "of the canonical outputs"
 
 
 def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
@@ -100,7 +100,7 @@ def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
     checks = json.loads(result.stdout)["checks"]
     assert [(check["stage"], check["runtime"]) for check in checks][-1] == ("labels", "cpu:openvino")
     assert checks[-1]["worst_cosine"] > 0.99
-    assert "compared with itself on cpu:onnxruntime" in report.read_text(encoding="utf-8")
+    assert "itself on cpu:onnxruntime" in report.read_text(encoding="utf-8")
     assert (tmp_path / "report.png").exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.bundle.bundle import Bundle
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.models.towers import Towers
 
 from . import checkpoints
@@ -24,13 +24,13 @@ def masked_towers() -> Towers:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_towers, tmp_path_factory) -> Bundle:
     """open_clip's ViT-B-32 with two narrow layers, at both precisions."""
-    return export(tiny_towers, tmp_path_factory.mktemp("tiny") / "bundle", ("fp32", "fp16"))
+    return export_towers(tiny_towers, tmp_path_factory.mktemp("tiny") / "bundle", ("fp32", "fp16"))
 
 
 @pytest.fixture(scope="session")
 def masked_bundle(masked_towers, tmp_path_factory) -> Bundle:
     """A model whose text tower takes an attention mask."""
-    return export(masked_towers, tmp_path_factory.mktemp("masked") / "bundle")
+    return export_towers(masked_towers, tmp_path_factory.mktemp("masked") / "bundle")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from tuwen.bundle.bundle import read_bundle
 from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput
-from tuwen.exporting.export import export_again
+from tuwen.exporting.export import export_bundle
 from tuwen.exporting.graph import Graph, save
 from tuwen.exporting.precision import full_weights
 from tuwen.exporting.qdq import open_model
@@ -33,7 +33,7 @@ def test_weights_of_16_bits_and_back(tiny_bundle, tower, tmp_path) -> None:
 
 
 def test_the_same_model_in_half_the_size(tiny_bundle, folder) -> None:
-    again = export_again(tiny_bundle, folder, ("fp16",), name="small")
+    again = export_bundle(tiny_bundle, folder, ("fp16",), name="small")
     assert (again.precisions, again.manifest.name) == (("fp16",), "small")
     assert again.manifest.fingerprint() == tiny_bundle.manifest.fingerprint()
     assert again.manifest.facts["made_from"] == "fp32"
@@ -45,14 +45,14 @@ def test_the_same_model_in_half_the_size(tiny_bundle, folder) -> None:
 
 def test_a_precision_that_is_none(tiny_bundle, folder) -> None:
     with pytest.raises(InvalidInput, match="cannot export at precision int4"):
-        export_again(tiny_bundle, folder, ("int4",))
+        export_bundle(tiny_bundle, folder, ("int4",))
     assert not folder.exists()
 
 
 @pytest.mark.long
 def test_the_packaged_model_at_int8(folder) -> None:
     """Trained, on pictures and texts that it was not calibrated on; it comes in 16 bits."""
-    bundle = export_again(read_bundle(demo_bundle()), folder, ("fp32", "int8"))
+    bundle = export_bundle(read_bundle(demo_bundle()), folder, ("fp32", "int8"))
     checks = [check for check in bundle.manifest.verify["int8"].checks if check.stage in ("image", "text")]
     assert min(check.worst_cosine for check in checks) >= 0.99
     assert bundle.manifest.fingerprint() == read_bundle(demo_bundle()).manifest.fingerprint()

@@ -7,7 +7,7 @@ import torch
 
 from tuwen.bundle.bundle import read_bundle
 from tuwen.errors import BundleInvalid, InvalidInput
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.samples import TEXTS, built_in
 from tuwen.runtime.loading import load_encoder
 from tuwen.runtime.selection import Choice
@@ -78,7 +78,7 @@ def test_half_the_size(tiny_bundle) -> None:
 @pytest.mark.parametrize("precisions", [(), ("bf16",), ("fp32", "int4")])
 def test_precisions_that_are_none(tiny_towers, folder, precisions) -> None:
     with pytest.raises(InvalidInput, match="cannot export at precision"):
-        export(tiny_towers, folder, precisions)
+        export_towers(tiny_towers, folder, precisions)
     assert not folder.exists()
 
 
@@ -86,7 +86,7 @@ def test_a_folder_of_something_else_is_left_alone(tiny_towers, folder) -> None:
     folder.mkdir()
     (folder / "precious.txt").write_text("mine")
     with pytest.raises(BundleInvalid, match="exists and is not a bundle"):
-        export(tiny_towers, folder)
+        export_towers(tiny_towers, folder)
     assert [path.name for path in folder.iterdir()] == ["precious.txt"]
 
 
@@ -95,7 +95,7 @@ def test_again_and_at_another_precision(tiny_bundle, tiny_towers, folder) -> Non
     folder.mkdir()
     (folder / "tuwen.json").write_text("{}")
     (folder / "left-over").write_text("")
-    again = export(tiny_towers, folder, ("fp16",))
+    again = export_towers(tiny_towers, folder, ("fp16",))
     assert again.precisions == ("fp16",)
     assert again.manifest.fingerprint() == tiny_bundle.manifest.fingerprint()
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [

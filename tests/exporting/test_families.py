@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models import original_formats, tiny_transformers
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.models.sources import load_source
 
 HF = {kind: lambda folder, kind=kind: tiny_transformers.write(folder, kind) for kind in tiny_transformers.KINDS}
@@ -28,7 +28,7 @@ def test_exported_and_verified(name, tmp_path) -> None:
     """`export` raises where a stage, a precision or a runtime does not give what the checkpoint gives."""
     (tmp_path / "checkpoint").mkdir()
     towers = load_source(str(CASES[name](tmp_path / "checkpoint")))
-    bundle = export(towers, tmp_path / "bundle", ("fp32", "fp16"))
+    bundle = export_towers(towers, tmp_path / "bundle", ("fp32", "fp16"))
     spec = bundle.manifest.text
     assert (spec.cut_exact, spec.pad_to) == ((False, "context") if name in PADS else (True, "longest"))
     worst = {(check.stage, check.precision): check for check in bundle.manifest.verify["fp32"].checks}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import tiny_transformers
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.samples import TEXTS, Samples, built_in
 from tuwen.models.sources import load_source
 from tuwen.models.tokenizers import import_transformers
@@ -40,7 +40,7 @@ def test_exported_and_verified(kind, sizes, tmp_path) -> None:
     towers = load_source(str(written(tmp_path / kind, kind, sizes)))
     known = built_in()
     samples = Samples(known.images[:3], TEXTS[:8])
-    bundle = export(towers, tmp_path / "bundle", ("fp32", "fp16", "int8"), samples)
+    bundle = export_towers(towers, tmp_path / "bundle", ("fp32", "fp16", "int8"), samples)
     exact = [check for check in bundle.manifest.verify["fp32"].checks if check.precision == "fp32"]
     assert max(check.max_abs for check in exact if check.stage in ("image", "text")) <= 1e-5
     for precision, least in (("fp16", 0.999), ("int8", 0.99)):

@@ -11,7 +11,7 @@ import onnx_ir
 import pytest
 
 from tuwen.data.pixels import to_pixels
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.graph import Graph, save
 from tuwen.exporting.int8 import GOOD, Quantized, quantized
 from tuwen.exporting.qdq import noise, open_model, products_of_two, sites, undo
@@ -150,7 +150,7 @@ assert type(telemetry).__name__ == "MagicMock"
 
 @pytest.mark.long
 def test_all_precisions_of_a_bundle(masked_towers, tmp_path) -> None:
-    bundle = export(masked_towers, tmp_path / "bundle", ("fp32", "fp16", "int8"))
+    bundle = export_towers(masked_towers, tmp_path / "bundle", ("fp32", "fp16", "int8"))
     assert bundle.precisions == ("fp32", "fp16", "int8")
     checks = [check for check in bundle.manifest.verify["int8"].checks if check.precision == "int8"]
     assert {check.runtime for check in checks} == {"onnxruntime", "openvino"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.samples import Photos, Samples
 from tuwen.models.openclip import load
 from tuwen.runtime.loading import load_encoder
@@ -37,7 +37,7 @@ def test_vit_b_32_at_full_size_on_photos(shared_data, tmp_path) -> None:
     folder = shared_data / "flickr8k_200"
     photos = sorted((folder / "images").iterdir())[:64]
     samples = Samples(Photos(photos), captions(folder, 64))
-    bundle = export(load("ViT-B-32"), tmp_path / "b32", ("fp32", "fp16"), samples)
+    bundle = export_towers(load("ViT-B-32"), tmp_path / "b32", ("fp32", "fp16"), samples)
     checks = {precision: report.checks for precision, report in bundle.manifest.verify.items()}
     exact = [check for check in checks["fp32"] if check.precision == "fp32"]
     assert max(check.max_abs for check in exact) <= 1e-5

@@ -16,7 +16,7 @@ from tuwen.bundle.manifest import ImageSpec, Scoring, graph
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, NotVerified, RuntimeUnavailable
 from tuwen.exporting.checks import probabilities
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.report import write_report
 from tuwen.exporting.samples import Samples, built_in, labelled
 from tuwen.exporting.verify import check_inputs, compare_places, lesser, read_places, reference, verify
@@ -135,7 +135,7 @@ def test_a_bundle_that_fails_is_not_published(tiny_towers, folder) -> None:
     """Its description says of the pixels what the checkpoint's own preprocessing does not do."""
     faulty = dataclasses.replace(tiny_towers, to_pixels=lambda images: tiny_towers.to_pixels(images) + 0.1)
     with pytest.raises(NotVerified, match=r"ViT-B-32/random-0 was not published: stage pixels") as caught:
-        export(faulty, folder, samples=FEW)
+        export_towers(faulty, folder, samples=FEW)
     assert list(folder.parent.iterdir()) == []
     assert not caught.value.reports["fp32"].passed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tuwen.bundle.bundle import Bundle, read_bundle
-from tuwen.exporting.export import export
+from tuwen.exporting.export import export_towers
 from tuwen.exporting.samples import TEXTS
 from tuwen.models.openclip import load
 from tuwen.models.sources import load_source
@@ -34,7 +34,7 @@ def test_a_folder_of_the_hub_to_vectors(tmp_path) -> None:
     (tmp_path / "hub").mkdir()
     write_layout("xlm-roberta-base-ViT-B-32", tmp_path / "hub")
     towers = load_source(str(tmp_path / "hub"))
-    bundle = export(towers, tmp_path / "bundle")
+    bundle = export_towers(towers, tmp_path / "bundle")
     check_whole(bundle, cut_exact=True)
     plan = make_plan(bundle, Choice("onnxruntime", "cpu", "fp32"))
     encoder = Encoder(bundle, lambda tower: open_session(bundle, tower, plan, cache=None), precision=plan.precision)
@@ -47,7 +47,7 @@ def test_a_folder_of_the_hub_to_vectors(tmp_path) -> None:
 def test_architectures(architecture, tmp_path) -> None:
     """At two layers of their real width."""
     (tmp_path / "hub").mkdir()
-    bundle = export(two_layers(architecture, tmp_path / "hub"), tmp_path / "bundle")
+    bundle = export_towers(two_layers(architecture, tmp_path / "hub"), tmp_path / "bundle")
     check_whole(bundle, cut_exact=architecture not in PADDED)
 
 
@@ -58,7 +58,7 @@ def test_more_weights_than_one_file_holds(tmp_path) -> None:
     write_xlm_roberta(tmp_path / "hub", 64)
     small = {"vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2, "vocab_size": 540_000}}
     towers = load("ViT-H-14-worldwide", folder=tmp_path / "hub", overrides=small)
-    check_whole(export(towers, tmp_path / "bundle"), cut_exact=True)
+    check_whole(export_towers(towers, tmp_path / "bundle"), cut_exact=True)
     graph = tmp_path / "bundle" / "onnx" / "text_model.onnx"
     assert graph.stat().st_size < 2**20
     assert graph.with_name(f"{graph.name}_data").stat().st_size > 2**31
@@ -70,10 +70,10 @@ def test_exported_again_it_is_the_same_model(tmp_path) -> None:
     """Named by architecture and tag or by its folder, and over a bundle that is there."""
     (tmp_path / "hub").mkdir()
     write_layout("ViT-B-32", tmp_path / "hub")
-    first = export(load_source(str(tmp_path / "hub")), tmp_path / "bundle").manifest
+    first = export_towers(load_source(str(tmp_path / "hub")), tmp_path / "bundle").manifest
     weights = tmp_path / "hub" / "open_clip_model.safetensors"
     towers = load("ViT-B-32", weights, tag="laion2b_s34b_b79k", overrides=overrides("ViT-B-32", 64))
-    second = export(towers, tmp_path / "bundle").manifest
+    second = export_towers(towers, tmp_path / "bundle").manifest
     assert second.fingerprint() == first.fingerprint()
     assert second.files["onnx/text_model.onnx"] == first.files["onnx/text_model.onnx"]
     assert second.files["onnx/vision_model.onnx"] == first.files["onnx/vision_model.onnx"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuwen.bundle import manifest as layout
+from tuwen.bundle.companions import check_companions
 from tuwen.bundle.files import cached_sha256, sha256, sync
 from tuwen.bundle.manifest import PRECISIONS, File, Manifest, Precision
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound
@@ -53,7 +54,8 @@ def read_bundle(folder: Path, cache: Path | None = None) -> Bundle:
 
     Raises:
         BundleNotFound: there is no `tuwen.json`.
-        BundleInvalid: the manifest has a missing, unknown or impossible field, or names no graphs.
+        BundleInvalid: the manifest has a missing, unknown or impossible field, or names no graphs; or
+            another file says otherwise.
         BundleChanged: a file is absent or not the one that was written.
     """
     manifest = read_manifest(folder)
@@ -70,6 +72,7 @@ def read_bundle(folder: Path, cache: Path | None = None) -> Bundle:
         raise BundleInvalid(f"{folder / layout.MANIFEST} names no precision that both towers have; export it again")
     if layout.TOKENIZER not in manifest.files:
         raise BundleInvalid(f"{folder / layout.MANIFEST} names no {layout.TOKENIZER}; export it again")
+    check_companions(folder, manifest)
     return bundle
 
 

@@ -1,13 +1,13 @@
 """`tuwen export`: a checkpoint to a verified bundle."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
 
+from tuwen.bundle.manifest import MANIFEST
 from tuwen.cli import hub, options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
@@ -16,7 +16,6 @@ from tuwen.errors import require
 
 if TYPE_CHECKING:
     from tuwen.bundle.bundle import Bundle
-    from tuwen.bundle.manifest import Precision
 
 
 @click.command(
@@ -62,43 +61,26 @@ def export(
     A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
     start = monotonic()
+    if (weights is not None or arch is not None) and (Path(source) / MANIFEST).exists():
+        raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
     precisions = hub.listed(precision)
-    if _is_bundle(Path(source)):
-        if weights is not None or arch is not None:
-            raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
-        return _show(_again(Path(source), output, precisions, name, (images, texts)), start, as_json=as_json)
-    found = hub.checkpoint(source, weights, options.read_settings(), offline=offline)
     require("torch", extra="export")
     from tuwen.exporting.export import export as to_bundle
-    from tuwen.exporting.samples import given
-    from tuwen.models.sources import load_source
 
-    with proof.steps_shown():
-        towers = hub.as_named(load_source(found.source, found.weights, arch=arch), found)
-        bundle = to_bundle(replace(towers, name=name or towers.name), output, precisions, given(images, texts))
-    return _show(bundle, start, as_json=as_json)
-
-
-def _again(
-    source: Path,
-    output: Path,
-    precisions: "list[Precision]",
-    name: str | None,
-    given_samples: tuple[Sequence[Path], Path | None],
-) -> "Bundle":
-    require("torch", extra="export")
-    from tuwen.bundle.bundle import read_bundle
-    from tuwen.exporting.export import export_again
-    from tuwen.exporting.samples import given
-
-    with proof.steps_shown():
-        return export_again(read_bundle(source), output, precisions, given(*given_samples), name or "")
-
-
-def _is_bundle(folder: Path) -> bool:
-    from tuwen.bundle.manifest import MANIFEST
-
-    return (folder / MANIFEST).exists()
+    with hub.shown(source) as progress:
+        bundle = to_bundle(
+            source,
+            output,
+            precisions=precisions,
+            weights=weights,
+            arch=arch,
+            name=name,
+            images=images,
+            texts=texts,
+            offline=offline,
+            on_progress=progress,
+        )
+    _show(bundle, start, as_json=as_json)
 
 
 def _show(bundle: "Bundle", start: float, *, as_json: bool) -> None:

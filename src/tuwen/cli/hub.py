@@ -1,208 +1,89 @@
-"""Models and checkpoints by name, brought from the hub: what `pull` and `export` share.
+"""Models and checkpoints by name in commands: the download's progress bar, `--offline`, lists of precisions."""
 
-Knows how far a transfer is and how it is shown, and what to advise where it fails.
-"""
-
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import cast
 
 import click
 
+from tuwen.bundle.hub import Choose
+from tuwen.bundle.manifest import PRECISIONS, Precision
 from tuwen.cli import verification as proof
 from tuwen.cli.command import say
 from tuwen.cli.console import Progress
-from tuwen.errors import InvalidInput, PullFailed
+from tuwen.errors import InvalidInput
+from tuwen.exporting.sources import (
+    Checkpoint,
+    advice,
+    as_named,
+    checkpoint_here,
+    checkpoint_of,
+    download,
+    in_folder,
+    named_here,
+    repository_of,
+)
+from tuwen.exporting.sources import checkpoint as find_checkpoint
+from tuwen.settings import Settings
 
-if TYPE_CHECKING:
-    from tuwen.bundle.hub import Choose
-    from tuwen.bundle.manifest import Manifest, Precision
-    from tuwen.models.towers import Towers
-    from tuwen.settings import Settings
+__all__ = [
+    "Checkpoint",
+    "advice",
+    "as_named",
+    "bring",
+    "checkpoint",
+    "checkpoint_here",
+    "checkpoint_of",
+    "in_folder",
+    "listed",
+    "named_here",
+    "offline",
+    "repository_of",
+    "shown",
+]
 
 MIB = 2**20
 
 offline = click.option("--offline", is_flag=True, help="Do not ask the hub; also the setting TUWEN_OFFLINE.")
 
 
-def listed(precisions: str) -> "list[Precision]":
-    """The precisions that files are wanted in, from words with commas between them.
+def listed(precisions: str) -> list[Precision]:
+    """The precisions in a list with commas.
 
     Raises:
-        InvalidInput: there is no such precision.
+        InvalidInput: one of them is unknown.
     """
-    from tuwen.bundle.manifest import PRECISIONS
-
     words = [word.strip() for word in precisions.split(",")]
     if unknown := [word for word in words if word not in PRECISIONS]:
         raise InvalidInput(f"there is no precision {', '.join(unknown)}: choose of {', '.join(PRECISIONS)}")
     return cast("list[Precision]", words)
 
 
-class Checkpoint(NamedTuple):
-    """What `load_source` takes: a source, and the file of its weights if they are apart.
-
-    `named`: what it was called before its files were fetched, None where they were given.
-    """
-
-    source: str
-    weights: Path | None
-    named: str | None = None
-
-
-def bring(name: str, choose: "Choose", settings: "Settings", *, offline: bool, progress: str = "auto") -> Path:
-    """The folder of a repository's files, fetched if they are not here yet; shows how far it is.
-
-    Raises:
-        PullFailed: they are not here and cannot be fetched.
-    """
-    from tuwen.bundle.hub import fetch
-
-    shown = False
+@contextmanager
+def shown(name: str, progress: str = "auto") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of a download; within the block, the function that moves it."""
+    started = False
     with proof.steps_shown(), Progress(progress) as bar:
-        for step in fetch(name, choose, cache=settings.cache, offline=offline or settings.offline):
-            if step.folder is not None:
-                return step.folder
-            if not shown:
-                say(f"{name}: {step.total / MIB:,.1f} MiB")
-                bar.begin(step.total // MIB)
-                shown = True
-            bar.show(step.done // MIB)
-    raise AssertionError("a fetch ends with its folder")
+
+        def show(done: int, total: int) -> None:
+            nonlocal started
+            if not started:
+                say(f"{name}: {total / MIB:,.1f} MiB")
+                bar.begin(total // MIB)
+                started = True
+            bar.show(done // MIB)
+
+        yield show
 
 
-def repository_of(source: str) -> str | None:
-    """The repository of a checkpoint that is named, not given as a file; None where there is none.
-
-    Named as `hf:ORG/NAME`, as a known model's source, or as one that open_clip publishes.
-    """
-    from tuwen.bundle.catalogue import find_known
-    from tuwen.runtime.loading import folder_named
-
-    family, _, name = source.partition(":")
-    if folder_named(source).exists() or (name and folder_named(name).exists()):
-        return None
-    if family == "hf":
-        return name if name.count("/") == 1 else None
-    known = find_known(source)
-    if known is not None:
-        return known.hub
-    return _published(name) if family == "openclip" else None
+def bring(name: str, choose: Choose, settings: Settings, *, offline: bool, progress: str = "auto") -> Path:
+    """Download a repository's files with a progress bar; see `tuwen.exporting.sources.download`."""
+    with shown(name, progress) as show:
+        return download(name, choose, settings, offline=offline, on_progress=show)
 
 
-def _published(name: str) -> str | None:
-    """Where open_clip says that it publishes the weights `ARCHITECTURE/TAG`."""
-    from tuwen.models.openclip import import_open_clip
-
-    architecture, _, tag = name.partition("/")
-    entry = import_open_clip().get_pretrained_cfg(architecture, tag)
-    hub = str(entry.get("hf_hub") or "").rstrip("/")
-    return hub if hub.count("/") == 1 else None
-
-
-def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offline: bool) -> Checkpoint:
-    """A source as it was typed, its files fetched where it only names them.
-
-    Raises:
-        PullFailed: they cannot be fetched.
-    """
-    repository = repository_of(source) if weights is None else None
-    if repository is None:
-        return Checkpoint(source, weights)
-    from tuwen.bundle.wanted import checkpoint_files
-
-    try:
-        folder = bring(repository, checkpoint_files, settings, offline=offline)
-    except PullFailed as error:
-        raise PullFailed(f"{error}. {advice(source, [repository], settings)}") from error
-    return in_folder(source, folder)
-
-
-def in_folder(source: str, folder: Path) -> Checkpoint:
-    """A named source, as the files of it that were fetched to a folder; a repository's family is told by these."""
-    from tuwen.bundle.catalogue import find_known
-    from tuwen.bundle.wanted import is_openclip, weights_in
-
-    known = find_known(source)
-    source = source if known is None else known.source
-    if source.startswith("hf:") and is_openclip(folder):
-        return Checkpoint(f"openclip:{folder}", None, source)
-    if source.startswith("hf:") and (folder / "config.json").exists():
-        return Checkpoint(str(folder), None, source)
-    if source.startswith("openclip:"):
-        return Checkpoint(source, weights_in(folder), source)
-    return Checkpoint(str(weights_in(folder)), None, source)
-
-
-def as_named(towers: "Towers", checkpoint: Checkpoint) -> "Towers":
-    """What was fetched, called as it was named and not after the folder that it came to."""
-    if checkpoint.named is None:
-        return towers
-    return replace(towers, name=checkpoint.named.partition(":")[2], source=checkpoint.named)
-
-
-def advice(name: str, tried: Sequence[str], settings: "Settings") -> str:
-    """What was tried, and the three ways out."""
-    from tuwen.bundle.hub import endpoint
-
-    return (
-        f"Tried {' and '.join(tried)} at {endpoint()}. Ways out: a mirror (HF_ENDPOINT=URL); tuwen pull {name} on "
-        f"another machine, and its folder below {settings.models} copied to the same place here; or the checkpoint "
-        "as a local file: tuwen export SOURCE --weights FILE"
-    )
-
-
-def checkpoint_of(manifest: "Manifest", weights: Path | None, settings: "Settings") -> Checkpoint:
-    """What a bundle was made from, as far as it is on this machine; nothing is fetched.
-
-    Raises:
-        InvalidInput: it is not on this machine.
-    """
-    found = checkpoint_here(manifest.source, weights, settings)
-    if found is None:
-        known = repository_of(manifest.source) is not None
-        raise InvalidInput(
-            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: add --weights PATH"
-            + (f", or get it with tuwen pull {manifest.source} --export" if known else "")
-        )
-    return found
-
-
-def named_here(source: str, weights: Path | None, settings: "Settings") -> Checkpoint:
-    """A checkpoint as it was typed, as far as it is on this machine; nothing is fetched.
-
-    Raises:
-        InvalidInput: it is named after a repository of the hub, and is not on this machine.
-    """
-    found = checkpoint_here(source, weights, settings)
-    if found is None and repository_of(source) is not None:
-        raise InvalidInput(f"{source} is not on this machine: tuwen export {source} -o FOLDER gets it")
-    return found or Checkpoint(source, weights)
-
-
-def checkpoint_here(source: str, weights: Path | None, settings: "Settings") -> Checkpoint | None:
-    """The checkpoint that a source names, as it is on this machine; None where it is not.
-
-    Args:
-        source: as it was typed, or as a bundle's manifest has it.
-        weights: the file of its weights, or the folder of a checkpoint that is one, where it is given.
-        settings: where things are.
-    """
-    from tuwen.bundle.hub import find_here
-    from tuwen.bundle.wanted import checkpoint_files
-
-    family, _, name = source.partition(":")
-    if weights is not None and weights.is_dir():
-        return Checkpoint(f"{family}:{weights}" if name else str(weights), None)
-    if weights is not None:
-        architecture, _, tag = name.partition("/")
-        drawn_or_file = tag.startswith("random-") or "." in tag
-        return Checkpoint(f"{family}:{architecture}" if family == "openclip" and drawn_or_file else source, weights)
-    if Path(source).exists() or (name and Path(name).exists()):
-        return Checkpoint(source, None)
-    repository = repository_of(source) if name else None
-    if repository is None:
-        return None
-    folder = find_here(repository, checkpoint_files, cache=settings.cache, offline=True)
-    return None if folder is None else in_folder(source, folder)
+def checkpoint(source: str, weights: Path | None, settings: Settings, *, offline: bool) -> Checkpoint:
+    """Find or download a checkpoint with a progress bar; see `tuwen.exporting.sources.checkpoint`."""
+    with shown(source) as show:
+        return find_checkpoint(source, weights, settings, offline=offline, on_progress=show)

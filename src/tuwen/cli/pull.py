@@ -192,7 +192,7 @@ class Wish:
         return self._export(folder)
 
     def _export(self, folder: Path) -> "Bundle":
-        from tuwen.exporting.export import export as to_bundle
+        from tuwen.exporting.export import export_towers as to_bundle
         from tuwen.exporting.samples import given
         from tuwen.models.sources import load_source
 

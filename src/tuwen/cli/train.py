@@ -105,12 +105,12 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
 
 def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":
     """The best checkpoint as a bundle, verified."""
-    from tuwen.exporting.export import export
+    from tuwen.exporting.export import export_towers
     from tuwen.models.sources import load_source
 
     with proof.steps_shown():
         towers = load_source(str(outcome.folder / "best"))
-        return export(towers, outcome.folder / _BUNDLE, config.export.precisions)
+        return export_towers(towers, outcome.folder / _BUNDLE, config.export.precisions)
 
 
 def _bench(folder: Path) -> None:

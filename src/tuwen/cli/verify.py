@@ -65,13 +65,16 @@ def verify(
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Compare a bundle stage by stage with its checkpoint, or with itself.
+    """Compare a bundle stage by stage with what its checkpoint computes.
 
-    With --against, every file of the bundle on every runtime of this machine is compared with the checkpoint in
-    PyTorch; one that was pulled or exported by its name is still here, and nothing is fetched. Without, with the
-    bundle's own best files on ONNX Runtime: what other precisions and runtimes change. With --devices, each
-    device, runtime or precision that is named with the first of them. With --labels, the probabilities that the
-    pictures get over these must be alike, to a cosine above 0.99. Exit code 1 if a check fails.
+    Every precision on every runtime of this machine is compared with the canonical outputs that export stored in the
+    bundle, and with the figures recorded then; no checkpoint is needed. On your own images, texts or labels it is
+    also compared with its best files on ONNX Runtime, which shows what other precisions and runtimes change.
+
+    With --against, it is compared with the checkpoint in PyTorch instead; a checkpoint that was pulled or exported
+    by name is still on this machine, and nothing is downloaded. With --devices, each device, runtime or precision is
+    compared with the canonical outputs and with the first one named. With --labels, the probabilities of the images
+    over these labels must agree to a cosine above 0.99. Exit code 1 if a check fails.
     """
     require("torch", extra="export")
     from tuwen.runtime.loading import find_bundle
@@ -117,37 +120,40 @@ def _check_words(against: str | None, weights: Path | None, arch: str | None, de
         raise click.UsageError("--devices compares places with each other, --against with PyTorch: leave one out")
 
 
-def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples":
+def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples | None":
     from tuwen.classify.labels import fill, split_labels
     from tuwen.exporting.samples import given, labelled
 
     if labels is None and template == "_":
-        return given(images, texts)
+        return given(images, texts) if images or texts is not None else None
     if labels is None or texts is not None:
         raise click.UsageError("--labels A,B,… and --template stand in place of --texts: give the labels alone")
     return labelled(images, [fill(template, label) for label in split_labels(labels)])
 
 
 def _by_files(
-    bundle: "Bundle", against: str | None, weights: Path | None, arch: str | None, samples: "Samples"
+    bundle: "Bundle", against: str | None, weights: Path | None, arch: str | None, samples: "Samples | None"
 ) -> _Found:
-    from tuwen.exporting.verify import baseline, reference
+    from tuwen.exporting.samples import built_in
+    from tuwen.exporting.verify import reference, verify_alone
     from tuwen.exporting.verify import verify as compare
     from tuwen.models.sources import load_source
 
     if against is None:
-        known, words = baseline(bundle, samples), f"its own {bundle.precisions[0]} files on ONNX Runtime"
-    else:
-        settings = read_settings()
-        own = hub.checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
-        found = own or hub.named_here(against, weights, settings)
-        towers = load_source(found.source, found.weights, arch=arch)
-        known, words = reference(towers, samples), f"{found.named or found.source} in PyTorch"
-    return _Found(words, list(compare(bundle, known).values()))
+        return _Found(*verify_alone(bundle, samples))
+    settings = read_settings()
+    own = hub.checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
+    found = own or hub.named_here(against, weights, settings)
+    known = reference(load_source(found.source, found.weights, arch=arch), samples or built_in())
+    return _Found(f"{found.named or found.source} in PyTorch", list(compare(bundle, known).values()))
 
 
-def _by_places(bundle: "Bundle", devices: str, samples: "Samples") -> _Found:
-    from tuwen.exporting.verify import compare_places, read_places
+def _by_places(bundle: "Bundle", devices: str, samples: "Samples | None") -> _Found:
+    from tuwen.exporting.samples import built_in
+    from tuwen.exporting.verify import compare_places, read_places, verify_canonical
 
     places = read_places(devices)
-    return _Found(f"itself on {places[0].name}", compare_places(bundle, places, samples))
+    canonical = verify_canonical(bundle, places)
+    others = compare_places(bundle, places, samples or built_in())
+    words = "its canonical outputs and " if canonical else ""
+    return _Found(f"{words}itself on {places[0].name}", [*canonical.values(), *others])

@@ -4,11 +4,10 @@ Knows the order of these steps. Each of them is known by its own file.
 """
 
 import hashlib
-import json
 import logging
-import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,73 +16,37 @@ import torch
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
+from tuwen.bundle.companions import write_companions, write_pad_token
 from tuwen.bundle.manifest import (
     FOREIGN,
     FP16_OVERFLOWS,
     PRECISIONS,
     Check,
-    ImageSpec,
     Manifest,
     Precision,
-    Scoring,
-    TextSpec,
 )
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, NotVerified
+from tuwen.exporting.canonical import CANONICAL, read_canonical, with_figures, write_canonical
 from tuwen.exporting.graph import Graph, save, text_graph, vision_graph
 from tuwen.exporting.int8 import quantized
 from tuwen.exporting.precision import full_weights, half_weights, kept_in_fp32, overflowing
 from tuwen.exporting.report import NAME, write_report
-from tuwen.exporting.samples import Calibration, Samples, built_in, calibration
-from tuwen.exporting.verify import Reference, baseline, reference, verify
+from tuwen.exporting.samples import Calibration, Samples, built_in, calibration, given
+from tuwen.exporting.sources import as_named, checkpoint
+from tuwen.exporting.verify import (
+    Reference,
+    baseline,
+    canonical_of,
+    canonical_samples,
+    measure_figures,
+    reference,
+    verify_canonical,
+)
+from tuwen.exporting.verify import verify as compare
+from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers, cut_is_exact
-
-# ---- The files that other readers of this layout want beside the graphs
-
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
-
-
-def write_companions(folder: Path, dim: int, image: ImageSpec, text: TextSpec, scoring: Scoring) -> None:
-    """Write `config.json`, `preprocessor_config.json` and `tokenizer_config.json` into a bundle."""
-    contents = {
-        "config.json": _config(dim, scoring),
-        "preprocessor_config.json": _preprocessor(image),
-        "tokenizer_config.json": _tokenizer(text),
-    }
-    for name, content in contents.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _config(dim: int, scoring: Scoring) -> dict[str, Any]:
-    """`clip` for softmax and `siglip` for sigmoid: the types whose towers these readers load one by one."""
-    kind = "clip" if scoring.kind == "softmax" else "siglip"
-    return {"model_type": kind, "projection_dim": dim, "logit_scale_init_value": math.log(scoring.scale)}
-
-
-def _preprocessor(image: ImageSpec) -> dict[str, Any]:
-    height, width = image.size
-    exact = {"height": height, "width": width}
-    crops = image.resize == "shortest"
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": {"shortest_edge": image.edge or max(height, width)} if crops else exact,
-        "resample": _RESAMPLE[image.interpolation],
-        "do_center_crop": crops,
-        "crop_size": exact,
-        "do_pad": image.resize == "pad",
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(image.mean),
-        "image_std": list(image.std),
-    }
-
-
-def _tokenizer(text: TextSpec) -> dict[str, Any]:
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": text.context_length}
-
+from tuwen.settings import Settings
 
 # ---- One tower's files in a bundle
 
@@ -149,13 +112,84 @@ def write_tower(
 log = logging.getLogger(__name__)
 
 
-def export(
+def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is verified on)
+    source: str | Path | Towers | Bundle,
+    out: str | Path,
+    *,
+    precisions: Sequence[Precision] = ("fp32",),
+    verify: bool = True,
+    weights: str | Path | None = None,
+    arch: str | None = None,
+    name: str | None = None,
+    images: Sequence[str | Path] = (),
+    texts: str | Path | None = None,
+    offline: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Bundle:
+    """Export a checkpoint to a bundle, which needs no torch to run.
+
+    Nothing appears at `out` before everything is written and verified on every runtime of this machine; a bundle
+    that stands there is replaced as a whole.
+
+    Example:
+        >>> import tuwen
+        >>> from tuwen.demo import demo_bundle
+        >>> bundle = tuwen.export(demo_bundle(), "emoji", precisions=("fp32", "fp16"))
+        >>> bundle.precisions
+        ('fp32', 'fp16')
+
+    Args:
+        source: `openclip:ViT-B-32`, `openclip:ARCHITECTURE/TAG`, `hf:ORG/NAME`, a checkpoint's path, or loaded
+            `Towers`. A bundle (or its folder) is exported again at other precisions from its own files.
+        out: the bundle's folder.
+        precisions: the files to write: `fp32`, `fp16`, `int8`.
+        verify: compare the bundle with its checkpoint, and publish it only if all checks pass. Without, its
+            manifest has no verify report.
+        weights: the checkpoint's file, where `source` is not itself its path.
+        arch: the architecture, where the file does not tell it.
+        name: the model's name; by default after its source.
+        images: image files or folders to verify and calibrate on; built-in images by default.
+        texts: a file of captions, one a line; built-in texts by default.
+        offline: do not download a checkpoint that is not on this machine.
+        on_progress: called during a download with the bytes done and the bytes in all.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        InvalidInput: an unknown source, precision or architecture.
+        PullFailed: the checkpoint is not on this machine and cannot be downloaded.
+        NotVerified: the bundle does not reproduce its checkpoint; `.reports` has every check.
+        BundleInvalid: `out` exists and is not a bundle.
+    """
+    check_precisions(precisions)
+    samples = given([Path(path) for path in images], None if texts is None else Path(texts))
+    if not isinstance(source, Towers | Bundle) and (Path(source) / layout.MANIFEST).exists():
+        source = read_bundle(Path(source))
+    if isinstance(source, Bundle):
+        if weights is not None or arch is not None:
+            raise InvalidInput(
+                f"{source.folder} is a bundle, which has its weights: leave weights and arch out",
+                value=weights or arch,
+                where=source.folder,
+            )
+        return export_bundle(source, Path(out), precisions, samples, name or "", verify=verify)
+    if not isinstance(source, Towers):
+        file = None if weights is None else Path(weights)
+        found = checkpoint(str(source), file, Settings(), offline=offline, on_progress=on_progress)
+        source = as_named(load_source(found.source, found.weights, arch=arch), found)
+    return export_towers(replace(source, name=name or source.name), Path(out), precisions, samples, verify=verify)
+
+
+def export_towers(
     towers: Towers,
     folder: Path,
     precisions: Sequence[Precision] = ("fp32",),
     samples: Samples | None = None,
+    *,
+    verify: bool = True,
 ) -> Bundle:
-    """Export a checkpoint to a bundle at `folder`, verified on every runtime of this machine.
+    """Export a loaded checkpoint to a bundle at `folder`, verified on every runtime of this machine.
 
     Nothing appears at `folder` before all is written and verified; an older bundle there is replaced as a whole.
     How far it has come is logged.
@@ -167,6 +201,7 @@ def export(
             `int8` (a quarter of the size; see `int8.py`).
         samples: what to verify on, and to calibrate int8 on; a built-in set of odd pictures and multilingual texts
             where it is None.
+        verify: whether to compare the bundle with the checkpoint.
 
     Raises:
         InvalidInput: a precision that cannot be exported.
@@ -179,7 +214,9 @@ def export(
     known = reference(towers, samples)
     with writing(folder) as aside:
         manifest = _write(towers, known, aside, precisions)
-        manifest = verified(manifest, known, aside, "its checkpoint in PyTorch")
+        manifest = with_recorded_figures(manifest, aside)
+        if verify:
+            manifest = verified(manifest, known, aside, "its checkpoint in PyTorch")
     log.info("%s: %s", folder, manifest.fingerprint())
     return read_bundle(folder)
 
@@ -195,6 +232,8 @@ def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[
     facts |= write_tower("text", _text(towers, known), folder, precisions, inputs["text"])
     dim = known.images.shape[1]
     write_companions(folder, dim, towers.image_spec, text_spec, towers.scoring)
+    canonical = reference(towers, canonical_samples(towers.image_spec))
+    write_canonical(folder, canonical_of(canonical, towers.image_spec, f"{towers.family} in PyTorch, fp32"))
     manifest = Manifest(
         name=towers.name,
         family=towers.family,
@@ -222,6 +261,15 @@ def _text(towers: Towers, known: Reference) -> Graph:
     return text_graph(towers.text, ids, mask=towers.text_spec.mask)
 
 
+def with_recorded_figures(manifest: Manifest, folder: Path) -> Manifest:
+    """Record how close each precision comes to the canonical outputs in the bundle, and seal it again."""
+    bundle = read_bundle(folder)
+    canonical = read_canonical(bundle)
+    assert canonical is not None
+    write_canonical(folder, with_figures(canonical, measure_figures(bundle, canonical)))
+    return seal(folder, manifest)
+
+
 def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: str) -> Manifest:
     """Verify what was written; the manifest with a report a precision, written again, and the report to read.
 
@@ -234,11 +282,15 @@ def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: 
     Raises:
         NotVerified: a check failed.
     """
-    reports = verify(read_bundle(folder), known)
+    reports = compare(read_bundle(folder), known)
     for precision, report in reports.items():
         log.info("%s: %d checks %s", precision, len(report.checks), "passed" if report.passed else "failed")
+    again = verify_canonical(read_bundle(folder))
     failed = [
-        (precision, check) for precision, report in reports.items() for check in report.checks if not check.passed
+        (precision, check)
+        for precision, report in [*reports.items(), *again.items()]
+        for check in report.checks
+        if not check.passed
     ]
     if failed:
         raise NotVerified(f"{manifest.name} was not published: {_described(*failed[0])}", reports)
@@ -246,7 +298,7 @@ def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: 
     return seal(folder, manifest.model_copy(update={"verify": reports}))
 
 
-def _described(precision: Precision, check: Check) -> str:
+def _described(precision: str, check: Check) -> str:
     cosine = "" if check.worst_cosine is None else f", worst cosine {check.worst_cosine:.6f}"
     return (
         f"stage {check.stage} of the {precision} files on {check.runtime} ({check.precision}) differs from its "
@@ -257,8 +309,14 @@ def _described(precision: Precision, check: Check) -> str:
 # ---- A bundle to another bundle at other precisions
 
 
-def export_again(
-    bundle: Bundle, folder: Path, precisions: Sequence[Precision], samples: Samples | None = None, name: str = ""
+def export_bundle(
+    bundle: Bundle,
+    folder: Path,
+    precisions: Sequence[Precision],
+    samples: Samples | None = None,
+    name: str = "",
+    *,
+    verify: bool = True,
 ) -> Bundle:
     """Write a bundle's model at other precisions, verified against its own best files.
 
@@ -270,6 +328,7 @@ def export_again(
         precisions: which files it is to have.
         samples: what to calibrate and verify on; the built-in set where it is None.
         name: what to call it, else as it was called.
+        verify: whether to compare the new files with the old ones.
 
     Raises:
         InvalidInput: a precision that there is none of; a foreign bundle, or one of int8 alone.
@@ -292,9 +351,16 @@ def export_again(
         for tower in layout.TOWERS:
             graph = full_weights(Graph(onnx_ir.load(bundle.graphs[tower, best]), 0, 0))
             facts |= write_tower(tower, graph, aside, precisions, inputs[tower])
+        write_pad_token(aside, manifest.text)
+        if CANONICAL not in manifest.files:
+            own = baseline(bundle, canonical_samples(manifest.image))
+            by = f"the bundle's own {best} files on ONNX Runtime, computed in fp32"
+            write_canonical(aside, canonical_of(own, manifest.image, by))
         facts["made_from"] = best
         new = manifest.model_copy(update={"facts": facts, "verify": {}, "name": name or manifest.name})
-        verified(seal(aside, new), known, aside, f"the {best} files it was made from")
+        new = with_recorded_figures(seal(aside, new), aside)
+        if verify:
+            verified(new, known, aside, f"the {best} files it was made from")
     return read_bundle(folder)
 
 

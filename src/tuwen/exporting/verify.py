@@ -16,10 +16,24 @@ import torch
 from numpy.typing import NDArray
 
 from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.manifest import Check, ImageSpec, Precision, Report, Scoring, Tower
+from tuwen.bundle.companions import check_graphs, names_pad_token
+from tuwen.bundle.manifest import FOREIGN, Check, ImageSpec, Precision, Report, Scoring, Tower
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, TuwenError
+from tuwen.exporting.canonical import (
+    CANONICAL,
+    DROP,
+    Canonical,
+    Figures,
+    drawn,
+    packed,
+    read_canonical,
+    sampled,
+    sizes,
+    unpacked,
+)
+from tuwen.exporting.canonical import TEXTS as CANONICAL_TEXTS
 from tuwen.exporting.checks import (
     Stage,
     check_labels,
@@ -31,7 +45,7 @@ from tuwen.exporting.checks import (
     probabilities,
 )
 from tuwen.exporting.graph import UnitLength
-from tuwen.exporting.samples import Samples
+from tuwen.exporting.samples import Samples, built_in
 from tuwen.models.towers import Towers, vectors
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.machine import native_precisions
@@ -275,3 +289,149 @@ def check_outputs(known: Reference, run: Run) -> Iterator[Check]:
         except TuwenError as error:  # no vectors at all, or such as are not finite
             log.warning("stage %s on %s (%s): %s", stage, runtime, precision, error)
             yield failed(stage, runtime, precision)
+
+
+# ---- Canonical outputs: recorded at export, compared with at any later time
+
+
+def canonical_samples(spec: ImageSpec) -> Samples:
+    """The images and texts that canonical outputs are of."""
+    return Samples(drawn(sizes(spec)), CANONICAL_TEXTS)
+
+
+def canonical_of(known: Reference, spec: ImageSpec, computed_by: str) -> Canonical:
+    """What a reference computed for `canonical_samples`, as it is kept in the bundle."""
+    tokens = zip(known.tokens.ids, known.tokens.lengths, strict=True)
+    return Canonical(
+        computed_by=computed_by,
+        precision=known.precision,
+        images=sizes(spec),
+        texts=tuple(known.samples.texts),
+        tokens=tuple(tuple(int(number) for number in ids[:length]) for ids, length in tokens),
+        pixels=packed(sampled(known.pixels)),
+        image_vectors=packed(known.images),
+        text_vectors=packed(known.texts),
+        scoring=known.scoring,
+    )
+
+
+def measure_figures(bundle: Bundle, canonical: Canonical) -> dict[Precision, Figures]:
+    """The worst cosine of each tower at each precision of a bundle, on ONNX Runtime."""
+    known = _canonical_reference(bundle, canonical)
+    return {precision: _figures(known, next(runs(bundle, precision))) for precision in bundle.precisions}
+
+
+def _figures(known: Reference, run: Run) -> Figures:
+    found = (
+        (run.encoder.encode_pixels(known.pixels), known.images),
+        (run.encoder.encode_tokens(known.tokens), known.texts),
+    )
+    image, text = (float((ours * theirs).sum(axis=1).min()) for ours, theirs in found)
+    return Figures(image=image, text=text)
+
+
+def verify_canonical(bundle: Bundle, places: Sequence[Place] | None = None) -> dict[str, Report]:
+    """Compare a bundle with the canonical outputs in it: no checkpoint is needed.
+
+    Args:
+        bundle: the bundle. Its graphs' inputs and outputs are compared with its manifest too.
+        places: where to run it; every precision on every runtime of this machine where it is None.
+
+    Returns:
+        One report a precision or place; none if the bundle has no canonical outputs (a warning is logged then).
+
+    Raises:
+        BundleInvalid: files of the bundle disagree with each other.
+    """
+    check_graphs(bundle.folder, bundle.manifest, bundle.graphs)
+    if bundle.manifest.family != FOREIGN and not names_pad_token(bundle.folder):
+        log.warning(
+            "%s: tokenizer_config.json names no padding token, which other programs need for padding=True; "
+            "tuwen export %s -o FOLDER writes a bundle that does",
+            bundle.folder,
+            bundle.folder,
+        )
+    canonical = read_canonical(bundle)
+    if canonical is None:
+        log.warning(
+            "%s has no %s: it can be compared with itself or its checkpoint only; tuwen export adds it",
+            bundle.folder,
+            CANONICAL,
+        )
+        return {}
+    known = _canonical_reference(bundle, canonical)
+    inputs = _check_canonical_inputs(bundle, canonical, known)
+    if places is not None:
+        return {
+            place.name: _report([*inputs, *_check_canonical_outputs(known, canonical, run_at(bundle, place))])
+            for place in places
+        }
+    return {
+        precision: _report(
+            [
+                *inputs,
+                *chain.from_iterable(
+                    _check_canonical_outputs(known, canonical, run) for run in runs(bundle, precision)
+                ),
+            ]
+        )
+        for precision in bundle.precisions
+    }
+
+
+def verify_alone(bundle: Bundle, samples: Samples | None = None) -> tuple[str, list[Report]]:
+    """Verify a bundle whose checkpoint is not at hand.
+
+    Every precision on every runtime is compared with the canonical outputs in the bundle. On samples of the caller's
+    own, and where there are no canonical outputs, they are also compared with the bundle's best files.
+
+    Returns:
+        What it was compared with, in words, and the reports.
+
+    Raises:
+        BundleInvalid: files of the bundle disagree with each other.
+    """
+    reports = list(verify_canonical(bundle).values())
+    against = ["its canonical outputs"] if reports else []
+    if samples is not None or not reports:
+        known = baseline(bundle, samples or built_in())
+        reports += verify(bundle, known).values()
+        against.append(f"its own {bundle.precisions[0]} files on ONNX Runtime")
+    return " and ".join(against), reports
+
+
+def _canonical_reference(bundle: Bundle, canonical: Canonical) -> Reference:
+    """The towers get the bundle's own pixels, whose difference from the recorded ones is a check by itself."""
+    path = bundle.folder / CANONICAL
+    images, texts = list(drawn(canonical.images)), canonical.texts
+    longest = max(map(len, canonical.tokens))
+    ids = np.full((len(texts), longest), bundle.manifest.text.pad_id, dtype=np.int64)
+    for row, tokens in zip(ids, canonical.tokens, strict=True):
+        row[: len(tokens)] = tokens
+    return Reference(
+        samples=Samples(images, texts),
+        pixels=to_pixels(bundle.manifest.image, images),
+        tokens=Tokens(ids, np.array([len(tokens) for tokens in canonical.tokens], dtype=np.int64)),
+        images=unpacked(canonical.image_vectors, len(images), path),
+        texts=unpacked(canonical.text_vectors, len(texts), path),
+        scoring=canonical.scoring,
+        precision=canonical.precision,
+    )
+
+
+def _check_canonical_inputs(bundle: Bundle, canonical: Canonical, known: Reference) -> list[Check]:
+    pixels = unpacked(canonical.pixels, len(canonical.images), bundle.folder / CANONICAL)
+    tokens = Tokenizer(bundle.tokenizer, bundle.manifest.text).to_tokens(canonical.texts)
+    return [check_pixels(sampled(known.pixels), pixels), check_tokens(tokens, known.tokens)]
+
+
+def _check_canonical_outputs(known: Reference, canonical: Canonical, run: Run) -> Iterator[Check]:
+    """As `check_outputs`; a vector that is further off than the figure recorded at export allows fails too."""
+    figures = canonical.figures.get(run.precision)  # type: ignore[call-overload]  # bf16 is recorded for no bundle
+    for check in check_outputs(known, run):
+        recorded = {"image": figures.image, "text": figures.text}.get(check.stage) if figures is not None else None
+        margin = DROP.get(run.precision)
+        if recorded is None or margin is None or check.worst_cosine is None:
+            yield check
+        else:
+            yield check.model_copy(update={"passed": check.passed and check.worst_cosine >= recorded - margin})
