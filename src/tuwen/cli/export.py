@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.bundle.manifest import MANIFEST
 from tuwen.cli import hub, options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
@@ -61,7 +60,7 @@ def export(
     A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
     """
     start = monotonic()
-    if (weights is not None or arch is not None) and (Path(source) / MANIFEST).exists():
+    if (weights is not None or arch is not None) and (Path(source) / "tuwen.json").exists():
         raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
     precisions = hub.listed(precision)
     require("torch", extra="export")
