@@ -1,4 +1,4 @@
-"""Write what the code itself can tell: reference of commands, settings, keys, names, errors, the READMEs' file map.
+"""Write what the code itself can tell: reference of commands, settings, keys, names and errors.
 
     python docs/generate.py            write the pages
     python docs/generate.py --check    change nothing; name the pages that are no longer true and exit with 1
@@ -28,8 +28,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "tuwen"
 REFERENCE = ROOT / "docs" / "reference"
 NOTE = "<!-- written by docs/generate.py; change the code, then run `make docs` -->\n"
-MAP_START, MAP_END = "<!-- map: written by docs/generate.py -->", "<!-- end of map -->"
-MAPPED = ("src/tuwen", "recipes", "benchmarks", "docs")
 
 
 def commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
@@ -200,33 +198,6 @@ def formatted(code: str) -> str:
     return subprocess.run(command, input=code, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def summary(file: Path) -> str:
-    """The first sentence of a module's docstring, without its stop."""
-    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return docstring.split("\n", maxsplit=1)[0].split(". ")[0].removesuffix(".")
-
-
-def map_lines(folder: Path, depth: int = 0) -> Iterator[str]:
-    """One line for every module in `folder` and below; a room's own line is its `__init__`."""
-    init = folder / "__init__.py"
-    label = f"{'  ' * depth}{folder.name if depth else folder.relative_to(ROOT).as_posix()}/"
-    yield f"{label:<26}  {summary(init) if init.exists() else ''}".rstrip()
-    for entry in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
-        if entry.is_dir() and any(entry.rglob("*.py")):
-            yield from map_lines(entry, depth + 1)
-        elif entry.suffix == ".py" and entry != init:
-            yield f"{'  ' * (depth + 1) + entry.name:<26}  {summary(entry)}"
-
-
-def with_map(text: str) -> str:
-    """A README with the file map between its two markers written anew."""
-    before, rest = text.split(MAP_START)
-    after = rest.split(MAP_END)[1]
-    folders = [ROOT / name for name in MAPPED if (ROOT / name).is_dir()]
-    body = "\n".join(line for folder in folders for line in map_lines(folder))
-    return f"{before}{MAP_START}\n\n```text\n{body}\n```\n\n{MAP_END}{after}"
-
-
 def pages() -> dict[Path, str]:
     """Every page that this script writes."""
     made = command_pages()
@@ -238,8 +209,6 @@ def pages() -> dict[Path, str]:
         REFERENCE / "openclip.md": architectures_page(REFERENCE / "openclip.md"),
         REFERENCE / "configuration.md": configuration_page(),
     }
-    for name in ("README.md", "README.zh.md"):
-        made[ROOT / name] = with_map((ROOT / name).read_text(encoding="utf-8"))
     return made
 
 

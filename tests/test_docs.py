@@ -1,8 +1,6 @@
 """The documentation is true: every command and option is named, links lead somewhere, both languages agree."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -96,32 +94,6 @@ def test_every_setting_is_in_the_reference() -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == tuwen.__version__
-
-
-def top() -> set[str]:
-    """What stands at the top of the checkout, folders with a slash; without what is nobody's but this machine's."""
-    listing = [
-        "git",
-        "-c",
-        "safe.directory=*",
-        "-C",
-        str(ROOT),
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]
-    files = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {f"{name}/" if below else name for name, below, _ in (file.partition("/") for file in files)}
-
-
-@pytest.mark.skipif(
-    not (ROOT / ".git").exists() or not shutil.which("git"), reason="no git here to tell whose the files are"
-)
-@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
-def test_the_readme_names_every_file_at_the_top(readme: str) -> None:
-    rows = re.findall(r"^\| (`.*`) \|", (ROOT / readme).read_text(encoding="utf-8"), re.MULTILINE)
-    assert {name for row in rows for name in re.findall(r"`(.+?)`", row)} == top()
 
 
 def anchor(heading: str) -> str:
