@@ -24,15 +24,14 @@ test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
 	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600
 
-lint: $(VENV)/dev  ## format, lint, types, directions between rooms, generated documentation
+lint: $(VENV)/dev  ## format, lint, types, directions of imports
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports --no-logo) || { echo "$$said"; exit 1; }
-	@$(BIN)/python docs/generate.py --check
 
-docs: $(VENV)/dev  ## write the command reference anew from --help
-	@$(BIN)/python docs/generate.py
+docs: $(VENV)/dev  ## build the documentation site, English and Chinese: build/docs/site/index.html
+	@$(BIN)/python docs/site/build.py
 
 lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and write requirements.lock
 	@$(PIP) uv
