@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
 from tuwen.bundle.manifest import ImageSpec, Manifest, Scoring, TextSpec
-from tuwen.data.tokens import bpe_tokenizer_json
+from tuwen.data.vocabularies import bpe_tokenizer_json
 
 DIM, SIZE, CONTEXT, WIDTH = 16, 8, 24, 32
 MERGES = ["t h", "th e</w>", "d o", "do g</w>", "c a", "ca t</w>", "o n</w>"]

@@ -1,33 +1,33 @@
-"""Every error that tuwen raises on purpose.
+"""The errors that tuwen raises.
 
     TuwenError                       exit code 1
     ├── InvalidInput (ValueError)    exit code 2: a value that was given cannot be used
-    │   ├── NotFound                 a running service has no such row
-    │   └── TooLarge                 a running service takes no picture, or no request, of so many bytes
-    ├── RejectedImages (ValueError)  pictures that cannot be read, each with its reason
+    │   ├── NotFound                 the service has no such row
+    │   └── TooLarge                 an image or a request is over the service's size limit
+    ├── RejectedImages (ValueError)  images that cannot be read, each with its reason
     ├── BundleError
     │   ├── BundleNotFound           no bundle in that folder, or no model of that name on this machine
     │   ├── BundleInvalid            a field is missing, unknown or contradicts the files
-    │   ├── PullFailed               a model's files could not be brought from the hub
-    │   ├── BundleChanged            a file is not the one the manifest names (size or sha256)
-    │   ├── NotVerified              a bundle does not reproduce its checkpoint, and was not published
-    │   └── NotConverted             a bundle cannot be written for another runtime, or is another there
-    ├── RuntimeUnavailable           a runtime, device or precision that was asked for is not here
+    │   ├── PullFailed               a model could not be downloaded from the hub
+    │   ├── BundleChanged            a file differs from the manifest (size or sha256)
+    │   ├── NotVerified              a bundle does not reproduce its checkpoint, so it was not published
+    │   └── NotConverted             a bundle cannot be converted for another runtime, or computes other vectors there
+    ├── RuntimeUnavailable           a runtime, device or precision is not available on this machine
     ├── IndexFault
     │   ├── IndexNotFound            no index in that folder
-    │   ├── IndexInvalid             the folder's content is not an index that this version reads
+    │   ├── IndexInvalid             not an index that this version reads
     │   ├── IndexLocked              another process holds the index
     │   ├── WrongModel               the index holds another model's vectors
     │   └── InvalidVectors           vectors of wrong shape, not finite or not of unit length
-    ├── ServiceFault                 a running service was asked, and failed
+    ├── ServiceFault                 a request to a service failed
     │   ├── ServiceUnreachable       nothing answers at its address, or not in time
-    │   ├── ServiceBusy              it has more to do than it takes, also after waiting
-    │   └── KeyRefused               its key is missing, wrong, or does not allow this
-    ├── Diverged                     a training run whose loss or weights are no numbers any more
-    └── MissingExtra (ImportError)   an optional package is needed; the message has the pip line
+    │   ├── ServiceBusy              the service is overloaded, and stayed so while the client retried
+    │   └── KeyRefused               the API key is missing, wrong, or does not permit the request
+    ├── Diverged                     a training run whose loss or weights are not finite
+    └── MissingExtra (ImportError)   an optional package is needed; the message has the pip command
 
-A message says what value, where it stood, and how to mend it, in one line. The command line prints it as it
-is, without a traceback; anything else that escapes is a bug of ours.
+A message says in one line what is wrong, where, and what to do. The command line prints it without a traceback; any
+other exception that reaches the command line is a bug in tuwen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 
 class TuwenError(Exception):
-    """The base of all errors that tuwen raises on purpose.
+    """The base class of tuwen's errors.
 
     Attributes:
-        value: the value that is wrong, where there is one.
-        where: the file, row, field or option that it was found in.
+        value: the value that is wrong; None if there is none.
+        where: the file, row, field or option in which it was found.
         hint: what to do about it.
     """
 
@@ -63,25 +63,25 @@ class InvalidInput(TuwenError, ValueError):
 
 
 class NotFound(InvalidInput):
-    """A running service has no such row."""
+    """The service has no such row."""
 
 
 class TooLarge(InvalidInput):
-    """A running service takes no picture, or no request, of so many bytes."""
+    """An image or a request is over the service's size limit."""
 
 
 class RejectedImages(TuwenError, ValueError):
-    """Pictures that cannot be read. `.rejected` lists each with its reason."""
+    """Images that cannot be read. `.rejected` lists each with its reason."""
 
     def __init__(self, rejected: "Sequence[Rejected]") -> None:
         self.rejected = tuple(rejected)
         shown = "; ".join(f"{item.path}: {item.reason}" for item in self.rejected[:3])
         more = f"; and {len(self.rejected) - 3} more" if len(self.rejected) > 3 else ""
-        super().__init__(f"{len(self.rejected)} of the pictures cannot be read: {shown}{more}")
+        super().__init__(f"{len(self.rejected)} images cannot be read: {shown}{more}", value=self.rejected)
 
 
 class BundleError(TuwenError):
-    """Something is wrong with a bundle."""
+    """The base class of errors about a bundle."""
 
 
 class BundleNotFound(BundleError):
@@ -93,15 +93,15 @@ class BundleInvalid(BundleError):
 
 
 class BundleChanged(BundleError):
-    """A file of a bundle is not the one that its manifest names."""
+    """A file of a bundle differs from the manifest."""
 
 
 class PullFailed(BundleError):
-    """A model's files could not be brought from the hub, or are not what is needed there."""
+    """A model could not be downloaded from the hub, or lacks files there."""
 
 
 class NotVerified(BundleError):
-    """A bundle does not reproduce its checkpoint, and was not published. `.reports` has every check."""
+    """A bundle does not reproduce its checkpoint, so it was not published. `.reports` has every check."""
 
     def __init__(self, message: str, reports: "Mapping[Precision, Report]") -> None:
         self.reports = reports
@@ -109,7 +109,7 @@ class NotVerified(BundleError):
 
 
 class NotConverted(BundleError):
-    """A bundle cannot be written for another runtime, or is another there. `.checks` has what was found."""
+    """A bundle cannot be converted for another runtime, or computes other vectors there; see `.checks`."""
 
     def __init__(self, message: str, checks: "Sequence[Check]" = ()) -> None:
         self.checks = tuple(checks)
@@ -117,11 +117,11 @@ class NotConverted(BundleError):
 
 
 class RuntimeUnavailable(TuwenError):
-    """A runtime, device or precision that was asked for is not on this machine."""
+    """A runtime, device or precision is not available on this machine."""
 
 
 class IndexFault(TuwenError):
-    """Something is wrong with an index."""
+    """The base class of errors about an index."""
 
 
 class IndexNotFound(IndexFault):
@@ -129,7 +129,7 @@ class IndexNotFound(IndexFault):
 
 
 class IndexInvalid(IndexFault):
-    """The folder's content is not an index that this version reads."""
+    """The folder does not contain an index that this version reads."""
 
 
 class IndexLocked(IndexFault):
@@ -137,7 +137,7 @@ class IndexLocked(IndexFault):
 
 
 class WrongModel(IndexFault):
-    """The index holds vectors of another model than the one given."""
+    """The index holds the vectors of another model."""
 
 
 class InvalidVectors(IndexFault):
@@ -145,7 +145,7 @@ class InvalidVectors(IndexFault):
 
 
 class ServiceFault(TuwenError):
-    """A running service was asked, and failed; or what answers is no such service."""
+    """A request to a service failed; or the address is not a tuwen service."""
 
 
 class ServiceUnreachable(ServiceFault):
@@ -153,33 +153,31 @@ class ServiceUnreachable(ServiceFault):
 
 
 class ServiceBusy(ServiceFault):
-    """A service has more to do than it takes, and it stayed so while we waited."""
+    """The service is overloaded, and stayed so while the client retried."""
 
 
 class KeyRefused(ServiceFault):
-    """A service's key is missing, wrong, or does not allow what was asked."""
+    """The API key is missing, wrong, or does not permit the request."""
 
 
 class Diverged(TuwenError):
-    """A training run's loss or weights are no numbers any more."""
+    """A training run's loss or weights are not finite."""
 
 
 class MissingExtra(TuwenError, ImportError):
-    """An optional package is needed. `.extra` names the extra that brings it."""
+    """An optional package is needed. `.extra` names the extra that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.extra = extra
-        super().__init__(f"this needs the package {package}, which is not installed: pip install 'tuwen[{extra}]'")
-
-
-# ---- The door of every optional package: imported when needed, or one line that says how to install it.
+        hint = f"pip install 'tuwen[{extra}]'"
+        super().__init__(f"the package {package} is not installed: {hint}", value=package, hint=hint)
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import and return `package`.
+    """Import an optional package.
 
     Raises:
-        MissingExtra: the package itself is not installed; the message has the pip line for `extra`.
+        MissingExtra: the package is not installed; the message has the pip command for `extra`.
     """
     try:
         return import_module(package)

@@ -1,4 +1,4 @@
-"""The values in the pipe, from a file to a hit. All are plain and frozen; none knows how it is made."""
+"""The data types that the packages exchange, from a file to a hit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels: TypeAlias = NDArray[np.float32]
-"""(n, 3, height, width) float32, scaled and normalised as the model's image spec says."""
+"""(n, 3, height, width) float32, scaled and normalised as the model's image spec says"""
 
 Vectors: TypeAlias = NDArray[np.float32]
-"""(n, dim) float32, every row of length 1."""
+"""(n, dim) float32, every row of length 1"""
 
 Payload: TypeAlias = Mapping[str, str | int | float]
-"""What an index stores beside a vector."""
+"""what an index stores beside a vector"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Texts as a text tower reads them, padded to one length as the model's text spec says.
+    """Tokenized texts, padded to one length as the model's text spec says.
 
     Attributes:
         ids: (n, length) int64.
-        lengths: (n,) int64, how many of each row's ids are real: start and end tokens count, padding does not.
-        truncated: how many of the texts were cut to fit the model's context length (their end token is kept).
+        lengths: (n,) int64, each row's number of tokens, including start and end tokens but not padding.
+        truncated: how many texts were truncated to the model's context length (their end token is kept).
     """
 
     ids: NDArray[np.int64]
@@ -35,12 +35,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input of a tower.
+    """An input of a tower.
 
     Attributes:
-        name: as the tower calls it.
-        shape: each axis' fixed length, or None where it is dynamic.
-        dtype: what it takes; the encoder casts to it.
+        name: its name in the graph.
+        shape: the length of each axis; None for a dynamic one.
+        dtype: its type, to which the encoder casts.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of a collection.
+    """An image file of a collection.
 
     Attributes:
-        key: its path relative to the collection's root, with `/`, percent-encoded if it is not UTF-8.
-        path: where to open it.
-        size: bytes.
-        modified: seconds since the epoch.
+        key: its path relative to the collection's root, with `/`; percent-encoded if it is not UTF-8.
+        path: the file.
+        size: in bytes.
+        modified: its modification time, in seconds since 1970.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that claims to be a picture and cannot be read, and why."""
+    """A file that claims to be an image and cannot be read, with the reason."""
 
     path: str
     reason: str
@@ -75,7 +75,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is written to an index: the source key, a (dim,) float32 vector of length 1, and the payload."""
+    """A row to be written to an index: its key, a (dim,) float32 vector of length 1, and its payload."""
 
     key: str
     vector: NDArray[np.float32]
@@ -84,9 +84,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a search returns. `score` is the cosine; `payload["path"]` is the source key.
+    """A search result.
 
-    `similar`: the ids of rows that are nearly the same and were folded into this one, where that was asked for.
+    Attributes:
+        id: the row's id.
+        score: the cosine of the query and the row.
+        payload: what the index stores of the row; `path` is its key.
+        similar: ids of near-duplicate rows that were folded into this one, if the search groups them.
     """
 
     id: str

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen.data.decode import to_rgb
+from tuwen.data.colour import to_rgb
 
 
 def reopened(image: Image.Image, kind: str, **options: object) -> Image.Image:

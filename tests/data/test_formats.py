@@ -121,11 +121,11 @@ def test_other_endings(path: str) -> None:
 
 
 def test_no_ending_has_two_formats() -> None:
-    endings = [ending for found in FORMATS for ending in found.endings.split()]
+    endings = [ending for found in FORMATS for ending in found.extensions.split()]
     assert len(endings) == len(set(endings))
 
 
 def test_nothing_that_starts_a_program_is_read() -> None:
     readers = " ".join(found.reader for found in FORMATS)
     assert not any(name in readers for name in ("Eps", "Wmf", "Iptc", "Pdf", "Stub", "Mpeg", "Fpx", "Mic"))
-    assert {found.name for found in FORMATS if found.why_not} == {"EPS", "WMF", "EMF", "SVG", "JPEG XL"}
+    assert {found.name for found in FORMATS if found.unsupported} == {"EPS", "WMF", "EMF", "SVG", "JPEG XL"}

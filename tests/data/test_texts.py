@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuwen.bundle.manifest import TextSpec
-from tuwen.data.tokens import Tokenizer, bpe_tokenizer_json, unigram_tokenizer_json, wordpiece_tokenizer_json
+from tuwen.data.tokens import Tokenizer
+from tuwen.data.vocabularies import bpe_tokenizer_json, unigram_tokenizer_json, wordpiece_tokenizer_json
 from tuwen.errors import BundleInvalid
 
 from .material import ODD, SENTENCES, TEXTS, bert_vocabulary, clip_merges, differing
@@ -237,15 +238,17 @@ def test_settings_in_the_file_do_not_count(shared_data, tmp_path) -> None:
 
 def test_a_wrong_end_token_is_refused(shared_data, tmp_path) -> None:
     path = saved(tmp_path, wordpiece_tokenizer_json(bert_vocabulary(shared_data)))
-    with pytest.raises(BundleInvalid, match=r"ends a text with \[102\], but end_id is 2"):
+    with pytest.raises(BundleInvalid) as raised:
         Tokenizer(path, XLMR)
+    assert (raised.value.value, raised.value.where) == ([102], path)
 
 
 def test_a_broken_file_is_refused(tmp_path) -> None:
-    with pytest.raises(BundleInvalid, match=r"tokenizer\.json cannot be read: .*export or pull the model again"):
-        Tokenizer(saved(tmp_path, b'{"version": "1.0"}'), CLIP)
-    with pytest.raises(BundleInvalid, match="No such file"):
-        Tokenizer(tmp_path / "nothing.json", CLIP)
+    for path in (saved(tmp_path, b'{"version": "1.0"}'), tmp_path / "nothing.json"):
+        with pytest.raises(BundleInvalid) as raised:
+            Tokenizer(path, CLIP)
+        assert raised.value.where == path
+        assert raised.value.hint
 
 
 def test_many_threads_agree(clip) -> None:

@@ -43,13 +43,15 @@ def test_openai_names_of_the_ends() -> None:
 
 @pytest.mark.parametrize("merge", ["ab", "a b c", "", " b"])
 def test_what_is_no_merge_is_refused(merge: str) -> None:
-    with pytest.raises(InvalidInput, match="is not a merge"):
+    with pytest.raises(InvalidInput) as raised:
         bpe_tokenizer_json(["a b</w>", merge])
+    assert raised.value.value == merge
 
 
 def test_a_vocabulary_that_is_not_berts_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"has no \[UNK\], \[MASK\]: it is not BERT's"):
+    with pytest.raises(InvalidInput) as raised:
         wordpiece_tokenizer_json(["[PAD]", "[CLS]", "[SEP]", "dog"])
+    assert raised.value.value == ["[UNK]", "[MASK]"]
 
 
 def test_a_cased_vocabulary_keeps_case_and_accents() -> None:
@@ -84,7 +86,7 @@ def test_sentencepiece_ids_are_shifted_by_one() -> None:
     ],
 )
 def test_what_is_no_sentencepiece_model_is_refused(model: bytes) -> None:
-    with pytest.raises(InvalidInput, match="sentencepiece model"):
+    with pytest.raises(InvalidInput):
         unigram_tokenizer_json(model)
 
 
@@ -95,5 +97,6 @@ def test_sentencepiece_ids_as_the_file_has_them() -> None:
     tokenizer = Tokenizer.from_str(sentencepiece_tokenizer_json(model).decode())
     assert tokenizer.encode("cat  dog").ids == [4, 3, 1]
     assert tokenizer.encode("§ dog").ids[-2:] == [3, 1]
-    with pytest.raises(InvalidInput, match="has no </s>: it is not SigLIP's"):
+    with pytest.raises(InvalidInput) as raised:
         sentencepiece_tokenizer_json(b"".join(map(piece, ["<unk>", "▁dog"])))
+    assert raised.value.value == ["</s>"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tuwen.bundle.manifest import TextSpec
-from tuwen.data.tokens import wordpiece_tokenizer_json
+from tuwen.data.vocabularies import wordpiece_tokenizer_json
 from tuwen.exporting.samples import TEXTS
 from tuwen.models.openclip import load
 from tuwen.models.towers import Towers

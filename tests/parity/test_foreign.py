@@ -18,7 +18,7 @@ from PIL import Image
 
 import tiny
 from tuwen.bundle.foreign import read_foreign
-from tuwen.data.tokens import wordpiece_tokenizer_json
+from tuwen.data.vocabularies import wordpiece_tokenizer_json
 from tuwen.models.torchvision import make_torchvision_importable
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.engines import import_onnxruntime

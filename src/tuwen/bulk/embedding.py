@@ -14,9 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tuwen.data.decode import read_image
 from tuwen.data.parquet import read_rows
-from tuwen.data.pixels import to_pixels
 from tuwen.data.samples import Listed, Sample, read_sample
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import BATCH, run
@@ -169,18 +167,16 @@ class _Stages:
         return "picture" if sample.image is None else "caption" if not sample.captions else ""
 
     def _decoded(self, sample: Sample, image: bytes, captions: tuple[str, ...]) -> _Ready | Rejected:
-        picture = read_image(image, sample.name, self._encoder.reading)
-        if isinstance(picture, Rejected):
-            return Rejected(sample.name or sample.key, picture.reason)
+        decoded = self._encoder.decode(image, sample.name)
+        if isinstance(decoded, Rejected):
+            return Rejected(sample.name or sample.key, decoded.reason)
         facts: Payload = {
             "content": hashlib.sha256(image).hexdigest(),
-            "width": picture.width,
-            "height": picture.height,
-            "format": picture.format,
+            **decoded.facts,
             "bytes": len(image),
             "modified": sample.modified,
         }
-        return _Ready(_lighter(sample), facts, to_pixels(self._encoder.image_spec, [picture.image]), captions)
+        return _Ready(_lighter(sample), facts, decoded.pixels, captions)
 
     def encode(self, batch: _Batch) -> _Batch:
         """Pixels and captions -> vectors."""

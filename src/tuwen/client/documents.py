@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tuwen.classify.classifier import Label, Prediction
-from tuwen.data.decode import orientation_of, to_rgb, turned
+from tuwen.data.colour import to_rgb
+from tuwen.data.exif import apply_orientation, orientation_of
 from tuwen.data.files import open_file
 from tuwen.errors import InvalidInput, RejectedImages, ServiceFault, TuwenError
 from tuwen.index.calibration import Calibration
@@ -101,7 +102,7 @@ def content_of(image: AnyImage) -> bytes:
         return image
     if isinstance(image, Image.Image):
         written = BytesIO()
-        to_rgb(turned(image, orientation_of(image))).save(written, format="PNG", compress_level=1)
+        to_rgb(apply_orientation(image, orientation_of(image))).save(written, format="PNG", compress_level=1)
         return written.getvalue()
     try:
         with open_file(Path(image)) as file:

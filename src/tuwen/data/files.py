@@ -1,7 +1,7 @@
-"""The files of a collection: found in folders, named by keys, opened without ever waiting on a pipe.
+"""Finding image files in folders, and the keys that name them in a collection.
 
-Knows folders, links and endings, and looks at the first bytes of files whose ending says nothing. Does not know
-how to read a picture.
+A file is recognised by its extension, or else by its first bytes. Only regular files are opened: opening a pipe or a
+device could block.
 """
 
 import errno
@@ -18,17 +18,16 @@ from tuwen.data.formats import HEAD, format_of_content, format_of_name
 from tuwen.errors import InvalidInput
 from tuwen.types import Rejected, Source
 
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NON_BLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is of no picture format by content and by ending; or a row that says so itself.
+    """A file that is not an image, neither by its content nor by its extension.
 
     Attributes:
         path: where it is.
-        reason: empty for these; else why a folder or a file could not be looked at, and whatever is in it is not
-            known.
+        reason: empty for these; otherwise why a folder or file could not be examined, so that its content is unknown.
     """
 
     path: Path
@@ -36,31 +35,30 @@ class Skipped:
 
 
 def find_sources(paths: Sequence[Path], root: Path) -> Iterator[Source | Skipped]:
-    """The pictures among files and in folders, in the order of `paths`, folders from top to bottom and by name.
+    """Find images among files and in folders, in the order of `paths`; folders top down, sorted by name.
 
-    A link to a file is followed. A link to a folder is followed unless the folder lies within one of `paths` and so
-    is searched as itself; no folder is searched twice, so loops end. What is neither a file nor a folder (pipes,
-    devices, sockets) is skipped and never opened. A file whose ending claims a picture is a source, even if it
-    cannot be opened: reading it tells why.
+    Links to files are followed. A link to a folder is followed unless the folder lies within one of `paths`, where it
+    is found anyway; no folder is searched twice, so loops end. Pipes, devices and sockets are skipped and never
+    opened. A file with an image's extension is a source even if it cannot be opened: decoding it gives the reason.
 
     Args:
         paths: files and folders. One that lies within another is not searched twice.
-        root: what keys are relative to, see `key_of`.
+        root: the folder that keys are relative to, see `key_of`.
 
     Raises:
         InvalidInput: one of `paths` does not exist.
     """
     for path in paths:
         if not os.path.lexists(path):
-            raise InvalidInput(f"{path} does not exist: name files or folders of pictures")
+            raise InvalidInput(f"{path} does not exist: give files or folders of images", value=path)
     return _found(_outermost(paths), root)
 
 
 def key_of(path: Path, root: Path) -> str:
-    """What names a file in a collection: its path relative to `root` with `/`, or the absolute path if not below.
+    """A file's key in a collection: its path relative to `root` with `/`, or its absolute path if it is not below.
 
-    A path that is not UTF-8 has its stray bytes percent-encoded, e.g. `caf%E9.jpg`; so has one that could be taken
-    for such a key. `path_of` gives the path back.
+    In a path that is not UTF-8, invalid bytes are percent-encoded, e.g. `caf%E9.jpg`; so are those of a path that
+    could be mistaken for such a key. `path_of` is the inverse.
     """
     absolute, base = _absolute(path), _absolute(root)
     inside = absolute.relative_to(base) if absolute.is_relative_to(base) else absolute
@@ -69,21 +67,21 @@ def key_of(path: Path, root: Path) -> str:
 
 
 def path_of(key: str, root: Path) -> Path:
-    """The file that a key names: the inverse of `key_of` for the same `root`, as an absolute path."""
+    """The absolute path of the file that a key names: the inverse of `key_of` for the same `root`."""
     raw = key.encode("utf-8", "surrogateescape")
     text = os.fsdecode(unquote_to_bytes(raw) if _needs_escapes(key) else raw)
     return _absolute(root) / text
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading, but nothing else: a pipe, a device or a folder would hang or answer nonsense.
+    """Open a regular file for reading. Pipes and devices are refused, because reading them could block.
 
     Raises:
-        OSError: it cannot be opened, or is no file.
+        OSError: it cannot be opened, or is not a regular file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a file", str(path))
-    file = os.fdopen(os.open(path, os.O_RDONLY | _NO_WAITING), "rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | _NON_BLOCKING), "rb")
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -91,12 +89,12 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file. What is too long for a name, or has letters that no name has, is none."""
+    """Whether there is such a file. False, too, for a path that is too long or has invalid characters."""
     return _is_of(path, stat.S_ISREG)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; likewise."""
+    """Whether there is such a folder; as `is_file`."""
     return _is_of(path, stat.S_ISDIR)
 
 
@@ -108,14 +106,14 @@ def _is_of(path: Path, kind: Callable[[int], bool]) -> bool:
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, and without following links: a collection keeps the names that its owner gave it."""
+    """Without `..`, and without resolving links: keys keep the names that the user gave."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _needs_escapes(text: str) -> bool:
-    """Whether a key for `text` is written with escapes.
+    """Whether the key of `text` is percent-encoded.
 
-    It is, if it is not UTF-8, or if undoing escapes that it happens to contain would end in what is not.
+    It is if `text` is not UTF-8, or if decoding the escapes that it happens to contain would not give UTF-8.
     """
     raw = text.encode("utf-8", "surrogateescape")
     while True:
@@ -133,7 +131,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
-    """`paths` as absolute paths, without those that lie within another of them."""
+    """`paths` as absolute paths, without those within another one of them."""
     whole = list(dict.fromkeys(map(_absolute, paths)))
     given = set(whole)
     return [path for path in whole if not any(parent in given for parent in path.parents)]
@@ -143,18 +141,18 @@ def _found(paths: list[Path], root: Path) -> Iterator[Source | Skipped]:
     walk = _Walk(paths)
     for path in paths:
         for found in walk.below(path):
-            yield found if isinstance(found, Skipped) else _looked_at(found, root)
+            yield found if isinstance(found, Skipped) else _examined(found, root)
 
 
 class _Walk:
-    """Folders, each once, whatever links lead to it."""
+    """Walks folders, each once, however many links lead to it."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._bases = [Path(os.path.realpath(path)) for path in paths]
         self._seen: set[tuple[int, int]] = set()
 
     def below(self, path: Path) -> Iterator[Path | Skipped]:
-        """All that is no folder, and the folders that cannot be opened. Not recursive: trees may be deep."""
+        """Everything but folders, and the folders that cannot be opened. Not recursive, because trees may be deep."""
         waiting: list[Path] = [path]
         while waiting:
             current = waiting.pop()
@@ -167,7 +165,7 @@ class _Walk:
                     yield Skipped(current, f"the folder cannot be opened: {error.strerror}")
 
     def _children(self, folder: Path) -> list[Path]:
-        """What a folder holds, in reverse order; nothing where it has been seen before."""
+        """A folder's entries in reverse order; none if the folder has been walked before."""
         state = folder.stat()
         identity = (state.st_dev, state.st_ino)
         if identity in self._seen:
@@ -176,39 +174,36 @@ class _Walk:
         return sorted(folder.iterdir(), key=os.fsencode, reverse=True)
 
     def _is_walked_anyway(self, folder: Path) -> bool:
-        """Whether it is a link to a folder within the searched paths: found there by its own name."""
+        """Whether it is a link to a folder within the searched paths, which is found under its own name."""
         if not folder.is_symlink():
             return False
         real = Path(os.path.realpath(folder))
         return any(real.is_relative_to(base) for base in self._bases)
 
 
-def _looked_at(path: Path, root: Path) -> Source | Skipped:
+def _examined(path: Path, root: Path) -> Source | Skipped:
     claims = format_of_name(path.name) is not None
     try:
         state = path.stat()
-        if not stat.S_ISREG(state.st_mode) or not (claims or _is_marked(path)):
+        if not stat.S_ISREG(state.st_mode) or not (claims or _has_signature(path)):
             return Skipped(path)
     except OSError as error:
         return Source(key_of(path, root), path, 0, 0.0) if claims else Skipped(path, f"{error.strerror}")
     return Source(key_of(path, root), path, state.st_size, state.st_mtime)
 
 
-def _is_marked(path: Path) -> bool:
+def _has_signature(path: Path) -> bool:
     with open_file(path) as file:
         return format_of_content(file.read(HEAD)) is not None
 
 
-# ---- The files that a task will see, with a folder that cannot be opened as an input that is rejected.
-
-
 def find_files(paths: Sequence[Path], root: Path, *, but: Path | None = None) -> Iterator[Source | Rejected | Skipped]:
-    """As `find_sources`, but a folder that cannot be opened is rejected: what is in it would be missed in silence.
+    """As `find_sources`, but a folder that cannot be opened is rejected, because its images would be missing.
 
     Args:
         paths: files and folders.
-        root: what keys are relative to.
-        but: a folder that is passed over, such as the index that is being filled.
+        root: the folder that keys are relative to.
+        but: a folder to leave out, such as the index that is being written.
     """
     own = None if but is None else Path(os.path.abspath(but))  # noqa: PTH100  (as `find_sources` has it)
     for item in find_sources(paths, root):

@@ -1,9 +1,9 @@
-"""Pillow's warnings, kept from a thread that reads files; and libtiff's, from standard error.
+"""A warnings filter for Pillow that works in threads, and libtiff's messages switched off.
 
-Pillow warns of odd tags through the process-wide `warnings`, and `warnings.catch_warnings` may not be used in
-threads: two that overlap leave the process with the wrong filters. So the modules of Pillow that warn are given a
-`warnings` that drops what a thread warns of inside `quiet()`, and passes on everything else unchanged. What was
-wrong with a file is in the reason why it was rejected.
+Pillow warns about odd tags through the process-wide `warnings`. `warnings.catch_warnings` is not thread-safe: two
+blocks that overlap leave the process with the wrong filters. So the Pillow modules that warn get a stand-in for
+`warnings`, which drops what a thread warns about inside `ignore_warnings()` and passes on everything else. What is
+wrong with a file is in the reason for its rejection.
 """
 
 import ctypes
@@ -19,19 +19,19 @@ from types import ModuleType
 _WARNING_MODULES = ("Image", "IcoImagePlugin", "JpegImagePlugin", "PngImagePlugin", "TiffImagePlugin")
 
 
-class _Here(threading.local):
-    quiet = False
+class _Thread(threading.local):
+    ignores = False
 
 
-_here = _Here()
+_thread = _Thread()
 
 
 class _Warnings(ModuleType):
-    """Stands in for the module `warnings` inside Pillow."""
+    """Replaces the module `warnings` inside Pillow."""
 
     def warn(self, message: str, category: type[Warning] | None = None, stacklevel: int = 1) -> None:
-        """As `warnings.warn`, unless this thread is quiet."""
-        if not _here.quiet:
+        """As `warnings.warn`, unless this thread ignores warnings."""
+        if not _thread.ignores:
             warnings.warn(message, category, stacklevel + 1)
 
     def __getattr__(self, name: str) -> object:
@@ -39,30 +39,30 @@ class _Warnings(ModuleType):
 
 
 @cache
-def _stand_in() -> None:
+def _install() -> None:
     stand_in = _Warnings("warnings")
     for name in _WARNING_MODULES:
         module = vars(import_module(f"PIL.{name}"))
         if module.get("warnings") is warnings:
             module["warnings"] = stand_in
-    logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda _: not _here.quiet)
+    logging.getLogger("PIL.TiffImagePlugin").addFilter(lambda _: not _thread.ignores)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Pillow warns of nothing in this thread until the block ends. Blocks may be nested."""
-    _stand_in()
-    before, _here.quiet = _here.quiet, True
+def ignore_warnings() -> Iterator[None]:
+    """Ignore Pillow's warnings in this thread until the block ends. Blocks may be nested."""
+    _install()
+    before, _thread.ignores = _thread.ignores, True
     try:
         yield
     finally:
-        _here.quiet = before
+        _thread.ignores = before
 
 
 def silence_libtiff() -> None:
-    """For a program that owns its process: libtiff no longer prints to standard error about damaged files.
+    """Stop libtiff from printing to standard error about damaged files. It affects the whole process.
 
-    libtiff writes there by itself, past Python. Does nothing where Pillow's libtiff cannot be reached by name.
+    libtiff prints from C, past Python. Does nothing if Pillow's libtiff cannot be reached.
     """
     library = ctypes.CDLL(import_module("PIL._imaging").__file__)
     with suppress(AttributeError):

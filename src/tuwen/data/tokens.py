@@ -1,7 +1,4 @@
-"""Texts to tokens: cleaned, split by the bundle's `tokenizer.json`, cut to the context length, padded.
-
-Knows what a text spec says. Does not know what a text tower makes of the ids.
-"""
+"""Text preprocessing: texts to tokens, cleaned, tokenized with the bundle's `tokenizer.json`, truncated and padded."""
 
 import html
 import re
@@ -13,17 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from tuwen.bundle.manifest import Cleaning, TextSpec
-from tuwen.data.vocabularies import bpe_tokenizer_json, unigram_tokenizer_json, wordpiece_tokenizer_json
 from tuwen.errors import BundleInvalid
 from tuwen.types import Tokens
-
-# ---- What is done to a text before the tokenizer, as each reference does it.
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def clean(text: str, cleaning: Cleaning) -> str:
-    """The text as the tokenizer is given it. Halves of surrogate pairs, which no tokenizer takes, become U+FFFD."""
+    """Clean a text as the model's reference does before it tokenizes. Unpaired surrogates become U+FFFD."""
     if cleaning.startswith("ftfy"):
         text = _repair(text)
     if cleaning.endswith("canonicalize"):
@@ -38,26 +32,21 @@ def clean(text: str, cleaning: Cleaning) -> str:
 
 
 def _repair(text: str) -> str:
-    """Mojibake, curly quotes, ligatures, widths; then HTML entities, twice because the training data had both."""
+    """Repair mojibake, curly quotes, ligatures and widths; then unescape HTML twice, as CLIP's reference does."""
     import ftfy
 
     repaired: str = ftfy.fix_text(text)
     return html.unescape(html.unescape(repaired)).strip()
 
 
-# ---- Texts to tokens
-
-__all__ = ["Tokenizer", "bpe_tokenizer_json", "unigram_tokenizer_json", "wordpiece_tokenizer_json"]
-
-
 class Tokenizer:
-    """A bundle's tokenizer. May be used by many threads at once."""
+    """A bundle's tokenizer. Thread-safe."""
 
     def __init__(self, path: Path | bytes, spec: TextSpec) -> None:
-        """Load `tokenizer.json`, from a file or from its bytes.
+        """Load `tokenizer.json`, from a file or from its content.
 
         Raises:
-            BundleInvalid: it cannot be read, or it does not end a text with the token that the text spec names.
+            BundleInvalid: it cannot be read, or the end token is not the one in the text spec.
         """
         from tokenizers import Tokenizer as Backend
 
@@ -65,7 +54,8 @@ class Tokenizer:
         try:
             self._backend = Backend.from_buffer(path) if isinstance(path, bytes) else Backend.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
-            raise BundleInvalid(f"{name} cannot be read: {error}; export or pull the model again") from error
+            hint = "export or pull the model again"
+            raise BundleInvalid(f"{name} cannot be read: {error}; {hint}", where=name, hint=hint) from error
         self._backend.no_padding()
         self._backend.no_truncation()
         self._spec = spec
@@ -73,27 +63,29 @@ class Tokenizer:
         self._backend.encode_special_tokens = self._typed is not None
         end = self._backend.encode("").ids[-1:]
         if spec.end_id is not None and end != [spec.end_id]:
-            raise BundleInvalid(f"{name} ends a text with {end}, but end_id is {spec.end_id}; export the model again")
+            hint = "export the model again"
+            message = f"{name} ends a text with {end}, but the manifest says end_id = {spec.end_id}; {hint}"
+            raise BundleInvalid(message, value=end, where=name, hint=hint)
 
     def to_tokens(self, texts: Sequence[str]) -> Tokens:
-        """Tokenize texts, each as its reference does; an empty text is its start and end token.
+        """Tokenize texts as the model's reference does. An empty text is its start and end token.
 
         Returns:
-            ids (n, length) padded as the spec says, their lengths, and how many texts were cut. A cut text keeps
-            its end token.
+            ids (n, length), padded as the spec says, their lengths, and how many texts were truncated. A truncated
+            text keeps its end token.
         """
         rows = self._encode([clean(text, self._spec.cleaning) for text in texts])
         limit = self._spec.context_length
-        cut = [self._cut(row) if len(row) > limit else row for row in rows]
-        longest = max(map(len, cut), default=0)
+        kept = [self._truncate(row) if len(row) > limit else row for row in rows]
+        longest = max(map(len, kept), default=0)
         length = limit if self._spec.pad_to == "context" else longest
-        ids = np.full((len(cut), length), self._spec.pad_id, dtype=np.int64)
-        for row, filled in zip(cut, ids, strict=True):
-            filled[: len(row)] = row
-        lengths = np.array([len(row) for row in cut], dtype=np.int64)
+        ids = np.full((len(kept), length), self._spec.pad_id, dtype=np.int64)
+        for row, padded in zip(kept, ids, strict=True):
+            padded[: len(row)] = row
+        lengths = np.array([len(row) for row in kept], dtype=np.int64)
         return Tokens(ids, lengths, truncated=sum(len(row) > limit for row in rows))
 
-    def _cut(self, row: list[int]) -> list[int]:
+    def _truncate(self, row: list[int]) -> list[int]:
         limit = self._spec.context_length
         return row[:limit] if self._spec.end_id is None else [*row[: limit - 1], self._spec.end_id]
 
@@ -106,7 +98,7 @@ class Tokenizer:
         return rows
 
     def _encode_with_typed(self, text: str, typed: "_TypedTokens") -> list[int]:
-        """As the reference, which gives a special token's own id to its name typed by a user."""
+        """As the reference, where the name of a special token in a text becomes that token."""
         middle: list[int] = []
         for part in typed.split(text):
             middle += [part] if isinstance(part, int) else self._backend.encode(part, add_special_tokens=False).ids
@@ -119,10 +111,10 @@ class Tokenizer:
 
 
 class _TypedTokens:
-    """Names of special tokens typed by a user, found where CLIP's reference tokenizer finds them.
+    """Finds names of special tokens in a text, as CLIP's reference tokenizer does.
 
-    It looks for them before it looks for words; but a run of signs takes in a `<` that follows it, and then what is
-    left is no longer a name.
+    The reference looks for them before words. But a run of punctuation includes a `<` that follows it, and the rest is
+    then no longer a name.
     """
 
     def __init__(self, special: dict[str, int]) -> None:
@@ -133,7 +125,7 @@ class _TypedTokens:
         return bool(self._special) and self._names.search(text) is not None
 
     def split(self, text: str) -> Iterator[str | int]:
-        """The text in order: ids of names, and the stretches between them."""
+        """The text in order: the ids of special tokens, and the text between them."""
         done = 0
         for match in self._names.finditer(text):
             if match.start() == done or _ends_a_run(text[match.start() - 1]):
@@ -144,5 +136,5 @@ class _TypedTokens:
 
 
 def _ends_a_run(letter: str) -> bool:
-    """Whether a run of signs does not go on beyond this letter, because it is no sign."""
+    """Whether this character ends a run of punctuation."""
     return letter.isspace() or unicodedata.category(letter)[0] in "LN"

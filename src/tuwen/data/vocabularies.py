@@ -1,7 +1,6 @@
-"""Vocabularies in their authors' forms to `tokenizer.json`: CLIP's merges, BERT's word pieces, sentencepiece.
+"""Converts vocabularies to `tokenizer.json`: CLIP's merges, BERT's word pieces, sentencepiece models.
 
-Knows file formats, and how each reference splits and numbers. Does not know models, and needs none of their
-libraries.
+Each conversion gives the ids of its reference tokenizer, and needs only the package `tokenizers`.
 """
 
 import re
@@ -14,8 +13,8 @@ from tuwen.errors import InvalidInput
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Texts arrive in lower case, but the reference's pattern ignores case too: to it a long s is an s; and U+0345,
-# which is no letter while its capital is one, matches nothing and is dropped.
+# Texts are lower case by then, but the reference's pattern also ignores case: the long s counts as an s; and U+0345,
+# which is not a letter although its capital is one, matches nothing and is dropped.
 _CLIP_WORDS = r"'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{0345}]+"
 _SPACE = "▁"
 
@@ -24,8 +23,8 @@ def bpe_tokenizer_json(merges: Sequence[str], *, start: str = "<start_of_text>",
     """CLIP's byte-level BPE, as OpenAI CLIP and open_clip's `SimpleTokenizer` number it.
 
     Args:
-        merges: the pairs to merge, first ones first, each as two tokens with a space between. OpenAI's file has a
-            heading, and more of them than CLIP uses: 48,894.
+        merges: the pairs to merge, in order, each as two tokens separated by a space. OpenAI's file has a header
+            line, and more merges than the 48,894 that CLIP uses.
         start: the token before a text; its id follows the last merge (49406).
         end: the token after a text (49407).
 
@@ -44,14 +43,14 @@ def bpe_tokenizer_json(merges: Sequence[str], *, start: str = "<start_of_text>",
     words = pre_tokenizers.Split(Regex(f"{names}|{_CLIP_WORDS}"), behavior="removed", invert=True)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
-    return _finished(tokenizer, special=(start, end), start=start, end=end)
+    return _serialized(tokenizer, special=(start, end), start=start, end=end)
 
 
 def wordpiece_tokenizer_json(vocabulary: Sequence[str], *, lowercase: bool = True) -> bytes:
     """BERT's word pieces, as transformers' `BertTokenizer` splits and numbers them.
 
     Args:
-        vocabulary: the lines of `vocab.txt`; a token's id is its place.
+        vocabulary: the lines of `vocab.txt`; a token's id is its line number, from 0.
         lowercase: whether the model was trained on lower case without accents.
 
     Raises:
@@ -62,30 +61,30 @@ def wordpiece_tokenizer_json(vocabulary: Sequence[str], *, lowercase: bool = Tru
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     ids = {token: index for index, token in enumerate(vocabulary)}
     if missing := [token for token in special if token not in ids]:
-        raise InvalidInput(f"the vocabulary has no {', '.join(missing)}: it is not BERT's")
+        raise InvalidInput(f"the vocabulary lacks {', '.join(missing)}, so it is not BERT's", value=missing)
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return _finished(tokenizer, special, start="[CLS]", end="[SEP]")
+    return _serialized(tokenizer, special, start="[CLS]", end="[SEP]")
 
 
 def unigram_tokenizer_json(model: bytes) -> bytes:
-    """A sentencepiece Unigram model with the ids of XLM-R: those of fairseq, which shift all pieces by one.
+    """A sentencepiece Unigram model with the ids of XLM-R, which are fairseq's: all pieces are shifted by one.
 
     Args:
         model: the bytes of `sentencepiece.bpe.model`.
 
     Raises:
-        InvalidInput: it is no sentencepiece model, or none of the Unigram kind.
+        InvalidInput: it is not a sentencepiece model of the Unigram kind.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     pieces, charsmap = _sentencepiece(model)
     if [piece for piece, _ in pieces[:3]] != ["<unk>", "<s>", "</s>"]:
-        raise InvalidInput("this sentencepiece model does not begin with <unk>, <s>, </s>, as XLM-R's does")
-    # sentencepiece numbers <unk> <s> </s> first; fairseq has <s> <pad> </s> <unk>, and a <mask> behind all pieces
+        raise InvalidInput("the sentencepiece model does not begin with <unk>, <s>, </s>, as XLM-R's does")
+    # sentencepiece begins with <unk> <s> </s>; fairseq with <s> <pad> </s> <unk>, and ends with a <mask>
     special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
     vocabulary = [*((token, 0.0) for token in special[:4]), *pieces[3:], (special[4], 0.0)]
     tokenizer = Tokenizer(models.Unigram(vocab=vocabulary, unk_id=3, byte_fallback=False))
@@ -93,35 +92,35 @@ def unigram_tokenizer_json(model: bytes) -> bytes:
         tokenizer.normalizer = normalizers.Precompiled(charsmap)
     metaspace = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
-    return _finished(tokenizer, special, start="<s>", end="</s>")
+    return _serialized(tokenizer, special, start="<s>", end="</s>")
 
 
 def sentencepiece_tokenizer_json(model: bytes, *, unknown: str = "<unk>", end: str = "</s>") -> bytes:
-    """A sentencepiece Unigram model with the ids that it has itself and an end token after each text, as SigLIP's.
+    """A sentencepiece Unigram model with its own ids and an end token after each text, as SigLIP's.
 
     Args:
         model: the bytes of `spiece.model`.
-        unknown: the piece for what no other piece has.
+        unknown: the piece for unknown characters.
         end: the piece after a text.
 
     Raises:
-        InvalidInput: it is no sentencepiece model, or lacks one of the two pieces.
+        InvalidInput: it is not a sentencepiece model, or lacks one of the two pieces.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     pieces, charsmap = _sentencepiece(model)
     ids = {piece: index for index, (piece, _) in enumerate(pieces)}
     if missing := [piece for piece in (unknown, end) if piece not in ids]:
-        raise InvalidInput(f"this sentencepiece model has no {missing[0]}: it is not SigLIP's")
+        raise InvalidInput(f"the sentencepiece model lacks {missing[0]}, so it is not SigLIP's", value=missing)
     tokenizer = Tokenizer(models.Unigram(vocab=pieces, unk_id=ids[unknown], byte_fallback=False))
     spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
     table = [normalizers.Precompiled(charsmap)] if charsmap else []
     tokenizer.normalizer = normalizers.Sequence([*table, *spaces])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always", split=False)
-    return _finished(tokenizer, (unknown, end), start="", end=end)
+    return _serialized(tokenizer, (unknown, end), start="", end=end)
 
 
-def _finished(tokenizer: "Tokenizer", special: Sequence[str], start: str, end: str) -> bytes:
+def _serialized(tokenizer: "Tokenizer", special: Sequence[str], start: str, end: str) -> bytes:
     from tokenizers import AddedToken
     from tokenizers.processors import TemplateProcessing
 
@@ -134,21 +133,21 @@ def _finished(tokenizer: "Tokenizer", special: Sequence[str], start: str, end: s
 def _pair(merge: str) -> tuple[str, str]:
     first, _, second = merge.partition(" ")
     if not first or not second or " " in second:
-        raise InvalidInput(f"{merge!r} is not a merge: two tokens with a space between")
+        raise InvalidInput(f"{merge!r} is not a merge: expected two tokens separated by a space", value=merge)
     return first, second
 
 
 def _byte_letters() -> list[str]:
-    """The visible letter that stands for each byte, in the order of CLIP's ids: visible bytes first, as themselves.
+    """The printable character that stands for each byte, in the order of CLIP's ids; printable bytes come first.
 
-    From GPT-2's byte-level BPE, which CLIP took over.
+    As in GPT-2's byte-level BPE.
     """
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [chr(byte) for byte in visible] + [chr(256 + index) for index in range(256 - len(visible))]
 
 
 def _sentencepiece(model: bytes) -> tuple[list[tuple[str, float]], bytes]:
-    """The pieces with their scores, and the normaliser's table, of a sentencepiece `ModelProto`."""
+    """The pieces with their scores, and the normalisation table, of a sentencepiece `ModelProto`."""
     pieces: list[tuple[str, float]] = []
     charsmap = b""
     try:
@@ -159,12 +158,12 @@ def _sentencepiece(model: bytes) -> tuple[list[tuple[str, float]], bytes]:
             elif number == 3:
                 charsmap = dict(_fields(value)).get(2, b"")
     except (IndexError, KeyError, ValueError, struct.error) as error:
-        raise InvalidInput("this is not a sentencepiece model") from error
+        raise InvalidInput("not a sentencepiece model") from error
     return pieces, charsmap
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a protobuf message: (number, raw value). Numbers written as varints have an empty value.
+    """The fields of a protobuf message: (number, raw value); varints have an empty value.
 
     From the wire format: https://protobuf.dev/programming-guides/encoding
     """
@@ -180,7 +179,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
         else:
             size = {1: 8, 5: 4}[kind]
         if place + size > len(message):
-            raise ValueError("a field goes on beyond the end")
+            raise ValueError("a field is truncated")
         yield number, message[place : place + size]
         place += size
 

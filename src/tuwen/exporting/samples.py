@@ -20,6 +20,8 @@ from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, RejectedImages
 from tuwen.exporting.qdq import Feeds
 from tuwen.runtime.encoder import MAX_PIXELS
+from tuwen.runtime.machine import usable_cores
+from tuwen.runtime.pipeline import BATCH, prefetch
 from tuwen.types import Pixels, Rejected, Source, Tokens
 
 _SIZES = ((640, 480), (480, 640), (512, 512), (37, 51), (333, 221), (1024, 300), (260, 901), (224, 224), (225, 224))
@@ -143,7 +145,7 @@ class Photos(Sequence[Image.Image]):
     def __getitem__(self, place: slice) -> list[Image.Image]: ...
     def __getitem__(self, place: int | slice) -> Image.Image | list[Image.Image]:
         if isinstance(place, slice):
-            return [_opened(path) for path in self._paths[place]]
+            return list(prefetch(_opened, self._paths[place], threads=usable_cores(), depth=BATCH))
         return _opened(self._paths[place])
 
 

@@ -14,9 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tuwen.data.decode import read_image
 from tuwen.data.files import Skipped, find_files, open_file
-from tuwen.data.pixels import to_pixels
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.payloads import image_payload, stamp
 from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
@@ -94,12 +92,11 @@ class ImageIngest:
         if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
             facts = {name: known.payload[name] for name in FACTS}
             return Ready(source.key, content, image_payload(source, content, facts), item.before, vector=known.vector)
-        picture = read_image(data, source.key, self._encoder.reading)
-        if isinstance(picture, Rejected):
-            return picture
-        facts = {"width": picture.width, "height": picture.height, "format": picture.format}
-        pixels = to_pixels(self._encoder.image_spec, [picture.image])
-        return Ready(source.key, content, image_payload(source, content, facts), item.before, raw=pixels)
+        decoded = self._encoder.decode(data, source.key)
+        if isinstance(decoded, Rejected):
+            return decoded
+        payload = image_payload(source, content, decoded.facts)
+        return Ready(source.key, content, payload, item.before, raw=decoded.pixels)
 
 
 @dataclass(frozen=True, slots=True)

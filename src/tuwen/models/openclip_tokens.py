@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tuwen.bundle.manifest import Cleaning, TextSpec
-from tuwen.data.tokens import bpe_tokenizer_json
+from tuwen.data.vocabularies import bpe_tokenizer_json
 from tuwen.errors import InvalidInput
 from tuwen.models.towers import ToTokens
 from tuwen.types import Tokens

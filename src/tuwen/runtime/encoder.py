@@ -1,6 +1,7 @@
 """The encoder: images and texts of one model to unit vectors."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -19,7 +20,7 @@ from tuwen.errors import BundleInvalid, InvalidInput, RejectedImages
 from tuwen.runtime.machine import usable_cores
 from tuwen.runtime.pipeline import BATCH, AnyImage, Batch, ImageSource, Keyed, encode_images, keyed
 from tuwen.runtime.tower import LazyTower, OpenSession
-from tuwen.types import Pixels, Rejected, Source, Tokens, Vectors
+from tuwen.types import Payload, Pixels, Rejected, Source, Tokens, Vectors
 
 K = TypeVar("K")
 
@@ -27,8 +28,37 @@ MAX_PIXELS = 178_956_970
 """images of more pixels are rejected, unless a setting says otherwise"""
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image that is ready to be encoded.
+
+    Attributes:
+        pixels: (1, 3, height, width) float32, as the image tower reads it.
+        facts: width, height and format of the image in its file.
+    """
+
+    pixels: Pixels
+    facts: Payload
+
+
 class Encoder:
     """A model that turns images and texts into unit vectors. Thread-safe.
+
+    >>> import tuwen
+    >>> from tuwen.demo import demo_gallery
+    >>> encoder = tuwen.load("demo")
+    >>> images = encoder.encode_images([demo_gallery() / "animals-and-nature" / "dog-face.webp"])
+    >>> texts = encoder.encode_texts(["a dog", "a bicycle"])
+    >>> images.shape == (1, encoder.dim), texts.shape == (2, encoder.dim)
+    (True, True)
+    >>> dog, bicycle = (images @ texts.T)[0]
+    >>> bool(dog > bicycle)
+    True
+
+    Any number of images, in bounded memory:
+
+    >>> for batch in encoder.stream(demo_gallery() / "activities", batch=8):
+    ...     assert batch.vectors.shape == (len(batch.keys), encoder.dim) and not batch.rejected
 
     Attributes:
         name: the model's name.
@@ -141,15 +171,18 @@ class Encoder:
             raise RejectedImages(rejected)
         return np.concatenate(vectors)
 
-    def decode(self, image: AnyImage, name: str) -> Pixels | Rejected:
-        """An image as the image tower reads it, (1, 3, height, width); or why it cannot be read.
+    def decode(self, image: AnyImage, name: str) -> Decoded | Rejected:
+        """Decode and preprocess an image; or tell why it cannot be read. Nothing is raised.
 
         Args:
             image: a path, a file's content, or a Pillow image.
             name: what to call it if it is rejected.
         """
         picture = read_image(Path(image) if isinstance(image, str) else image, name, self.reading)
-        return picture if isinstance(picture, Rejected) else to_pixels(self.image_spec, [picture.image])
+        if isinstance(picture, Rejected):
+            return picture
+        facts: Payload = {"width": picture.width, "height": picture.height, "format": picture.format}
+        return Decoded(to_pixels(self.image_spec, [picture.image]), facts)
 
     def _batches(
         self, items: Iterable[Keyed[K] | Rejected], encode: Callable[[Pixels], Vectors], batch: int
@@ -157,7 +190,11 @@ class Encoder:
         def encode_all(pixels: list[Pixels]) -> Vectors:
             return encode(np.concatenate(pixels)) if pixels else np.empty((0, self.dim), dtype=np.float32)
 
-        return encode_images(items, self.decode, encode_all, threads=self.threads, batch=batch)
+        def decode(image: AnyImage, name: str) -> Pixels | Rejected:
+            decoded = self.decode(image, name)
+            return decoded if isinstance(decoded, Rejected) else decoded.pixels
+
+        return encode_images(items, decode, encode_all, threads=self.threads, batch=batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Encode texts. Texts longer than the model's context length are truncated; `to_tokens` counts them.

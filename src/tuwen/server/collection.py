@@ -187,4 +187,4 @@ def _sha256(data: bytes) -> str:
 def _ending(data: bytes, name: str) -> str:
     """The right ending for a file: by content, else as its name claims where a format has no mark of its own."""
     found = format_of_content(data[:HEAD]) or format_of_name(name)
-    return found.endings.split()[0] if found else "bin"
+    return found.extensions.split()[0] if found else "bin"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import ImageOps
 
-from tuwen.data.decode import Reading, read_image, whole_of
+from tuwen.data.decode import Reading, original_of, read_image
 from tuwen.data.files import open_file, path_of
 from tuwen.data.formats import HEAD, format_of_content
 from tuwen.index.store import Stored
@@ -110,7 +110,7 @@ class Thumbnails:
         picture = read_image(file, file.name, Reading(near=(size, size), max_pixels=self._max_pixels))
         if isinstance(picture, Rejected):
             raise Fault(422, "unreadable", f"the picture cannot be shown: it {picture.reason}")
-        box = whole_of(picture.image).box
+        box = original_of(picture.image).box
         image = picture.image.crop(tuple(round(edge) for edge in box))  # type: ignore[arg-type]
         if max(image.size) > size:
             image = ImageOps.contain(image, (size, size))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen.data.decode import is_sideways, orientation_of, turned, turned_box
+from tuwen.data.exif import apply_orientation, orient_box, orientation_of, swaps_axes
 
 TURNS = {
     1: lambda upright: upright,
@@ -32,8 +32,8 @@ def test_each_orientation(orientation: int) -> None:
     upright = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
     stored = with_orientation(Image.fromarray(TURNS[orientation](upright).copy()), orientation, "PNG")
     assert orientation_of(stored) == orientation
-    assert is_sideways(orientation) == (stored.size == (3, 5))
-    assert np.array_equal(np.asarray(turned(stored, orientation)), upright)
+    assert swaps_axes(orientation) == (stored.size == (3, 5))
+    assert np.array_equal(np.asarray(apply_orientation(stored, orientation)), upright)
 
 
 @pytest.mark.parametrize("orientation", TURNS)
@@ -41,8 +41,8 @@ def test_a_box_goes_where_its_pixels_go(orientation: int) -> None:
     left, top, right, bottom = 1, 0, 4, 2
     inside = np.zeros((3, 5, 3), dtype=np.uint8)
     inside[top:bottom, left:right] = 255
-    image = turned(Image.fromarray(inside), orientation)
-    assert turned_box((left, top, right, bottom), (5, 3), orientation) == image.getbbox()
+    image = apply_orientation(Image.fromarray(inside), orientation)
+    assert orient_box((left, top, right, bottom), (5, 3), orientation) == image.getbbox()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
