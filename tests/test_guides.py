@@ -1,4 +1,4 @@
-"""Every example in the guides runs, as it is printed: the blocks marked `sh` and `python`, page by page, in order.
+"""Every example in the README and the guides runs: the blocks marked `sh` and `python`, page by page, in order.
 
 The guides speak of a person's own photos and model; here the packaged gallery and model stand in for them. Only the
 English pages are run: `test_docs.py` sees to it that the examples of both languages are the same.
@@ -20,6 +20,7 @@ import tuwen
 from shapes import shape, written_shapes
 
 GUIDES = Path(__file__).parents[1] / "docs" / "en"
+README = Path(__file__).parents[1] / "README.md"
 CONFIG = Path(__file__).parents[1] / "configs" / "inference_clip.yaml"
 SEARCH = ("Global.mode=image-to-image", "Global.infer_imgs=more", "IndexProcess.image_index_dir=i.tuwen")
 ELSEWHERE = {
@@ -66,7 +67,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("guide", [README, *sorted(GUIDES.glob("*.md"))], ids=lambda path: path.stem)
 def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
     for language, block in BLOCK.findall(guide.read_text(encoding="utf-8")):
