@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import tempfile
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,6 +110,35 @@ def as_karpathy(folder: Path, samples: Sequence[Sequence[object]]) -> Path:
     return folder / "d.json"
 
 
+def as_coco(folder: Path, samples: Sequence[Sequence[object]]) -> Path:
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(len(samples))]
+    texts = [(n, text) for n, captions in enumerate(samples) for text in captions if isinstance(text, str)]
+    annotations = [{"image_id": n, "caption": text} for n, text in reversed(texts)]
+    annotations.reverse()
+    (folder / "c.json").write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
+    return folder / "c.json"
+
+
+def as_lines(folder: Path, samples: Sequence[Sequence[object]], name: str, form: str) -> Path:
+    """`form` has places for an image's name, a caption's number and the caption."""
+    lines = [
+        form.format(f"{n}.jpg", place, text if isinstance(text, str) else "")
+        for n, captions in enumerate(samples)
+        for place, text in enumerate(captions or [""])
+    ]
+    (folder / name).write_text("\n".join(["", *lines]), encoding="utf-8")
+    return folder / name
+
+
+def as_chinese_clip(folder: Path, samples: Sequence[Sequence[object]]) -> Path:
+    texts = [(n, text) for n, captions in enumerate(samples) for text in captions if isinstance(text, str)]
+    rows = [json.dumps({"text": text, "image_ids": [f"{n}.jpg"]}) for n, text in texts if text.strip()]
+    (folder / "x_texts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    pictures = [f"{n}.jpg\t{b64encode(jpeg(n)).decode()}\n" for n in range(len(samples))]
+    (folder / "x_imgs.tsv").write_text("".join(pictures), encoding="utf-8")
+    return folder / "x_imgs.tsv"
+
+
 def beside(samples: Sequence[Sequence[object]]) -> dict[str, bytes]:
     """Members or files: an image and a text file each, unless there is no text."""
     found: dict[str, bytes] = {}
@@ -142,6 +172,11 @@ def test_the_same_samples_in_every_format_are_the_same_pairs(samples: list[list[
             as_parquet(folder, samples, pa.string()),
             as_parquet(folder, samples, pa.binary()),
             as_karpathy(folder, samples),
+            as_coco(folder, samples),
+            as_lines(folder, samples, "x.token", "{}#{}\t{}"),
+            as_lines(folder, samples, "comma.txt", "{0},{2}"),
+            as_lines(folder, samples, "tab.txt", "{0}\t{2}"),
+            as_chinese_clip(folder, samples),
             as_folder(folder, samples),
             write_tar(folder / "x.tar", beside(samples)),
         ]
@@ -191,12 +226,59 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
 
 
 def test_webdataset_of_clip_benchmark(tmp_path: Path) -> None:
-    write_tar(tmp_path / "0.tar", {"s0.webp": jpeg(1), "s0.cls": b"1", "s1.webp": jpeg(2), "s1.cls": b"0"})
+    for split, levels in (("train", (3, 4)), ("test", (1, 2))):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "nshards.txt").write_text("2\n")
+        for shard, level in enumerate(levels):
+            write_tar(tmp_path / split / f"{shard}.tar", {"s0.jpg": jpeg(level), "s0.cls": b"%d" % (level % 2)})
     (tmp_path / "classnames.txt").write_text("a tabby cat\nhot dog\n", encoding="utf-8")
     (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of {c}.\n{c}\n", encoding="utf-8")
+    for place, split, levels in (("", None, (1, 2)), ("test", None, (1, 2)), ("", "train", (3, 4))):
+        dataset = open_dataset(tmp_path / place, split=split)
+        assert (dataset.classes, dataset.templates) == (("a tabby cat", "hot dog"), ("a photo of _.", "_"))
+        found = [(item.image, item.labels) for item in examples(dataset).values()]
+        assert found == [(jpeg(level), (level % 2,)) for level in levels]
+    with pytest.raises(InvalidInput) as raised:
+        open_dataset(tmp_path, split="val")
+    assert raised.value.value == "val"
+
+
+def test_webdataset_of_captions(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", {"a.jpg": jpeg(1), "a.txt": b"one\ntwo", "b.jpg": jpeg(2)})
     dataset = open_dataset(tmp_path)
-    assert (dataset.classes, dataset.templates) == (("a tabby cat", "hot dog"), ("a photo of _.", "_"))
-    assert [item.labels for item in examples(dataset).values()] == [(1,), (0,)]
+    assert [item.captions if isinstance(item, Example) else item.path for item in dataset] == [
+        {"": ("one", "two")},
+        "0.tar/b",
+    ]
+
+
+def test_a_folder_for_each_class_in_each_split(tmp_path: Path) -> None:
+    for name in ("train/dog/1.jpg", "train/train/2.jpg", "val/dog/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jpeg())
+    dataset = open_dataset(tmp_path, split="train")
+    assert {key: item.labels for key, item in examples(dataset).items()} == {"train/dog/1": (0,), "train/train/2": (1,)}
+    assert {item.split for item in examples(open_dataset(tmp_path)).values()} == {"train", "val"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_column_of_splits(tmp_path: Path, kind: str) -> None:
+    rows = {"image": ["a.jpg", "a.jpg", "a.jpg"], "text": ["x", "y", "z"], "split": ["train", "validation", "test"]}
+    rows["id"] = ["1", "2", "3"]
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    path = tmp_path / f"metadata.{kind}"
+    if kind == "csv":
+        lines = zip(*rows.values(), strict=True)
+        path.write_text("\n".join(",".join(line) for line in (rows, *lines)))
+    elif kind == "jsonl":
+        lines = zip(*rows.values(), strict=True)
+        path.write_text("\n".join(json.dumps(dict(zip(rows, line, strict=True))) for line in lines))
+    else:
+        pq.write_table(pa.table(rows), path)
+    for source in (path, tmp_path):
+        for split, text in (("train", "x"), ("val", "y"), (None, "z")):
+            found = examples(open_dataset(source, split=split)).values()
+            assert [item.captions for item in found] == [{"": (text,)}]
 
 
 def test_the_split_of_an_annotation_file(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from tuwen.data.samples import (
     is_missing,
     labels_in,
     span_of,
+    split_of,
 )
-from tuwen.data.tables import found_columns
+from tuwen.data.tables import SPLIT, found_columns
 from tuwen.errors import require
 from tuwen.types import Rejected
 
@@ -65,7 +66,8 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
             at = RowOf(str(path), 0, _stamp(path), image, found.caption, found.captions, found.language)
             names = file.schema_arrow.names
             status = _STATUS if held and _STATUS in names else None
-            needed = [name for name in (found.key, None if held else found.image, status, found.label) if name]
+            split = SPLIT if SPLIT in names else None
+            needed = [name for name in (found.key, None if held else found.image, status, found.label, split) if name]
             classes = class_names(file.schema_arrow, found.label)
             seen = set[str]()
             for number, row in enumerate(_rows(file, 0, needed)):
@@ -80,6 +82,21 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
                 yield replace(listed, key=prefix + listed.key, name=listed.name and prefix + listed.name)
     except (arrow.ArrowInvalid, OSError) as error:
         yield Rejected(str(path), f"cannot be read as Parquet: {str(error).splitlines()[0]}")
+
+
+def splits_in_rows(path: Path) -> list[str]:
+    """The splits that a Parquet file's column `split` names, sorted; empty if it has none or cannot be read.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+    """
+    arrow = require("pyarrow", extra="bulk")
+    try:
+        with _opened(path) as file:
+            names = [SPLIT] if SPLIT in file.schema_arrow.names else []
+            return sorted({split_of(row.get(SPLIT)) for row in _rows(file, 0, names)} - {""}) if names else []
+    except (arrow.ArrowInvalid, OSError):
+        return []
 
 
 def class_names(schema: _Schema, label: str | None) -> Sequence[str]:
@@ -125,6 +142,7 @@ def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed |
         row.modified / 1e9,
         languages=languages,
         labels=listed.labels,
+        split=listed.split,
     )
 
 
@@ -258,11 +276,11 @@ def _is_content(field: Any) -> bool:  # noqa: ANN401  (pyarrow has no type annot
 def _listed(row: Mapping[str, Any], at: RowOf, columns: Columns, classes: Sequence[str]) -> Listed:
     place, named = _name(row.get(columns.image or "")), _name(row.get(columns.key or ""))
     labels = tuple(_class(label, classes) for label in labels_in(row, columns))
-    key = named or place or str(at.row)
+    key, split = named or place or str(at.row), split_of(row.get(SPLIT))
     if not place:
-        return Listed(key, row=at, labels=labels)
+        return Listed(key, row=at, labels=labels, split=split)
     span = span_of((columns.root or Path(at.path).parent) / place)
-    return Listed(key, place, span.path, span, row=at, labels=labels)
+    return Listed(key, place, span.path, span, row=at, labels=labels, split=split)
 
 
 def _name(value: object) -> str:

@@ -18,6 +18,8 @@ SEPARATED = {".csv": ",", ".tsv": "\t"}
 """extensions of tables and their separators"""
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
 
+CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
+"""usual names of a column of captions, the likeliest first"""
 NOT_UTF8 = "is not UTF-8"
 """reason of a record that is not text"""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -45,7 +47,8 @@ class Record:
 def read_records(path: Path) -> Iterator[Record]:
     """The records of a CSV, TSV or JSON Lines file. Semicolons and tabs are recognised as separators of a CSV.
 
-    Quotes that cannot be parsed are read literally, as files of captions are often written without quoting.
+    Quotes that cannot be parsed are read literally, as files of captions are often written without quoting. In a
+    table of two columns of which the second is of captions, all that follows the first separator is the caption.
 
     Raises:
         InvalidInput: the file cannot be opened, or is UTF-16.
@@ -103,6 +106,7 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[Record]:
         return
     separator = _separator(first, separator)
     head = lines.record(first, separator, 0)
+    lines.ends_in_caption = len(head) == 2 and head[1].strip().lower() in CAPTIONS
     number = 0
     while (line := lines.take()) is not None:
         if not line.strip("\r\n"):
@@ -123,12 +127,18 @@ def _separator(head: str, usual: str) -> str:
 
 
 class _Lines:
-    """The lines of a table, several of which may be one record; `number` is that of the last one taken."""
+    """The lines of a table, several of which may be one record.
+
+    Attributes:
+        number: of the line that was taken last.
+        ends_in_caption: whether a record is one field and a caption, in which separators need no quotes.
+    """
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
         self._waiting: deque[str] = deque()
         self.number = 0
+        self.ends_in_caption = False
 
     def take(self) -> str | None:
         line = self._waiting.popleft() if self._waiting else next(self._lines, None)
@@ -137,8 +147,9 @@ class _Lines:
 
     def record(self, line: str, separator: str, width: int) -> Sequence[str]:
         """The fields of the record that begins with `line`; `width`: how many are expected, 0 if unknown."""
+        literally = line.rstrip("\r\n").split(separator, 1 if self.ends_in_caption else -1)
         if not line.startswith('"') and f'{separator}"' not in line:
-            return line.rstrip("\r\n").split(separator)
+            return literally
         more: list[str] = []
         is_open = line.count('"') % 2 == 1
         while is_open and len(more) < _MOST_LINES and (following := self.take()) is not None:
@@ -146,11 +157,12 @@ class _Lines:
             is_open ^= following.count('"') % 2 == 1
         row = _parsed(line + "".join(more), separator)
         literal = separator == "\t" and width > 1 and any(each.count("\t") == width - 1 for each in more)
-        if row is not None and not literal and (not more or len(row) == width or not width):
+        is_whole = not more and (not self.ends_in_caption or line.startswith('"'))
+        if row is not None and not literal and (is_whole or len(row) == width or not width):
             return row
         self._waiting.extendleft(reversed(more))
         self.number -= len(more)
-        return row if row is not None and not more else line.rstrip("\r\n").split(separator)
+        return literally
 
 
 def _parsed(text: str, separator: str) -> list[str] | None:

@@ -9,6 +9,7 @@ Each format lists its samples in a module of its own; `datasets.py` chooses amon
 import json
 import math
 import os
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ from tuwen.types import Rejected
 
 Fact: TypeAlias = str | int | float | bool | None
 """A value stored beside an image. Nested values are flattened, see `facts_of`."""
+_SPLITS = {"restval": "train", "training": "train", "valid": "val", "validation": "val", "dev": "val"}
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+"""the URL-safe alphabet of base64 to the usual one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +62,34 @@ class Span:
         start: offset of the first byte.
         size: number of bytes; -1 if the file could not be examined.
         modified: the file's modification time, in nanoseconds since the epoch.
+        base64: whether the bytes are an image's content in base64, with either alphabet.
     """
 
     path: str
     start: int
     size: int
     modified: int
+    base64: bool = False
 
     def read(self) -> bytes:
-        """The bytes.
+        """The bytes, decoded where they are base64.
 
         Raises:
-            OSError: they cannot be read, or the file has changed since it was listed.
+            OSError: they cannot be read or decoded, or the file has changed since it was listed.
         """
         with open_file(Path(self.path)) as file:
             file.seek(self.start)
             content = file.read(self.size) if self.size >= 0 else file.read()
         if 0 <= self.size != len(content):
             raise OSError(f"the file has changed: {len(content)} bytes instead of the {self.size} that were listed")
-        return content
+        return _from_base64(content) if self.base64 else content
+
+
+def _from_base64(content: bytes) -> bytes:
+    try:
+        return b64decode(content.translate(_URL_SAFE) + b"=" * (-len(content) % 4), validate=True)
+    except ValueError as error:
+        raise OSError(f"it is not valid base64: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,7 @@ class Listed:
         row: the row of a Parquet file that contains all of this.
         languages: one for each of `captions`; empty if unknown.
         labels: names of the classes that the image belongs to.
+        split: the part of the dataset that it is in, as `split_of` writes it; empty if unknown.
     """
 
     key: str
@@ -121,6 +135,7 @@ class Listed:
     row: RowOf | None = None
     languages: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    split: str = ""
 
     @property
     def pictured(self) -> bool:
@@ -168,6 +183,7 @@ class Sample:
         filed: whether `place` is a file that contains this image alone.
         languages: see `Listed`.
         labels: see `Listed`.
+        split: see `Listed`.
     """
 
     key: str
@@ -180,6 +196,7 @@ class Sample:
     filed: bool = False
     languages: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    split: str = ""
 
     def by_language(self, default: str = "") -> dict[str, tuple[str, ...]]:
         """The captions grouped by language; `default` is the language of those whose own is unknown."""
@@ -216,9 +233,18 @@ def read_sample(listed: Listed, columns: Columns = Columns(), *, lines: bool = F
     except (ValueError, RecursionError) as error:
         return Rejected(name, f"its caption or JSON file cannot be used: {error}")
     modified = 0.0 if listed.image is None else listed.image.modified / 1e9
-    filed = listed.image is not None and listed.image.path == listed.place
     return Sample(
-        listed.key, listed.name, listed.place, image, captions, extra, modified, filed, languages, listed.labels
+        listed.key,
+        listed.name,
+        listed.place,
+        image,
+        captions,
+        extra,
+        modified,
+        filed=listed.image is not None and listed.image.path == listed.place,
+        languages=languages,
+        labels=listed.labels,
+        split=listed.split,
     )
 
 
@@ -320,6 +346,12 @@ def facts_of(document: object) -> dict[str, Fact]:
         else json.dumps(value, ensure_ascii=False, default=str)
         for name, value in flat(document).items()
     }
+
+
+def split_of(name: object) -> str:
+    """A split by its usual name: `restval` is `train`; `valid`, `validation` and `dev` are `val`."""
+    split = "" if is_missing(name) else str(name).strip().lower()
+    return _SPLITS.get(split, split)
 
 
 def span_of(path: Path) -> Span:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from tuwen.data.records import JSON_LINES, NOT_UTF8, SEPARATED, Record, is_utf8, open_text, read_records
-from tuwen.data.samples import Columns, Listed, captions_in, facts_of, is_missing, labels_in, span_of
+from tuwen.data.records import CAPTIONS, JSON_LINES, NOT_UTF8, SEPARATED, Record, is_utf8, open_text, read_records
+from tuwen.data.samples import Columns, Listed, captions_in, facts_of, is_missing, labels_in, span_of, split_of
 from tuwen.errors import InvalidInput
 from tuwen.types import Rejected
 
@@ -21,10 +21,11 @@ TABLES = frozenset(SEPARATED) | JSON_LINES
 TEXTS = frozenset({".txt"})
 
 KEYS = ("key", "id", "uid")
-IMAGES = ("image_path", "filepath", "file_path", "path", "image", "filename", "file_name", "file")
-CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
+IMAGES = ("image_path", "filepath", "file_path", "path", "image", "filename", "file_name", "image_name", "file")
 LABELS = ("label", "labels", "class", "category")
 """usual names of columns, the likeliest first"""
+SPLIT = "split"
+"""the column that says which part of a dataset a row is in"""
 NO_VALUE = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>"})
 """how programs write a missing value into a table of text"""
 
@@ -119,8 +120,17 @@ def _listed(row: Mapping[str, object], number: int, path: Path, columns: Columns
         raise _Unusable(str(error)) from error
     extra = facts_of({name: value for name, value in row.items() if name not in {columns.image, *columns.of_texts}})
     image = span_of((columns.root or path.parent) / place) if place else None
-    labels = labels_in(row, columns)
-    return Listed(key, place, place, image, captions=captions, extra=extra, languages=languages, labels=labels)
+    return Listed(
+        key,
+        place,
+        place,
+        image,
+        captions=captions,
+        extra=extra,
+        languages=languages,
+        labels=labels_in(row, columns),
+        split=split_of(row.get(SPLIT)),
+    )
 
 
 def _joined(before: Listed, row: Listed) -> Listed:

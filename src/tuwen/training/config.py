@@ -44,12 +44,12 @@ class PairSource(Section, strict=False):
     """One place that pairs are read from."""
 
     path: Path
-    """a folder (`cat.jpg` and `cat.txt`; what img2dataset wrote), a `.tar` of webdataset, `.parquet`, `.csv`,
-    `.tsv`, `.jsonl`, or a Karpathy `.json`"""
+    """a folder (`cat.jpg` and `cat.txt`; what img2dataset wrote), a WebDataset `.tar`, `.parquet`, `.csv`, `.tsv`,
+    `.jsonl`, or an annotation file (Karpathy, COCO, Flickr30k, Flickr30k-CN, COCO-CN, Chinese-CLIP)"""
     images: Path | None = None
-    """the folder that a table's or a Karpathy file's paths are relative to; not set: the file's own"""
+    """the folder that the images of a table or an annotation file are in; not set: the file's own"""
     splits: tuple[str, ...] = ()
-    """of a Karpathy file: which of its splits; not set: train and restval"""
+    """which splits of a dataset that has splits; not set: `train`, which includes Karpathy's `restval`"""
     key: str | None = None
     """the column that names a pair; not set: found by its usual names"""
     image: str | None = None

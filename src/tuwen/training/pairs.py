@@ -10,10 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.data.datasets import ANNOTATIONS, SampleList, SampleReader, list_samples
-from tuwen.data.parquet import PARQUET
+from tuwen.data.datasets import SampleList, SampleReader, list_samples, splits_of
 from tuwen.data.samples import Columns, Listed, Sample
-from tuwen.data.tables import TABLES
 from tuwen.errors import InvalidInput
 from tuwen.training.config import PairSource
 from tuwen.types import Rejected
@@ -34,8 +32,8 @@ def draw(captions: Captions, weights: Mapping[str, float], random: Random) -> st
     return random.choice(captions[language])
 
 
-SPLITS = ("train", "restval")
-"""the splits of a Karpathy file that are trained on by default"""
+SPLITS = ("train",)
+"""the splits that are trained on by default, of datasets that have splits"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Listing:
     """
 
     def __init__(self, sources: Sequence[PairSource], splits: tuple[str, ...] = SPLITS) -> None:
-        """List the sources; `splits`: of Karpathy files whose source names none.
+        """List the sources; `splits`: of datasets that have splits, where the source names none.
 
         Raises:
             InvalidInput: a source does not exist, or is not of a kind that contains pairs.
@@ -103,8 +101,11 @@ class Listing:
 def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[tuple[int, Listed | Rejected]]:
     for number, source in enumerate(sources):
         is_empty = True
-        _check(source)
-        for item in list_samples([source.path], columns_of(source), splits=source.splits or splits):
+        if source.images is not None and source.path.is_dir():
+            hint = "leave it out, or name the annotation file in path"
+            raise InvalidInput(f"data: images is for files, but {source.path} is a folder: {hint}", where=source.path)
+        wanted = source.splits or (splits if source.path.exists() and splits_of(source.path) else ())
+        for item in list_samples([source.path], columns_of(source), splits=wanted):
             if isinstance(item, Rejected):
                 yield number, item
             elif isinstance(item, Listed) and item.pictured:  # a text alone does not claim to be a pair
@@ -115,19 +116,6 @@ def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[t
             is_empty = False
         if is_empty:
             raise InvalidInput(f"data: {source.path} has no pairs of an image and a caption", value=source.path)
-
-
-def _check(source: PairSource) -> None:
-    """Refuse settings that mean nothing for this kind of source."""
-    path, extension = source.path, source.path.suffix.lower()
-    if source.images is not None and extension not in TABLES | PARQUET | ANNOTATIONS:
-        raise InvalidInput(
-            f"data: images is for tables and annotation files, which {path} is not: leave it out", where=path
-        )
-    if source.splits and extension not in ANNOTATIONS:
-        raise InvalidInput(
-            f"data: splits is for annotation files (.json), which {path} is not: leave it out", where=path
-        )
 
 
 def columns_of(source: PairSource) -> Columns:
