@@ -1,7 +1,4 @@
-"""Commands and groups that show examples in their help, and import what they need when they are named.
-
-Knows click. Does not know any command.
-"""
+"""How commands are shown and how they end: examples in the help, lazy import, errors in one line, exit codes."""
 
 import os
 import sys
@@ -29,33 +26,38 @@ class Command(click.Command):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when needed: a table says in which file each of them is.
+    """A group that imports a command's module when the command is named, and writes its help without importing any.
 
-    The command `some-name` is the function `some_name` of its file.
+    The command `some-name` is the function `some_name` of its module.
     """
 
     def __init__(
         self,
         *args: Any,  # noqa: ANN401
-        files: Mapping[str, str],
+        commands: Mapping[str, tuple[str, str]],
         examples: Sequence[str],
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.files = files
+        self.table = commands
         self.examples = tuple(examples)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names, sorted."""
-        return sorted(self.files)
+        return sorted(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name, or None."""
-        if cmd_name not in self.files:
+        if cmd_name not in self.table:
             return None
-        command = getattr(import_module(self.files[cmd_name]), cmd_name.replace("-", "_"))
+        command = getattr(import_module(self.table[cmd_name][0]), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command), cmd_name
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.table[name][1]) for name in self.list_commands(ctx)])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are typed."""

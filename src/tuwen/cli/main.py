@@ -1,7 +1,4 @@
-"""`tuwen`: the table of commands.
-
-Knows the commands' names and files. Does not know what they do, nor how a command ends: see `ending.py`.
-"""
+"""`tuwen`: the table of commands. A command's module is imported when the command is named."""
 
 import sys
 
@@ -11,29 +8,29 @@ from tuwen import __version__
 from tuwen.cli.command import LazyGroup, exit_code
 
 COMMANDS = {
-    "bench": "tuwen.cli.bench",
-    "calibrate": "tuwen.cli.calibrate",
-    "classify": "tuwen.cli.classify",
-    "convert": "tuwen.cli.convert",
-    "demo": "tuwen.cli.demo",
-    "doctor": "tuwen.cli.doctor",
-    "embed": "tuwen.cli.embed",
-    "export": "tuwen.cli.export",
-    "index": "tuwen.cli.index",
-    "models": "tuwen.cli.models",
-    "pull": "tuwen.cli.pull",
-    "run": "tuwen.cli.run",
-    "search": "tuwen.cli.search",
-    "serve": "tuwen.cli.serve",
-    "train": "tuwen.cli.train",
-    "verify": "tuwen.cli.verify",
+    "bench": ("tuwen.cli.bench", "Measure a model's throughput and latency on this machine."),
+    "calibrate": ("tuwen.cli.calibrate", "Measure the score below which nothing in an index matches."),
+    "classify": ("tuwen.cli.classify", "Classify images by labels of your choice."),
+    "convert": ("tuwen.cli.convert", "Convert a bundle for another runtime, and compare the two."),
+    "demo": ("tuwen.cli.demo", "Index and search the packaged gallery."),
+    "doctor": ("tuwen.cli.doctor", "Show what this machine can run, and what to install."),
+    "embed": ("tuwen.cli.embed", "Compute vectors of images and texts."),
+    "export": ("tuwen.cli.export", "Export a checkpoint to a verified bundle that needs no torch."),
+    "index": ("tuwen.cli.index", "Build and maintain an index of images and texts."),
+    "models": ("tuwen.cli.models", "List known models, and those on this machine."),
+    "pull": ("tuwen.cli.pull", "Download a model from the hub."),
+    "run": ("tuwen.cli.run", "Run a PaddleClas CLIP configuration."),
+    "search": ("tuwen.cli.search", "Search an index by text, by image, or by both."),
+    "serve": ("tuwen.cli.serve", "Serve an index over HTTP, with a search page."),
+    "train": ("tuwen.cli.train", "Train a model on image-text pairs and export it."),
+    "verify": ("tuwen.cli.verify", "Check that a bundle computes what its checkpoint does."),
 }
-"""In which file each command is."""
+"""command -> its module, and its line in the help of `tuwen`, which imports none of these modules"""
 
 
 @click.command(
     cls=LazyGroup,
-    files=COMMANDS,
+    commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     examples=(
         "tuwen demo",
@@ -43,7 +40,7 @@ COMMANDS = {
 )
 @click.version_option(__version__, "--version", prog_name="tuwen", message="%(prog)s %(version)s")
 def tuwen() -> None:
-    """Search pictures by what is in them: from a CLIP checkpoint to an index, each step proved."""
+    """Search images by content, from CLIP checkpoint to index, with every step verified."""
 
 
 def main() -> None:
