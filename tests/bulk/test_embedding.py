@@ -71,7 +71,7 @@ def test_one_side_alone(listed, encoder) -> None:
 def test_pairs_want_both(listed, encoder) -> None:
     (shard,), _ = run([Shard(0, listed)], encoder, Wanted(images=True, texts=True, paired=True))
     reasons = [item.reason.split(",")[0] for item in shard.rejected]
-    assert (reasons.count("has no picture"), reasons.count("has no caption"), len(reasons)) == (8, 8, 17)
+    assert (reasons.count("has no image"), reasons.count("has no caption"), len(reasons)) == (8, 8, 17)
     assert len(shard.items) == len(shard.images) == len(shard.texts) == 63
 
 

@@ -25,11 +25,13 @@ def test_a_text_is_a_text_even_if_a_file_is_called_so(encoder, photos: Path) -> 
     np.testing.assert_allclose(items[1].vector, encoder.encode_texts([picture])[0], atol=1e-6)
 
 
-def test_slips_are_told(encoder, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"none\.jpg does not exist"):
+def test_what_cannot_be_embedded_or_written(encoder, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as raised:
         embed_items(["none.jpg"], encoder)
+    assert raised.value.value == "none.jpg"
     assert embed_items(["a photo of none.jpg", "x" * 5000], encoder)[0].type == "text"
     with pytest.raises(RejectedImages):
         embed_items([str(photos / "notes.txt")], encoder)
-    with pytest.raises(InvalidInput, match="there is no folder"):
+    with pytest.raises(InvalidInput) as raised:
         save_items([], tmp_path / "no" / "x.npy")
+    assert raised.value.value == tmp_path / "no"

@@ -23,13 +23,14 @@ def test_labels_are_split_at_the_commas_of_every_script(text: str, labels: tuple
 
 @pytest.mark.parametrize("text", ["", " , ,", "，"])
 def test_no_label_is_an_error(text: str) -> None:
-    with pytest.raises(InvalidInput, match="no label"):
+    with pytest.raises(InvalidInput):
         split_labels(text)
 
 
 def test_a_label_twice_is_an_error() -> None:
-    with pytest.raises(InvalidInput, match="'cat' more than once"):
+    with pytest.raises(InvalidInput) as raised:
         split_labels("cat,dog,cat")
+    assert raised.value.value == "cat"
 
 
 @pytest.mark.parametrize("content", [b"cat\ndog, big\n", b"\xef\xbb\xbfcat\r\n\r\ndog, big\r\n", b"\n  cat \ndog, big"])
@@ -43,16 +44,18 @@ def test_a_file_has_a_label_a_line(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "labels.txt"
     file.write_bytes(content)
-    with pytest.raises(InvalidInput, match=r"labels\.txt is not UTF-8 \(byte 0\)"):
+    with pytest.raises(InvalidInput) as raised:
         read_labels(file)
+    assert (raised.value.value, raised.value.where) == (0, file)
 
 
 @pytest.mark.parametrize("content", ["cat\ncat\n", "\n\n"])
 def test_a_file_without_different_labels_is_an_error(tmp_path: Path, content: str) -> None:
     file = tmp_path / "labels.txt"
     file.write_text(content)
-    with pytest.raises(InvalidInput, match=r"labels\.txt has"):
+    with pytest.raises(InvalidInput) as raised:
         read_labels(file)
+    assert raised.value.where == str(file)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +72,13 @@ def test_a_label_with_a_slot_in_it_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("template", ["", "a photo", "_ and _", "_ and {}", "{}{}", "__"])
 def test_a_template_needs_exactly_one_slot(template: str) -> None:
-    with pytest.raises(InvalidInput, match=r"exactly one _ or \{\}"):
+    with pytest.raises(InvalidInput) as raised:
         fill(template, "cat")
+    assert (raised.value.value, raised.value.where) == (template, "template")
 
 
 def test_no_template_is_an_error(encoder) -> None:
-    with pytest.raises(InvalidInput, match="there is no template"):
+    with pytest.raises(InvalidInput):
         label_vectors(["cat"], [], encoder)
 
 

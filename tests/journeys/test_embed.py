@@ -60,7 +60,7 @@ def test_a_webdataset_to_clip_retrieval(terminal, bundle: Path, shards: Path) ->
         assert said in refused.err
         assert len(refused.err.splitlines()) == 1
     write_tar(shards / "00002.tar", {"x.jpg": jpeg(1), "x.txt": b"red"})
-    assert "another input" in terminal.type(*words, code=2).err
+    assert "other input" in terminal.type(*words, code=2).err
 
 
 def test_an_index_of_pictures_and_captions(terminal, bundle: Path, shards: Path) -> None:
@@ -94,7 +94,7 @@ def test_single_items(terminal, bundle: Path) -> None:
         (("none.tar", "-o", "out"), "none.tar does not exist"),
         (("none.jpg",), "none.jpg does not exist"),
         (("a cat", "-o", "x.txt"), "name it something.npy"),
-        (("shards", "-o", "shards"), "holds something else"),
+        (("shards", "-o", "shards"), "not an embedding job"),
     ],
 )
 def test_slips_are_told_in_one_line(terminal, bundle: Path, shards: Path, words: tuple[str, ...], said: str) -> None:

@@ -1,7 +1,7 @@
-"""Bulk embedding: sources to shards to a folder or an index, each shard once, whatever is killed meanwhile.
+"""Bulk embedding jobs: plan the shards, embed those that are not done, write each once, report.
 
-Knows the order: plan, embed what is not done, write, report. Does not know where shards are computed (an `Engine`
-does), nor how a shard is computed (`embedding.py`), laid out (`packing.py`) or kept track of (`job.py`).
+An `Engine` computes shards, here (`embedding.py`) or on a cluster (`ray.py`); `packing.py` lays them out as files and
+`job.py` keeps track of them, so that a killed job resumes where it was.
 """
 
 import hashlib
@@ -32,25 +32,25 @@ _UPSERT = 2_000
 
 
 class Engine(Protocol):
-    """Where shards are computed: here, or on other machines."""
+    """Computes shards, on this machine or on others."""
 
     def __call__(self, shards: Iterable[Shard], wanted: Wanted) -> Iterator[int | Embedded]:
-        """The shards, each when it is whole, in any order; and numbers of samples dealt with meanwhile."""
+        """Yield each shard when it is complete, in any order, and in between the number of samples processed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for.
+    """What to embed, and how to write it.
 
     Attributes:
         sources: folders and files of samples.
-        out: the folder to write to; for the format `index`, where the job is kept track of, see `kept_in`.
+        out: the folder to write to; for the format `index`, the folder of the job's state, see `kept_in`.
         layout: one of `FORMATS`.
-        only: `images`, `texts`, or None for both where there are.
+        only: `images` or `texts`; None for whatever the samples have.
         dtype: of vectors in files, `float16` or `float32`.
-        shard_size: samples a shard.
-        columns: what the columns of tables are called.
+        shard_size: samples per shard.
+        columns: the names of columns in tables.
         facts: what else the vectors depend on: runtime, precision, decoding.
     """
 
@@ -66,13 +66,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        seen: samples dealt with, those of earlier runs included.
-        written: samples of shards that are written.
-        total: samples in all.
-        report: the counts and the rejected samples, once all is done.
+        seen: samples processed, including those of earlier runs.
+        written: samples in shards that have been written.
+        total: all samples.
+        report: the counts and the rejected samples, once the job is done.
     """
 
     seen: int
@@ -84,20 +84,20 @@ class Progressed:
 def embed_all(
     request: Request, encoder: "Encoder", engine: Engine, index: "VectorIndex | None" = None
 ) -> Generator[Progressed]:
-    """Do a job, or what is left of it.
+    """Run a job, or resume it.
 
     Args:
-        request: what is asked for.
+        request: what to embed, and how to write it.
         encoder: the model.
-        engine: what computes with it.
+        engine: what computes the shards.
         index: opened for writing, for the format `index`.
 
     Yields:
-        How far it is, after each batch and each shard; the last one has the report.
+        The progress after each batch and each shard; the last one has the report.
 
     Raises:
         InvalidInput: a source cannot be used, or the output folder holds something else.
-        TuwenError: what the engine or the index raises.
+        TuwenError: from the engine or the index.
     """
     if index is None:
         check_free(request.out)
@@ -122,9 +122,9 @@ def embed_all(
 
 
 def kept_in(place: Place, manifest: Manifest, cache: Path) -> Path:
-    """The folder of a job that writes to an index: its own folder; for a cluster one in the cache.
+    """The folder for the state of a job that writes to an index: the index's own, or one in the cache for a cluster.
 
-    A collection that is removed and made again is another one, of which nothing is written yet.
+    A collection that is deleted and created again gets a new one.
     """
     if isinstance(place, Path):
         return place
@@ -146,10 +146,11 @@ def _facts(request: Request, encoder: "Encoder") -> dict[str, Any]:
 
 
 def _wanted(request: Request, job: Job) -> Wanted:
-    """What is embedded: what there is, unless only one of the two is asked for."""
+    """Which of images and texts are embedded: those that the samples have, unless the request names one."""
     there = {"images": bool(job.facts["pictured"]), "texts": bool(job.facts["captioned"])}
     if request.only is not None and not there[request.only]:
-        raise InvalidInput(f"--only {request.only}: none of the {job.facts['samples']} samples has any")
+        message = f"--only {request.only}: none of the {job.facts['samples']} samples has any"
+        raise InvalidInput(message, value=request.only, where="--only")
     images, texts = (there[side] and request.only in (None, side) for side in ("images", "texts"))
     return Wanted(images, texts, paired=images and texts and request.layout == "clip-retrieval")
 
@@ -165,7 +166,7 @@ def _layout(request: Request, job: Job) -> Layout | None:
 def _write(
     embedded: Embedded, job: Job, layout: Layout | None, index: "VectorIndex | None", sources: Sequence[Path]
 ) -> None:
-    """Write a shard, and then note that it is written: killed between the two, it is written again, the same."""
+    """Write a shard, then record that it is written; after a kill between the two, the same is written again."""
     files: dict[str, bytes] = {}
     if layout is not None:
         files = pack(embedded, layout)
@@ -186,6 +187,6 @@ def _write(
 
 
 def _size(job: Job, number: int) -> int:
-    """How many samples a shard has: all have the same number but the last."""
+    """The number of samples in a shard: the same for all but the last."""
     size = int(job.facts["shard_size"])
     return min(size, int(job.facts["samples"]) - number * size)

@@ -1,10 +1,9 @@
-"""Samples to vectors, shard by shard: read, decoded and encoded at once and in order.
+"""Embeds samples shard by shard: reading, decoding and encoding run at the same time, and in order.
 
-    listed --read, decode (threads)--> pixels, captions --encode (a thread)--> vectors --> Embedded, one a shard
+    listed --read, decode (threads)--> pixels, captions --encode (a thread)--> vectors --> one Embedded per shard
 
-What is encoded together follows from the shard alone, never from time: the same shard gives the same vectors, bit
-by bit, on the same machine. The next shard is read while one is encoded. Knows the order of the stages. Does not
-know what vectors are written to.
+Batches depend on the shard alone, never on timing: on the same machine, the same shard gives bit-identical vectors.
+While one shard is encoded, the next is read.
 """
 
 import hashlib
@@ -21,12 +20,12 @@ from tuwen.runtime.pipeline import BATCH, run
 from tuwen.types import Payload, Pixels, Rejected, Vectors
 
 TEXTS = 256
-"""captions encoded at a time: enough of like length among them"""
+"""captions per batch: enough that many have a similar length"""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is embedded of each sample. `paired`: a sample that lacks one of the two is rejected."""
+    """What to embed of each sample. `paired`: a sample that lacks one of the two is rejected."""
 
     images: bool
     texts: bool
@@ -43,13 +42,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sample that is in the output.
+    """An embedded sample.
 
     Attributes:
-        sample: what was read, without the picture's bytes.
-        picture: the facts that an index keeps of a picture; None where none was embedded.
-        image: which row of the shard's picture vectors is its; None where it has none.
-        text: the first of the shard's text vectors that are its captions'; None where none was embedded.
+        sample: the sample, without the image's content.
+        picture: the facts that an index stores of the image; None if no image was embedded.
+        image: the row of its image in the shard's image vectors; None if no image was embedded.
+        text: the row of its first caption in the shard's text vectors; None if no caption was embedded.
     """
 
     sample: Sample
@@ -63,13 +62,13 @@ class Embedded:
     """A shard with its vectors.
 
     Attributes:
-        number: which shard.
-        items: the samples, in their order.
-        rejected: those that cannot be embedded.
-        skipped: samples that have nothing of what is wanted.
-        truncated: captions longer than the model reads.
-        images: (pictures, dim).
-        texts: (captions, dim).
+        number: the shard's number.
+        items: the embedded samples, in order.
+        rejected: samples that cannot be embedded, with the reasons.
+        skipped: samples that have neither of what is to be embedded.
+        truncated: captions longer than the model's context length.
+        images: (images, dim) float32.
+        texts: (captions, dim) float32.
     """
 
     number: int
@@ -90,7 +89,7 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A sample that is read; `pixels` (1, 3, h, w) if its picture is wanted."""
+    """A sample that has been read; `pixels` (1, 3, h, w) if its image is to be embedded."""
 
     sample: Sample
     picture: Payload | None
@@ -100,7 +99,7 @@ class _Ready:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is encoded together; what was seen since the last batch goes along."""
+    """What is encoded together, and the samples that were read since the last batch."""
 
     seen: list[_Ready | Rejected | None] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
@@ -115,15 +114,15 @@ def embed(shards: Iterable[Shard], wanted: Wanted, encoder: Encoder) -> Iterator
     """Embed shards.
 
     Args:
-        shards: in the order in which they come out.
-        wanted: what of each sample.
+        shards: the shards, which come out in this order.
+        wanted: what to embed of each sample.
         encoder: the model.
 
     Yields:
-        After each batch the number of samples that it dealt with; and each shard once it is whole.
+        The number of samples after each batch, and each shard once it is complete.
 
     Raises:
-        TuwenError: what the encoder raises.
+        TuwenError: from the encoder.
     """
     stages = _Stages(encoder, wanted)
     with (
@@ -140,21 +139,22 @@ def _items(shards: Iterable[Shard]) -> Generator[Listed | Sample | Rejected | _E
 
 
 class _Stages:
-    """The stages that know the model. Safe in several threads."""
+    """The stages that use the model. Thread-safe."""
 
     def __init__(self, encoder: Encoder, wanted: Wanted) -> None:
         self._encoder = encoder
         self._wanted = wanted
 
     def prepare(self, item: Listed | Sample | Rejected | _End) -> _Ready | Rejected | _End | None:
-        """A sample -> its pixels and captions, or why not; None if it has nothing of what is wanted."""
+        """Read and decode a sample: its pixels and captions, or why not; None if it has nothing to embed."""
         sample = read_sample(item) if isinstance(item, Listed) else item
         if not isinstance(sample, Sample):
             return sample
         missing = self._missing(sample)
         if missing:
             return Rejected(
-                sample.name or sample.key, f"has no {missing}, and this layout pairs the two: embed one with --only"
+                sample.name or sample.key,
+                f"has no {missing}, and this layout needs both: embed one of them with --only",
             )
         captions = sample.captions if self._wanted.texts else ()
         if not self._wanted.images or sample.image is None:
@@ -164,7 +164,7 @@ class _Stages:
     def _missing(self, sample: Sample) -> str:
         if not self._wanted.paired:
             return ""
-        return "picture" if sample.image is None else "caption" if not sample.captions else ""
+        return "image" if sample.image is None else "caption" if not sample.captions else ""
 
     def _decoded(self, sample: Sample, image: bytes, captions: tuple[str, ...]) -> _Ready | Rejected:
         decoded = self._encoder.decode(image, sample.name)
@@ -179,7 +179,7 @@ class _Stages:
         return _Ready(_lighter(sample), facts, decoded.pixels, captions)
 
     def encode(self, batch: _Batch) -> _Batch:
-        """Pixels and captions -> vectors."""
+        """Encode pixels and captions."""
         if batch.pixels:
             batch.images = self._encoder.encode_pixels(np.concatenate(batch.pixels))
             batch.pixels = []
@@ -190,12 +190,12 @@ class _Stages:
 
 
 def _lighter(sample: Sample) -> Sample:
-    """Without the picture's bytes, which are no longer needed."""
+    """The sample without the image's content, which is no longer needed."""
     return replace(sample, image=None)
 
 
 def _batches(prepared: Iterable[_Ready | Rejected | _End | None]) -> Iterator[_Batch]:
-    """Samples -> batches of `BATCH` pictures or `TEXTS` captions; a shard's last ones are smaller."""
+    """Group samples into batches of `BATCH` images or `TEXTS` captions; a shard's last batches are smaller."""
     batch = _Batch()
     for item in prepared:
         if isinstance(item, _End):
@@ -206,7 +206,7 @@ def _batches(prepared: Iterable[_Ready | Rejected | _End | None]) -> Iterator[_B
         if isinstance(item, _Ready):
             batch.pixels += [] if item.pixels is None else [item.pixels]
             batch.captions += item.captions
-            item = _Ready(item.sample, item.picture, None, item.captions)  # noqa: PLW2901  (its pixels are let go)
+            item = _Ready(item.sample, item.picture, None, item.captions)  # noqa: PLW2901  (frees its pixels)
         batch.seen.append(item)
         full_pixels, full_captions = len(batch.pixels) >= BATCH, len(batch.captions) >= TEXTS
         if full_pixels or full_captions:
@@ -228,7 +228,7 @@ def _collected(encoded: Iterable[_Batch], dim: int) -> Iterator[int | Embedded]:
 
 
 def _embedded(batches: Sequence[_Batch], number: int, dim: int) -> Embedded:
-    """The batches of a shard put together; vectors are in the order of samples, so rows are simply counted."""
+    """Join the batches of a shard. Vectors are in the order of samples, so rows are counted."""
     none = np.empty((0, dim), dtype=np.float32)
     whole = Embedded(
         number,

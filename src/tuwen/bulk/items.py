@@ -1,4 +1,4 @@
-"""Vectors of a few pictures and texts, in the order in which they are named."""
+"""Embeds a few images and texts, in the order in which they are given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ItemVector:
-    """A picture or a text with its (dim,) vector of length 1. `type`: `image` or `text`."""
+    """An image or a text with its (dim,) vector of length 1. `type`: `image` or `text`."""
 
     input: str
     type: str
@@ -26,11 +26,16 @@ class ItemVector:
 
 
 def embed_items(operands: Sequence[str], encoder: "Encoder", *, texts: Sequence[str] = ()) -> list[ItemVector]:
-    """Embed each operand, a picture if a file of that name exists, else a text; and then `texts`, whatever exists.
+    """Embed operands and texts. An operand is an image if a file of that name exists, and else a text.
+
+    Args:
+        operands: paths of images, or texts.
+        encoder: the model.
+        texts: texts even if a file of that name exists.
 
     Raises:
-        InvalidInput: an operand is named like a picture, and there is no such file.
-        RejectedImages: a picture cannot be read.
+        InvalidInput: an operand looks like an image's path, but there is no such file.
+        RejectedImages: an image cannot be read.
     """
     items = [(operand, "image" if is_picture(operand) else "text") for operand in operands]
     items += [(text, "text") for text in texts]
@@ -43,13 +48,14 @@ def embed_items(operands: Sequence[str], encoder: "Encoder", *, texts: Sequence[
 
 
 def save_items(items: Sequence[ItemVector], file: Path) -> None:
-    """Write the vectors as (n, dim) float32; aside, then renamed.
+    """Write the vectors as (n, dim) float32, into a temporary file that is then renamed.
 
     Raises:
-        InvalidInput: there is no such folder.
+        InvalidInput: the folder does not exist.
     """
     if not file.parent.is_dir():
-        raise InvalidInput(f"{file} cannot be written: there is no folder {file.parent}")
+        message = f"{file} cannot be written: the folder {file.parent} does not exist"
+        raise InvalidInput(message, value=file.parent, where=file)
     aside = file.with_name(f".{file.name}.part")
     with aside.open("wb") as stream:
         np.save(stream, np.stack([item.vector for item in items]))
@@ -57,13 +63,14 @@ def save_items(items: Sequence[ItemVector], file: Path) -> None:
 
 
 def is_picture(operand: str) -> bool:
-    """Whether a file of that name exists, so that it is a picture and not a text.
+    """Whether an operand is an image: whether a file of that name exists.
 
     Raises:
-        InvalidInput: there is none, but the operand is named like a picture.
+        InvalidInput: there is none, but the operand has an image's extension.
     """
     if is_file(Path(operand)):
         return True
     if format_of_name(operand) is not None and not any(letter.isspace() for letter in operand):
-        raise InvalidInput(f"{operand} does not exist; a text is told from a picture's name by having no such ending")
+        hint = "to embed it as a text, pass it with --text"
+        raise InvalidInput(f"the image {operand} does not exist; {hint}", value=operand, hint=hint)
     return False

@@ -1,11 +1,11 @@
-"""The folder of a bulk job: what is to be done, what is done, and the report. Every file is whole or not there.
+"""The state of a bulk job in its folder: the plan, the shards that are done, and the report.
 
-    OUT/embedding/job.json       the model, the layout, the hash of the input: another of either is refused
+    OUT/embedding/job.json       the model, the layout and the hash of the input; a job with others is refused
     OUT/embedding/plan/*.jsonl   the samples of each shard; rejected.jsonl: what could not be listed
-    OUT/embedding/done/*.json    the shards that are written, each with its counts and its rejected samples
-    OUT/report.json              the counts of the whole job, once all is done; rejected.jsonl: a line a reject
+    OUT/embedding/done/*.json    the shards that are written, with their counts and rejected samples
+    OUT/report.json              the counts of the job, once it is done; rejected.jsonl: one line per rejected sample
 
-Knows files. Does not know what a shard holds.
+Files are written completely or not at all.
 """
 
 import hashlib
@@ -34,16 +34,16 @@ _ASIDE = ".new-"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a shard.
+    """The result of a shard.
 
     Attributes:
-        samples: those listed.
-        embedded: those in the output.
-        images: vectors of pictures.
+        samples: samples in the shard.
+        embedded: samples in the output.
+        images: vectors of images.
         texts: vectors of captions.
-        truncated: captions longer than the model reads.
-        skipped: samples with nothing of what was wanted.
-        rejected: the samples that could not be embedded.
+        truncated: captions longer than the model's context length.
+        skipped: samples with nothing to embed.
+        rejected: samples that could not be embedded, with the reasons.
     """
 
     samples: int
@@ -57,18 +57,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that has been planned, in a folder that this process alone writes to. See `begun`."""
+    """A planned job, in a folder that this process has locked. See `begun`."""
 
     out: Path
     facts: Mapping[str, Any]
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """The number of shards."""
         return int(self.facts["shards"])
 
     def done(self) -> set[int]:
-        """The shards that are written."""
+        """The numbers of the shards that are written."""
         return {int(path.stem) for path in (self.out / STATE / DONE).glob("*.json")}
 
     def listed(self, shard: int) -> Iterator[Listed]:
@@ -76,11 +76,11 @@ class Job:
         yield from map(Listed.of_line, self.lines(shard))
 
     def lines(self, shard: int) -> list[str]:
-        """The samples of a shard, as the plan has them."""
+        """The samples of a shard, as lines of the plan."""
         return (self.out / STATE / PLAN / f"{shard:06}.jsonl").read_text(encoding="ascii").splitlines()
 
     def commit(self, shard: int, files: Mapping[str, bytes], outcome: Outcome) -> None:
-        """Write a shard: files aside, renamed into place, then noted as done. On return it is on the disk."""
+        """Write a shard and record it as done; its files are written aside, then renamed. Flushed on return."""
         aside = self.out / STATE / f"{_ASIDE}{shard:06}"
         shutil.rmtree(aside, ignore_errors=True)
         for name, content in files.items():
@@ -96,7 +96,7 @@ class Job:
         _replace(self.out / STATE / DONE / f"{shard:06}.json", _json({"shard": shard, **asdict(outcome)}))
 
     def finish(self) -> Mapping[str, Any]:
-        """Write the report of a job whose shards are all done; and return it, with the rejected samples."""
+        """Write the report of a job whose shards are all done, and return it with the rejected samples."""
         outcomes = [json.loads(path.read_bytes()) for path in sorted((self.out / STATE / DONE).glob("*.json"))]
         listing = (self.out / STATE / PLAN / REJECTED).read_text(encoding="ascii").splitlines()
         rejected = [json.loads(line) for line in listing]
@@ -120,17 +120,17 @@ def begun(
     *,
     adds: bool = False,
 ) -> Iterator[Job]:
-    """Plan a job, or go on with the one that is in `out`, which is held until the block ends.
+    """Plan a job, or resume the one in `out`. The folder is locked until the block ends.
 
     Args:
-        out: its folder; new, empty, or of the same job.
+        out: the job's folder: new, empty, or of the same job.
         facts: what the output depends on beside the input: model, precision, layout.
         listed: the input.
-        shard_size: samples a shard.
-        adds: what is written stands beside what is there, so another job may follow one that is through.
+        shard_size: samples per shard.
+        adds: the output is added to what is there (an index), so that a new job may follow a finished one.
 
     Raises:
-        InvalidInput: `out` holds something else, or a job of another model, layout or input.
+        InvalidInput: `out` holds something else, or a job with another model, layout or input.
         TuwenError: another process is writing to it.
     """
     state = out / STATE
@@ -154,7 +154,7 @@ def begun(
 
 
 def _begin(state: Path, facts: Mapping[str, Any]) -> None:
-    """Put the job that was planned aside in place of the one that is there, whose shards are done all or none."""
+    """Replace the job that is there, of which all shards are done or none, by the one that was planned aside."""
     if (state / DONE).exists():
         (state / DONE).rename(state / f"{_ASIDE}done")
         sync(state)
@@ -167,7 +167,7 @@ def _begin(state: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _known(state: Path) -> dict[str, Any] | None:
-    """The job that was begun here; none if nothing of it is written yet, so that another may take its place."""
+    """The job that was started here; None if nothing of it is written yet, so that another may replace it."""
     if not any((state / DONE).glob("*.json")):
         return None
     try:
@@ -178,30 +178,31 @@ def _known(state: Path) -> dict[str, Any] | None:
 
 
 def check_free(out: Path) -> None:
-    """See that a folder may become a job's.
+    """Check that a folder can be used for a job.
 
     Raises:
         InvalidInput: it is a file, or holds something that is not a job.
     """
     if out.exists() and not out.is_dir():
-        raise InvalidInput(f"{out} is a file: name a folder to write to")
+        hint = "give a folder to write to"
+        raise InvalidInput(f"{out} is a file: {hint}", value=out, hint=hint)
     if out.is_dir() and any(path.name != STATE for path in out.iterdir()) and not (out / STATE / JOB).exists():
-        raise InvalidInput(f"{out} holds something else: name a new folder, or that of the job to go on with")
+        hint = "give a new folder, or that of the job to resume"
+        raise InvalidInput(f"{out} is not empty and not an embedding job: {hint}", value=out, hint=hint)
 
 
 def _check_same(out: Path, known: Mapping[str, Any], wanted: Mapping[str, Any], *, adds: bool) -> None:
-    way_out = f"or delete {out / STATE}, to let that job go" if adds else "or name another folder"
+    way_out = f"delete {out / STATE} to abandon that job" if adds else "give another folder"
+    hint = f"repeat the command that started it, or {way_out}"
     for name, value in wanted.items():
         if known.get(name) != value:
-            said = (
-                "another input" if name in {"input", "samples", "shards", "skipped"} else f"{name} {known.get(name)!r}"
-            )
-            given = "" if said == "another input" else f", not {value!r}"
-            raise InvalidInput(f"{out} was begun with {said}{given}: give what it was begun with, {way_out}")
+            of_input = name in {"input", "samples", "shards", "skipped", "pictured", "captioned"}
+            before = "with other input" if of_input else f"with {name} {known.get(name)!r}, not {value!r}"
+            raise InvalidInput(f"the job in {out} was started {before}: {hint}", value=value, where=name, hint=hint)
 
 
 def _planned(folder: Path, listed: Iterable[Listed | Rejected | Skipped], shard_size: int) -> dict[str, Any]:
-    """Write the plan, and say what is in it: how many samples, and a hash over all of them in their order."""
+    """Write the plan; return the counts of samples, and a hash over all of them in order."""
     folder.mkdir()
     tally = _Tally()
     shards = 0
@@ -218,12 +219,12 @@ def _planned(folder: Path, listed: Iterable[Listed | Rejected | Skipped], shard_
         "skipped": tally.skipped,
         "pictured": tally.pictured,
         "captioned": tally.captioned,
-        "input": tally.digest.hexdigest(),  # of what could not be listed, too
+        "input": tally.digest.hexdigest(),  # also covers what could not be listed
     }
 
 
 class _Tally:
-    """What passes by while samples are listed."""
+    """Counts samples while they are listed."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -255,8 +256,9 @@ def _lock(state: Path, held: ExitStack) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        hint = "wait for it, or give another folder"
         raise TuwenError(
-            f"another process is writing to {state.parent}: wait for it, or name another folder"
+            f"another process is writing to {state.parent}: {hint}", value=state.parent, hint=hint
         ) from error
 
 

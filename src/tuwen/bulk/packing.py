@@ -1,10 +1,8 @@
-"""A shard's vectors as files, in the layouts of the tools that read them: names and bytes, nothing is written here.
+"""The file layouts of a shard's vectors, as other tools read them. Gives names and contents; writes nothing.
 
-    clip-retrieval   img_emb/img_emb_0.npy, text_emb/text_emb_0.npy, metadata/metadata_0.parquet, row by row
-    parquet, arrow   vectors_0.parquet: a row a caption, with a column of vectors for pictures and one for texts
-    npy              vision_embed/KEY_0.npy, text_embed/KEY_N_0.npy: (1, dim) each, as ais_bench names its outputs
-
-Knows layouts. Does not know where vectors come from.
+clip-retrieval   img_emb/img_emb_0.npy, text_emb/text_emb_0.npy, metadata/metadata_0.parquet, row by row
+parquet, arrow   vectors_0.parquet: one row per caption, with a column of image vectors and one of text vectors
+npy              vision_embed/KEY_0.npy, text_embed/KEY_N_0.npy: (1, dim) each, as ais_bench names its outputs
 """
 
 import io
@@ -24,20 +22,20 @@ from tuwen.types import Rejected
 
 _Table: TypeAlias = Any
 _Array: TypeAlias = Any
-"""`pyarrow.Table`, `pyarrow.Array`: pyarrow tells no types"""
+"""`pyarrow.Table`, `pyarrow.Array`: pyarrow has no type annotations"""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a shard is written as.
+    """How a shard is written.
 
     Attributes:
         name: one of `LAYOUTS`.
         dtype: of the vectors in files, `float16` or `float32`.
-        shards: how many there are.
-        images: whether there are vectors of pictures.
+        shards: the number of shards.
+        images: whether there are vectors of images.
         texts: whether there are vectors of captions.
-        model: name and fingerprint of the model, which files carry where they can.
+        model: name and fingerprint of the model, stored in files whose format allows it.
     """
 
     name: str
@@ -48,14 +46,14 @@ class Layout:
     model: Mapping[str, str]
 
     def numbered(self, shard: int) -> str:
-        """The shard's number with as many digits as clip-retrieval would give it."""
+        """A shard's number, padded with zeros as clip-retrieval does."""
         return str(shard).zfill(int(math.log10(max(1, self.shards))) + 1)
 
 
 def pack(embedded: Embedded, layout: Layout) -> dict[str, bytes]:
-    """The files of a shard: path below the output folder -> content. A shard with no rows has none.
+    """The files of a shard: their contents by path below the output folder. A shard without rows has none.
 
-    What cannot be written is moved to `embedded.rejected`.
+    Samples that cannot be written are moved to `embedded.rejected`.
     """
     return _PACKERS[layout.name](embedded, layout) if embedded.items else {}
 
@@ -109,7 +107,7 @@ def _items_alone(embedded: Embedded, layout: Layout) -> dict[str, bytes]:
     kept = []
     for item in embedded.items:
         if not _is_name(item.sample.key):
-            embedded.rejected.append(Rejected(item.sample.key, "its key cannot be the name of a file below a folder"))
+            embedded.rejected.append(Rejected(item.sample.key, "its key cannot be used as a file name"))
             continue
         kept.append(item)
         if item.image is not None:
@@ -139,7 +137,7 @@ def _is_name(key: str) -> bool:
 
 
 def _table(lines: Sequence[_Line], layout: Layout) -> _Table:
-    """What is known of each row, without vectors. Columns of the source that are named like ours are left out."""
+    """The metadata of each row. Source columns with the name of a column of ours are left out."""
     pa = require("pyarrow", extra="bulk")
     own: dict[str, list[Fact]] = {
         "key": [line.item.sample.key for line in lines],
@@ -161,7 +159,7 @@ _VECTORS = {"image_vector", "text_vector"}
 
 
 def _alike(values: list[Fact]) -> list[Fact]:
-    """Values of one kind: numbers as they are, a mixture as texts."""
+    """Values of one type: numbers stay numbers, mixed types become texts."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return [None if value is None else float(value) for value in values]
@@ -171,12 +169,12 @@ def _alike(values: list[Fact]) -> list[Fact]:
 
 
 def _utf8(value: Fact) -> Fact:
-    """A name that is not UTF-8 has its stray bytes replaced: a column of texts holds nothing else."""
+    """Replace what is not UTF-8, which a column of texts cannot hold."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _vectors(vectors: NDArray[np.float32], rows: Sequence[int | None], layout: Layout) -> _Array:
-    """A column of vectors, null where a row has none."""
+    """A column of vectors, null for rows without one."""
     pa = require("pyarrow", extra="bulk")
     dim = vectors.shape[1]
     filled = np.zeros((len(rows), dim), dtype=layout.dtype)
@@ -186,7 +184,7 @@ def _vectors(vectors: NDArray[np.float32], rows: Sequence[int | None], layout: L
 
 
 def _rows(vectors: NDArray[np.float32], rows: Sequence[int | None]) -> NDArray[np.float32]:
-    """The vectors of rows that all have one: of pairs, or of the one side that is embedded."""
+    """The vectors of rows that all have one."""
     assert None not in rows, "a row without its vector"
     return vectors[np.array(rows, dtype=np.intp)]
 

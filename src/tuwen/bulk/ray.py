@@ -1,8 +1,7 @@
-"""Shards on many machines: a Ray cluster, each of whose workers holds the model and embeds a shard at a time.
+"""Embeds shards on a Ray cluster: each worker holds the model and embeds one shard at a time.
 
-A shard whose worker or machine dies is given to another. Results come back to this process, which alone writes: the
-machines must see the sources under the same paths, but need not share the output. Knows Ray. Does not know what a
-shard is written as.
+If a worker or its machine dies, its shard goes to another. Results return to this process, which alone writes them:
+all machines need the sources under the same paths, but not the output.
 """
 
 import logging
@@ -30,19 +29,19 @@ if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
 
 ATTEMPTS = 5
-"""how often a shard is tried before it is taken to be what kills its workers"""
+"""attempts per shard before it is assumed that the shard itself kills the workers"""
 PATIENCE = 20.0
-"""seconds that a new worker may take to start, at the least"""
+"""minimum time to allow a new worker to start, in seconds"""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What every worker must be: the model, and how it computes.
+    """How every worker loads the model.
 
     Attributes:
         model: a bundle's folder or a model's name, the same on every machine.
-        fingerprint: what that model must be.
-        choice: runtime, device, precision and threads: none of them `auto`, so that all machines compute the same.
+        fingerprint: the expected fingerprint of that model.
+        choice: runtime, device, precision and threads; none is `auto`, so that all machines compute the same.
         models: where pulled models are kept.
         cache: where compiled models are kept.
         max_pixels: see `Reading`.
@@ -59,20 +58,20 @@ class Recipe:
 
     @property
     def threads(self) -> int:
-        """Cores of a worker."""
-        assert self.choice.threads is not None, "a recipe says how many threads"
+        """Cores per worker."""
+        assert self.choice.threads is not None, "a recipe has a number of threads"
         return self.choice.threads
 
 
 class Worker:
-    """A process of the cluster. The model is loaded for the first shard."""
+    """A worker process of the cluster. It loads the model for its first shard."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._encoder: Encoder | None = None
 
     def embed(self, number: int, lines: list[str], wanted: Wanted) -> Embedded:
-        """Embed one shard, as it would be embedded anywhere."""
+        """Embed one shard."""
         shard = Shard(number, map(Listed.of_line, lines))
         events = embed([shard], wanted, self._loaded())
         return next(event for event in events if isinstance(event, Embedded))
@@ -91,25 +90,27 @@ class Worker:
             )
             if self._encoder.fingerprint != recipe.fingerprint:
                 raise WrongModel(
-                    f"{recipe.model} on {platform.node()} is the model {self._encoder.fingerprint}, not "
-                    f"{recipe.fingerprint}: put the same bundle on every machine"
+                    f"{recipe.model} on {platform.node()} has the fingerprint {self._encoder.fingerprint}, expected "
+                    f"{recipe.fingerprint}: copy the same bundle to every machine",
+                    value=self._encoder.fingerprint,
+                    where=platform.node(),
                 )
         return self._encoder
 
 
 @contextmanager
 def on_cluster(address: str, recipe: Recipe, workers: int | None) -> "Iterator[Engine]":
-    """An engine that computes on a Ray cluster, which is left, or ended if it was begun here, with the block.
+    """An engine that computes on a Ray cluster. At the end of the block it disconnects, and stops a local cluster.
 
     Args:
-        address: `auto` for the cluster that this machine is part of, `local` for one that is begun here,
+        address: `auto` for the cluster that this machine is part of, `local` to start one on this machine,
             `ray://host:10001` or `host:6379` for another.
-        recipe: what a worker is.
-        workers: how many; None: as many as the cluster's cores are enough for.
+        recipe: how a worker loads the model.
+        workers: their number; None: as many as the cluster has cores for.
 
     Raises:
         TuwenError: there is no cluster at that address.
-        InvalidInput: no machine of it has the cores that a worker takes.
+        InvalidInput: no machine of the cluster has enough cores for a worker.
     """
     ray = _connected(address, recipe.threads)
     try:
@@ -120,7 +121,7 @@ def on_cluster(address: str, recipe: Recipe, workers: int | None) -> "Iterator[E
 
 @dataclass(slots=True)
 class _Task:
-    """A shard that is on its way, as lines; how often it was tried, and since when it is tried now."""
+    """A shard that is being embedded: its lines, the attempts so far, and when the current one started."""
 
     number: int
     lines: list[str]
@@ -129,14 +130,14 @@ class _Task:
 
 
 class _Cluster:
-    """An `Engine`: hands shards to idle workers, and takes back what dead ones have not done."""
+    """An `Engine` that hands shards to idle workers, and again if a worker dies."""
 
     def __init__(self, ray: ModuleType, recipe: Recipe, workers: int) -> None:
         self._ray = ray
         self._recipe = recipe
-        self._idle: list[Any] = [None] * workers  # None: to be started, when there is work for it
+        self._idle: list[Any] = [None] * workers  # None: started when there is work for it
         self._running: dict[Any, tuple[_Task, Any]] = {}
-        self._proven: set[Any] = set()  # workers that have done a shard
+        self._proven: set[Any] = set()  # workers that have completed a shard
         self._longest = PATIENCE
 
     def __call__(self, shards: Iterable[Shard], wanted: Wanted) -> Iterator[int | Embedded]:
@@ -162,20 +163,20 @@ class _Cluster:
             again.extend(self._taken_back())
 
     def _hand_out(self, task: _Task, wanted: Wanted) -> None:
-        """Give a shard to a worker, rather to one that has done some."""
+        """Give a shard to an idle worker, preferably one that has completed some."""
         self._idle.sort(key=lambda worker: worker in self._proven)
         worker = self._idle.pop() or self._started()
         task.since = monotonic()
         self._running[worker.embed.remote(task.number, task.lines, wanted)] = (task, worker)
 
     def _taken_back(self) -> list[_Task]:
-        """Shards of workers that have never done one and that there may be no room for, while others are idle.
+        """Take back shards from workers that have not started, perhaps for lack of cores, while others are idle.
 
         Raises:
-            TuwenError: no machine is left.
+            TuwenError: no machine of the cluster is alive.
         """
         if not any(node["Alive"] for node in self._ray.nodes()):
-            raise TuwenError("no machine of the cluster is left: when there is one, the same command goes on")
+            raise TuwenError("no machine of the cluster is alive: restart it, then repeat the command to resume")
         if not any(worker in self._proven for worker in self._idle):
             return []
         late = [
@@ -196,10 +197,10 @@ class _Cluster:
         return kind.remote(self._recipe)
 
     def _result(self, reference: Any, task: _Task) -> Embedded | None:  # noqa: ANN401  (an object reference)
-        """What a worker made of a shard; None if it died over it.
+        """A worker's result; None if it died.
 
         Raises:
-            TuwenError: what the worker raised, or that the shard kills every worker.
+            TuwenError: raised by the worker, or the shard has killed `ATTEMPTS` workers.
         """
         errors = self._ray.exceptions
         try:
@@ -211,43 +212,46 @@ class _Cluster:
             if task.attempts < ATTEMPTS:
                 return None
             raise TuwenError(
-                f"shard {task.number} has ended {ATTEMPTS} workers, the last one so: {str(error).splitlines()[0]}; "
-                "see what its samples have in common, in OUT/embedding/plan"
+                f"shard {task.number} has killed {ATTEMPTS} workers, the last with: {str(error).splitlines()[0]}; "
+                "its samples are listed in OUT/embedding/plan",
+                value=task.number,
             ) from error
         return result
 
 
 def _connected(address: str, threads: int) -> ModuleType:
-    """Ray, connected. Its usage statistics are off, and nothing of it prints here."""
+    """Connect to a cluster, with Ray's usage statistics and its output in this process switched off."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address == "local":
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: listen on loopback alone
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # read at import: listen on loopback only
     ray = require("ray", extra="ray")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    silent = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     try:
         if address == "local":
-            with _nothing_leaves():
+            with _no_requests():
                 cores = max(threads, os.cpu_count() or 1)
-                ray.init(address=address, num_cpus=cores, include_dashboard=False, **quiet)
+                ray.init(address=address, num_cpus=cores, include_dashboard=False, **silent)
         else:
-            _see_that_it_answers(address)
-            ray.init(address=address, **quiet)
+            _check_reachable(address)
+            ray.init(address=address, **silent)
     except (OSError, RuntimeError, ImportError, ValueError) as error:
-        said = str(error).splitlines()[0]
+        hint = "start one with ray start --head, or use --address local"
         raise TuwenError(
-            f"there is no Ray cluster at {address} ({said}): ray start --head begins one, or say --address local"
+            f"there is no Ray cluster at {address} ({str(error).splitlines()[0]}): {hint}", value=address, hint=hint
         ) from error
     return ray
 
 
-def _see_that_it_answers(address: str) -> None:
-    """Where nobody listens, Ray would try for minutes; `auto` may be the address of a cluster that was killed.
+def _check_reachable(address: str) -> None:
+    """Check that something listens at the address: Ray itself would retry for minutes.
 
     Raises:
-        OSError: nothing answers there, or there is no cluster to be found.
+        OSError: nothing listens there, or no cluster is found (`auto` may find one that was killed).
     """
-    from ray._private.services import get_ray_address_from_environment  # its own search: no other finds the same
+    from ray._private.services import (
+        get_ray_address_from_environment,
+    )  # private, but the only way to find the same address
 
     found = get_ray_address_from_environment(address, None).removeprefix("ray://")
     host, _, port = found.rpartition(":")
@@ -256,11 +260,11 @@ def _see_that_it_answers(address: str) -> None:
 
 
 @contextmanager
-def _nothing_leaves() -> Iterator[None]:
-    """The processes that are started meanwhile find no way out.
+def _no_requests() -> Iterator[None]:
+    """Processes started within the block cannot reach the network by HTTP.
 
-    Ray asks the clouds' metadata services where it is, even with usage statistics off. These requests go to a port
-    of this machine where nobody listens.
+    Even with usage statistics off, Ray asks the metadata services of cloud providers where it runs. Their requests
+    are sent to a closed port of this machine.
     """
     wanted = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1,localhost,::1"}
     before = {name: os.environ.get(name) for name in wanted}
@@ -273,11 +277,14 @@ def _nothing_leaves() -> Iterator[None]:
 
 
 def _fitting(ray: ModuleType, recipe: Recipe) -> int:
-    """How many workers the cluster's machines have cores for."""
+    """The number of workers that the machines of the cluster have cores for."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     found = sum(number // recipe.threads for number in cores)
     if not found:
         raise InvalidInput(
-            f"no machine of the cluster has {recipe.threads} cores (they have {cores}): say --threads {max(cores)}"
+            f"no machine of the cluster has {recipe.threads} cores (they have {cores}): use --threads {max(cores)}",
+            value=recipe.threads,
+            where="--threads",
+            hint=f"use --threads {max(cores)}",
         )
     return found

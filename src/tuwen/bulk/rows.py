@@ -1,7 +1,4 @@
-"""Embedded samples as rows of an index: pictures as `index build` has them, captions as rows of texts.
-
-Knows a row's fields. Does not know where vectors come from.
-"""
+"""Embedded samples as rows of an index: images as `index build` writes them, captions as rows of texts."""
 
 import math
 import os
@@ -22,11 +19,11 @@ from tuwen.types import Payload, Row
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the samples of a job are called in an index, so that no other job's samples are called the same.
+    """The keys of a job's samples in an index, distinct from those of other jobs.
 
     Attributes:
-        base: where the names of the job's samples begin: its only source, or the folder that holds all of them.
-        root: what the index's keys are relative to.
+        base: the prefix of the samples' names: the only source, or the common folder of all sources.
+        root: the folder that the index's keys are relative to.
     """
 
     base: Path
@@ -34,25 +31,25 @@ class Names:
 
     @classmethod
     def of(cls, sources: Sequence[Path], root: Path) -> Self:
-        """Those of a job with these sources."""
+        """The names for a job with these sources."""
         only = Path(os.path.abspath(sources[0]))  # noqa: PTH100  (as keys are made)
         return cls(only if len(sources) == 1 else root_of(sources), root)
 
     def picture(self, sample: Sample) -> str:
-        """A file is called as `index build` calls it; a picture in an archive by the archive and its name in it."""
+        """The key of a file is that of `index build`; in an archive, the archive's path and the name in it."""
         return key_of(Path(sample.place), self.root) if sample.filed else self.sample(sample)
 
     def sample(self, sample: Sample) -> str:
-        """By the source that it comes from, and there by its name, or by its key where others may have that name.
+        """The sample's name within its source; or its key, if other samples may have the same name.
 
-        Those are rows of a table: several may be of one picture, which lies elsewhere.
+        Such samples are rows of a table, several of which may refer to one image elsewhere.
         """
         named = self._within(sample.name or sample.key)
         shared = sample.filed and named != self.picture(sample)
         return self._within(sample.key) if shared else named
 
     def _within(self, name: str) -> str:
-        """A name in the base; one that is not UTF-8, as archives have some, is escaped like a file's."""
+        """A name below the base. One that is not UTF-8, as in some archives, is escaped as in `key_of`."""
         base = key_of(self.base, self.root)
         before = "" if base == "." else f"{base.rstrip('/')}/"
         whole = before + (name if is_utf8(name) else key_of(Path("/", name), Path("/")))
@@ -60,9 +57,9 @@ class Names:
 
 
 def rows_of(embedded: Embedded, names: Names) -> list[Row]:
-    """The rows of a shard: pictures, and captions under the name of their sample, `NAME#0` and so on.
+    """The rows of a shard: images, and captions with the keys `NAME#0`, `NAME#1`, ... of their sample.
 
-    A caption that is empty is no row.
+    Empty captions are left out.
     """
     rows = []
     for item in embedded.items:
@@ -79,9 +76,9 @@ def rows_of(embedded: Embedded, names: Names) -> list[Row]:
 
 
 def storable(facts: Mapping[str, Fact]) -> dict[str, str | int | float]:
-    """What of a sample's columns an index can store: texts and finite numbers; true and false as 1 and 0.
+    """The columns of a sample that an index can store: texts and finite numbers; true and false become 1 and 0.
 
-    A column that has the name of a row's own field and is of another kind is left out.
+    A column with the name of a row's own field but another type is left out.
     """
     kept: dict[str, str | int | float] = {}
     for name, value in facts.items():
@@ -102,5 +99,5 @@ def _picture(key: str, item: Item) -> Payload:
 
 
 def _utf8(text: str) -> str:
-    """Half characters, which JSON can spell, replaced."""
+    """Replace unpaired surrogates, which JSON can contain."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Zero-shot classification: how well each of some labels fits an image."""
+"""Zero-shot classification: how well each of a set of labels fits an image."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -164,7 +164,9 @@ def predictions(
         InvalidInput: `none_below` is no probability.
     """
     if none_below is not None and not 0 <= none_below <= 1:
-        raise InvalidInput(f"none_below is {none_below}: it is a probability, from 0 to 1", value=none_below)
+        raise InvalidInput(
+            f"none_below is {none_below}: it is a probability, from 0 to 1", value=none_below, where="none_below"
+        )
     cosines, neutral = vectors @ labels.vectors.T, vectors @ labels.neutral
     scores = probabilities(cosines, neutral, scoring, multi_label=multi_label)
     alone = probabilities(cosines, neutral, scoring, multi_label=True).max(axis=1)

@@ -14,7 +14,7 @@ from tuwen.runtime.encoder import Encoder
 from tuwen.types import Vectors
 
 PLAIN = "_"
-"""The template that is the label itself."""
+"""the template that is the label itself"""
 
 _COMMAS = re.compile("[,，、،]")
 _SLOT = re.compile(r"_|\{\}")
@@ -53,9 +53,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+        hint = "save it as UTF-8"
+        message = f"{path} is not UTF-8 (byte {error.start}): {hint}"
+        raise InvalidInput(message, value=error.start, where=path, hint=hint) from error
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", where=path) from error
     return checked_labels([line.strip() for line in lines], str(path))
 
 
@@ -67,14 +69,13 @@ def fill(template: str, label: str) -> str:
     """
     parts = _SLOT.split(template)
     if len(parts) != 2:
-        raise InvalidInput(
-            f"the template {template!r} has {len(parts) - 1} places for a label; it needs exactly one _ or {{}}"
-        )
+        message = f"the template {template!r} has {len(parts) - 1} slots for the label; it needs exactly one _ or {{}}"
+        raise InvalidInput(message, value=template, where="template")
     return label.join(parts)
 
 
 def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: Encoder) -> LabelVectors:
-    """Encode every label in every template; a label's vector is the mean over the templates, brought to length 1.
+    """Encode every label in every template; a label's vector is the mean over the templates, normalised to length 1.
 
     Args:
         labels: n labels.
@@ -88,35 +89,35 @@ def label_vectors(labels: Sequence[str], templates: Sequence[str], encoder: Enco
 
 
 def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every label in every template, label by label; the templates without any label last.
+    """Every label in every template, label by label; then the templates with an empty label.
 
     Raises:
         InvalidInput: a template has not exactly one slot, or there is none.
     """
     if not templates:
-        raise InvalidInput("there is no template: _ is the label as it is")
+        raise InvalidInput("no template was given; _ stands for the label itself", where="template")
     filled = [[fill(template, label) for template in templates] for label in labels]
     empty = [" ".join(fill(template, "").split()) for template in templates]
     return [text for row in (*filled, empty) for text in row]
 
 
 def averaged(labels: Sequence[str], vectors: Vectors) -> LabelVectors:
-    """The vectors of `label_texts` -> one for each label: the mean over the templates, brought to length 1."""
+    """Average the vectors of `label_texts` over the templates, normalised to length 1: one vector per label."""
     means = vectors.astype(np.float64).reshape(len(labels) + 1, -1, vectors.shape[1]).mean(axis=1)
     units = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
     return LabelVectors(tuple(labels), units[:-1], units[-1])
 
 
 def checked_labels(labels: Sequence[str], where: str) -> tuple[str, ...]:
-    """The labels that are not empty. `where`: what holds them, as an error says it.
+    """The labels that are not empty. `where`: their source, for the error message.
 
     Raises:
         InvalidInput: no label, or one twice.
     """
     kept = tuple(label for label in labels if label)
     if not kept:
-        raise InvalidInput(f"{where} has no label")
+        raise InvalidInput(f"{where} has no label", where=where)
     twice = [label for label, count in Counter(kept).items() if count > 1]
     if twice:
-        raise InvalidInput(f"{where} has the label {twice[0]!r} more than once")
+        raise InvalidInput(f"{where} has the label {twice[0]!r} more than once", value=twice[0], where=where)
     return kept
