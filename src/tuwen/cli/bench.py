@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tuwen.cli import hub, options
+from tuwen.bench.bench import FULL, QUICK, TORCH, TORCH_CUT, Part, Request, Row, draw, measure, rates
+from tuwen.bench.cold_start import Start, start_of
+from tuwen.bench.operations import counted
+from tuwen.bench.targets import Contender, Wanted, contender, converted_contender, opened_plainly, plans
+from tuwen.bench.workloads import material
+from tuwen.bundle.bundle import Bundle
+from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import Progress, emit, table
-from tuwen.cli.options import as_set
+from tuwen.cli.options import Computing, as_set
 from tuwen.errors import InvalidInput, require
+from tuwen.exporting.sources import checkpoint_of, named_here
+from tuwen.runtime.loading import find_bundle
+from tuwen.runtime.machine import cpu_name
+from tuwen.types import Pixels, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tuwen.bench.bench import Part, Request, Row
-    from tuwen.bench.cold_start import Start
-    from tuwen.bench.targets import Contender
-    from tuwen.bundle.bundle import Bundle
-    from tuwen.cli.options import Computing
     from tuwen.models.session import TorchSession
     from tuwen.models.towers import Towers
-    from tuwen.types import Pixels, Tokens
 
 
 # ---- The rival of a benchmark
@@ -69,7 +73,7 @@ def against(command: F) -> F:
     return with_rival  # type: ignore[return-value]
 
 
-def torch_contenders(rival: Rival, bundle: "Bundle", threads: int) -> "list[Contender]":
+def torch_contenders(rival: Rival, bundle: Bundle, threads: int) -> list[Contender]:
     """PyTorch in fp32: with texts padded to the context length as its libraries do, and to the batch's longest.
 
     The latter only where the bundle's manifest says that it changes nothing.
@@ -79,7 +83,6 @@ def torch_contenders(rival: Rival, bundle: "Bundle", threads: int) -> "list[Cont
         InvalidInput: the checkpoint cannot be loaded, or its weights are not said.
     """
     require("torch", extra="export")
-    from tuwen.bench.bench import TORCH, TORCH_CUT
     from tuwen.models.session import torch_session
 
     towers = _towers(rival, bundle)
@@ -92,22 +95,21 @@ def torch_contenders(rival: Rival, bundle: "Bundle", threads: int) -> "list[Cont
     return [replace(whole, runtime=TORCH), *([cut] if bundle.manifest.text.cut_exact else [])]
 
 
-def _contender(towers: "Towers", vision: "TorchSession", text: "TorchSession") -> "Contender":
-    from tuwen.bench.targets import Contender, opened_plainly
+def _contender(towers: "Towers", vision: "TorchSession", text: "TorchSession") -> Contender:
 
-    def to_pixels(files: "Sequence[bytes]") -> "Pixels":
+    def to_pixels(files: Sequence[bytes]) -> Pixels:
         return towers.to_pixels(opened_plainly(files))
 
-    def images(pixels: "Pixels") -> "NDArray[np.float32]":
+    def images(pixels: Pixels) -> "NDArray[np.float32]":
         return vision.run({vision.inputs[0].name: pixels})
 
-    def texts(tokens: "Tokens") -> "NDArray[np.float32]":
+    def texts(tokens: Tokens) -> "NDArray[np.float32]":
         return _run(text, tokens, tokens.ids.shape[1])
 
     return Contender("torch", "fp32", vision.device, to_pixels, towers.to_tokens, images, texts)
 
 
-def _run(text: "TorchSession", tokens: "Tokens", width: int) -> "NDArray[np.float32]":
+def _run(text: "TorchSession", tokens: Tokens, width: int) -> "NDArray[np.float32]":
     import numpy as np
 
     mask = (np.arange(width) < tokens.lengths[:, None]).astype(np.int64)
@@ -115,7 +117,7 @@ def _run(text: "TorchSession", tokens: "Tokens", width: int) -> "NDArray[np.floa
     return text.run({port.name: np.ascontiguousarray(feeds[port.name]) for port in text.inputs})
 
 
-def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
+def _towers(rival: Rival, bundle: Bundle) -> "Towers":
     from tuwen.models.sources import load_source
 
     source, seed = rival.source or bundle.manifest.source, rival.seed
@@ -124,8 +126,8 @@ def _towers(rival: Rival, bundle: "Bundle") -> "Towers":
         seed = None if drawn is None else int(drawn[1])
     if seed is None:
         settings = options.read_settings()
-        named = None if rival.source is None else hub.named_here(rival.source, rival.weights, settings)
-        found = named or hub.checkpoint_of(bundle.manifest, rival.weights, settings)
+        named = None if rival.source is None else named_here(rival.source, rival.weights, settings)
+        found = named or checkpoint_of(bundle.manifest, rival.weights, settings)
         return load_source(found.source, found.weights)
     kind, _, name = source.partition(":")
     if kind != "openclip" or rival.weights is not None:
@@ -159,16 +161,14 @@ class Facts:
         starts: what each contender needs to begin.
     """
 
-    bundle: "Bundle"
+    bundle: Bundle
     threads: int
     rates: Mapping[str, float]
-    starts: "Sequence[Start]"
+    starts: Sequence[Start]
 
 
-def as_document(facts: Facts, rows: "Sequence[Row]") -> dict[str, Any]:
+def as_document(facts: Facts, rows: Sequence[Row]) -> dict[str, Any]:
     """As `docs/en/json.md` has it."""
-    from tuwen.runtime.machine import cpu_name
-
     ours = [row for row in rows if not _is_torch(row)]
     gemm = [{"precision": name, "gflops": rate / 1e9} for name, rate in facts.rates.items()]
     return {
@@ -183,10 +183,8 @@ def as_document(facts: Facts, rows: "Sequence[Row]") -> dict[str, Any]:
     }
 
 
-def show(facts: Facts, rows: "Sequence[Row]") -> None:
+def show(facts: Facts, rows: Sequence[Row]) -> None:
     """Tables: throughput, latency at the smallest batch, the job, what it takes to begin."""
-    from tuwen.runtime.machine import cpu_name
-
     manifest = facts.bundle.manifest
     click.echo(f"{manifest.name} on {cpu_name()}, threads: {facts.threads}")
     for part, heading in (("image", "images/s"), ("text", "texts/s")):
@@ -210,13 +208,13 @@ def show(facts: Facts, rows: "Sequence[Row]") -> None:
     click.echo(f"\nmatrix products alone, GFLOP/s at best: {best}" if best else "")
 
 
-def _throughput(rows: "Sequence[Row]", heading: str, facts: Facts) -> None:
+def _throughput(rows: Sequence[Row], heading: str, facts: Facts) -> None:
     """A line for each batch and contender; `of max`: the share of the best rate of matrix products."""
     head = ("batch", "runtime", "in", heading, "ms", "prepare", "of max")
     _shown(head, [_line(row, facts) for row in rows], rows, places=(0, 3, 4, 5, 6))
 
 
-def _latency(rows: "Sequence[Row]") -> None:
+def _latency(rows: Sequence[Row]) -> None:
     """At the smallest batch."""
     least = min(row.batch for row in rows)
     click.echo(f"\nlatency at batch {least}, milliseconds")
@@ -233,9 +231,7 @@ def _latency(rows: "Sequence[Row]") -> None:
     table(("of", "runtime", "in", "p50", "p95", "p99"), lines, numbers=(3, 4, 5))
 
 
-def _shown(
-    head: Sequence[str], lines: Sequence[tuple[str, ...]], rows: "Sequence[Row]", places: tuple[int, ...]
-) -> None:
+def _shown(head: Sequence[str], lines: Sequence[tuple[str, ...]], rows: Sequence[Row], places: tuple[int, ...]) -> None:
     """With a column for each rival, if there is one: how many times as fast the others are."""
     ratios = {"× torch": [row.times_torch for row in rows], "× cut": [row.times_torch_cut for row in rows]}
     named = {name: values for name, values in ratios.items() if any(value is not None for value in values)}
@@ -246,7 +242,7 @@ def _shown(
     table((*head, *named), wide, numbers=(*places, *range(len(head), len(head) + len(named))))
 
 
-def _line(row: "Row", facts: Facts) -> tuple[str, ...]:
+def _line(row: Row, facts: Facts) -> tuple[str, ...]:
     share = row.ceiling(facts.rates)
     return (
         str(row.batch),
@@ -258,11 +254,11 @@ def _line(row: "Row", facts: Facts) -> tuple[str, ...]:
     )
 
 
-def _job(row: "Row") -> tuple[str, ...]:
+def _job(row: Row) -> tuple[str, ...]:
     return row.runtime, row.precision, _number(row.model.median * 1000), _number(row.prepare.median * 1000)
 
 
-def _as_item(row: "Row", facts: Facts) -> dict[str, Any]:
+def _as_item(row: Row, facts: Facts) -> dict[str, Any]:
     p50, p95, p99 = (row.model.percentile(percent) * 1000 for percent in (50, 95, 99))
     return {
         "batch": row.batch,
@@ -281,8 +277,7 @@ def _as_item(row: "Row", facts: Facts) -> dict[str, Any]:
     }
 
 
-def _is_torch(row: "Row") -> bool:
-    from tuwen.bench.bench import TORCH, TORCH_CUT
+def _is_torch(row: Row) -> bool:
 
     return row.runtime in (TORCH, TORCH_CUT)
 
@@ -299,40 +294,13 @@ def _mib(value: float | None) -> str:
 # ---- `tuwen bench`: how fast a model is on this machine.
 
 
-class Words(click.ParamType[tuple[str, ...]]):
-    """Words with commas between them."""
-
-    name = "list"
-
-    def convert(self, value: object, param: object, ctx: object) -> tuple[str, ...]:  # noqa: ARG002
-        """The words, each once."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(word.strip() for word in str(value).split(",") if word.strip()))
-
-
-class Sizes(click.ParamType[tuple[int, ...]]):
-    """Batch sizes with commas between them."""
-
-    name = "sizes"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The numbers, in order, each once; a usage error if one is none."""
-        if isinstance(value, tuple):
-            return value
-        words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdecimal() and int(word) for word in words):
-            self.fail(f"{value!r} are no batch sizes: write whole numbers from 1 on, e.g. 1,8,32", param, ctx)
-        return tuple(sorted({int(word) for word in words}))
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was found."""
 
-    rows: "list[Row]"
+    rows: list[Row]
     rates: dict[str, float]
-    starts: "list[Start]"
+    starts: list[Start]
 
 
 @click.command(
@@ -346,12 +314,17 @@ class Outcome:
 )
 @click.argument("model")
 @click.option(
-    "--runtime", "runtimes", type=Words(), default="", metavar="LIST", help="onnxruntime, openvino; all by default."
+    "--runtime",
+    "runtimes",
+    type=options.Words(),
+    default="",
+    metavar="LIST",
+    help="onnxruntime, openvino; all by default.",
 )
 @click.option(
     "--precision",
     "precisions",
-    type=Words(),
+    type=options.Words(),
     default="",
     metavar="LIST",
     help="fp32, bf16, fp16, int8; all by default.",
@@ -361,7 +334,7 @@ class Outcome:
 @click.option(
     "--batch",
     "batches",
-    type=Sizes(),
+    type=options.Sizes(),
     default="1,4,8,16,32,64",
     show_default=True,
     metavar="LIST",
@@ -412,16 +385,12 @@ def bench(
     progress: str,
     as_json: bool,
 ) -> None:
-    """Measure how fast a model is on this machine, in each runtime and precision.
+    """Measure a model's throughput and latency on this machine.
 
     All contenders take turns, so that other work on the machine hits them alike. Preparing (decoding, resizing,
     tokenising) and the model itself are timed apart. With --against torch, PyTorch runs beside them with as many
     threads.
     """
-    from tuwen.bench.bench import FULL, QUICK, Request
-    from tuwen.bench.workloads import material
-    from tuwen.runtime.loading import find_bundle
-
     computing = _computing(device, threads)
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
     effort = replace(QUICK if quick else FULL, pause=0.0 if rival is None else PAUSE)
@@ -431,15 +400,13 @@ def bench(
     _finish(Facts(bundle, computing.cores, outcome.rates, outcome.starts), outcome.rows, plot, as_json)
 
 
-def _computing(device: str | None, threads: int | None) -> "Computing":
+def _computing(device: str | None, threads: int | None) -> Computing:
     given = as_set()
     return replace(given, device=device or given.device, threads=threads or given.cores)
 
 
-def _finish(facts: Facts, rows: "list[Row]", plot: Path | None, as_json: bool) -> None:
+def _finish(facts: Facts, rows: list[Row], plot: Path | None, as_json: bool) -> None:
     if plot is not None:
-        from tuwen.bench.bench import draw
-
         draw(rows, plot)
     if as_json:
         emit(as_document(facts, rows))
@@ -447,7 +414,7 @@ def _finish(facts: Facts, rows: "list[Row]", plot: Path | None, as_json: bool) -
         show(facts, rows)
 
 
-_PARTS: "dict[str, tuple[Part, ...]]" = {
+_PARTS: dict[str, tuple[Part, ...]] = {
     "all": ("image", "text", "five-fifty"),
     "towers": ("image", "text"),
     "five-fifty": ("five-fifty",),
@@ -455,12 +422,11 @@ _PARTS: "dict[str, tuple[Part, ...]]" = {
 
 
 def _contenders(
-    bundle: "Bundle",
-    computing: "Computing",
+    bundle: Bundle,
+    computing: Computing,
     named: tuple[tuple[str, ...], tuple[str, ...]],
     converted: Sequence[Path],
-) -> "list[Contender]":
-    from tuwen.bench.targets import Wanted, contender, converted_contender, plans
+) -> list[Contender]:
 
     runtimes, precisions = named
     wanted = Wanted(runtimes, precisions, computing.device, computing.cores)
@@ -473,18 +439,14 @@ def _contenders(
 
 
 def _measured(
-    request: "Request",
-    bundle: "Bundle",
-    computing: "Computing",
-    contenders: "Sequence[Contender]",
+    request: Request,
+    bundle: Bundle,
+    computing: Computing,
+    contenders: Sequence[Contender],
     rival: Rival | None,
     progress: str,
 ) -> Outcome:
     """Every case, then every start in a process of its own; a step of the bar for each."""
-    from tuwen.bench.bench import measure, rates
-    from tuwen.bench.cold_start import start_of
-    from tuwen.bench.operations import counted
-
     settings, folder, found = computing.settings, bundle.folder.absolute(), Outcome([], {}, [])
     rivals = [] if rival is None else torch_contenders(rival, bundle, computing.cores)
     with Progress(progress) as shown:

@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import Progress, emit, table
+from tuwen.cli.locations import opened
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexInvalid
+from tuwen.index.calibration import Calibration, QueryKind, Threshold
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.index.calibration import Calibration, QueryKind, Threshold
-    from tuwen.index.index import VectorIndex
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.search.calibrate import Probe, Score
+from tuwen.runtime.encoder import Encoder
+from tuwen.search.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 
 RANDOM = 200
 """how many random queries of each kind there are where nobody says a number and no file is given"""
@@ -58,14 +56,11 @@ def calibrate(
     progress: str,
     as_json: bool,
 ) -> None:
-    """Measure the score below which nothing in an index matches, for texts and for pictures.
+    """Measure the score below which nothing in an index matches.
 
     It is kept with the index, for tuwen search --min-score auto. The rates of errors are of queries that the
     threshold was not chosen by.
     """
-    from tuwen.cli.locations import opened
-    from tuwen.search.calibrate import draw, samples, thresholds
-
     target = options.index_folder(folder)
     number = chosen if chosen is not None else 0 if labelled else RANDOM
     with opened(target, computing) as (encoder, index):
@@ -83,8 +78,7 @@ def calibrate(
     _show(target, encoder.name, calibration, as_json=as_json)
 
 
-def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "VectorIndex") -> "Sequence[Probe]":
-    from tuwen.search.calibrate import labelled_probes, random_probes
+def _probes(labelled: Path | None, number: int, encoder: Encoder, index: VectorIndex) -> Sequence[Probe]:
 
     asked = labelled_probes(labelled, index) if labelled else []
     asked += random_probes(number, encoder, index) if number else []
@@ -93,8 +87,7 @@ def _probes(labelled: Path | None, number: int, encoder: "Encoder", index: "Vect
     return asked
 
 
-def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "VectorIndex", progress: str) -> "list[Score]":
-    from tuwen.search.calibrate import measure
+def _scores(probes: Sequence[Probe], encoder: Encoder, index: VectorIndex, progress: str) -> list[Score]:
 
     found = []
     with Progress(progress) as shown:
@@ -105,15 +98,13 @@ def _scores(probes: "Sequence[Probe]", encoder: "Encoder", index: "VectorIndex",
     return found
 
 
-def _with(found: "dict[QueryKind, Threshold]", index: "VectorIndex") -> "Calibration":
+def _with(found: dict[QueryKind, Threshold], index: VectorIndex) -> Calibration:
     """What was measured now, and of the other kind of query what was measured before."""
-    from tuwen.index.calibration import Calibration
-
     before = _before(index) or Calibration(fingerprint=index.info().fingerprint)
     return before.model_copy(update={str(kind): it for kind, it in found.items()})
 
 
-def _before(index: "VectorIndex") -> "Calibration | None":
+def _before(index: VectorIndex) -> Calibration | None:
     """What was measured before; a file that cannot be read is written anew."""
     try:
         return index.calibration()
@@ -122,7 +113,7 @@ def _before(index: "VectorIndex") -> "Calibration | None":
         return None
 
 
-def _show(target: Place, model: str, calibration: "Calibration", *, as_json: bool) -> None:
+def _show(target: Place, model: str, calibration: Calibration, *, as_json: bool) -> None:
     kinds = {"text": calibration.text, "image": calibration.image}
     if as_json:
         measured = {kind: None if it is None else it.model_dump() for kind, it in kinds.items()}

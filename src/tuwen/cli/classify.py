@@ -71,7 +71,7 @@ def classify(
     warmup: Path | None,
     as_json: bool,
 ) -> int:
-    """Say which of some labels fits a picture.
+    """Classify images by labels of your choice.
 
     PATH is a picture, or a folder whose pictures are all labelled; paths are relative to it. Probabilities use the
     model's own scale: softmax over the labels, or sigmoid of each where the model was trained so. With

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from tuwen.cli.command import say
+from tuwen.types import Rejected
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
-
-    from tuwen.types import Rejected
 
 
 def emit(document: object) -> None:
@@ -70,7 +69,7 @@ def shortened(text: str, length: int) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def list_rejected(rejected: "Iterable[Rejected]") -> None:
+def list_rejected(rejected: Iterable[Rejected]) -> None:
     """One line of standard error for each input that was rejected."""
     for item in rejected:
         say(f"rejected: {printable(item.path)}: {printable(item.reason)}")

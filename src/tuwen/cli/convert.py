@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from tuwen.bundle.converted import Converted, Target
+from tuwen.bundle.manifest import TOWERS, Report
 from tuwen.cli import options
 from tuwen.cli import verification as proof
-from tuwen.cli.bench import Sizes
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
 from tuwen.cli.options import as_set
+from tuwen.runtime.loading import find_bundle
 
 if TYPE_CHECKING:
-    from tuwen.bundle.converted import Converted, Target
-    from tuwen.bundle.manifest import Report
     from tuwen.exporting.convert import Wanted
     from tuwen.exporting.converters import Weights
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch",
     "batches",
-    type=Sizes(),
+    type=options.Sizes(),
     default="1,8,32",
     show_default=True,
     metavar="LIST",
@@ -68,15 +68,13 @@ def convert(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Write a bundle for another runtime, and compare it with the bundle where it can be run here.
+    """Convert a bundle for another runtime, and compare the two.
 
     What computes something else is not published, and what stood at FOLDER stays. TensorRT engines and OM files
     need their hardware: they are not compared.
     """
-    from tuwen.bundle.manifest import TOWERS
     from tuwen.exporting.convert import Wanted, commands
     from tuwen.exporting.convert import convert as written
-    from tuwen.runtime.loading import find_bundle
 
     start, computing = monotonic(), as_set()
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
@@ -101,8 +99,7 @@ def _show_commands(lines: list[tuple[str, ...]], wanted: "Wanted", *, as_json: b
         say(f"{wanted.to} is written by its package within this process: there is no command")
 
 
-def _show(converted: "Converted", folder: Path, seconds: float, *, as_json: bool) -> None:
-    from tuwen.bundle.manifest import Report
+def _show(converted: Converted, folder: Path, seconds: float, *, as_json: bool) -> None:
 
     report = Report(passed=True, checks=converted.checks)
     if as_json:
@@ -122,7 +119,7 @@ def _show(converted: "Converted", folder: Path, seconds: float, *, as_json: bool
         )
 
 
-def _as_document(converted: "Converted", folder: Path, report: "Report", seconds: float) -> dict[str, object]:
+def _as_document(converted: Converted, folder: Path, report: Report, seconds: float) -> dict[str, object]:
     return {
         "out": str(folder),
         "to": converted.to,

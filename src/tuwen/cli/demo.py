@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +10,14 @@ from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import count, emit, table
 from tuwen.cli.ingest import ingest_shown
+from tuwen.cli.locations import opened_or_new
 from tuwen.cli.search import as_document, draw_sheet
-
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.types import Hit
+from tuwen.demo import demo_gallery
+from tuwen.index.index import VectorIndex
+from tuwen.index.manifest import MANIFEST
+from tuwen.runtime.encoder import Encoder
+from tuwen.search.search import Term, Wanted, search
+from tuwen.types import Hit
 
 QUERIES = (
     ("en", "a red heart"),
@@ -55,15 +56,11 @@ What to type next:
 @click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many hits a query.")
 @options.as_json
 def demo(output: Path, k: int, as_json: bool) -> None:
-    """VectorIndex the packaged gallery and search it in several languages.
+    """Index and search the packaged gallery.
 
     The hits of each query are printed, and drawn on a sheet. Nothing is fetched. The packaged model knows
     pictograms; photos want a model of photos.
     """
-    from tuwen.cli.locations import opened_or_new
-    from tuwen.demo import demo_gallery
-    from tuwen.index.manifest import MANIFEST
-
     computing = options.as_set("demo")
     folder = output / "gallery.tuwen"
     if (folder / MANIFEST).exists():
@@ -89,11 +86,10 @@ class _Found:
 
     language: str
     query: str
-    hits: "list[Hit]"
+    hits: list[Hit]
 
 
-def _search(query: str, encoder: "Encoder", index: "VectorIndex", k: int) -> "list[Hit]":
-    from tuwen.search.search import Term, Wanted, search
+def _search(query: str, encoder: Encoder, index: VectorIndex, k: int) -> list[Hit]:
 
     return search([Term(query)], encoder, index, Wanted(k=k))
 

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from platform import python_version
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,21 +10,17 @@ from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit, table
 from tuwen.cli.options import read_settings
-
-if TYPE_CHECKING:
-    from tuwen.runtime.machine import Engine, Machine
-    from tuwen.settings import Settings
+from tuwen.runtime.machine import Engine, Machine, look
+from tuwen.settings import Settings
 
 
 @click.command(cls=Command, examples=("tuwen doctor", "tuwen doctor --json"))
 @options.as_json
 def doctor(as_json: bool) -> None:
-    """Show what this machine has, what is missing, and the remedy.
+    """Show what this machine can run, and what to install.
 
     Processor features, accelerators, runtimes found and missing, and the one pip line that uses it better.
     """
-    from tuwen.runtime.machine import look
-
     settings, machine = read_settings(), look()
     if as_json:
         emit({"tuwen": __version__, "python": python_version(), **asdict(machine), "settings": _settings(settings)})
@@ -36,7 +31,7 @@ def doctor(as_json: bool) -> None:
     click.echo(f"\n{machine.advice}" if machine.advice else "\nNothing to install: this machine is used as it can be.")
 
 
-def _rows(machine: "Machine", settings: "Settings") -> list[tuple[str, object]]:
+def _rows(machine: Machine, settings: Settings) -> list[tuple[str, object]]:
     return [
         ("tuwen", f"{__version__}, Python {python_version()}"),
         ("cpu", machine.cpu),
@@ -48,10 +43,10 @@ def _rows(machine: "Machine", settings: "Settings") -> list[tuple[str, object]]:
     ]
 
 
-def _engine(engine: "Engine") -> str:
+def _engine(engine: Engine) -> str:
     return f"{engine.version}: {', '.join(engine.devices)}" if engine.version else f"missing: {engine.missing}"
 
 
-def _settings(settings: "Settings") -> dict[str, str]:
+def _settings(settings: Settings) -> dict[str, str]:
     """Where models are, and which one a new index of photos takes."""
     return {"models": str(settings.models), "cache": str(settings.cache), "default_model": settings.default_model}

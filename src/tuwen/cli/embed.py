@@ -7,25 +7,32 @@ from dataclasses import asdict, dataclass
 from functools import partial, wraps
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from tuwen.cli import hub, options
+from tuwen.bulk.embed import Engine, Request, embed_all, kept_in
+from tuwen.bulk.embedding import embed as embed_here
+from tuwen.bulk.items import embed_items as vectors_of
+from tuwen.bulk.items import is_picture, save_items
+from tuwen.bulk.ray import Recipe, on_cluster
+from tuwen.bundle.manifest import Tower
+from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import Progress, count, emit, list_rejected
+from tuwen.cli.locations import place_of
 from tuwen.cli.options import Computing
+from tuwen.data.datasets import ENDINGS, is_bulk, root_of
+from tuwen.data.samples import Columns
 from tuwen.errors import IndexNotFound, InvalidInput, require
+from tuwen.exporting.sources import checkpoint_of
+from tuwen.index.index import VectorIndex, make, manifest_of
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.bulk.embed import Engine, Request
-    from tuwen.bundle.manifest import Tower
-    from tuwen.index.index import VectorIndex
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.runtime.selection import Choice
-    from tuwen.runtime.session import Session
-
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.loading import find_bundle
+from tuwen.runtime.selection import Choice, make_plan
+from tuwen.runtime.session import Session, static_shapes
+from tuwen.types import Rejected
 
 # ---- Single pictures and texts of `tuwen embed`
 
@@ -48,7 +55,7 @@ class Items:
     weights: Path | None
     static: bool
 
-    def place_of_bulk(self, computing: "Computing") -> Place:
+    def place_of_bulk(self, computing: Computing) -> Place:
         """Where the vectors of samples in bulk go.
 
         Raises:
@@ -68,18 +75,15 @@ class Items:
         return self.output
 
 
-def embed_items(items: Items, computing: "Computing", *, as_json: bool) -> int:
+def embed_items(items: Items, computing: Computing, *, as_json: bool) -> int:
     """Embed them, print or save the vectors; the exit code."""
-    from tuwen.bulk.items import embed_items as embed
-    from tuwen.bulk.items import is_picture, save_items
-
     if not items.sources and not items.texts:
         raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
     file = _file(items.output)
     for source in items.sources:
         is_picture(source)  # a slip of the pen is told before a model is loaded
     encoder = _encoder(items, computing)
-    vectors = embed(items.sources, encoder, texts=items.texts)
+    vectors = vectors_of(items.sources, encoder, texts=items.texts)
     if file is not None:
         save_items(vectors, file)
         say(f"{count(len(vectors), 'vector')}: {file}")
@@ -99,7 +103,7 @@ def _file(output: Place | None) -> Path | None:
     raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
 
 
-def _encoder(items: Items, computing: "Computing") -> "Encoder":
+def _encoder(items: Items, computing: Computing) -> Encoder:
     model = computing.model or computing.settings.default_model
     if computing.runtime == "torch":
         return _in_torch(model, items, computing)
@@ -108,23 +112,19 @@ def _encoder(items: Items, computing: "Computing") -> "Encoder":
     return computing.load(model, static=items.static)
 
 
-def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
+def _in_torch(model: str, items: Items, computing: Computing) -> Encoder:
     """The bundle's own preprocessing, and its checkpoint's towers.
 
     Raises:
         MissingExtra: torch is not installed.
         InvalidInput: the checkpoint is not here, or not the one that the bundle was made from.
     """
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.runtime.loading import find_bundle
-
     settings = computing.settings
     bundle = find_bundle(model, settings.models, settings.cache)
-    found = hub.checkpoint_of(bundle.manifest, items.weights, settings)
+    found = checkpoint_of(bundle.manifest, items.weights, settings)
     torch = require("torch", extra="export")
     from tuwen.models.session import torch_session
     from tuwen.models.sources import load_source
-    from tuwen.runtime.session import static_shapes
 
     towers = load_source(found.source, found.weights)
     if towers.weights_sha256() != bundle.manifest.weights_sha256:
@@ -132,7 +132,7 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
     device = ("cuda" if torch.cuda.is_available() else "cpu") if computing.device == "auto" else computing.device
     precision = "fp32" if computing.precision == "auto" else computing.precision
 
-    def opened(tower: "Tower") -> "Session":
+    def opened(tower: Tower) -> Session:
         session = torch_session(towers, tower, device=device, precision=precision, threads=computing.threads)
         return static_shapes(session, towers.text_spec.context_length) if items.static else session
 
@@ -163,13 +163,11 @@ class Where:
             raise InvalidInput("--address and --workers are about a cluster: add --engine ray")
 
     @contextmanager
-    def opened(self, loaded: "Loaded") -> "Iterator[Engine]":
+    def opened(self, loaded: "Loaded") -> Iterator[Engine]:
         """What computes, as long as the block lasts."""
         if self.engine == "local":
             yield _here(loaded)
             return
-        from tuwen.bulk.ray import Recipe, on_cluster
-        from tuwen.cli.locations import place_of
 
         settings = loaded.computing.settings
         recipe = Recipe(
@@ -185,10 +183,8 @@ class Where:
             yield engine
 
 
-def _here(loaded: "Loaded") -> "Engine":
-    from tuwen.bulk.embedding import embed
-
-    return partial(embed, encoder=loaded.encoder)
+def _here(loaded: "Loaded") -> Engine:
+    return partial(embed_here, encoder=loaded.encoder)
 
 
 def where(command: F) -> F:
@@ -264,7 +260,7 @@ def embed(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Compute vectors, of a few pictures and texts or of whole collections.
+    """Compute vectors of images and texts.
 
     A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: pictures,
     captions, or both, joined by key; their vectors go to OUT. Stopped or killed, the same command goes on where it
@@ -276,8 +272,6 @@ def embed(
         return embed_items(wanted, computing, as_json=as_json)
     out = wanted.place_of_bulk(computing)
     index = _index_of(out, layout)
-    from tuwen.bulk.embed import Request
-    from tuwen.data.samples import Columns
 
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
@@ -300,15 +294,13 @@ class Loaded:
     """The model, how it computes (`choice`: nothing in it is `auto`), and what of that the vectors depend on."""
 
     model: str
-    encoder: "Encoder"
+    encoder: Encoder
     computing: Computing
-    choice: "Choice"
+    choice: Choice
     facts: dict[str, Any]
 
 
 def _loaded(computing: Computing) -> Loaded:
-    from tuwen.runtime.loading import find_bundle
-    from tuwen.runtime.selection import Choice, make_plan
 
     model, settings = computing.model or computing.settings.default_model, computing.settings
     choice = Choice(computing.runtime, computing.device, computing.precision, computing.threads)
@@ -325,8 +317,6 @@ def _loaded(computing: Computing) -> Loaded:
 
 def _are_bulk(sources: Sequence[str]) -> bool:
     """Whether the sources hold samples; a mixture of such and single items is refused."""
-    from tuwen.data.datasets import ENDINGS, is_bulk
-
     bulk = [source for source in sources if is_bulk(Path(source))]
     for source in bulk:
         if not Path(source).exists():
@@ -339,14 +329,12 @@ def _are_bulk(sources: Sequence[str]) -> bool:
     return bool(bulk)
 
 
-def _run(request: "Request", index: Place | None, loaded: Loaded, where: Where, shown: Shown) -> int:
+def _run(request: Request, index: Place | None, loaded: Loaded, where: Where, shown: Shown) -> int:
     """Do the job, show how far it is and what came of it; the exit code. `index`: what rows go to, if any."""
     start = monotonic()
     written = total = 0
     report = None
     try:
-        from tuwen.bulk.embed import embed_all
-
         with (
             Progress(shown.progress) as bar,
             _opened(index, loaded) as rows,
@@ -382,10 +370,6 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
     if index is None:
         assert isinstance(out, Path), "files are in a folder: it was checked"
         return out
-    from tuwen.bulk.embed import kept_in
-    from tuwen.cli.locations import place_of
-    from tuwen.data.datasets import root_of
-    from tuwen.index.index import make, manifest_of
 
     try:
         manifest = manifest_of(index)
@@ -396,12 +380,11 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
 
 
 @contextmanager
-def _opened(place: Place | None, loaded: Loaded) -> "Iterator[VectorIndex | None]":
+def _opened(place: Place | None, loaded: Loaded) -> Iterator[VectorIndex | None]:
     """The index that rows go to; None for the formats that are files."""
     if place is None:
         yield None
         return
-    from tuwen.index.index import VectorIndex
 
     settings = loaded.computing.settings
     with VectorIndex.open(
@@ -414,7 +397,6 @@ def _opened(place: Place | None, loaded: Loaded) -> "Iterator[VectorIndex | None
 
 
 def _show(report: Any, out: Place, seconds: float, *, as_json: bool) -> int:  # noqa: ANN401
-    from tuwen.types import Rejected
 
     rejected = [Rejected(**item) for item in report["rejected"]]
     list_rejected(rejected)

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import click
 
+from tuwen.bundle.bundle import Bundle
 from tuwen.cli import hub, options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
 from tuwen.errors import require
-
-if TYPE_CHECKING:
-    from tuwen.bundle.bundle import Bundle
+from tuwen.runtime.machine import peak_mib
 
 
 @click.command(
@@ -49,7 +47,7 @@ def export(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Export a checkpoint to a bundle that needs no torch.
+    """Export a checkpoint to a verified bundle that needs no torch.
 
     SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
     prepared; hf:FOLDER, chinese-clip:FILE, flagai:FOLDER or paddle:FILE; or the path of a checkpoint, whose family
@@ -82,8 +80,7 @@ def export(
     _show(bundle, start, as_json=as_json)
 
 
-def _show(bundle: "Bundle", start: float, *, as_json: bool) -> None:
-    from tuwen.runtime.machine import peak_mib
+def _show(bundle: Bundle, start: float, *, as_json: bool) -> None:
 
     manifest, peak, seconds = bundle.manifest, peak_mib(), monotonic() - start
     if not as_json:

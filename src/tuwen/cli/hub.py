@@ -3,34 +3,31 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 import click
 
+from tuwen.bundle.hub import Choose
+from tuwen.bundle.manifest import PRECISIONS, Precision
 from tuwen.cli import verification as proof
 from tuwen.cli.command import say
 from tuwen.cli.console import Progress
 from tuwen.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from tuwen.bundle.hub import Choose
-    from tuwen.bundle.manifest import Precision
-    from tuwen.exporting.sources import Checkpoint
-    from tuwen.settings import Settings
+from tuwen.exporting.sources import Checkpoint, download
+from tuwen.exporting.sources import checkpoint as find_checkpoint
+from tuwen.settings import Settings
 
 MIB = 2**20
 
 offline = click.option("--offline", is_flag=True, help="Do not ask the hub; also the setting TUWEN_OFFLINE.")
 
 
-def listed(precisions: str) -> "list[Precision]":
+def listed(precisions: str) -> list[Precision]:
     """The precisions in a list with commas.
 
     Raises:
         InvalidInput: one of them is unknown.
     """
-    from tuwen.bundle.manifest import PRECISIONS
-
     words = [word.strip() for word in precisions.split(",")]
     if unknown := [word for word in words if word not in PRECISIONS]:
         raise InvalidInput(f"there is no precision {', '.join(unknown)}: choose of {', '.join(PRECISIONS)}")
@@ -54,24 +51,13 @@ def shown(name: str, progress: str = "auto") -> Iterator[Callable[[int, int], No
         yield show
 
 
-def bring(name: str, choose: "Choose", settings: "Settings", *, offline: bool, progress: str = "auto") -> Path:
+def bring(name: str, choose: Choose, settings: Settings, *, offline: bool, progress: str = "auto") -> Path:
     """Download a repository's files with a progress bar; see `tuwen.exporting.sources.download`."""
-    from tuwen.exporting.sources import download
-
     with shown(name, progress) as show:
         return download(name, choose, settings, offline=offline, on_progress=show)
 
 
-def checkpoint(source: str, weights: Path | None, settings: "Settings", *, offline: bool) -> "Checkpoint":
+def checkpoint(source: str, weights: Path | None, settings: Settings, *, offline: bool) -> Checkpoint:
     """Find or download a checkpoint with a progress bar; see `tuwen.exporting.sources.checkpoint`."""
-    from tuwen.exporting.sources import checkpoint as find_checkpoint
-
     with shown(source) as show:
         return find_checkpoint(source, weights, settings, offline=offline, on_progress=show)
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """The functions of `tuwen.exporting.sources`, imported when first used: `--help` stays fast."""
-    from tuwen.exporting import sources
-
-    return getattr(sources, name)

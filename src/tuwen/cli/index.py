@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from functools import wraps
 from pathlib import Path
 from time import monotonic, strftime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -26,19 +26,22 @@ from tuwen.cli.ingest import (
     summary,
     upload,
 )
+from tuwen.cli.locations import opened, opened_alone, opened_or_new
 from tuwen.cli.options import Address, Computing
+from tuwen.data.samples import Columns
 from tuwen.errors import IndexLocked
+from tuwen.index.calibration import QUERY_KINDS
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.data.samples import Columns
-    from tuwen.index.index import VectorIndex
-    from tuwen.ingest.watch import Due
-    from tuwen.ingest.writer import IngestReport
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.search.duplicates import Group
-    from tuwen.types import Rejected
-
+from tuwen.ingest.images import ImageIngest
+from tuwen.ingest.sync import identity_of
+from tuwen.ingest.sync import remove as take_out
+from tuwen.ingest.sync import sync as make_equal
+from tuwen.ingest.watch import Due, Pending, watched
+from tuwen.ingest.writer import IngestReport
+from tuwen.runtime.encoder import Encoder
+from tuwen.search.duplicates import Duplicates, Group
+from tuwen.types import Rejected
 
 # ---- `tuwen index sync`: an index made equal to a folder, once or for as long as it runs.
 
@@ -72,11 +75,6 @@ def sync(
     New and changed pictures are read, moved ones keep their vectors, the rows of deleted ones are taken out. Rows
     of pictures elsewhere, and of texts, stay. A folder without pictures is taken for one that is not mounted.
     """
-    from tuwen.cli.locations import opened_or_new
-    from tuwen.ingest.images import ImageIngest
-    from tuwen.ingest.sync import identity_of
-    from tuwen.ingest.sync import sync as make_equal
-
     identity_of(photos)
     target = options.index_folder(folder)
     shown = Shown(target, progress, as_json)
@@ -102,8 +100,6 @@ class _Keeping:
 
     def run(self) -> int:
         """Until Ctrl-C: 0."""
-        from tuwen.ingest.watch import Pending, watched
-
         pending = Pending(self._photos)
         own = self._target.absolute() if isinstance(self._target, Path) else None
         try:
@@ -117,7 +113,7 @@ class _Keeping:
             say(f"stopped watching {self._photos}")
         return 0
 
-    def _done(self, due: "Due") -> bool:
+    def _done(self, due: Due) -> bool:
         """Look at what is due, and tell what was new; whether the index could be opened."""
         first = self._encoder is None
         try:
@@ -133,11 +129,8 @@ class _Keeping:
         return True
 
     @contextmanager
-    def _opened(self) -> "Iterator[tuple[Encoder, VectorIndex]]":
+    def _opened(self) -> Iterator[tuple[Encoder, VectorIndex]]:
         """The index, and its model, which is loaded once."""
-        from tuwen.cli.locations import opened_or_new
-        from tuwen.index.index import VectorIndex
-
         if self._encoder is None:
             with opened_or_new(self._target, self._photos, self._computing, anywhere=True) as both:
                 self._encoder = both[0]
@@ -152,15 +145,12 @@ class _Keeping:
         ) as index:
             yield self._encoder, index
 
-    def _look(self, due: "Due", encoder: "Encoder", index: "VectorIndex") -> "IngestReport":
-        from tuwen.ingest.images import ImageIngest
-        from tuwen.ingest.sync import sync
-
+    def _look(self, due: Due, encoder: Encoder, index: VectorIndex) -> IngestReport:
         pictures = ImageIngest(encoder, index)
-        reports = sync(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
+        reports = make_equal(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
         return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
 
-    def _tell(self, report: "IngestReport", news: "Sequence[Rejected]") -> None:
+    def _tell(self, report: IngestReport, news: Sequence[Rejected]) -> None:
         """One line, or one JSON document in a line, of a batch of changes."""
         list_rejected(news)
         line = f"{strftime('%H:%M:%S')} {summary(report, self._shown)}"
@@ -193,9 +183,6 @@ def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bo
     One path a line, an empty line between groups; in each the picture with most pixels comes first. Where a is near
     b and b near c, all are in one group. Nothing is changed.
     """
-    from tuwen.index.index import VectorIndex
-    from tuwen.search.duplicates import Duplicates
-
     target = options.index_folder(folder)
     patience = options.read_settings().lock_timeout
     with VectorIndex.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
@@ -212,7 +199,7 @@ def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bo
         _show(groups)
 
 
-def _show(groups: "list[Group]") -> None:
+def _show(groups: list[Group]) -> None:
     for place, group in enumerate(groups):
         click.echo("\n" if place else "", nl=False)
         for row in group:
@@ -230,7 +217,6 @@ def with_texts(command: F) -> F:
 
     @wraps(command)
     def reading(texts: bool, text_column: str | None, key_column: str | None, **options: Any) -> object:  # noqa: ANN401
-        from tuwen.data.samples import Columns
 
         if not texts and (text_column or key_column):
             raise click.UsageError("columns are of files of texts: add --texts")
@@ -277,7 +263,7 @@ _TEXTS = (
 
 @click.group()
 def index() -> None:
-    """Build and look after an index of pictures and texts."""
+    """Build and maintain an index of images and texts."""
 
 
 index.add_command(duplicates)
@@ -305,18 +291,16 @@ def build(
     computing: Computing,
     asked: Mapping[str, str],
     photos: Path,
-    texts: "Columns | None",
+    texts: Columns | None,
     folder: Place | None,
     progress: str,
     as_json: bool,
 ) -> int:
-    """VectorIndex every picture below PHOTOS; with --texts, every text of the file PHOTOS.
+    """Index every picture below PHOTOS; with --texts, every text of the file PHOTOS.
 
     Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
     that have vanished keep their rows. --kind, --metric and --store are of the index when it is made.
     """
-    from tuwen.cli.locations import opened_or_new
-
     target = options.index_folder(folder)
     if texts is not None:
         check_files([photos])
@@ -343,7 +327,7 @@ def build(
 def add(
     computing: Computing,
     paths: Sequence[Path],
-    texts: "Columns | None",
+    texts: Columns | None,
     place: Place | Address,
     progress: str,
     as_json: bool,
@@ -353,8 +337,6 @@ def add(
     A path below the index's root is stored relative to it, any other as an absolute path. With --url the pictures
     are sent to the service, which keeps them below its own root and calls them by their content.
     """
-    from tuwen.cli.locations import opened
-
     if isinstance(place, Address):
         if texts is not None:
             raise click.UsageError(f"the service at {place} takes pictures, not --texts")
@@ -384,9 +366,6 @@ def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
     A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
     With --url, a file that was added through the service goes with its row.
     """
-    from tuwen.cli.locations import opened_alone
-    from tuwen.ingest.sync import remove as take_out
-
     with opened_alone(place) as store:
         report = take_out(paths, store)
     show_report(report, Shown(place, "none", as_json))
@@ -401,9 +380,6 @@ index.add_command(sync)
 @options.as_json
 def info(place: Place | Address, as_json: bool) -> None:
     """Show what an index holds, and of which model."""
-    from tuwen.cli.locations import opened_alone
-    from tuwen.index.calibration import QUERY_KINDS
-
     with opened_alone(place) as store:
         facts, calibration = store.info(), store.calibration()
     measured = {kind: calibration and getattr(calibration, kind) for kind in QUERY_KINDS}
@@ -443,8 +419,6 @@ def info(place: Place | Address, as_json: bool) -> None:
 @options.as_json
 def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
     """List what is in an index: one path a line, or whole rows with --json."""
-    from tuwen.cli.locations import opened_alone
-
     with opened_alone(place) as store:
         if as_json:
             rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]

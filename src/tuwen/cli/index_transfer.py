@@ -5,22 +5,23 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import click
 
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import Progress, count, emit, list_rejected
+from tuwen.cli.locations import check_design, opened_or_new
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexNotFound, InvalidInput
+from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.index.manifest import Model
-    from tuwen.ingest.copy import CopyReport
-    from tuwen.interop.exchange import Imported
+from tuwen.index.manifest import KnownModel, Model
+from tuwen.ingest.copy import CopyReport
+from tuwen.ingest.copy import copy as copied
+from tuwen.interop.exchange import Imported, check_vectors, export_vectors, import_vectors
+from tuwen.interop.vector_files import VectorFiles
+from tuwen.runtime.loading import find_bundle
 
 
 @click.command(
@@ -70,12 +71,8 @@ def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, 
 
 
 @contextmanager
-def _both(source: Place, target: Place, asked: Mapping[str, str]) -> "Iterator[tuple[VectorIndex, VectorIndex]]":
+def _both(source: Place, target: Place, asked: Mapping[str, str]) -> Iterator[tuple[VectorIndex, VectorIndex]]:
     """Both indexes, open; the target is made where there is none."""
-    from tuwen.cli.locations import check_design
-    from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
-    from tuwen.index.manifest import KnownModel
-
     known = manifest_of(source)
     model = KnownModel(known.model, known.dim, known.fingerprint, (known.precisions or ("fp32",))[0])
     try:
@@ -94,10 +91,8 @@ def _both(source: Place, target: Place, asked: Mapping[str, str]) -> "Iterator[t
         yield old, new
 
 
-def _shown(source: "VectorIndex", target: "VectorIndex", progress: str) -> "CopyReport":
+def _shown(source: VectorIndex, target: VectorIndex, progress: str) -> CopyReport:
     """Copy, and show how far it is; the report of the whole run."""
-    from tuwen.ingest.copy import copy as copied
-
     with Progress(progress) as shown, closing(copied(source, target)) as reports:
         before = target.info().rows
         shown.begin(source.info().rows if shown.draws else None)
@@ -148,10 +143,6 @@ def import_(
     VECTORS is a folder of clip-retrieval, an .npy file with --names, or Parquet with columns of vectors, a file or
     a folder of them. --model says whose vectors they are: it must be the model that computed them.
     """
-    from tuwen.cli.locations import opened_or_new
-    from tuwen.interop.exchange import Imported, check_vectors, import_vectors
-    from tuwen.interop.vector_files import VectorFiles
-
     target = options.index_folder(folder)
     if computing.model is None:
         raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
@@ -173,8 +164,6 @@ def import_(
 
 def _check_root(target: Place, root: Path | None) -> None:
     """InvalidInput where an index has another root than the one that is asked for."""
-    from tuwen.index.index import manifest_of, root_of
-
     if root is None:
         return
     try:
@@ -185,16 +174,13 @@ def _check_root(target: Place, root: Path | None) -> None:
         raise InvalidInput(f"{target} is the index of {base}, not of {root}: --root is for a new one, leave it out")
 
 
-def _model(computing: Computing, model: str) -> "Model":
+def _model(computing: Computing, model: str) -> Model:
     """What there is to know of a model without loading it."""
-    from tuwen.index.manifest import KnownModel
-    from tuwen.runtime.loading import find_bundle
-
     found = find_bundle(model, computing.settings.models, computing.settings.cache).manifest
     return KnownModel(found.name, found.dim, found.fingerprint(), computing.precision)
 
 
-def _show(done: "Imported", target: Place, rows: int, seconds: float, *, as_json: bool) -> int:
+def _show(done: Imported, target: Place, rows: int, seconds: float, *, as_json: bool) -> int:
     list_rejected(done.rejected)
     if as_json:
         rejected = [asdict(item) for item in done.rejected]
@@ -238,9 +224,6 @@ def export(
 
     clip-retrieval: a folder. parquet: one file with all fields. npy: one array, with the paths beside it as .txt.
     """
-    from tuwen.index.index import VectorIndex
-    from tuwen.interop.exchange import export_vectors
-
     target = options.index_folder(folder)
     endings = {".parquet": "parquet", ".npy": "npy"}
     chosen = layout or endings.get(output.suffix, "clip-retrieval")

@@ -13,18 +13,22 @@ import click
 
 from tuwen.cli.command import INTERRUPTED, REJECTED, say
 from tuwen.cli.console import Progress, count, emit, list_rejected
+from tuwen.cli.locations import Rows, ServedRows
 from tuwen.cli.options import Address
+from tuwen.data.files import find_files
+from tuwen.data.samples import Columns
+from tuwen.data.tables import read_captions
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.cli.locations import Rows
-    from tuwen.client.client import Client
-    from tuwen.data.samples import Columns
-    from tuwen.index.index import VectorIndex
-    from tuwen.ingest.writer import IngestReport
-    from tuwen.runtime.encoder import Encoder
+from tuwen.ingest.images import ingest
+from tuwen.ingest.texts import ingest_texts
+from tuwen.ingest.writer import IngestReport
+from tuwen.runtime.encoder import Encoder
 
 Reports: TypeAlias = "Generator[IngestReport]"
+
+if TYPE_CHECKING:
+    from tuwen.client.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +41,19 @@ class Shown:
     noun: str = "picture"
 
 
-def fill(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", shown: Shown) -> int:
+def fill(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, shown: Shown) -> int:
     """Run `ingest`, show how far it is and what came of it; return the exit code."""
     return run_shown(*_pictures(paths, encoder, index), index, shown)
 
 
-def fill_texts(
-    paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", columns: "Columns", shown: Shown
-) -> int:
+def fill_texts(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, columns: Columns, shown: Shown) -> int:
     """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
-    from tuwen.data.tables import read_captions
-    from tuwen.ingest.texts import ingest_texts
-
     reports = ingest_texts(paths, encoder, index, columns)
     return run_shown(reports, lambda: sum(1 for path in paths for _ in read_captions(path, columns)), index, shown)
 
 
 def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
     """Send pictures to a service, show how far it is and what came of it; return the exit code."""
-    from tuwen.cli.locations import ServedRows
-    from tuwen.data.files import find_files
 
     def total() -> int:
         return sum(1 for _ in find_files(paths, Path()))
@@ -64,7 +61,7 @@ def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
     return run_shown(_uploaded(paths, client), total, ServedRows(client), shown)
 
 
-def run_shown(reports: Reports, total: Callable[[], int], index: "Rows", shown: Shown) -> int:
+def run_shown(reports: Reports, total: Callable[[], int], index: Rows, shown: Shown) -> int:
     """Run a task to its end, show how far it is (of `total`) and what came of it; return the exit code.
 
     Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
@@ -81,7 +78,7 @@ def run_shown(reports: Reports, total: Callable[[], int], index: "Rows", shown: 
     return REJECTED if report.rejected else 0
 
 
-def show_report(report: "IngestReport", shown: Shown) -> None:
+def show_report(report: IngestReport, shown: Shown) -> None:
     """The report in words or as JSON, and a line for each input that was rejected."""
     list_rejected(report.rejected)
     if shown.as_json:
@@ -90,7 +87,7 @@ def show_report(report: "IngestReport", shown: Shown) -> None:
         click.echo(summary(report, shown))
 
 
-def summary(report: "IngestReport", shown: Shown) -> str:
+def summary(report: IngestReport, shown: Shown) -> str:
     """The report in one line."""
     parts = (
         (report.indexed, "indexed"),
@@ -105,12 +102,12 @@ def summary(report: "IngestReport", shown: Shown) -> str:
     return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
 
 
-def ingest_shown(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex", progress: str) -> "IngestReport":
+def ingest_shown(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, progress: str) -> IngestReport:
     """Run `ingest` to its end and show how far it is; the report of the whole run."""
     return last_report(*_pictures(paths, encoder, index), progress)
 
 
-def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "IngestReport":
+def last_report(reports: Reports, total: Callable[[], int], progress: str) -> IngestReport:
     """Run a task to its end and show how far it is; the report of the whole run."""
     with Progress(progress) as shown, closing(reports):
         shown.begin(total() if shown.draws else None)
@@ -119,25 +116,19 @@ def last_report(reports: Reports, total: Callable[[], int], progress: str) -> "I
     return report
 
 
-def count_files(paths: Sequence[Path], index: "VectorIndex") -> int:
+def count_files(paths: Sequence[Path], index: VectorIndex) -> int:
     """How many files a task on these paths will see."""
-    from tuwen.data.files import find_files
-
     return sum(1 for _ in find_files(paths, index.root, but=index.folder))
 
 
-def _pictures(paths: Sequence[Path], encoder: "Encoder", index: "VectorIndex") -> tuple[Reports, Callable[[], int]]:
+def _pictures(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> tuple[Reports, Callable[[], int]]:
     """`ingest`, and what counts the files that it will see."""
-    from tuwen.ingest.images import ingest
-
     reports = ingest(paths, encoder, index)
     return reports, lambda: count_files(paths, index)
 
 
 def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
     """What the service says that became of them; `rows` counts what others add meanwhile at the end."""
-    from tuwen.ingest.writer import IngestReport
-
     before = client.info().rows
     for added in client.adding(paths):
         report = IngestReport(
@@ -153,7 +144,7 @@ def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
     yield replace(report, rows=client.info().rows)
 
 
-def as_document(report: "IngestReport", target: Place | Address) -> dict[str, object]:
+def as_document(report: IngestReport, target: Place | Address) -> dict[str, object]:
     """The report as `--json` prints it."""
     return {
         "index": str(target),
@@ -167,6 +158,6 @@ def as_document(report: "IngestReport", target: Place | Address) -> dict[str, ob
     }
 
 
-def _rate(report: "IngestReport", noun: str) -> str:
+def _rate(report: IngestReport, noun: str) -> str:
     read = report.indexed + report.replaced
     return f" ({read / report.seconds:.1f} {noun}s/s)" if read and report.seconds > 0 else ""

@@ -16,20 +16,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from tuwen.cli.options import Address, Computing, read_settings
+from tuwen.client.documents import ServedInfo as Facts
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput, NotFound
+from tuwen.index.calibration import Calibration
+from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
 from tuwen.index.location import Place
+from tuwen.index.manifest import Info, Manifest
+from tuwen.index.store import Stored, design
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.languages import text_notes
+from tuwen.runtime.loading import folder_named
+from tuwen.search.query import Query
+from tuwen.search.search import Term, Wanted, search
+from tuwen.search.threshold import Auto, auto_threshold
+from tuwen.types import Hit, Payload
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client
-    from tuwen.client.documents import ServedInfo as Facts
-    from tuwen.index.calibration import Calibration
-    from tuwen.index.index import VectorIndex
-    from tuwen.index.manifest import Info, Manifest
-    from tuwen.index.store import Stored
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.search.search import Term, Wanted
-    from tuwen.search.threshold import Auto
-    from tuwen.types import Hit, Payload
 
 
 class Rows(Protocol):
@@ -37,11 +40,11 @@ class Rows(Protocol):
 
     @property
     def root(self) -> Path: ...  # noqa: D102
-    def info(self) -> "Info": ...  # noqa: D102
-    def calibration(self) -> "Calibration | None": ...  # noqa: D102
-    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]": ...  # noqa: D102
+    def info(self) -> Info: ...  # noqa: D102
+    def calibration(self) -> Calibration | None: ...  # noqa: D102
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
     def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
-    def list(self, where: str | None = None) -> "Iterator[Stored]": ...  # noqa: D102
+    def list(self, where: str | None = None) -> Iterator[Stored]: ...  # noqa: D102
     def keys(self, where: str | None = None) -> Sequence[str]: ...  # noqa: D102
 
 
@@ -62,15 +65,15 @@ class Searched(Protocol):
         """What a person should know about the texts of a search."""
         ...
 
-    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+    def threshold(self, terms: Sequence[Term]) -> Auto:
         """The score below which nothing matches these terms, as it was measured."""
         ...
 
-    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+    def search(self, terms: Sequence[Term], wanted: Wanted) -> list[Hit]:
         """The rows nearest to the terms, best first."""
         ...
 
-    def to_draw(self, hits: "Sequence[Hit]") -> "AbstractContextManager[tuple[Sequence[Hit], Path]]":
+    def to_draw(self, hits: Sequence[Hit]) -> AbstractContextManager[tuple[Sequence[Hit], Path]]:
         """Hits whose paths lead to their files, and the folder that they lead from."""
         ...
 
@@ -79,8 +82,8 @@ class Searched(Protocol):
 class Here:
     """An index in a folder or a cluster, opened with its model."""
 
-    encoder: "Encoder"
-    rows: "VectorIndex"
+    encoder: Encoder
+    rows: VectorIndex
 
     @property
     def model(self) -> str:
@@ -89,24 +92,18 @@ class Here:
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:
         """Scripts that the model does not know, texts that are too long for it."""
-        from tuwen.runtime.languages import text_notes
-
         return text_notes(texts, self.encoder)
 
-    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+    def threshold(self, terms: Sequence[Term]) -> Auto:
         """See `Searched`."""
-        from tuwen.search.threshold import auto_threshold
-
         return auto_threshold(terms, self.rows, self.rows.info(), self.rows.calibration())
 
-    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+    def search(self, terms: Sequence[Term], wanted: Wanted) -> list[Hit]:
         """See `Searched`."""
-        from tuwen.search.search import search
-
         return search(terms, self.encoder, self.rows, wanted)
 
     @contextmanager
-    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+    def to_draw(self, hits: Sequence[Hit]) -> Iterator[tuple[Sequence[Hit], Path]]:
         """See `Searched`."""
         yield hits, self.rows.root
 
@@ -131,16 +128,12 @@ class Served:
         """None: a service answers, and says no more."""
         return ()
 
-    def threshold(self, terms: "Sequence[Term]") -> "Auto":
+    def threshold(self, terms: Sequence[Term]) -> Auto:
         """See `Searched`."""
-        from tuwen.search.threshold import auto_threshold
-
         return auto_threshold(terms, self.rows, self._facts, self._facts.calibration)
 
-    def search(self, terms: "Sequence[Term]", wanted: "Wanted") -> "list[Hit]":
+    def search(self, terms: Sequence[Term], wanted: Wanted) -> list[Hit]:
         """See `Searched`."""
-        from tuwen.search.query import Query
-
         query = Query(
             like=[(term.what, term.weight) for term in terms if term.weight > 0],
             unlike=[(term.what, -term.weight) for term in terms if term.weight <= 0],
@@ -157,7 +150,7 @@ class Served:
         )
 
     @contextmanager
-    def to_draw(self, hits: "Sequence[Hit]") -> "Iterator[tuple[Sequence[Hit], Path]]":
+    def to_draw(self, hits: Sequence[Hit]) -> Iterator[tuple[Sequence[Hit], Path]]:
         """The files are fetched, for as long as they are needed; one that is gone by now is left out."""
         with TemporaryDirectory() as folder:
             fetched = []
@@ -168,7 +161,7 @@ class Served:
             yield fetched, Path(folder)
 
     @cached_property
-    def _facts(self) -> "Facts":
+    def _facts(self) -> Facts:
         return self.rows.info()
 
 
@@ -181,19 +174,19 @@ class ServedRows:
     def __init__(self, client: "Client") -> None:
         self._client = client
 
-    def info(self) -> "Facts":
+    def info(self) -> Facts:
         """Facts; `index` is the service's address."""
         return self._client.info()
 
-    def calibration(self) -> "Calibration | None":
+    def calibration(self) -> Calibration | None:
         """The thresholds that were measured on the service's index."""
         return self._client.info().calibration
 
-    def get(self, ids: Sequence[str]) -> "dict[str, Stored]":
+    def get(self, ids: Sequence[str]) -> dict[str, Stored]:
         """Id -> row, of those ids that there are."""
         return self._client.get(ids)
 
-    def payloads(self, keys: Sequence[str]) -> "dict[str, Payload]":
+    def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
         """Key -> what is stored with it, of those keys that there are."""
         return self._client.payloads(keys)
 
@@ -201,7 +194,7 @@ class ServedRows:
         """Take rows out; how many of them there were."""
         return self._client.remove(keys)
 
-    def list(self, where: str | None = None) -> "Iterator[Stored]":
+    def list(self, where: str | None = None) -> Iterator[Stored]:
         """The rows by key; with `where`, those that it keeps."""
         return self._client.list(where)
 
@@ -214,7 +207,7 @@ class ServedRows:
 
 
 @contextmanager
-def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "VectorIndex"]]:
+def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, VectorIndex]]:
     """The index in `folder`, and its model.
 
     Raises:
@@ -222,8 +215,6 @@ def opened(folder: Place, computing: Computing) -> Iterator[tuple["Encoder", "Ve
         BundleNotFound: its model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
-    from tuwen.index.index import VectorIndex, manifest_of
-
     encoder = _model_of(manifest_of(folder), folder, computing)
     settings = computing.settings
     with VectorIndex.open(
@@ -240,7 +231,7 @@ def opened_or_new(
     asked: Mapping[str, str] = MappingProxyType({}),
     *,
     anywhere: bool = False,
-) -> Iterator[tuple["Encoder", "VectorIndex"]]:
+) -> Iterator[tuple[Encoder, VectorIndex]]:
     """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
 
     Args:
@@ -255,8 +246,6 @@ def opened_or_new(
         BundleNotFound: the model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
-    from tuwen.index.index import design_at, make, manifest_of, root_of
-
     try:
         manifest = manifest_of(folder)
     except IndexNotFound:
@@ -277,8 +266,6 @@ def opened_or_new(
 @contextmanager
 def opened_alone(place: Place | Address) -> Iterator[Rows]:
     """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
-    from tuwen.index.index import VectorIndex
-
     if isinstance(place, Address):
         with place.client() as client:
             yield ServedRows(client)
@@ -287,10 +274,8 @@ def opened_alone(place: Place | Address) -> Iterator[Rows]:
         yield index
 
 
-def check_design(manifest: "Manifest", folder: Place, asked: Mapping[str, str]) -> None:
+def check_design(manifest: Manifest, folder: Place, asked: Mapping[str, str]) -> None:
     """An index stays what it was made as: said, where something else is asked for."""
-    from tuwen.index.store import design
-
     made = {"kind": manifest.kind, "metric": manifest.metric, "store": manifest.store}
     if design(**{**made, **asked}) != design(**made):
         raise InvalidInput(
@@ -312,13 +297,11 @@ def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[S
 
 def place_of(model: str) -> str:
     """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
-    from tuwen.runtime.loading import folder_named
-
     folder = folder_named(model)
     return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
 
 
-def _model_of(manifest: "Manifest", folder: Place, computing: Computing) -> "Encoder":
+def _model_of(manifest: Manifest, folder: Place, computing: Computing) -> Encoder:
     """The model that is named, else the index's own: where it was when the index was made, or by its name."""
     if computing.model is not None:
         return computing.load(computing.model)

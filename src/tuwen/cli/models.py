@@ -4,18 +4,18 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from tuwen.bundle import manifest as layout
+from tuwen.bundle.bundle import read_manifest
+from tuwen.bundle.catalogue import Known, catalogue
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, table
 from tuwen.cli.options import read_settings
 from tuwen.errors import BundleError
-
-if TYPE_CHECKING:
-    from tuwen.bundle.catalogue import Known
 
 NARROW = ("xm3600-en", "xm3600-zh")
 WIDE = (*NARROW, "flickr-en", "flickr-cn")
@@ -29,14 +29,12 @@ WIDE = (*NARROW, "flickr-en", "flickr-cn")
 @click.option("--local", is_flag=True, help="Those on this machine alone.")
 @options.as_json
 def models(*, language: str | None, local: bool, as_json: bool) -> None:
-    """List the models that are known by name, and those on this machine.
+    """List known models, and those on this machine.
 
     Languages, size, licence and published quality; what is left empty is not known. A wide terminal shows more
     columns. Quality is recall in percent, each column on one set of pictures: compare within a column alone. What
     each is of, and where it was published, is in --json.
     """
-    from tuwen.bundle.catalogue import catalogue
-
     here = dict(local_bundles(read_settings().models))
     rows = [_document(known, here.pop(known.name, None)) for known in catalogue().models]
     rows += [row for name, folder in sorted(here.items()) if (row := _stranger(name, folder))]
@@ -59,8 +57,6 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
 def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
     """Name and folder of each model below the folder of models: a name is of one part, or of two."""
-    from tuwen.bundle import manifest as layout
-
     for pattern in (f"*/{layout.MANIFEST}", f"*/*/{layout.MANIFEST}"):
         for manifest in sorted(models.glob(pattern)):
             if not any(part.startswith(".") for part in manifest.relative_to(models).parts):
@@ -69,12 +65,10 @@ def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
 
 def _figures() -> list[dict[str, str]]:
     """What each figure of quality is of, and where it was published."""
-    from tuwen.bundle.catalogue import catalogue
-
     return [{"figure": name, **figure.model_dump()} for name, figure in catalogue().figures.items()]
 
 
-def _document(known: "Known", folder: Path | None) -> dict[str, Any]:
+def _document(known: Known, folder: Path | None) -> dict[str, Any]:
     return {
         "model": known.name,
         "source": known.source,
@@ -92,8 +86,6 @@ def _document(known: "Known", folder: Path | None) -> dict[str, Any]:
 
 def _stranger(name: str, folder: Path) -> dict[str, Any] | None:
     """A bundle on this machine that the catalogue does not know: what its manifest says; a broken one is told."""
-    from tuwen.bundle.bundle import read_manifest
-
     try:
         manifest = read_manifest(folder)
     except BundleError as error:

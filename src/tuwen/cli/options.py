@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+import tuwen
+from tuwen.api import Encoder
 from tuwen.cli.console import KINDS
+from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, place_of
+from tuwen.runtime.loading import Choice, load_encoder
+from tuwen.runtime.machine import usable_cores
+from tuwen.settings import Settings
 
 if TYPE_CHECKING:
-    from tuwen.api import Encoder
-    from tuwen.client.client import Client
-    from tuwen.settings import Settings
+    from tuwen.client.client import Client  # imports httpx2, which only --url needs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +75,33 @@ class PlaceType(click.ParamType[Place]):
             self.fail(str(error), param, ctx)
 
 
+class Words(click.ParamType[tuple[str, ...]]):
+    """Words with commas between them."""
+
+    name = "list"
+
+    def convert(self, value: object, param: object, ctx: object) -> tuple[str, ...]:  # noqa: ARG002
+        """The words, each once."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(word.strip() for word in str(value).split(",") if word.strip()))
+
+
+class Sizes(click.ParamType[tuple[int, ...]]):
+    """Batch sizes with commas between them."""
+
+    name = "sizes"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers, in order, each once; a usage error if one is none."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(word.isdecimal() and int(word) for word in words):
+            self.fail(f"{value!r} are no batch sizes: write whole numbers from 1 on, e.g. 1,8,32", param, ctx)
+        return tuple(sorted({int(word) for word in words}))
+
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FILE = NewFile()
@@ -114,9 +145,7 @@ class Address:
 
     def client(self) -> "Client":
         """A client of it."""
-        from tuwen.client.client import Client
-
-        return Client(self.url, self.key)
+        return tuwen.Client(self.url, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +158,7 @@ class Computing:
         exact_decode: whether JPEGs are decoded at full scale.
     """
 
-    settings: "Settings"
+    settings: Settings
     model: str | None
     runtime: str
     device: str
@@ -140,16 +169,10 @@ class Computing:
     @property
     def cores(self) -> int:
         """Threads that read and decode: as many as compute."""
-        from tuwen.runtime.machine import usable_cores
-
         return self.threads or usable_cores()
 
-    def load(self, model: str, *, static: bool = False) -> "Encoder":
+    def load(self, model: str, *, static: bool = False) -> Encoder:
         """The encoder of that model, as the options want it to compute; `static`: in shapes that do not change."""
-        from tuwen.api import Encoder
-        from tuwen.data.pillow_warnings import silence_libtiff
-        from tuwen.runtime.loading import Choice, load_encoder
-
         silence_libtiff()
         return load_encoder(
             model,
@@ -259,15 +282,13 @@ def as_set(model: str | None = None) -> Computing:
     )
 
 
-def read_settings() -> "Settings":
+def read_settings() -> Settings:
     """The settings, from environment and file.
 
     Raises:
         InvalidInput: a setting has an impossible value.
     """
     from pydantic import ValidationError
-
-    from tuwen.settings import Settings
 
     try:
         return Settings()

@@ -7,23 +7,24 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import click
 
+from tuwen.bundle.bundle import Bundle, read_bundle
+from tuwen.bundle.catalogue import Known, catalogue, find_known
+from tuwen.bundle.foreign import adopt
+from tuwen.bundle.hub import Choose
+from tuwen.bundle.manifest import PRECISIONS, Precision
+from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files
 from tuwen.cli import hub, options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
 from tuwen.cli.options import read_settings
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound, InvalidInput, MissingExtra, PullFailed
-
-if TYPE_CHECKING:
-    from tuwen.bundle.bundle import Bundle
-    from tuwen.bundle.catalogue import Known
-    from tuwen.bundle.hub import Choose
-    from tuwen.bundle.manifest import Precision
-    from tuwen.settings import Settings
+from tuwen.exporting.sources import advice, in_folder, repository_of
+from tuwen.runtime.loading import DEMO
+from tuwen.settings import Settings
 
 
 @click.command(
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @options.progress
 @options.as_json
 def pull(*, model: str, precision: str, exports: bool, offline: bool, progress: str, as_json: bool) -> None:
-    """Get a model from the hub, as a bundle that every command finds by its name.
+    """Download a model from the hub.
 
     MODEL is a name that `tuwen models` lists, or a repository, ORG/NAME. Ready ONNX files are taken where they are
     known; else the checkpoint is fetched and exported, which needs the extra `export`. A model that is here already
@@ -61,20 +62,17 @@ def pull(*, model: str, precision: str, exports: bool, offline: bool, progress: 
     _show(bundle, already=found is not None, seconds=monotonic() - start, as_json=as_json)
 
 
-def _known(model: str) -> "Known":
+def _known(model: str) -> Known:
     """The model of that name; any other repository stands for itself.
 
     Raises:
         InvalidInput: it is neither.
     """
-    from tuwen.bundle.catalogue import Known, catalogue, find_known
-    from tuwen.runtime.loading import DEMO
-
     found = find_known(model)
     if found is not None:
         return found
     family, _, name = model.rpartition(":")
-    repository = hub.repository_of(model) if family == "openclip" else None
+    repository = repository_of(model) if family == "openclip" else None
     if repository is not None:
         return Known(name=name, source=model, hub=repository, languages=(), dim=0)
     if family in ("", "hf") and name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -94,9 +92,9 @@ class Wish:
 
     def __init__(
         self,
-        known: "Known",
-        settings: "Settings",
-        precisions: "list[Precision]",
+        known: Known,
+        settings: Settings,
+        precisions: list[Precision],
         *,
         exports: bool,
         offline: bool,
@@ -120,14 +118,11 @@ class Wish:
         with WeakFileLock(locks / f"{self.known.name.replace('/', '--')}.lock"):
             yield
 
-    def here(self) -> "Bundle | None":
+    def here(self) -> Bundle | None:
         """The bundle, if it is here as it is wanted; else the precisions that it has are wanted, too.
 
         One that is damaged is not here. One that was exported is exported again: ready files are another model.
         """
-        from tuwen.bundle.bundle import read_bundle
-        from tuwen.bundle.manifest import PRECISIONS
-
         try:
             bundle = read_bundle(self.folder, self.settings.cache)
         except (BundleNotFound, BundleChanged):
@@ -140,7 +135,7 @@ class Wish:
         self.precisions = [kind for kind in PRECISIONS if kind in {*bundle.precisions, *self.precisions}]
         return None if missing else bundle
 
-    def get(self) -> "Bundle":
+    def get(self) -> Bundle:
         """Get it, by the first way that works.
 
         Raises:
@@ -158,9 +153,7 @@ class Wish:
                 say(f"no ready ONNX files ({failure}): exporting the checkpoint")
         return self._exported(tried, failure)
 
-    def _ready(self, repository: str) -> "Bundle":
-        from tuwen.bundle.foreign import adopt
-        from tuwen.bundle.wanted import is_ready, ready_files
+    def _ready(self, repository: str) -> Bundle:
 
         def choose(names: Sequence[str]) -> list[str]:
             if not is_ready(names):
@@ -172,32 +165,31 @@ class Wish:
         names = {"name": self.known.name, "source": source, "licence": self.known.licence}
         return adopt(files, self.folder, **names, cache=self.settings.cache)
 
-    def _exported(self, tried: list[str], failure: str) -> "Bundle":
-        from tuwen.bundle.wanted import checkpoint_files
+    def _exported(self, tried: list[str], failure: str) -> Bundle:
 
         name = self.known.name
         if find_spec("torch") is None:  # asked before gigabytes are fetched in vain; importing it takes seconds
             missing = MissingExtra("torch", "export")
             if not failure:
                 raise missing
-            ways = hub.advice(self.known.source, tried, self.settings)
+            ways = advice(self.known.source, tried, self.settings)
             raise PullFailed(f"{failure}. Its checkpoint could be exported, but {missing}. {ways}")
         try:
             folder = self._bring(self.known.hub, checkpoint_files)
         except PullFailed as error:
             tried.append(self.known.hub)
             reasons = dict.fromkeys(filter(None, (failure, str(error))))
-            ways = hub.advice(self.known.source, list(dict.fromkeys(tried)), self.settings)
+            ways = advice(self.known.source, list(dict.fromkeys(tried)), self.settings)
             raise PullFailed(f"{name}: {'; '.join(reasons)}. {ways}") from error
         return self._export(folder)
 
-    def _export(self, folder: Path) -> "Bundle":
+    def _export(self, folder: Path) -> Bundle:
         from tuwen.exporting.export import export_towers as to_bundle
         from tuwen.exporting.samples import given
         from tuwen.models.sources import load_source
 
         with proof.steps_shown():
-            found = hub.in_folder(self.known.source, folder)
+            found = in_folder(self.known.source, folder)
             towers = load_source(found.source, found.weights)
             called = replace(
                 towers,
@@ -207,11 +199,11 @@ class Wish:
             )
             return to_bundle(called, self.folder, self.precisions, given((), None))
 
-    def _bring(self, repository: str, choose: "Choose") -> Path:
+    def _bring(self, repository: str, choose: Choose) -> Path:
         return hub.bring(repository, choose, self.settings, offline=self.offline, progress=self.progress)
 
 
-def _show(bundle: "Bundle", *, already: bool, seconds: float, as_json: bool) -> None:
+def _show(bundle: Bundle, *, already: bool, seconds: float, as_json: bool) -> None:
     manifest = bundle.manifest
     if as_json:
         emit(

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,15 +12,20 @@ from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import emit, list_rejected
 from tuwen.cli.ingest import Shown, run_shown
+from tuwen.cli.locations import opened, opened_or_new
 from tuwen.cli.options import Computing
+from tuwen.cli.search import as_document
+from tuwen.errors import IndexNotFound
+from tuwen.index.index import VectorIndex, manifest_of
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.interop.paddle import Answer
-    from tuwen.interop.paddle_config import Plan
-    from tuwen.runtime.encoder import Encoder
-    from tuwen.types import Hit, Rejected
+from tuwen.index.store import design
+from tuwen.ingest.images import ImageIngest
+from tuwen.ingest.texts import TextIngest
+from tuwen.interop.paddle import Answer, answer, build_images, build_texts, count_inputs
+from tuwen.interop.paddle_config import BUILDS, SEARCHES, Plan, differences, read_plan
+from tuwen.runtime.encoder import Encoder
+from tuwen.runtime.machine import usable_cores
+from tuwen.types import Hit, Rejected
 
 WRONG = 2
 """The exit code of a configuration that cannot be used."""
@@ -42,14 +46,12 @@ WRONG = 2
 @options.progress
 @options.as_json
 def run(config: Path, overrides: Sequence[str], model: str | None, progress: str, as_json: bool) -> int:
-    """Run a PaddleClas CLIP configuration: build an index of pictures or texts, or search one.
+    """Run a PaddleClas CLIP configuration.
 
     The file's Global.mode says what: image_index_build, text_index_build, text-to-image, image-to-text,
     image-to-image, or text-to-text. Each query's hits are printed as one list. What cannot be honoured is told,
     each in one line, before anything is done.
     """
-    from tuwen.interop.paddle_config import BUILDS, read_plan
-
     plan, problems = read_plan(config, overrides, model)
     if plan is None:
         return _refused(problems)
@@ -72,10 +74,8 @@ def _refused(problems: Sequence[str]) -> int:
     return WRONG
 
 
-def _computing(plan: "Plan") -> Computing:
+def _computing(plan: Plan) -> Computing:
     """As the settings have it, where the configuration says nothing."""
-    from tuwen.runtime.machine import usable_cores
-
     computing = options.as_set(plan.model)
     threads = None if plan.threads is None else min(plan.threads, usable_cores())
     return replace(
@@ -86,21 +86,14 @@ def _computing(plan: "Plan") -> Computing:
     )
 
 
-def _index_of(plan: "Plan") -> Place:
+def _index_of(plan: Plan) -> Place:
     """The index that the mode works on."""
-    from tuwen.interop.paddle_config import BUILDS, SEARCHES
-
     kind = BUILDS[plan.mode] if plan.mode in BUILDS else SEARCHES[plan.mode][1]
     return options.index_folder(plan.indexes[kind])
 
 
-def _index_problems(plan: "Plan") -> list[str]:
+def _index_problems(plan: Plan) -> list[str]:
     """What stands against working on that index: there is none, or another kind of one."""
-    from tuwen.errors import IndexNotFound
-    from tuwen.index.index import manifest_of
-    from tuwen.index.store import design
-    from tuwen.interop.paddle_config import BUILDS
-
     folder = _index_of(plan)
     try:
         made = manifest_of(folder)
@@ -120,10 +113,8 @@ def _index_problems(plan: "Plan") -> list[str]:
     ]
 
 
-def _model_problems(plan: "Plan", encoder: "Encoder") -> list[str]:
+def _model_problems(plan: Plan, encoder: Encoder) -> list[str]:
     """Where the configuration counts on another model than the one at hand."""
-    from tuwen.interop.paddle_config import differences
-
     dims = [
         f"{key}: {value} is not the model's: {encoder.name} has {encoder.dim}; write that, or leave it out"
         for key, value in plan.dims.items()
@@ -133,11 +124,8 @@ def _model_problems(plan: "Plan", encoder: "Encoder") -> list[str]:
 
 
 @contextmanager
-def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, VectorIndex]]":
+def _opened(plan: Plan, computing: Computing) -> Iterator[tuple[Encoder, VectorIndex]]:
     """The index and its model, made where a build is to make it."""
-    from tuwen.cli.locations import opened, opened_or_new
-    from tuwen.interop.paddle_config import BUILDS
-
     folder = _index_of(plan)
     if plan.mode in BUILDS:
         with opened_or_new(folder, plan.root, computing, plan.design, anywhere=True) as both:
@@ -147,11 +135,7 @@ def _opened(plan: "Plan", computing: Computing) -> "Iterator[tuple[Encoder, Vect
             yield both
 
 
-def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> int:
-    from tuwen.ingest.images import ImageIngest
-    from tuwen.ingest.texts import TextIngest
-    from tuwen.interop.paddle import build_images, build_texts, count_inputs
-    from tuwen.interop.paddle_config import BUILDS
+def _build(plan: Plan, computing: Computing, progress: str, as_json: bool) -> int:
 
     with _opened(plan, computing) as (encoder, index):
         problems = _model_problems(plan, encoder)
@@ -165,8 +149,7 @@ def _build(plan: "Plan", computing: Computing, progress: str, as_json: bool) -> 
         return run_shown(reports, lambda: count_inputs(plan, index), index, shown)
 
 
-def _search(plan: "Plan", computing: Computing, as_json: bool) -> int:
-    from tuwen.interop.paddle import answer
+def _search(plan: Plan, computing: Computing, as_json: bool) -> int:
 
     rejected: list[Rejected] = []
     with _opened(plan, computing) as (encoder, index):
@@ -184,15 +167,14 @@ def _search(plan: "Plan", computing: Computing, as_json: bool) -> int:
     return REJECTED if rejected else 0
 
 
-def _name(hit: "Hit") -> str:
+def _name(hit: Hit) -> str:
     """What the pipeline prints of a hit: a text, or a picture's path."""
     return str(hit.payload["text"] if hit.payload.get("type") == "text" else hit.payload["path"])
 
 
 def _document(
-    plan: "Plan", encoder: "Encoder", answers: "Sequence[Answer]", rejected: "Sequence[Rejected]"
+    plan: Plan, encoder: Encoder, answers: Sequence[Answer], rejected: Sequence[Rejected]
 ) -> dict[str, object]:
-    from tuwen.cli.search import as_document
 
     queries = [{"query": each.query, "hits": [as_document(hit) for hit in each.hits]} for each in answers]
     return {

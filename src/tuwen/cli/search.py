@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, shortened, table
+from tuwen.cli.locations import Rows, Searched, opened_to_search
 from tuwen.cli.options import Computing
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.cli.locations import Rows, Searched
-    from tuwen.search.search import Term
-    from tuwen.types import Hit
+from tuwen.search.query import doubts, parse_compose
+from tuwen.search.search import Term, Wanted, describe, parse_term
+from tuwen.search.sheet import contact_sheet
+from tuwen.types import Hit
 
 OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
 NOTHING = "nothing here matches"
@@ -93,15 +93,12 @@ def search(
     min_score: float | str | None,
     **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
 ) -> None:
-    """Find pictures by texts and pictures, added and subtracted.
+    """Search an index by text, by image, or by both.
 
     QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, a row if
     it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a
     number with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
     """
-    from tuwen.cli.locations import opened_to_search
-    from tuwen.search.search import Wanted, describe
-
     asked = _Asked(query, image, like, unlike, compose)
     asked.check()
     with opened_to_search(place, computing) as searched:
@@ -135,11 +132,8 @@ class _Asked:
         if self.query is None and self.compose is None and not (self.image or self.like or self.unlike):
             raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
 
-    def terms(self, index: "Rows") -> "list[Term]":
+    def terms(self, index: Rows) -> list[Term]:
         """All of it, in the order of the options' help."""
-        from tuwen.search.query import parse_compose
-        from tuwen.search.search import Term, parse_term
-
         liked = [Term(what) for what in (self.query, self.image) if what is not None]
         liked += [parse_term(operand, index) for operand in self.like]
         unliked = [parse_term(operand, index) for operand in self.unlike]
@@ -147,29 +141,27 @@ class _Asked:
         return [*liked, *(replace(term, weight=-term.weight) for term in unliked), *composed]
 
 
-def as_document(hit: "Hit", *, similar: bool = False) -> dict[str, object]:
+def as_document(hit: Hit, *, similar: bool = False) -> dict[str, object]:
     """A hit as `--json` prints it; `similar`: with the rows that were folded into it."""
     document = {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}
     return {**document, "similar": list(hit.similar)} if similar else document
 
 
-def _tell(searched: "Searched", terms: "Sequence[Term]", query: str | None) -> None:
+def _tell(searched: Searched, terms: Sequence[Term], query: str | None) -> None:
     """What a person should know about the texts. The query is always meant as one."""
-    from tuwen.search.query import doubts
-
     texts = [term.what for term in terms if isinstance(term.what, str)]
     for note in (*doubts(texts[query is not None :]), *searched.notes(texts)):
         say(note)
 
 
-def _threshold(searched: "Searched", terms: "Sequence[Term]") -> float:
+def _threshold(searched: Searched, terms: Sequence[Term]) -> float:
     auto = searched.threshold(terms)
     if auto.doubt:
         say(auto.doubt)
     return auto.min_score
 
 
-def show(hits: "Sequence[Hit]", nothing: str) -> None:
+def show(hits: Sequence[Hit], nothing: str) -> None:
     """A table of hits: rank, score, size in pixels and path; of a text, what it says; or a line for none."""
     if not hits:
         say(nothing)
@@ -178,23 +170,23 @@ def show(hits: "Sequence[Hit]", nothing: str) -> None:
     table(("rank", "score", "size", "path"), rows, numbers=(0, 1, 2))
 
 
-def _size(hit: "Hit") -> str:
+def _size(hit: Hit) -> str:
     """Texts have none."""
     return f"{hit.payload['width']}×{hit.payload['height']}" if "width" in hit.payload else ""
 
 
-def _name(hit: "Hit") -> str:
+def _name(hit: Hit) -> str:
     path = hit.payload["path"]
     name = f"{shortened(str(hit.payload['text']), 60)}  [{path}]" if is_text(hit) else path
     return f"{name}{f'  (+{len(hit.similar)} similar)' if hit.similar else ''}"
 
 
-def is_text(hit: "Hit") -> bool:
+def is_text(hit: Hit) -> bool:
     """Whether the row is of a text; the others are of pictures."""
     return hit.payload.get("type") == "text"
 
 
-def _draw(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
+def _draw(hits: Sequence[Hit], root: Path, file: Path, max_pixels: int) -> None:
     """A sheet, and a line about it."""
     if all(map(is_text, hits)):
         say("no sheet: all hits are texts")
@@ -203,8 +195,6 @@ def _draw(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> Non
     say(f"sheet: {file}")
 
 
-def draw_sheet(hits: "Sequence[Hit]", root: Path, file: Path, max_pixels: int) -> None:
+def draw_sheet(hits: Sequence[Hit], root: Path, file: Path, max_pixels: int) -> None:
     """Write a contact sheet of the pictures among the hits."""
-    from tuwen.search.sheet import contact_sheet
-
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, quality=90)

@@ -5,20 +5,20 @@ import signal
 import sys
 import threading
 import webbrowser
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
+from tuwen.cli.locations import opened
 from tuwen.cli.options import Computing
+from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.errors import InvalidInput, require
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
-
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.server.config import ServerConfig
+from tuwen.server.config import ServerConfig, checked
 
 
 @click.command(
@@ -67,14 +67,11 @@ def serve(
     as_json: bool,
     **given: Any,  # noqa: ANN401  (what `_config` makes a ServerConfig of)
 ) -> None:
-    """Serve an index over HTTP, with a page to search it, until Ctrl-C.
+    """Serve an index over HTTP, with a search page.
 
     Only this machine can reach it, unless --host says otherwise; then a key must be set: --key, or the setting
     TUWEN_SERVE_KEY, which other users of this machine do not see.
     """
-    from tuwen.cli.locations import opened
-    from tuwen.data.pillow_warnings import silence_libtiff
-
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")
     from tuwen.server.app import make_app
@@ -104,10 +101,8 @@ def _config(
     max_picture: int,
     max_upload: int,
     **given: Any,  # noqa: ANN401
-) -> "ServerConfig":
+) -> ServerConfig:
     """What the options and the settings say, in the service's units."""
-    from tuwen.server.config import ServerConfig, checked
-
     settings = computing.settings
     given["keys"] = given["keys"] or tuple(filter(None, [settings.serve_key]))
     given["read_keys"] = given["read_keys"] or tuple(filter(None, [settings.serve_read_key]))
@@ -123,7 +118,7 @@ def _config(
     return checked(config)
 
 
-def _see_root(config: "ServerConfig", index: "VectorIndex") -> None:
+def _see_root(config: ServerConfig, index: VectorIndex) -> None:
     """Say where pictures are missing because their folder is.
 
     Raises:
@@ -138,7 +133,7 @@ def _see_root(config: "ServerConfig", index: "VectorIndex") -> None:
     say(missing)
 
 
-def _tell(config: "ServerConfig", url: str, *, as_json: bool) -> None:
+def _tell(config: ServerConfig, url: str, *, as_json: bool) -> None:
     """The address, the API's description, and whether a key is needed (never the key: terminals are recorded)."""
     if as_json:
         emit({"url": url, "docs": f"{url}docs", "key": config.protected, "write": config.allow_upload})

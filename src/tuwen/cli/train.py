@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tuwen.bundle.bundle import Bundle
 from tuwen.cli import options
 from tuwen.cli import verification as proof
+from tuwen.cli.bench import bench
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import emit
 from tuwen.errors import InvalidInput, require
+from tuwen.training.config import TrainConfig
+from tuwen.training.config_file import dump_config, read_config
 
 if TYPE_CHECKING:
-    from tuwen.bundle.bundle import Bundle
-    from tuwen.training.config import TrainConfig
     from tuwen.training.loop import Outcome
 
 _BUNDLE = "bundle"
@@ -42,13 +44,12 @@ _BUNDLE = "bundle"
 def train(
     config: Path | None, overrides: Sequence[str], resume: Path | None, print_config: bool, as_json: bool
 ) -> int | None:
-    """Train a model on pictures and their captions, and make a verified bundle of it.
+    """Train a model on image-text pairs and export it.
 
     The folder run.output gets checkpoints, log.jsonl, TensorBoard's files, report.md with curves.png, and bundle/.
     A run that was stopped goes on where it was with --resume, by the configuration in its folder.
     """
     require("torch", extra="train")
-    from tuwen.training.config_file import dump_config
 
     chosen = _chosen(config, overrides, resume)
     from tuwen.training.distributed import is_first
@@ -69,9 +70,8 @@ def train(
     return _finish(chosen, outcome, as_json=as_json)
 
 
-def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) -> "TrainConfig":
+def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) -> TrainConfig:
     """The file's configuration, or that of the run that is to go on, with what was said on top."""
-    from tuwen.training.config_file import read_config
     from tuwen.training.loop import CONFIG
 
     if (config is None) == (resume is None):
@@ -84,7 +84,7 @@ def _chosen(config: Path | None, overrides: Sequence[str], resume: Path | None) 
     return read_config(resume / CONFIG, [*overrides, f"run.output={json.dumps(str(resume))}"])
 
 
-def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int | None:
+def _finish(config: TrainConfig, outcome: "Outcome", *, as_json: bool) -> int | None:
     """The bundle, the report, and what to say at the end."""
     from tuwen.training.distributed import is_launched
 
@@ -103,7 +103,7 @@ def _finish(config: "TrainConfig", outcome: "Outcome", *, as_json: bool) -> int 
     return REJECTED if outcome.skipped and not is_launched() else None
 
 
-def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":
+def _exported(config: TrainConfig, outcome: "Outcome") -> Bundle:
     """The best checkpoint as a bundle, verified."""
     from tuwen.exporting.export import export_towers
     from tuwen.models.sources import load_source
@@ -115,13 +115,11 @@ def _exported(config: "TrainConfig", outcome: "Outcome") -> "Bundle":
 
 def _bench(folder: Path) -> None:
     """`tuwen bench --quick`, told on standard error: standard output has one document."""
-    from tuwen.cli.bench import bench
-
     with redirect_stdout(sys.stderr):
         click.get_current_context().invoke(bench, model=str(folder), quick=True)
 
 
-def _report(config: "TrainConfig", outcome: "Outcome", bundle: "Bundle | None") -> Path:
+def _report(config: TrainConfig, outcome: "Outcome", bundle: Bundle | None) -> Path:
     from tuwen.training.record import read_log, write_report
 
     facts = {
@@ -137,7 +135,7 @@ def _report(config: "TrainConfig", outcome: "Outcome", bundle: "Bundle | None") 
     )
 
 
-def _document(outcome: "Outcome", bundle: "Bundle | None", page: Path) -> dict[str, Any]:
+def _document(outcome: "Outcome", bundle: Bundle | None, page: Path) -> dict[str, Any]:
     return {
         "output": str(outcome.folder),
         "steps": outcome.steps,

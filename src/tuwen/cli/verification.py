@@ -5,17 +5,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.manifest import Check, Report
 from tuwen.cli import options
 from tuwen.cli.command import say
 from tuwen.cli.console import table
-
-if TYPE_CHECKING:
-    from tuwen.bundle.bundle import Bundle
-    from tuwen.bundle.manifest import Check, Report
 
 _SAMPLES = (
     click.option(
@@ -50,7 +48,7 @@ def steps_shown() -> Iterator[None]:
         log.setLevel(before)
 
 
-def named(bundle: "Bundle") -> dict[str, Any]:
+def named(bundle: Bundle) -> dict[str, Any]:
     """What a bundle is, as JSON has it: where, of which model, in what precisions, how many numbers a vector."""
     manifest = bundle.manifest
     return {
@@ -62,7 +60,7 @@ def named(bundle: "Bundle") -> dict[str, Any]:
     }
 
 
-def as_documents(reports: Iterable["Report"]) -> list[dict[str, Any]]:
+def as_documents(reports: Iterable[Report]) -> list[dict[str, Any]]:
     """Every check once, as JSON has it: what is not finite becomes null."""
     return [
         {name: None if value in (math.inf, -math.inf) else value for name, value in check.model_dump().items()}
@@ -70,18 +68,18 @@ def as_documents(reports: Iterable["Report"]) -> list[dict[str, Any]]:
     ]
 
 
-def show_checks(reports: Iterable["Report"]) -> None:
+def show_checks(reports: Iterable[Report]) -> None:
     """Every check once, as a table: the worst cosine, the largest difference, how often the best texts agree."""
     head = ("stage", "runtime", "in", "cosine", "max diff", "top 1", "top 10", "")
     table(head, [_row(check) for check in _once(reports)], numbers=(3, 4, 5, 6))
 
 
-def _once(reports: Iterable["Report"]) -> list["Check"]:
+def _once(reports: Iterable[Report]) -> list[Check]:
     """The checks of pixels and tokens are those of every precision."""
     return list(dict.fromkeys(check for report in reports for check in report.checks))
 
 
-def _row(check: "Check") -> tuple[str, ...]:
+def _row(check: Check) -> tuple[str, ...]:
     cosine = "" if check.worst_cosine is None else f"{check.worst_cosine:.6f}"
     shares = ("" if share is None else f"{share:.1%}" for share in (check.top1, check.top10))
     verdict = "passed" if check.passed else "FAILED"

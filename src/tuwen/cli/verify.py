@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.cli import hub, options
+from tuwen.bundle.bundle import Bundle
+from tuwen.bundle.manifest import Report
+from tuwen.classify.labels import fill, split_labels
+from tuwen.cli import options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
 from tuwen.cli.options import read_settings
 from tuwen.errors import require
+from tuwen.exporting.sources import checkpoint_of, named_here
+from tuwen.runtime.loading import find_bundle
 
 if TYPE_CHECKING:
-    from tuwen.bundle.bundle import Bundle
-    from tuwen.bundle.manifest import Report
     from tuwen.exporting.samples import Samples
 
 TORCH = "torch"
@@ -65,7 +68,7 @@ def verify(
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Compare a bundle stage by stage with what its checkpoint computes.
+    """Check that a bundle computes what its checkpoint does.
 
     Every precision on every runtime of this machine is compared with the canonical outputs that export stored in the
     bundle, and with the figures recorded then; no checkpoint is needed. On your own images, texts or labels it is
@@ -77,7 +80,6 @@ def verify(
     over these labels must agree to a cosine above 0.99. Exit code 1 if a check fails.
     """
     require("torch", extra="export")
-    from tuwen.runtime.loading import find_bundle
 
     _check_words(against, weights, arch, devices)
     settings, samples = read_settings(), _samples(images, texts, labels, template)
@@ -94,10 +96,10 @@ class _Found:
     """What was compared with what, and what came of it."""
 
     compared_with: str
-    reports: "list[Report]"
+    reports: list[Report]
 
 
-def _show(bundle: "Bundle", found: _Found, *, as_json: bool) -> int:
+def _show(bundle: Bundle, found: _Found, *, as_json: bool) -> int:
     passed = all(each.passed for each in found.reports)
     if as_json:
         emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(found.reports)})
@@ -107,7 +109,7 @@ def _show(bundle: "Bundle", found: _Found, *, as_json: bool) -> int:
     return 0 if passed else 1
 
 
-def _write(report: Path, bundle: "Bundle", found: _Found) -> None:
+def _write(report: Path, bundle: Bundle, found: _Found) -> None:
     from tuwen.exporting.report import write_report
 
     write_report(report, bundle.manifest, found.compared_with, found.reports)
@@ -121,7 +123,6 @@ def _check_words(against: str | None, weights: Path | None, arch: str | None, de
 
 
 def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples | None":
-    from tuwen.classify.labels import fill, split_labels
     from tuwen.exporting.samples import given, labelled
 
     if labels is None and template == "_":
@@ -132,7 +133,7 @@ def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, tem
 
 
 def _by_files(
-    bundle: "Bundle", against: str | None, weights: Path | None, arch: str | None, samples: "Samples | None"
+    bundle: Bundle, against: str | None, weights: Path | None, arch: str | None, samples: "Samples | None"
 ) -> _Found:
     from tuwen.exporting.samples import built_in
     from tuwen.exporting.verify import reference, verify_alone
@@ -142,13 +143,13 @@ def _by_files(
     if against is None:
         return _Found(*verify_alone(bundle, samples))
     settings = read_settings()
-    own = hub.checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
-    found = own or hub.named_here(against, weights, settings)
+    own = checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
+    found = own or named_here(against, weights, settings)
     known = reference(load_source(found.source, found.weights, arch=arch), samples or built_in())
     return _Found(f"{found.named or found.source} in PyTorch", list(compare(bundle, known).values()))
 
 
-def _by_places(bundle: "Bundle", devices: str, samples: "Samples | None") -> _Found:
+def _by_places(bundle: Bundle, devices: str, samples: "Samples | None") -> _Found:
     from tuwen.exporting.samples import built_in
     from tuwen.exporting.verify import compare_places, read_places, verify_canonical
 
