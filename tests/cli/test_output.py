@@ -1,9 +1,11 @@
 import json
 import unicodedata
 
+import click
 import pytest
 
 from tuwen.cli import console as output
+from tuwen.cli.main import COMMANDS, tuwen
 from tuwen.types import Rejected
 
 
@@ -53,3 +55,9 @@ def test_rejected_inputs_are_listed_a_line_each(capsys) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (20_000, "20,000 rows")])
 def test_counts_are_words(number: int, text: str) -> None:
     assert output.count(number, "row") == text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_the_group_has_the_first_line_of_each_command(name: str) -> None:
+    command = tuwen.get_command(click.Context(tuwen), name)
+    assert command.help.splitlines()[0] == COMMANDS[name][1]

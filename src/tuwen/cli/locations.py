@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from tuwen.cli.options import Address, Computing, read_settings
-from tuwen.client.documents import ServedInfo as Facts
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput, NotFound
 from tuwen.index.calibration import Calibration
 from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
@@ -32,7 +31,8 @@ from tuwen.search.threshold import Auto, auto_threshold
 from tuwen.types import Hit, Payload
 
 if TYPE_CHECKING:
-    from tuwen.client.client import Client
+    from tuwen.client.client import Client  # these import httpx2, which only --url needs
+    from tuwen.client.documents import ServedInfo as Facts
 
 
 class Rows(Protocol):
@@ -161,7 +161,7 @@ class Served:
             yield fetched, Path(folder)
 
     @cached_property
-    def _facts(self) -> Facts:
+    def _facts(self) -> "Facts":
         return self.rows.info()
 
 
@@ -174,7 +174,7 @@ class ServedRows:
     def __init__(self, client: "Client") -> None:
         self._client = client
 
-    def info(self) -> Facts:
+    def info(self) -> "Facts":
         """Facts; `index` is the service's address."""
         return self._client.info()
 
