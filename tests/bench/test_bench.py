@@ -1,18 +1,21 @@
-"""A benchmark of a model of a few kilobytes: what takes part, what is compared, what is counted."""
+"""A benchmark of a model of a few kilobytes: its targets, its ratios, what is counted."""
 
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tiny
-from tuwen.bench.bench import QUICK, TORCH, Effort, Request, measure, rates
-from tuwen.bench.operations import counted
-from tuwen.bench.targets import Contender, Wanted, contender, plans
+from tuwen.bench.bench import QUICK, TORCH, Effort, Request, measure, peak_rates, take_turns
+from tuwen.bench.operations import count_flops
+from tuwen.bench.targets import Target, bundle_targets
 from tuwen.bench.workloads import Material, captions, photo
 from tuwen.errors import InvalidInput, RejectedImages, RuntimeUnavailable
 
 EFFORT = Effort(seconds=0, least=3, most=3)
-ALL = Wanted((), (), "cpu", 1)
+REQUEST = Request(("image", "text", "five-fifty"), (1, 3), EFFORT, Material([photo(0)]))
+ALL = {"device": "cpu", "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -21,77 +24,94 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def contenders(bundle) -> list[Contender]:
-    return [contender(bundle, *found, None) for found in plans(bundle, ALL)]
+def targets(bundle) -> list[Target]:
+    return bundle_targets(bundle, precisions=["fp32"], **ALL)
 
 
 def test_every_runtime_takes_part_in_every_precision_that_it_has(bundle) -> None:
-    names = [(plan.runtime, precision) for precision, plan in plans(bundle, ALL)]
-    assert {("onnxruntime", "fp32"), ("openvino", "fp32")} <= set(names)
+    names = {(target.runtime, target.precision) for target in bundle_targets(bundle, **ALL)}
+    assert {("onnxruntime", "fp32"), ("openvino", "fp32")} <= names
     assert "int8" not in {precision for _, precision in names}, "the bundle has no such files"
-    (only,) = plans(bundle, replace(ALL, runtimes=("openvino",), precisions=("fp32",)))
-    assert (only[0], only[1].runtime) == ("fp32", "openvino")
+    (only,) = bundle_targets(bundle, runtimes=["openvino"], precisions=["fp32"], **ALL)
+    assert only.name == "openvino fp32"
 
 
-def test_what_is_named_and_not_here_is_an_error(bundle) -> None:
+def test_a_target_that_is_named_and_not_available_is_an_error(bundle) -> None:
     with pytest.raises(RuntimeUnavailable):
-        list(plans(bundle, replace(ALL, precisions=("int8",))))
+        bundle_targets(bundle, precisions=["int8"], **ALL)
     with pytest.raises(InvalidInput):
-        list(plans(bundle, replace(ALL, runtimes=("ort",))))
+        bundle_targets(bundle, runtimes=["ort"], **ALL)
 
 
-def test_each_case_has_a_row_for_each_contender(bundle, contenders) -> None:
-    request = Request(("image", "text", "five-fifty"), (1, 3), EFFORT, Material([photo(0)]))
-    cases = list(measure(request, contenders, counted(bundle)))
-    assert [(rows[0].part, rows[0].batch) for rows in cases] == [
-        *(("image", 1), ("image", 3), ("text", 1), ("text", 3), ("five-fifty", 5))
-    ]
-    for rows in cases:
-        assert [row.runtime for row in rows] == [one.runtime for one in contenders]
-        assert all(row.times_torch is None for row in rows)
-        assert all(len(row.model.seconds) == 3 or row.batch == 1 for row in rows)
-    job = cases[-1][0]
-    assert job.model.median > job.prepare.median, "the job is timed as a whole"
-    assert job.per_second == pytest.approx(1 / job.model.median)
+def test_a_case_has_a_row_for_each_target(bundle, targets) -> None:
+    assert REQUEST.cases() == [("image", 1), ("image", 3), ("text", 1), ("text", 3), ("five-fifty", 5)]
+    for part, batch in REQUEST.cases():
+        rows = measure(part, batch, targets, REQUEST, count_flops(bundle)).rows({})
+        assert [row.runtime for row in rows] == [target.runtime for target in targets]
+        for row in rows:
+            assert row.rounds == 3 or row.batch == 1
+            assert row.times_torch is None
+            assert row.per_second == pytest.approx(1000 * (1 if part == "five-fifty" else batch) / row.p50_ms)
+            assert row.p50_ms <= row.p95_ms <= row.p99_ms
+            assert part != "five-fifty" or row.p50_ms > row.prepare_ms, "the job is timed as a whole"
 
 
-def test_operations_are_those_of_the_inputs_own_lengths(bundle, contenders) -> None:
-    count = counted(bundle)
+def test_operations_are_those_of_each_text_at_its_own_length(bundle, targets) -> None:
+    flops = count_flops(bundle)
     one = 2 * (3 * tiny.SIZE**2 * tiny.WIDTH + tiny.WIDTH * tiny.DIM)
-    assert count("vision", [7]) == 7 * one
-    assert count("text", [3, 9]) == 2 * 2 * tiny.WIDTH * tiny.DIM, "its one product does not depend on the length"
-    (rows,) = measure(Request(("image",), (2,), EFFORT, Material([photo(0)])), contenders, count)
-    assert rows[0].ceiling({"fp32": 1e9}) == pytest.approx(2 * one / rows[0].model.median / 1e9)
-    assert rows[0].ceiling({"bf16": 1e9}) is None
+    assert flops("vision", [7]) == 7 * one
+    assert flops("text", [3, 9]) == 2 * 2 * tiny.WIDTH * tiny.DIM, "its one product does not depend on the length"
+    case = measure("image", 2, targets, REQUEST, flops)
+    row = case.rows({"fp32": 1e9})[0]
+    assert row.ceiling == pytest.approx(2 * one / (row.p50_ms / 1000) / 1e9)
+    assert case.rows({"bf16": 1e9})[0].ceiling is None
 
 
-def test_ratios_are_to_torch_in_the_same_rounds(bundle, contenders) -> None:
-    slow = replace(contenders[0], runtime=TORCH, images=lambda pixels: _slowly(contenders[0], pixels))
-    (rows,) = measure(Request(("image",), (2,), EFFORT, Material([photo(0)])), [*contenders, slow], counted(bundle))
-    ratios = [row.times_torch for row in rows]
-    assert ratios[-1] == 1
-    assert all(ratio > 2 for ratio in ratios[:-1])
+def test_ratios_are_to_torch_in_the_same_rounds(bundle, targets) -> None:
+    def slowly(pixels):
+        time.sleep(0.2)
+        return targets[0].images(pixels)
+
+    slow = replace(targets[0], runtime=TORCH, images=slowly)
+    rows = measure("image", 2, [*targets, slow], REQUEST, count_flops(bundle)).rows({})
+    assert rows[-1].times_torch == 1
+    assert all(row.times_torch > 2 for row in rows[:-1])
     assert [row.times_torch_cut for row in rows] == [None] * len(rows)
 
 
-def _slowly(ours: Contender, pixels):
-    import time
-
-    time.sleep(0.2)
-    return ours.images(pixels)
-
-
-def test_rates_are_of_the_precisions_that_the_processor_has() -> None:
-    found = rates(["fp32", "no such"], 1, replace(QUICK, seconds=0, least=1))
+def test_peak_rates_are_of_the_precisions_that_the_processor_has() -> None:
+    found = peak_rates(["fp32", "no such"], 1, replace(QUICK, seconds=0, least=1))
     assert list(found) == ["fp32"]
     assert found["fp32"] > 1e9
 
 
-def test_pictures_that_cannot_be_read_are_told(contenders) -> None:
-    with pytest.raises(RejectedImages, match="picture 1"):
-        contenders[0].to_pixels([photo(0), b"no picture"])
+def test_an_image_that_cannot_be_read_is_named(targets) -> None:
+    with pytest.raises(RejectedImages) as caught:
+        targets[0].to_pixels([photo(0), b"no image"])
+    assert [item.path for item in caught.value.rejected] == ["image 1"]
 
 
-def test_contenders_agree(contenders) -> None:
-    vectors = [one.texts(one.to_tokens(captions(9, 0))) for one in contenders]
-    assert all(abs(vectors[0] - other).max() < 0.01 for other in vectors[1:])
+def test_targets_agree(targets) -> None:
+    vectors = [target.texts(target.to_tokens(captions(9, 0))) for target in targets]
+    assert all(abs(vectors[0] - other).max() < 1e-5 for other in vectors[1:])
+
+
+def test_calls_take_turns_after_a_round_that_is_not_counted() -> None:
+    ran: list[tuple[str, int]] = []
+
+    def call(name: str, seconds: float):
+        def run(turn: int) -> tuple[float, float]:
+            ran.append((name, turn))
+            return turn * seconds, seconds
+
+        return run
+
+    taken = take_turns({"a": call("a", 1.0), "b": call("b", 2.0)}, Effort(seconds=0, least=3, most=9))
+    assert ran == [(name, turn) for turn in range(4) for name in "ab"]
+    assert np.array_equal(taken["a"], [(1, 1), (2, 1), (3, 1)])
+    assert np.array_equal(taken["b"], [(2, 2), (4, 2), (6, 2)])
+
+
+def test_as_many_rounds_as_fit_within_bounds() -> None:
+    effort = Effort(seconds=10, least=3, most=20)
+    assert [effort.rounds(first) for first in (100, 1, 2.5, 0.001, 0)] == [3, 10, 4, 20, 20]

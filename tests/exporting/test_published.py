@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from cli.running import run
-from tuwen.cli import hub
 from tuwen.cli.options import read_settings
 from tuwen.exporting.samples import Samples
+from tuwen.exporting.sources import checkpoint
 from tuwen.exporting.verify import Reference, probabilities, reference
 from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers
@@ -39,7 +39,7 @@ def openai(request) -> Towers:
 
 def loaded(source: str) -> Towers:
     """A checkpoint by its published name."""
-    named = hub.checkpoint(source, None, read_settings(), offline=False)
+    named = checkpoint(source, None, read_settings())
     return load_source(named.source, named.weights)
 
 

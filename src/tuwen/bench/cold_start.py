@@ -1,9 +1,6 @@
-"""How long a model takes to be ready, and how much memory it needs at most: in a process of its own.
+"""The time from process start to the first vectors, and peak memory, each measured in a process of its own.
 
-    python -m tuwen.bench.cold_start MODEL MODELS CACHE CONVERTED RUNTIME DEVICE PRECISION THREADS BATCH
-
-Its time runs from the process' start to the first picture's and the first text's vectors. Knows processes; does not
-know what else a benchmark measures.
+python -m tuwen.bench.cold_start ARGUMENTS_AS_JSON
 """
 
 import json
@@ -15,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tuwen.bench.targets import Contender
+from tuwen.bench.targets import Target
 from tuwen.bench.workloads import captions, photo
 from tuwen.bundle.converted import read_converted
 from tuwen.bundle.manifest import TOWERS
@@ -24,19 +21,17 @@ from tuwen.runtime.converted import converted_encoder
 from tuwen.runtime.loading import find_bundle, load_encoder
 from tuwen.runtime.machine import peak_mib
 from tuwen.runtime.selection import Choice
+from tuwen.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """What one contender needs to begin.
+class ColdStart:
+    """What one target takes to start.
 
     Attributes:
-        runtime: the contender's.
-        precision: likewise.
-        device: likewise.
-        seconds: from nothing to the first vectors of both towers; what was compiled before is in the cache.
-        peak_mib: the most memory resident, once the largest batches have been through; None where the system does
-            not say.
+        runtime, precision, device: the target's.
+        seconds: from process start to the first vectors of both towers, with what was compiled before in the cache.
+        peak_mib: peak resident memory, after the largest batches; None where the system does not report it.
     """
 
     runtime: str
@@ -46,54 +41,60 @@ class Start:
     peak_mib: float | None
 
 
-def start_of(contender: Contender, model: Path, places: tuple[Path, Path], threads: int, batch: int) -> Start:
-    """Start a process that loads the model as the contender has it.
+def cold_start(target: Target, model: Path, settings: Settings, threads: int, batch: int) -> ColdStart:
+    """Start a process that loads the model as the target does and encodes a batch of 1, then the largest.
 
     Args:
-        contender: who it is.
+        target: what to load.
         model: the bundle's folder.
-        places: the models' folder, and the cache.
+        settings: where models and compiled models are kept.
         threads: for computing.
-        batch: the largest.
+        batch: the largest batch.
 
     Raises:
-        RuntimeUnavailable: it failed.
+        RuntimeUnavailable: the process failed.
     """
-    names = (contender.runtime, contender.device, contender.precision)
-    words = (model, *places, contender.converted or "", *names, threads, batch)
-    command = [sys.executable, "-P", "-m", "tuwen.bench.cold_start", *map(str, words)]
+    arguments = {
+        "model": str(model),
+        "models": str(settings.models),
+        "cache": str(settings.cache),
+        "converted": None if target.converted is None else str(target.converted),
+        "choice": (target.runtime, target.device, target.precision, threads),
+        "batch": batch,
+    }
+    command = [sys.executable, "-P", "-m", "tuwen.bench.cold_start", json.dumps(arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with (
-        TemporaryFile() as errors,  # a pipe that nobody reads yet would hold up who says much before it is ready
+        TemporaryFile() as errors,  # a pipe that is not read could block a process that logs a lot
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors) as child,
     ):
         assert child.stdout is not None
-        child.stdout.readline()  # it is ready
-        seconds = time.perf_counter() - begun
+        child.stdout.readline()  # the first vectors are there
+        seconds = time.perf_counter() - start
         last, _ = child.communicate()
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()
+        lines = errors.read().decode(errors="replace").strip().splitlines()
     if child.returncode:
-        reason = (said or [f"exit code {child.returncode}"])[-1]
-        raise RuntimeUnavailable(f"{contender.name} cannot be started alone: {reason}")
-    return Start(contender.runtime, contender.precision, contender.device, seconds, json.loads(last))
+        reason = (lines or [f"exit code {child.returncode}"])[-1]
+        raise RuntimeUnavailable(f"{target.name} failed in a process of its own: {reason}", value=target.name)
+    return ColdStart(target.runtime, target.precision, target.device, seconds, json.loads(last))
 
 
 def main() -> None:
-    """What the other process does: a line with its peak when it is ready, and another after the largest batch."""
-    model, models, cache, converted, runtime, device, precision, threads, batch = sys.argv[1:]
-    if converted:
-        bundle = find_bundle(model, Path(models), Path(cache))
-        found = read_converted(Path(converted), bundle)
-        encoder, towers = converted_encoder(bundle, found, Path(converted), int(threads)), tuple(found.inputs)
+    """The other process: print peak memory after the first vectors, and again after the largest batch."""
+    given = json.loads(sys.argv[1])
+    models, cache, choice = Path(given["models"]), Path(given["cache"]), Choice(*given["choice"])
+    if given["converted"]:
+        bundle, folder = find_bundle(given["model"], models, cache), Path(given["converted"])
+        converted = read_converted(folder, bundle)
+        encoder, towers = converted_encoder(bundle, converted, folder, choice.threads or 1), tuple(converted.inputs)
     else:
-        choice = Choice(runtime, device, precision, int(threads))
-        encoder, towers = load_encoder(model, choice, models=Path(models), cache=Path(cache)), TOWERS
-    picture = photo(0)
-    for size in (1, int(batch)):
+        encoder, towers = load_encoder(given["model"], choice, models=models, cache=cache), TOWERS
+    image = photo(0)
+    for size in (1, given["batch"]):
         if "vision" in towers:
-            encoder.encode_images([picture] * size)
+            encoder.encode_images([image] * size)
         if "text" in towers:
             encoder.encode_texts(captions(size, 0))
         print(json.dumps(peak_mib()), flush=True)  # noqa: T201

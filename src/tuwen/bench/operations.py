@@ -1,10 +1,10 @@
-"""How many operations a model's towers take for given pictures and texts. Knows bundles; times nothing."""
+"""Floating-point operations: how many a model's towers need, and how many a second this CPU does at best."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,22 +15,18 @@ from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.engines import import_openvino
 from tuwen.runtime.machine import native_precisions
 
-if TYPE_CHECKING:
-    from tuwen.bench.bench import Flops
-
-
-# ---- Matrix products
+Flops: TypeAlias = Callable[[Tower, Sequence[int]], float | None]
+"""A tower's operations: for images given `[how many]`, for texts the number of tokens of each."""
 
 GEMM = (400, 768, 3072)
-"""m, k, n: 8 pictures' 50 tokens through the first MLP product of a ViT-B/32, and back."""
+"""m, k, n: the 50 tokens of 8 images through the first MLP product of a ViT-B/32, and back"""
 GEMM_FLOPS = 4 * 2 * math.prod(GEMM)
-"""Operations of one call of what `products` gives: there and back, twice."""
-
+"""operations of one call of `matrix_products`: there and back, twice"""
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def measurable() -> tuple[str, ...]:
-    """The precisions in which this machine's CPU computes by itself; none without OpenVINO."""
+    """The precisions that this CPU supports natively; none without OpenVINO."""
     try:
         import_openvino()
     except RuntimeUnavailable:
@@ -38,8 +34,8 @@ def measurable() -> tuple[str, ...]:
     return tuple(name for name in _HINTS if name in native_precisions("cpu"))
 
 
-def products(precision: str, threads: int) -> Callable[[], object]:
-    """What does nothing but matrix products on the CPU, `GEMM_FLOPS` operations a call.
+def matrix_products(precision: str, threads: int) -> Callable[[], object]:
+    """A function that does nothing but matrix products on the CPU, `GEMM_FLOPS` operations a call.
 
     Args:
         precision: one of `measurable()`.
@@ -58,42 +54,8 @@ def products(precision: str, threads: int) -> Callable[[], object]:
     return lambda: request.infer({0: rows}, share_inputs=True, share_outputs=True)
 
 
-def counter(graph: Path) -> Callable[[Mapping[str, tuple[int, ...]]], int]:
-    """What counts the operations of a graph's matrix products and convolutions, given its inputs' shapes.
-
-    A multiplication and an addition count as two. Biases, norms and activations are left out: they are few. The
-    graph is read once.
-
-    Raises:
-        RuntimeError: OpenVINO cannot read the graph; likewise, when counting, where it cannot have such shapes.
-    """
-    model = import_openvino().Core().read_model(str(graph))
-
-    def count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-        model.reshape({name: list(shape) for name, shape in shapes.items()})
-        return sum(_operations(node) for node in model.get_ordered_ops())
-
-    return count
-
-
-def _operations(node: Any) -> int:  # noqa: ANN401
-    kind = node.get_type_name()
-    if kind == "MatMul":
-        inner = _shape(node.input_value(0))[-2 if node.get_attributes().get("transpose_a") else -1]
-        return 2 * math.prod(_shape(node.output(0))) * inner
-    if kind == "Convolution":
-        return 2 * math.prod(_shape(node.output(0))) * math.prod(_shape(node.input_value(1))[1:])
-    if kind == "GroupConvolution":
-        return 2 * math.prod(_shape(node.output(0))) * math.prod(_shape(node.input_value(1))[2:])
-    return 0
-
-
-def _shape(port: Any) -> tuple[int, ...]:  # noqa: ANN401
-    return tuple(port.get_shape())
-
-
 def _chain(ov: Any, *, int8: bool) -> Any:  # noqa: ANN401
-    """(m, k) to (m, k), four products; with `int8`, what each of them reads is quantised as a model's would be."""
+    """(m, k) to (m, k) through four products; with `int8`, their inputs are quantised as a model's would be."""
     ops = ov.opset13
     m, k, n = GEMM
     rng = np.random.default_rng(1)
@@ -111,35 +73,60 @@ def _quantised(ops: Any, value: Any, levels: int) -> Any:  # noqa: ANN401
     return ops.fake_quantize(value, low, high, low, high, levels)
 
 
-# ---- How many operations a model's towers take for given pictures and texts
+def count_flops(bundle: Bundle) -> Flops:
+    """A function that counts the operations of a bundle's towers, each text at its own length.
 
-
-def counted(bundle: Bundle) -> "Flops":
-    """What counts the products of a bundle's best files, each text at its own length.
-
-    None where OpenVINO is not there, or cannot give the graph such a shape: it has fixed ones.
+    Its result is None where OpenVINO is missing, or where the graph has a fixed shape.
     """
 
     @lru_cache
-    def counter_of(tower: Tower) -> Callable[[int], int]:
+    def counter(tower: Tower) -> Callable[[int], int]:
         graph = bundle.graphs[tower, bundle.precisions[0]]
-        names, count = [port.name for port in read_graph(graph).inputs], counter(graph)
-        size = bundle.manifest.image.size
+        names, count, size = (
+            [port.name for port in read_graph(graph).inputs],
+            graph_flops(graph),
+            bundle.manifest.image.size,
+        )
         return lambda length: count(dict.fromkeys(names, (1, 3, *size) if tower == "vision" else (1, length)))
 
     @lru_cache
     def of_one(tower: Tower, length: int) -> int | None:
         try:
-            return counter_of(tower)(length)
+            return counter(tower)(length)
         except (RuntimeError, RuntimeUnavailable):
             return None
 
     def count(tower: Tower, lengths: Sequence[int]) -> float | None:
-        if tower == "vision":
-            one = of_one("vision", 0)
-            return None if one is None else float(one * lengths[0])
-        each = [of_one("text", length) for length in lengths]
+        each = [of_one("vision", 0)] * lengths[0] if tower == "vision" else [of_one("text", n) for n in lengths]
         known = [number for number in each if number is not None]
         return float(sum(known)) if len(known) == len(each) else None
 
     return count
+
+
+def graph_flops(graph: Path) -> Callable[[Mapping[str, Sequence[int]]], int]:
+    """A function that counts the operations of a graph's matrix products and convolutions, given its input shapes.
+
+    A multiplication and an addition count as two. Biases, norms and activations are left out: they are few.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read the graph; or, when counting, cannot give it such shapes.
+    """
+    model = import_openvino().Core().read_model(str(graph))
+
+    def count(shapes: Mapping[str, Sequence[int]]) -> int:
+        model.reshape({name: list(shape) for name, shape in shapes.items()})
+        return sum(_operations(node) for node in model.get_ordered_ops())
+
+    return count
+
+
+def _operations(node: Any) -> int:  # noqa: ANN401
+    kind = node.get_type_name()
+    if kind == "MatMul":
+        inner = tuple(node.input_value(0).get_shape())[-2 if node.get_attributes().get("transpose_a") else -1]
+        return int(2 * math.prod(node.output(0).get_shape()) * inner)
+    if kind in ("Convolution", "GroupConvolution"):
+        weights = tuple(node.input_value(1).get_shape())[1 if kind == "Convolution" else 2 :]
+        return int(2 * math.prod(node.output(0).get_shape()) * math.prod(weights))
+    return 0

@@ -1,11 +1,7 @@
-"""Who takes part in a benchmark: a model's files on each runtime of this machine, in each precision.
+"""Benchmark targets: a model's files on each runtime of this machine, in each precision."""
 
-Knows bundles and plans. Does not time anything (`bench.py`), nor know torch, whose contenders are made above.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +18,25 @@ from tuwen.runtime.converted import converted_encoder, open_converted
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.loading import with_truncation
 from tuwen.runtime.selection import COMPUTED, RUNTIMES, Choice, Plan, make_plan, open_session
+from tuwen.runtime.session import Session
 from tuwen.runtime.tower import LazyTower, image_batches
 from tuwen.types import Pixels, Rejected, Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Target:
     """One way to compute a model's vectors.
 
     Attributes:
         runtime: its name, e.g. `openvino`.
         precision: what it computes in.
         device: where.
-        to_pixels: contents of picture files to pixels.
+        to_pixels: contents of image files to pixels.
         to_tokens: texts to tokens.
-        images: pixels to vectors, all in one run unless the graph insists on its batch.
+        images: pixels to vectors, in one run unless the graph has a fixed batch size.
         texts: tokens to vectors.
         towers: those that it has.
-        converted: the folder that it is in, if it is not of the bundle's own files.
+        converted: the folder of a converted bundle, None for the bundle's own files.
     """
 
     runtime: str
@@ -54,111 +51,97 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Runtime and precision, e.g. `openvino bf16`."""
         return f"{self.runtime} {self.precision}"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which contenders.
+def bundle_targets(
+    bundle: Bundle,
+    *,
+    runtimes: Sequence[str] = (),
+    precisions: Sequence[str] = (),
+    device: str = "auto",
+    threads: int | None = None,
+    cache: Path | None = None,
+) -> list[Target]:
+    """Every way in which this machine runs a bundle, by runtime and precision.
 
-    Attributes:
+    A combination that is not available is left out, unless both its runtime and its precision are named. fp16 files
+    on a device that computes in fp32 anyway are left out beside fp32, unless fp16 is named.
+
+    Args:
+        bundle: the model. Its towers are loaded when they first run.
         runtimes: names; empty: all.
         precisions: likewise.
         device: as in `Choice`.
         threads: for computing.
-    """
-
-    runtimes: Sequence[str]
-    precisions: Sequence[str]
-    device: str
-    threads: int
-
-
-def plans(bundle: Bundle, wanted: Wanted) -> Iterator[tuple[str, Plan]]:
-    """Every way in which this machine runs the bundle, as wanted: the precision's name, and the plan.
-
-    What is named and cannot be had is an error; what is not named is left out then. fp16 files on a device that
-    computes in fp32 anyway are left out beside fp32, unless they are named.
+        cache: where compiled models are kept.
 
     Raises:
-        InvalidInput: a runtime or precision of which there is none.
-        RuntimeUnavailable: none is left, or one that is named is not here.
+        InvalidInput: an unknown runtime, device or precision.
+        RuntimeUnavailable: none is available here, or one that is named is not.
     """
-    seen, refused = set[tuple[str, str, str]](), list[RuntimeUnavailable]()
-    for runtime in wanted.runtimes or RUNTIMES[1:]:
-        for precision in wanted.precisions or COMPUTED[1:]:
-            choice = Choice(runtime, wanted.device, precision, wanted.threads)
+    found: dict[tuple[str, str, str], Target] = {}
+    refused: list[RuntimeUnavailable] = []
+    for runtime in runtimes or RUNTIMES[1:]:
+        for precision in precisions or COMPUTED[1:]:
             try:
-                plan = make_plan(bundle, choice)
+                plan = make_plan(bundle, Choice(runtime, device, precision, threads))
             except RuntimeUnavailable as error:
                 refused.append(error)
                 continue
-            key = (plan.runtime, plan.device, precision if wanted.precisions else plan.precision)
-            if key not in seen:
-                seen.add(key)
-                yield key[2], plan
-    if refused and (not seen or (wanted.precisions and wanted.runtimes)):
+            names = (plan.runtime, precision if precisions else plan.precision, plan.device)
+            if names not in found:
+                found[names] = _planned(with_truncation(bundle, plan, cache), plan, names, cache)
+    if refused and (not found or (precisions and runtimes)):
         raise refused[0]
+    return list(found.values())
 
 
-def contender(bundle: Bundle, precision: str, plan: Plan, cache: Path | None) -> Contender:
-    """A bundle as planned. Its towers are loaded when they are first used."""
-    known = with_truncation(bundle, plan, cache)
-    encoder = Encoder(known, lambda tower: open_session(known, tower, plan, cache), precision=plan.precision)
-    vision = LazyTower(known, "vision", lambda tower: open_session(known, tower, plan, cache))
-    return of_encoder(encoder, vision, (plan.runtime, precision, plan.device))
+def _planned(bundle: Bundle, plan: Plan, names: tuple[str, str, str], cache: Path | None) -> Target:
+    def opened(tower: Tower) -> Session:
+        return open_session(bundle, tower, plan, cache)
+
+    encoder = Encoder(bundle, opened, precision=plan.precision)
+    return _target(encoder, LazyTower(bundle, "vision", opened), names)
 
 
-def converted_contender(bundle: Bundle, folder: Path, threads: int) -> Contender:
-    """What a bundle was converted to.
+def converted_target(bundle: Bundle, folder: Path, threads: int) -> Target:
+    """What `tuwen convert` wrote of a bundle.
 
     Raises:
-        BundleError: there is nothing converted there, or another model, or a file has changed.
-        RuntimeUnavailable: tuwen does not run what it was converted to.
+        BundleError: the folder has no converted bundle, or that of another model, or a file has changed.
+        RuntimeUnavailable: tuwen does not run this format.
     """
-    found = read_converted(folder, bundle)
-    encoder = converted_encoder(bundle, found, folder, threads)
-    vision = LazyTower(bundle, "vision", lambda tower: open_converted(found, folder, tower, threads))
-    runtime = "openvino-ir" if found.to == "openvino" else found.to
-    known = of_encoder(encoder, vision, (runtime, found.precision, "cpu"))
-    return replace(known, towers=tuple(found.inputs), converted=folder)
+    converted = read_converted(folder, bundle)
+    encoder = converted_encoder(bundle, converted, folder, threads)
+    vision = LazyTower(bundle, "vision", lambda tower: open_converted(converted, folder, tower, threads))
+    runtime = "openvino-ir" if converted.to == "openvino" else converted.to
+    target = _target(encoder, vision, (runtime, converted.precision, "cpu"))
+    return replace(target, towers=tuple(converted.inputs), converted=folder)
 
 
-def of_encoder(encoder: Encoder, vision: LazyTower, names: tuple[str, str, str]) -> Contender:
-    """A contender that prepares and encodes as tuwen does.
-
-    Args:
-        encoder: for tokens and texts.
-        vision: for pictures: an encoder would divide large batches.
-        names: runtime, precision, device.
-    """
+def _target(encoder: Encoder, vision: LazyTower, names: tuple[str, str, str]) -> Target:
+    """A target that prepares inputs as the encoder does. Images run through `vision`: an encoder splits batches."""
     reading = reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
-
-    def prepared(files: Sequence[bytes]) -> Pixels:
-        return to_pixels(encoder.image_spec, opened(files, reading))
 
     def images(pixels: Pixels) -> NDArray[np.float32]:
         port = vision.pixel_port()
         runs = image_batches(len(pixels), port.shape[0]) if port.shape[0] else [slice(None)]
         return np.concatenate([vision.run({port: pixels[rows]}) for rows in runs])
 
-    return Contender(*names, prepared, encoder.to_tokens, images, encoder.encode_tokens)
+    return Target(
+        *names,
+        to_pixels=lambda files: to_pixels(encoder.image_spec, _decoded(files, reading)),
+        to_tokens=encoder.to_tokens,
+        images=images,
+        texts=encoder.encode_tokens,
+    )
 
 
-def opened(files: Sequence[bytes], reading: Reading) -> list[Image.Image]:
-    """Picture files, decoded.
-
-    Raises:
-        RejectedImages: one cannot be read.
-    """
-    found = [read_image(content, f"picture {number}", reading) for number, content in enumerate(files)]
+def _decoded(files: Sequence[bytes], reading: Reading) -> list[Image.Image]:
+    found = [read_image(content, f"image {number}", reading) for number, content in enumerate(files)]
     rejected = [item for item in found if isinstance(item, Rejected)]
     if rejected:
         raise RejectedImages(rejected)
     return [item.image for item in found if isinstance(item, Picture)]
-
-
-def opened_plainly(files: Sequence[bytes]) -> list[Image.Image]:
-    """Picture files, decoded as the reference libraries do it: every pixel."""
-    return [Image.open(BytesIO(content)).convert("RGB") for content in files]

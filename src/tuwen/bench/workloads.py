@@ -1,6 +1,6 @@
-"""What a benchmark works on: pictures as files, captions all different, the job of the AltCLIP notes.
+"""Inputs of a benchmark: image files, captions that all differ, and the job of the AltCLIP notes.
 
-Made here, the same on every machine, where none are given. Knows no model.
+Synthetic unless a user names their own, and then the same on every machine.
 """
 
 import io
@@ -18,11 +18,11 @@ from tuwen.errors import InvalidInput
 from tuwen.types import Source
 
 PHOTO = (1280, 960)
-"""width and height of the pictures that are made"""
+"""width and height of synthetic images"""
 MADE = 8
-"""how many different ones"""
+"""how many of them"""
 FIVE, FIFTY = 5, 50
-"""the job: five pictures, and for each five questions in English and in Chinese, all fifty of them different"""
+"""the job: five images, and for each five questions in English and five in Chinese, all fifty of them different"""
 
 _WORDS = (
     *("a", "the", "two", "three", "small", "large", "old", "young", "red", "green", "blue", "black", "wooden"),
@@ -39,48 +39,49 @@ _THINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What all contenders are given.
+    """The inputs that all targets are given.
 
     Attributes:
-        photos: contents of picture files, at least one; as many as are wanted are taken in turn.
-        captions: texts of one's own; empty: made ones, others in every round.
+        photos: contents of image files, at least one; used in turn.
+        captions: texts to use in turn; empty: synthetic ones, different in every round.
     """
 
     photos: Sequence[bytes]
     captions: Sequence[str] = ()
 
     def pictures(self, count: int) -> list[bytes]:
-        """So many pictures."""
+        """The contents of so many image files."""
         return [self.photos[place % len(self.photos)] for place in range(count)]
 
     def texts(self, count: int, turn: int) -> list[str]:
-        """So many texts for that round: different ones as far as there are."""
+        """So many texts for that round, different as far as there are."""
         if not self.captions:
             return captions(count, turn)
         return [self.captions[(turn * count + place) % len(self.captions)] for place in range(count)]
 
 
 def material(images: Sequence[Path], texts: Path | None) -> Material:
-    """Pictures and captions of one's own; made ones for what is not given.
+    """A user's images and captions, and synthetic ones for what they do not name.
 
     Args:
-        images: pictures, or folders of pictures.
-        texts: a file with one caption a line, in UTF-8; empty lines are left out.
+        images: image files, or folders of images.
+        texts: a UTF-8 file with one caption per line; empty lines are ignored.
 
     Raises:
-        InvalidInput: there is no picture, or no caption.
+        InvalidInput: no image or no caption is found there.
     """
     found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else []
-    lines = [] if texts is None else [line for line in _lines(texts) if line.strip()]
+    lines = [] if texts is None else _lines(texts)
     if images and not found:
-        raise InvalidInput(f"there is no picture in {', '.join(map(str, images))}: name pictures, or a folder of them")
+        names = ", ".join(map(str, images))
+        raise InvalidInput(f"no image found in {names}: name image files, or a folder of them", value=names)
     if texts is not None and not lines:
-        raise InvalidInput(f"{texts} has no caption: write one a line")
+        raise InvalidInput(f"{texts} has no caption: write one per line", where=texts)
     return Material([path.read_bytes() for path in found] or [photo(seed) for seed in range(MADE)], lines)
 
 
 def photo(seed: int) -> bytes:
-    """A JPEG of soft colours and a little noise, which costs about what a photograph does to decode."""
+    """A JPEG of soft colours with a little noise, which takes about as long to decode as a photograph."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize(PHOTO, Image.Resampling.BICUBIC), dtype=np.int16)
@@ -91,7 +92,7 @@ def photo(seed: int) -> bytes:
 
 
 def captions(count: int, seed: int) -> list[str]:
-    """So many captions of 6 to 14 words, no two alike; others for every seed."""
+    """So many different captions of 6 to 14 words; each seed gives others."""
     draw = random.Random(seed)
     found: dict[str, None] = {}
     while len(found) < count:
@@ -100,7 +101,7 @@ def captions(count: int, seed: int) -> list[str]:
 
 
 def questions(seed: int) -> list[str]:
-    """Fifty label sentences as the AltCLIP notes ask them, half of them Chinese; others for every seed."""
+    """Fifty label sentences in the style of the AltCLIP notes, half of them Chinese; each seed gives others."""
     chosen = random.Random(seed).sample(list(product(_KINDS, _THINGS)), FIFTY // 2)
     english = [f"a photo of a {kind} {thing}" for (kind, _), (thing, _) in chosen]
     return english + [f"一张{kind}的{thing}的图片" for (_, kind), (_, thing) in chosen]
@@ -108,6 +109,8 @@ def questions(seed: int) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8: {error.reason} at byte {error.start}; convert it") from error
+        raise InvalidInput(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}; convert it", where=path
+        ) from error

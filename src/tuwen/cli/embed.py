@@ -16,7 +16,6 @@ from tuwen.bulk.embedding import embed as embed_here
 from tuwen.bulk.items import embed_items as vectors_of
 from tuwen.bulk.items import is_picture, save_items
 from tuwen.bulk.ray import Recipe, on_cluster
-from tuwen.bundle.manifest import Tower
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import Progress, count, emit, list_rejected
@@ -25,13 +24,11 @@ from tuwen.cli.options import Computing
 from tuwen.data.datasets import ENDINGS, is_bulk, root_of
 from tuwen.data.samples import Columns
 from tuwen.errors import IndexNotFound, InvalidInput, require
-from tuwen.exporting.sources import checkpoint_of
 from tuwen.index.index import VectorIndex, make, manifest_of
 from tuwen.index.location import Place
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle
 from tuwen.runtime.selection import Choice, make_plan
-from tuwen.runtime.session import Session, static_shapes
 from tuwen.types import Rejected
 
 # ---- Single pictures and texts of `tuwen embed`
@@ -112,32 +109,23 @@ def _encoder(items: Items, computing: Computing) -> Encoder:
     return computing.load(model, static=items.static)
 
 
-def _in_torch(model: str, items: Items, computing: Computing) -> Encoder:
-    """The bundle's own preprocessing, and its checkpoint's towers.
+def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
+    """The bundle's own preprocessing, and its checkpoint's towers; see `torch_encoder`."""
+    require("torch", extra="export")
+    from tuwen.exporting.torch_runtime import torch_encoder
 
-    Raises:
-        MissingExtra: torch is not installed.
-        InvalidInput: the checkpoint is not here, or not the one that the bundle was made from.
-    """
     settings = computing.settings
-    bundle = find_bundle(model, settings.models, settings.cache)
-    found = checkpoint_of(bundle.manifest, items.weights, settings)
-    torch = require("torch", extra="export")
-    from tuwen.models.session import torch_session
-    from tuwen.models.sources import load_source
-
-    towers = load_source(found.source, found.weights)
-    if towers.weights_sha256() != bundle.manifest.weights_sha256:
-        raise InvalidInput(f"{found.weights or found.source} is not the checkpoint that {bundle.folder} was made from")
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if computing.device == "auto" else computing.device
-    precision = "fp32" if computing.precision == "auto" else computing.precision
-
-    def opened(tower: Tower) -> Session:
-        session = torch_session(towers, tower, device=device, precision=precision, threads=computing.threads)
-        return static_shapes(session, towers.text_spec.context_length) if items.static else session
-
-    exact, most = computing.exact_decode, settings.max_pixels
-    return Encoder(bundle, opened, precision=precision, max_pixels=most, exact_decode=exact)
+    return torch_encoder(
+        find_bundle(model, settings.models, settings.cache),
+        items.weights,
+        device=computing.device,
+        precision=computing.precision,
+        threads=computing.threads,
+        static=items.static,
+        max_pixels=settings.max_pixels,
+        exact_decode=computing.exact_decode,
+        settings=settings,
+    )
 
 
 # ---- Where a bulk job is computed: the options `--engine --address --workers`.

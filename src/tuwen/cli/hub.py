@@ -13,8 +13,7 @@ from tuwen.cli import verification as proof
 from tuwen.cli.command import say
 from tuwen.cli.console import Progress
 from tuwen.errors import InvalidInput
-from tuwen.exporting.sources import Checkpoint, download
-from tuwen.exporting.sources import checkpoint as find_checkpoint
+from tuwen.exporting.sources import download
 from tuwen.settings import Settings
 
 MIB = 2**20
@@ -55,9 +54,3 @@ def bring(name: str, choose: Choose, settings: Settings, *, offline: bool, progr
     """Download a repository's files with a progress bar; see `tuwen.exporting.sources.download`."""
     with shown(name, progress) as show:
         return download(name, choose, settings, offline=offline, on_progress=show)
-
-
-def checkpoint(source: str, weights: Path | None, settings: Settings, *, offline: bool) -> Checkpoint:
-    """Find or download a checkpoint with a progress bar; see `tuwen.exporting.sources.checkpoint`."""
-    with shown(source) as show:
-        return find_checkpoint(source, weights, settings, offline=offline, on_progress=show)

@@ -7,9 +7,9 @@ import pytest
 from tuwen.bundle.bundle import read_manifest
 from tuwen.bundle.catalogue import catalogue, find_known
 from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files, weights_in
-from tuwen.cli.hub import checkpoint_here, checkpoint_of, in_folder, named_here, repository_of
 from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput, PullFailed
+from tuwen.exporting.sources import checkpoint_here, checkpoint_of, in_folder, named_here, repository_of
 from tuwen.settings import Settings
 
 BESIDE = ["config.json", "vocab.txt", "README.md", "sub/config.json"]
