@@ -7,7 +7,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint requirements.lock
 WORKERS ?= 2
 
-.PHONY: help demo test test-long lint docs lock bench demo-model clean
+MINUTES ?= 0
+
+.PHONY: help demo test test-all lint docs lock bench demo-model clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -21,8 +23,8 @@ test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
 	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
-test-long: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures
-	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600
+test-all: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures, kills, fuzzing in depth; MINUTES=20 stops there
+	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600 --minutes $(MINUTES) --numprocesses $(WORKERS)
 
 lint: $(VENV)/dev  ## format, lint, types, directions of imports
 	@$(BIN)/ruff format --check --quiet .

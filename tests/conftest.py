@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,37 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the optional folder ../shared/data (real pictures and vectors) is not here")
     return SHARED_DATA
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--minutes", type=float, default=0, help="start no further test after so many minutes (0: no limit)"
+    )
+    parser.addoption("--cpu-features", help="choose as on a CPU with these features, e.g. avx2,avx512 (see machine.py)")
+
+
+@pytest.fixture(scope="session")
+def deadline(request: pytest.FixtureRequest) -> float:
+    """When no further test is started, on the monotonic clock."""
+    minutes = request.config.getoption("--minutes")
+    return time.monotonic() + 60 * minutes if minutes else float("inf")
+
+
+@pytest.fixture(autouse=True)
+def within_the_time_box(deadline: float) -> None:
+    """Skips what `--minutes` leaves no time for."""
+    if time.monotonic() > deadline:
+        pytest.skip("no time left of --minutes")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cpu_features(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--cpu-features`, what is chosen by the CPU's features is chosen as on another CPU."""
+    features = request.config.getoption("--cpu-features")
+    if features is None:
+        yield
+        return
+    from tuwen.runtime.machine import assumed_cpu_features
+
+    with assumed_cpu_features(*filter(None, features.split(","))):
+        yield

@@ -13,6 +13,8 @@ from tuwen.bench.targets import Target, bundle_targets
 from tuwen.bench.workloads import Material, captions, photo
 from tuwen.errors import InvalidInput, RejectedImages, RuntimeUnavailable
 
+pytestmark = pytest.mark.precision
+
 EFFORT = Effort(seconds=0, least=3, most=3)
 REQUEST = Request(("image", "text", "five-fifty"), (1, 3), EFFORT, Material([photo(0)]))
 ALL = {"device": "cpu", "threads": 1}

@@ -21,6 +21,8 @@ from tuwen.exporting.verify import read_places, verify_canonical
 
 from .checkpoints import causal
 
+pytestmark = pytest.mark.precision
+
 
 def failed_stages(bundle, folder, *, spoil=None, **facts) -> set[str]:
     """The stages that fail for a copy of a bundle with a fault in it, its companions and hashes written anew."""

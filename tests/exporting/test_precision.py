@@ -7,6 +7,8 @@ import torch
 from tuwen.exporting.graph import Graph, save, text_graph
 from tuwen.exporting.precision import half_weights, kept_in_fp32
 
+pytestmark = pytest.mark.precision
+
 
 class Reader(torch.nn.Module):
     def __init__(self) -> None:

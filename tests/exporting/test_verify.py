@@ -21,6 +21,8 @@ from tuwen.exporting.report import write_report
 from tuwen.exporting.samples import Samples, built_in, labelled
 from tuwen.exporting.verify import check_inputs, compare_places, lesser, read_places, reference, verify
 
+pytestmark = pytest.mark.precision
+
 FEW = Samples(built_in().images[:4], built_in().texts[:16])
 
 

@@ -21,6 +21,8 @@ from tuwen.runtime.session import Session
 from tuwen.settings import Settings
 from tuwen.types import Tokens
 
+pytestmark = pytest.mark.precision
+
 TEXTS = ["the dog", "", "a cat on the dog", "dog " * 30, "cat", "the the the", "on", "Dog &amp; cat", "一只狗"] * 8
 PIXELS = tiny.numbers(7, 70, 3, tiny.SIZE, tiny.SIZE)
 

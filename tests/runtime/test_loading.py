@@ -11,6 +11,8 @@ from tuwen.bundle.bundle import BundleChanged, BundleInvalid
 from tuwen.errors import BundleNotFound, RuntimeUnavailable
 from tuwen.runtime.loading import Choice, find_bundle, load_encoder
 
+pytestmark = pytest.mark.precision
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:

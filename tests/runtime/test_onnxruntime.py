@@ -7,6 +7,8 @@ import tiny
 from tuwen.errors import RuntimeUnavailable
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession, _refuse_fallback, devices_of, provider_for
 
+pytestmark = pytest.mark.precision
+
 GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 

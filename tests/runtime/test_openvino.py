@@ -10,6 +10,8 @@ from tuwen.runtime.engines import openvino_name
 from tuwen.runtime.machine import native_precisions
 from tuwen.runtime.openvino import OpenVinoSession
 
+pytestmark = pytest.mark.precision
+
 PIXELS = {"pixel_values": tiny.numbers(9, 5, 3, tiny.SIZE, tiny.SIZE)}
 
 

@@ -13,6 +13,8 @@ from tuwen.runtime import selection as module
 from tuwen.runtime.machine import Engine, assumed_cpu_features, usable_cores
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
 
+pytestmark = pytest.mark.precision
+
 
 def bundle_of(tiny_bundle: Path, *precisions: Precision) -> Bundle:
     """The tiny bundle, as if it had these files."""

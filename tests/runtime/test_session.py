@@ -16,6 +16,8 @@ from tuwen.runtime.openvino import OpenVinoSession
 from tuwen.runtime.session import embedding_output
 from tuwen.types import Port
 
+pytestmark = pytest.mark.precision
+
 PIXELS = tiny.numbers(9, 5, 3, tiny.SIZE, tiny.SIZE)
 
 

@@ -11,6 +11,8 @@ from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.session import Session
 from tuwen.runtime.tower import LazyTower, is_mask
 
+pytestmark = pytest.mark.precision
+
 PIXELS = tiny.numbers(3, 2, 3, tiny.SIZE, tiny.SIZE)
 
 
