@@ -31,6 +31,11 @@ ELSEWHERE = {
     "train": "takes a minute: see tests/cli/test_train.py",
     "serve": "goes on until it is ended: see tests/journeys/test_serve.py",
 }
+FIRST = [README, GUIDES / "getting-started.md"]
+PAGES = [
+    *FIRST,
+    *(pytest.param(page, marks=pytest.mark.long) for page in sorted(GUIDES.glob("*.md")) if page not in FIRST),
+]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -67,7 +72,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("guide", [README, *sorted(GUIDES.glob("*.md"))], ids=lambda path: path.stem)
+@pytest.mark.parametrize("guide", PAGES, ids=lambda value: value.stem)
 def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
     for language, block in BLOCK.findall(guide.read_text(encoding="utf-8")):
@@ -77,6 +82,7 @@ def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, st
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.journey
 def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(photos / "more", tmp_path / "more")

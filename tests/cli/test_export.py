@@ -40,6 +40,7 @@ def exported(place) -> Result:
     return run("export", f"openclip:{NAME}", *arguments, "--name", "tiny")
 
 
+@pytest.mark.long
 def test_export(exported, place) -> None:
     assert exported.exit_code == 0, exported.output
     document = json.loads(exported.stdout)
@@ -61,6 +62,7 @@ def test_export(exported, place) -> None:
     assert "simplification" in exported.stderr
 
 
+@pytest.mark.long
 def test_verify_against_the_checkpoint(exported, place) -> None:
     right = run("verify", place / "bundle", "--against", f"openclip:{NAME}", "--weights", place / "right.bin")
     assert right.exit_code == 0, right.output
@@ -76,6 +78,7 @@ def test_verify_against_the_checkpoint(exported, place) -> None:
     }
 
 
+@pytest.mark.long
 def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path) -> None:
     from tuwen.exporting.samples import built_in
 
@@ -89,6 +92,7 @@ def test_verify_on_pictures_and_captions_of_one_s_own(exported, place, tmp_path)
     assert ("pixels", "prepare", "fp32") in stages, "of the canonical outputs"
 
 
+@pytest.mark.long
 def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
     from tuwen.exporting.samples import built_in
 
@@ -148,6 +152,7 @@ def test_what_goes_wrong_is_said_in_one_line(arguments, code, message, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_one_picture_is_not_enough(exported, place, tmp_path) -> None:
     from PIL import Image
 
@@ -159,6 +164,7 @@ def test_one_picture_is_not_enough(exported, place, tmp_path) -> None:
     )
 
 
+@pytest.mark.long
 def test_weights_without_their_architecture(exported, place) -> None:
     result = run("verify", place / "bundle", "--weights", place / "right.bin")
     assert result.exit_code == 2
@@ -179,6 +185,7 @@ def embedded(exported, place, monkeypatch):
     return embed
 
 
+@pytest.mark.long
 def test_the_same_vectors_from_every_runtime_and_from_the_checkpoint(embedded) -> None:
     torch_too = ("--runtime", "torch", "--weights", "right.bin")
     in_torch = embedded(*torch_too)
@@ -193,6 +200,7 @@ def test_the_same_vectors_from_every_runtime_and_from_the_checkpoint(embedded) -
         np.testing.assert_allclose(embedded(*words, "--precision", "fp32", "--static"), dynamic, atol=2e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -144,6 +144,7 @@ def learned(objective: torch.nn.Module, batches: Batches | CaptionBatches, steps
     return losses
 
 
+@pytest.mark.long
 def test_captions_follow_the_pictures_once_these_stand(known: Material) -> None:
     torch.manual_seed(0)
     batches = Batches(known, (1, 0), pictures=8, texts=16, scenes=0.25)

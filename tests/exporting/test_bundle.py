@@ -90,6 +90,7 @@ def test_a_folder_of_something_else_is_left_alone(tiny_towers, folder) -> None:
     assert [path.name for path in folder.iterdir()] == ["precious.txt"]
 
 
+@pytest.mark.long
 def test_again_and_at_another_precision(tiny_bundle, tiny_towers, folder) -> None:
     """It replaces the older bundle as a whole, and is the same model."""
     folder.mkdir()

@@ -133,6 +133,7 @@ def test_numbers_that_are_none(tiny_towers, tiny_bundle, folder) -> None:
     assert failed_stages(tiny_towers, tiny_bundle, folder, spoil) == {"image", "similarity", "labels"}
 
 
+@pytest.mark.long
 def test_a_bundle_that_fails_is_not_published(tiny_towers, folder) -> None:
     """Its description says of the pixels what the checkpoint's own preprocessing does not do."""
     faulty = dataclasses.replace(tiny_towers, to_pixels=lambda images: tiny_towers.to_pixels(images) + 0.1)

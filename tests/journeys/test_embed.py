@@ -14,7 +14,7 @@ import colours
 from journeys.test_killed import rows
 from samples_of import jpeg, write_tar
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 
 @pytest.fixture
@@ -125,14 +125,12 @@ def test_a_killed_job_ends_with_the_same_bytes(terminal, bundle: Path, shards: P
     check_kills(terminal, ("shards", "--model", bundle, "--shard-size", "1", "--format", "npy"), kills=4, seed=3)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("layout", ["clip-retrieval", "parquet", "arrow", "npy"])
 def test_a_job_killed_often_ends_with_the_same_bytes(terminal, bundle: Path, shards: Path, layout: str) -> None:
     words = ("shards", "--model", bundle, "--shard-size", "1", "--format", layout)
     check_kills(terminal, words, kills=15, seed=5)
 
 
-@pytest.mark.long
 def test_an_index_whose_job_is_killed_often_has_the_same_rows(terminal, bundle: Path, shards: Path) -> None:
     words = ("embed", "shards", "--model", bundle, "--shard-size", "1", "--format", "index", "-o")
     terminal.type(*words, "whole.tuwen", code=3)

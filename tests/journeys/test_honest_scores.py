@@ -9,7 +9,7 @@ from PIL import Image
 
 import colours
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 INDEX = ("--index", "photos.tuwen")
 

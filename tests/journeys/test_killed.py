@@ -12,7 +12,7 @@ import pytest
 import colours
 from tuwen.index.index import VectorIndex
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 
 def rows(folder: Path) -> dict[str, tuple[dict[str, object], np.ndarray]]:
@@ -65,6 +65,5 @@ def test_a_killed_build_goes_on(terminal, bundle: Path) -> None:
     check(terminal, bundle, count=160, kills=4, seed=7)
 
 
-@pytest.mark.long
 def test_a_build_killed_forty_times_goes_on(terminal, bundle: Path) -> None:
     check(terminal, bundle, count=2000, kills=40, seed=1)

@@ -15,7 +15,7 @@ import tiny
 from bundle.published import CLIP, FIXED, IMMICH
 from bundle.test_foreign import write
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 NAME = "ViT-B-32/openai"
 ONNX = "Xenova/clip-vit-base-patch32"
@@ -74,7 +74,6 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     assert len(hub.seen) == asked
 
 
-@pytest.mark.long
 def test_another_precision_is_fetched_later(terminal, hub) -> None:
     terminal.type("pull", NAME)
     more = terminal.type("pull", NAME, "--precision", "fp16", "--json").json
@@ -154,7 +153,6 @@ def test_failures_say_what_was_tried_and_the_ways_out(terminal, hub) -> None:
     assert f"tuwen pull {NAME} gets it" in terminal.type("embed", "a dog", "--model", NAME, code=1).err
 
 
-@pytest.mark.long
 def test_a_damaged_bundle_is_pulled_again(terminal, hub) -> None:
     bundle = Path(terminal.type("pull", NAME, "--json").json["bundle"])
     (bundle / "tokenizer.json").unlink()

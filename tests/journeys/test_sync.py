@@ -17,7 +17,7 @@ from journeys.test_killed import rows
 from tuwen.errors import IndexLocked
 from tuwen.index.index import VectorIndex
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 INDEX = ("--index", "photos.tuwen")
 
@@ -206,7 +206,6 @@ def test_events_that_were_lost_are_made_up_for(terminal, watching: Watching, pho
     until(terminal, names(photos))
 
 
-@pytest.mark.long
 def test_names_that_are_not_utf8_do_not_end_it(terminal, watching: Watching, photos: Path) -> None:
     colours.picture("blue", seed=80).save(photos / os.fsdecode(b"caf\xe9.jpg"))
     colours.picture("blue", seed=81).save(photos / "after.jpg")
@@ -214,7 +213,6 @@ def test_names_that_are_not_utf8_do_not_end_it(terminal, watching: Watching, pho
     assert watching.process.poll() is None
 
 
-@pytest.mark.long
 def test_an_index_that_another_holds_is_waited_for(terminal, watching: Watching, photos: Path) -> None:
     with VectorIndex.open(terminal.folder / "photos.tuwen", encoder=None):
         colours.picture("blue", seed=90).save(photos / "later.jpg")

@@ -9,7 +9,7 @@ import pytest
 
 from journeys.test_killed import rows
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 INDEX = ("--index", "both.tuwen")
 CAPTIONS = ["a photo of red", "a photo of green", "a photo of blue", "white"]

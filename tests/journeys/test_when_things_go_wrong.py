@@ -11,7 +11,7 @@ import pytest
 
 import colours
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 COUNT = 3 * len(colours.COLOURS)
 

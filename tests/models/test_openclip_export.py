@@ -29,6 +29,7 @@ def check_whole(bundle: Bundle, *, cut_exact: bool) -> None:
         assert 0 < facts[f"{tower}_nodes_after"] < facts[f"{tower}_nodes_before"]
 
 
+@pytest.mark.long
 def test_a_folder_of_the_hub_to_vectors(tmp_path) -> None:
     """XLM-R's text tower, as the default model for photos has it; and a second export is the same model."""
     (tmp_path / "hub").mkdir()
