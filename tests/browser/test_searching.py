@@ -1,28 +1,9 @@
 """Searching with words, filters and links, with a mouse and without one."""
 
-import time
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from .acting import names, said, search, settled
-
-PAINTED = """(words) => new Promise((give) => {
-  const grid = document.getElementById("grid");
-  const box = document.getElementById("words");
-  let start = 0;
-  const first = () => [...grid.querySelectorAll("img")].slice(0, 5);
-  const look = () => {
-    const there = first();
-    if (there.length && there.every((img) => img.complete && img.naturalWidth)) {
-      requestAnimationFrame(() => give(performance.now() - start));
-    } else requestAnimationFrame(look);
-  };
-  new MutationObserver((_, seen) => (seen.disconnect(), look())).observe(grid, { childList: true });
-  box.value = words;
-  start = performance.now();
-  box.form.requestSubmit();
-})"""
 
 
 @pytest.mark.parametrize(
@@ -41,19 +22,6 @@ def test_words_in_five_languages(page: Page, words: str, name: str) -> None:
     assert any(name in one for one in found[:8]), found[:8]
     assert said(page)["q"] == words
     expect(page.locator("#status")).to_contain_text("nearest so far")
-
-
-def test_first_results_are_painted_soon(page: Page) -> None:
-    """From the submission to the frame after the first row is decoded; the best of some tries: others work here."""
-    took = []
-    for words in ("a pizza", "a dog", "rain", "a tree", "a house", "a car", "a smile", "a flag"):
-        page.evaluate("document.getElementById('grid').scrollIntoView()")
-        took.append(page.evaluate(PAINTED, words))
-        settled(page)
-        if took[-1] < 300:
-            break
-        time.sleep(0.2)
-    assert min(took) < 300, took
 
 
 def test_more_pictures_as_one_scrolls_without_a_shift(page: Page) -> None:

@@ -139,9 +139,9 @@ def test_pods_are_let_do_little_and_mount_what_they_have() -> None:
 
 
 def test_probes_ask_for_what_the_service_answers() -> None:
-    from tuwen.server import routes as routes_health
+    from tuwen.server.routes import health_router
 
     (container,) = kinds("Deployment")["tuwen"]["spec"]["template"]["spec"]["containers"]
     asked = {value["httpGet"]["path"] for key, value in container.items() if key.endswith("Probe")}
-    assert asked <= {route.path for route in routes_health.router.routes}
+    assert asked <= {route.path for route in health_router.routes}
     assert container["image"].removeprefix("tuwen:") in STAGES

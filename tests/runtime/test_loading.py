@@ -121,10 +121,8 @@ def test_a_foreign_model_is_loaded_like_ours(tmp_path: Path) -> None:
 
 
 USE = """
-import sys, time
-start = time.perf_counter()
+import sys
 import tuwen
-assert time.perf_counter() - start < 0.3, time.perf_counter() - start
 assert not {"numpy", "pydantic", "PIL", "onnxruntime", "openvino"} & set(sys.modules)
 import numpy as np
 from PIL import Image
