@@ -36,7 +36,6 @@ docs: $(VENV)/dev  ## build the documentation site, English and Chinese: build/d
 	@$(BIN)/python docs/site/build.py
 
 lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and write requirements.lock
-	@$(PIP) uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-header --annotation-style line pyproject.toml -o requirements.lock
 
 PHOTOS := ../shared/data/flickr8k_200

@@ -1,15 +1,16 @@
-"""What holds for the code as a whole: sizes, published names, what is imported, packaging.
-
-Knows nothing of what any room does.
-"""
+"""The package as a whole: public names, what is imported, requirements, wheel and source distribution."""
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import venv
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,49 @@ def test_the_lock_holds_every_package_and_no_address() -> None:
     names = {re.split(r"[\[><=]", name)[0].lower().replace("_", "-") for name in needed} - {"tuwen"}
     assert names <= {line.split("==")[0] for line in lock.splitlines()}
     assert "://" not in lock
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that was built from it."""
+    pytest.importorskip("uv", reason="uv builds the distributions; the extra `dev` has it")
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", folder, ROOT], check=True)
+    return folder
+
+
+@pytest.mark.long
+def test_the_wheel_has_every_file_of_the_package(distributions: Path) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    files = {path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*") if path.is_file()}
+    assert packed == {path.as_posix() for path in files if path.parent.name != "__pycache__"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_the_wheel_in_a_clean_environment(distributions: Path, tmp_path: Path, installer: str) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
+    venv.create(tmp_path / "env", with_pip=installer == "pip")
+    command = {
+        "pip": [scripts / "python", "-m", "pip", "install"],
+        "uv": [sys.executable, "-m", "uv", "pip", "install", "--python", scripts / "python"],
+    }
+    subprocess.run([*command[installer], "--quiet", wheel], check=True)
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+    def tuwen_json(*words: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [scripts / "tuwen", *words, "--json"], cwd=tmp_path, env=home, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    assert len(tuwen_json("demo")["searches"]) > 1
+    hits = tuwen_json("search", "a red heart", "--index", "demo-output/gallery.tuwen")["hits"]
+    assert "heart" in hits[0]["payload"]["path"]
 
 
 def test_nothing_names_one_machine() -> None:
