@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from tuwen.api import Encoder, Index, load
     from tuwen.classify.classifier import Classifier
     from tuwen.client.client import Client
+    from tuwen.evaluation.evaluate import evaluate
     from tuwen.exporting.export import export
     from tuwen.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "export", "load"]
+__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "evaluate", "export", "load"]
 
 _MODULES = {
     "Classifier": "tuwen.classify.classifier",
@@ -28,6 +29,7 @@ _MODULES = {
     "Encoder": "tuwen.api",
     "Hit": "tuwen.types",
     "Index": "tuwen.api",
+    "evaluate": "tuwen.evaluation.evaluate",
     "export": "tuwen.exporting.export",
     "load": "tuwen.api",
 }

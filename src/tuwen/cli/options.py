@@ -238,6 +238,14 @@ def computing_in_torch_too(command: F) -> F:
     return with_computing
 
 
+def computing_of_argument(command: F) -> F:
+    """As `computing_in_torch_too`, of a command whose argument `model` names the model: without `--model`."""
+    with_computing = computing_in_torch_too(command)
+    parameters = with_computing.__click_params__  # type: ignore[attr-defined]
+    parameters[:] = [parameter for parameter in parameters if parameter.name != "model"]
+    return with_computing
+
+
 def designed(command: F) -> F:
     """Add `--kind --metric --store`; `command` gets what is said of them, see `index/kinds.py`."""
 

@@ -109,6 +109,16 @@ class Encoder:
         self.threads = threads or usable_cores()
 
     @property
+    def runtime(self) -> str:
+        """What runs the image tower: `onnxruntime`, `openvino`, `torch`. Loads the tower."""
+        return self._vision.runtime
+
+    @property
+    def source(self) -> str:
+        """The checkpoint that its bundle was made from."""
+        return self._bundle.manifest.source
+
+    @property
     def scoring(self) -> Scoring:
         """How cosines become probabilities.
 

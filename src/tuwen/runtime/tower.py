@@ -43,6 +43,11 @@ class LazyTower:
         session = self._session()
         return f"the {self._tower} tower of {self._bundle.manifest.name} on {session.runtime} {session.device}"
 
+    @property
+    def runtime(self) -> str:
+        """What runs the tower."""
+        return self._session().runtime
+
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         """(n, 3, height, width) to (n, dim) unit vectors.
 

@@ -39,16 +39,25 @@ def contact_sheet(hits: Sequence[Hit], root: Path, *, columns: int = 6, max_pixe
     pictures = [(rank, hit) for rank, hit in enumerate(hits, start=1) if hit.payload.get("type") != "text"]
     if not pictures:
         raise InvalidInput(f"there is nothing to draw on a sheet: the search found {'texts' if hits else 'nothing'}")
-    columns = min(columns, len(pictures))
-    wide, high = columns * (CELL + GAP) + GAP, ceil(len(pictures) / columns) * (CELL + CAPTION + GAP) + GAP
-    sheet = Image.new("RGB", (wide, high), PAPER)
     reading = Reading(near=(CELL, CELL), max_pixels=max_pixels)
-    for place, (rank, hit) in enumerate(pictures):
+    cells = []
+    for rank, hit in pictures:
+        path = str(hit.payload["path"])
+        picture = read_image(path_of(path, root), path, reading)
+        cells.append((picture.image if isinstance(picture, Picture) else None, f"{rank}", f"{hit.score:.3f}"))
+    return grid(cells, columns=columns)
+
+
+def grid(cells: Sequence[tuple[Image.Image | None, str, str]], *, columns: int = 6) -> Image.Image:
+    """Pictures in rows, each with a word at the left and one at the right below it; None is an empty frame."""
+    columns = min(columns, len(cells))
+    wide, high = columns * (CELL + GAP) + GAP, ceil(len(cells) / columns) * (CELL + CAPTION + GAP) + GAP
+    sheet = Image.new("RGB", (wide, high), PAPER)
+    for place, (image, left, right) in enumerate(cells):
         row, column = divmod(place, columns)
         corner = (GAP + column * (CELL + GAP), GAP + row * (CELL + CAPTION + GAP))
-        picture = read_image(path_of(str(hit.payload["path"]), root), str(hit.payload["path"]), reading)
-        _paste(sheet, corner, picture.image if isinstance(picture, Picture) else None)
-        _write(sheet, corner, f"{rank}", f"{hit.score:.3f}")
+        _paste(sheet, corner, image)
+        _write(sheet, corner, left, right)
     return sheet
 
 

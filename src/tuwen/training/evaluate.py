@@ -58,7 +58,7 @@ class Evaluation:
         """Recall at each k both ways, where there are pairs; accuracy among the k best, where there are classes."""
         self.skipped = 0
         with tempfile.TemporaryDirectory(prefix="tuwen-evaluate-") as folder:
-            encoder = torch_encoder(towers, Path(folder), self._device, self._precision)
+            encoder = torch_encoder(towers, Path(folder), self._device, self._precision, weights=b"in training")
             return self._recall(encoder) | self._accuracy(encoder)
 
     def _recall(self, encoder: Encoder) -> dict[str, float]:
@@ -108,25 +108,33 @@ class Evaluation:
             yield from zip(batch.keys, batch.vectors, strict=True)
 
 
-def torch_encoder(towers: Towers, folder: Path, device: str, precision: str) -> Encoder:
-    """The encoder that serves, over the towers as they are in PyTorch; `folder` takes the tokenizer's file."""
+def torch_encoder(
+    towers: Towers, folder: Path, device: str, precision: str, *, weights: bytes | None = None
+) -> Encoder:
+    """The encoder that serves, over the towers as they are in PyTorch.
+
+    Args:
+        towers: both towers.
+        folder: takes the tokenizer's file.
+        device: PyTorch's name of it.
+        precision: what is computed in.
+        weights: what the fingerprint stands for in place of the weights, where these change.
+    """
     (folder / layout.TOKENIZER).write_bytes(towers.tokenizer)
-    vision = torch_session(towers, "vision", device=device, precision=precision)
+    sessions = {tower: torch_session(towers, tower, device=device, precision=precision) for tower in layout.TOWERS}
     blank = np.zeros((1, 3, *towers.image_spec.size), np.float32)
     manifest = Manifest(
         name=towers.name,
         family=towers.family,
         source=towers.source,
-        dim=vision.run({"pixel_values": blank}).shape[1],
-        weights_sha256=hashlib.sha256(b"in training").hexdigest(),
+        dim=sessions["vision"].run({"pixel_values": blank}).shape[1],
+        weights_sha256=towers.weights_sha256() if weights is None else hashlib.sha256(weights).hexdigest(),
         tokenizer_sha256=hashlib.sha256(towers.tokenizer).hexdigest(),
         image=towers.image_spec,
         text=towers.text_spec,
         scoring=towers.scoring,
         files={},
     )
-    text = torch_session(towers, "text", device=device, precision=precision)
-    sessions = {"vision": vision, "text": text}
     bundle = Bundle(folder, manifest, {}, folder / layout.TOKENIZER)
     return Encoder(bundle, lambda tower: sessions[tower], precision=precision)
 

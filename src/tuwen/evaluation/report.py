@@ -1,0 +1,185 @@
+"""An evaluation to read: Markdown with tables, a plot, and a sheet of the worst misses as pictures."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from tuwen.data.decode import Picture, Reading, read_image
+from tuwen.errors import require
+from tuwen.evaluation.evaluate import Comparison, Evaluation, ThroughIndex
+from tuwen.evaluation.metrics import KS, Classification
+from tuwen.evaluation.tasks import Measured, Miss
+from tuwen.search.sheet import CELL, grid
+from tuwen.types import Rejected
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MISSES = 12
+"""the worst misses of each result, on the sheet"""
+CONFUSIONS = 10
+_BLUE, _RED = "#0072b2", "#d55e00"
+
+
+def write_report(file: Path, evaluation: Evaluation) -> list[Path]:
+    """Write a report in Markdown, with a plot and a sheet of misses for each result beside it.
+
+    Args:
+        file: where to; pictures are named after it, `report.plot.png`, `report.misses.jpg`, and `report.2.plot.png`
+            for the second result.
+        evaluation: what was measured.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    require("matplotlib", extra="plot")
+    lines = [f"# {evaluation.model.name} on {evaluation.measured[0].encoded.dataset.name}", "", *_facts(evaluation)]
+    written = [file]
+    for number, measured in enumerate(evaluation.measured):
+        stem = file.stem if number == 0 else f"{file.stem}.{number + 1}"
+        plot, sheet = file.with_name(f"{stem}.plot.png"), file.with_name(f"{stem}.misses.jpg")
+        other = evaluation.comparisons[number] if evaluation.comparisons else None
+        _plot(measured, other, plot)
+        lines += ["", f"## {title(measured)}", "", *_figures(measured, other), "", f"![the figures]({plot.name})"]
+        if evaluation.indexed:
+            lines += ["", *_index(evaluation.indexed[number])]
+        if isinstance(measured.result, Classification):
+            lines += ["", *_confusions(measured, measured.result)]
+        misses = measured.misses(MISSES)
+        if misses:
+            _sheet(measured, misses, evaluation.model.reading.max_pixels).save(sheet, quality=88)
+            lines += ["", "### Worst misses", "", f"![the worst misses]({sheet.name})", "", *_listed(misses)]
+            written.append(sheet)
+        written.append(plot)
+    if evaluation.rejected:
+        lines += ["", "## Images that are missing or cannot be read", ""]
+        lines += [f"- `{item.path}`: {item.reason}" for item in evaluation.rejected]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return written
+
+
+def title(measured: Measured) -> str:
+    """The task, and the language where it is known."""
+    return f"{measured.task}, {measured.language}" if measured.language else measured.task
+
+
+def percent(value: float) -> str:
+    """A share as `61.25 %`."""
+    return f"{100 * value:.2f} %"
+
+
+def figure(name: str, value: float) -> str:
+    """A metric's value as people read it: ranks as they are, all else as percentages."""
+    return f"{value:g}" if name.endswith("rank") else percent(value)
+
+
+def _facts(evaluation: Evaluation) -> list[str]:
+    model, counts = evaluation.model, evaluation.measured[0].counts
+    return [
+        f"Model `{model.name}` (fingerprint `{model.fingerprint}`, {model.precision} on {model.runtime}), "
+        f"{counts['images']} of {counts['of_images']} images, {evaluation.seconds:.1f} s.",
+        "Intervals are 95 % bootstrap intervals over images. Ties count against the model.",
+        *evaluation.measured[0].encoded.dataset.notes,
+    ]
+
+
+def _figures(measured: Measured, other: Comparison | None) -> list[str]:
+    head = ["metric", "value", "95 % interval", *(["other model", "difference", "95 % interval"] if other else [])]
+    lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
+    for name, value in measured.metrics.items():
+        cells = [name, figure(name, value), " – ".join(figure(name, end) for end in measured.intervals[name])]
+        if other is not None:
+            change = other.differences[name]
+            cells += [figure(name, other.measured.metrics[name]), figure(name, change.value)]
+            cells.append(" – ".join(figure(name, end) for end in (change.low, change.high)))
+        lines.append(f"| {' | '.join(cells)} |")
+    if other is not None:
+        lines += ["", f"{len(other.changed)} queries changed; {percent(other.overlap)} of the ten best are the same."]
+    return lines
+
+
+def _index(found: ThroughIndex) -> list[str]:
+    return [
+        f"Through the index ({found.rows} rows, {found.queries} queries): the graph finds {percent(found.kept)} of the "
+        "ten nearest rows.",
+        "",
+        "| metric | through the graph | exact |",
+        "|---|--:|--:|",
+        *(f"| {name} | {percent(value)} | {percent(found.exact[name])} |" for name, value in found.graph.items()),
+    ]
+
+
+def _confusions(measured: Measured, result: Classification) -> list[str]:
+    found = result.confusions(CONFUSIONS)
+    if not found:
+        return []
+    rows = [f"| {measured.classes[one]} | {measured.classes[other]} | {often} |" for one, other, often in found]
+    return ["### Most frequent confusions", "", "| class | predicted | images |", "|---|---|--:|", *rows]
+
+
+def _listed(misses: Sequence[Miss]) -> list[str]:
+    return [
+        f"{number}. {miss.query!r}: {miss.wanted} is at rank {miss.rank}, {miss.found} is first"
+        for number, miss in enumerate(misses, start=1)
+    ]
+
+
+def _sheet(measured: Measured, misses: Sequence[Miss], max_pixels: int) -> Image.Image:
+    """Each miss' own image, and beside it the one that was found in its place."""
+    cells = []
+    for number, miss in enumerate(misses, start=1):
+        for place, words in zip(miss.images, ((f"{number}", f"rank {miss.rank}"), ("", "found")), strict=False):
+            example = measured.encoded.dataset[place]
+            picture = (
+                example
+                if isinstance(example, Rejected)
+                else read_image(example.image, example.key, Reading(near=(CELL, CELL), max_pixels=max_pixels))
+            )
+            cells.append((picture.image if isinstance(picture, Picture) else None, *words))
+    return grid(cells, columns=6)
+
+
+def _plot(measured: Measured, other: Comparison | None, file: Path) -> None:
+    """Recall by k for retrieval; accuracy by class for classification."""
+    from matplotlib.figure import Figure
+
+    image = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = image.add_subplot()
+    classes = measured.classes
+    if not classes:
+        _recalls(axes, measured, "")
+        if other is not None:
+            _recalls(axes, other.measured, " (other)")
+        axes.set(xlabel="k", ylabel="recall at k", xticks=KS, ylim=(0, 1))
+        axes.legend(frameon=False)
+    else:
+        values = np.sort(np.nan_to_num(measured.result.per_class()))[::-1]  # type: ignore[attr-defined]
+        axes.bar(np.arange(len(values)), values, width=1.0, color=_BLUE)
+        axes.set(xlabel="classes, best first", ylabel="accuracy", ylim=(0, 1))
+    content = BytesIO()
+    image.savefig(content, format="png", dpi=120)
+    file.write_bytes(content.getvalue())
+
+
+def _recalls(axes: "Axes", measured: Measured, suffix: str) -> None:
+    for way, colour, words in (("image", _BLUE, "text to image"), ("text", _RED, "image to text")):
+        names = [f"{way}_retrieval_recall@{k}" for k in KS]
+        values = np.array([measured.metrics[name] for name in names])
+        ends = np.array([measured.intervals[name] for name in names]).T
+        axes.errorbar(
+            KS,
+            values,
+            yerr=np.abs(ends - values),
+            color=colour,
+            marker="o",
+            capsize=3,
+            linestyle="--" if suffix else "-",
+            label=words + suffix,
+        )
