@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -39,7 +40,7 @@ def served(home: Path, index: Path, *options: str) -> Iterator[str]:
     ) as process:
         try:
             assert process.stdout
-            document = "".join(iter(process.stdout.readline, "}\n"))
+            document = "".join(takewhile(lambda line: line != "}\n", process.stdout))
             yield json.loads(document + "}")["url"]
         finally:
             process.terminate()

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tuwen.cli.serve import serve
+from tuwen.server.routes import health_router
 from tuwen.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -139,8 +140,6 @@ def test_pods_are_let_do_little_and_mount_what_they_have() -> None:
 
 
 def test_probes_ask_for_what_the_service_answers() -> None:
-    from tuwen.server.routes import health_router
-
     (container,) = kinds("Deployment")["tuwen"]["spec"]["template"]["spec"]["containers"]
     asked = {value["httpGet"]["path"] for key, value in container.items() if key.endswith("Probe")}
     assert asked <= {route.path for route in health_router.routes}

@@ -11,9 +11,9 @@ from httpx2 import Client
 import tuwen
 from tuwen.errors import InvalidInput
 from tuwen.runtime.encoder import Encoder
+from tuwen.server.app import WEB
 from tuwen.server.config import ServerConfig, checked
 from tuwen.server.fetching import PublicOnly
-from tuwen.server.pages import WEB
 
 from .serving import Served, serving
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -75,14 +76,14 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 import tuwen
 from tuwen.cli.main import main
-from tuwen.index import cluster_link
+from tuwen.index.stores import qdrant_collection
 from tuwen.ingest.images import ingest
 warnings.simplefilter("ignore")
 place, root, mount = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 class Staying(QdrantClient):
     def close(self, *_, **__): pass
 client = Staying(":memory:")
-cluster_link.connect = lambda _: client
+qdrant_collection.connect = lambda _: client
 encoder = tuwen.load("demo", threads=1)
 with tuwen.Index.create(place, encoder=encoder, root=root) as index:
     for _ in ingest([root], encoder, index):
@@ -102,7 +103,7 @@ def test_the_command_serves_a_cluster(photos: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
-            url = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")["url"]
+            url = json.loads("".join(takewhile(lambda line: line != "}\n", process.stdout)) + "}")["url"]
             with Client(base_url=url, timeout=30) as client:
                 rows = client.get("/v1/images").json()
                 assert rows["total"] == 5
@@ -158,7 +159,7 @@ def test_one_that_starts_leaves_what_another_writes(
     replicas: tuple[Served, Served], encoder: Encoder, root: Path, tmp_path: Path
 ) -> None:
     content = "ab" * 32
-    part = replicas[0].service.collection._uploads.stage(f"uploads/{content}.png", b"half")
+    part = replicas[0].service.uploads._files.stage(f"uploads/{content}.png", b"half", 1.0)
     config = ServerConfig(cache=tmp_path, port=0, log="none", allow_upload=True)
     with VectorIndex.open(PLACE, encoder=encoder) as index, serving_index(config, encoder, index) as third:
         assert third.client.get("/health/ready").status_code == 200

@@ -119,7 +119,7 @@ def test_a_text_is_a_row_without_a_picture(served: Served, encoder: Encoder) -> 
     content = hashlib.sha256(text.encode()).hexdigest()
     vector = encoder.encode_texts([text])[0]
     served.index.upsert([Row("notes.txt/1", vector, {"path": "notes.txt/1", "content": content, **facts})])
-    served.service.catalogue.came("notes.txt/1")
+    served.service.listing.added("notes.txt/1")
     try:
         (hit,) = served.client.post("/v1/search", json={"text": text, "k": 1}).json()["hits"]
         assert hit["payload"]["text"] == text

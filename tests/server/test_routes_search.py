@@ -63,33 +63,31 @@ def test_recommend_takes_weights_and_all_kinds(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    "asked",
     [
-        ({}, "nothing to look for"),
-        ({"text": ""}, "text"),
-        ({"text": "   "}, "empty text"),
-        ({"text": "\ud800"}, "text"),
-        ({"text": "a", "k": 0}, "k:"),
-        ({"text": "a", "depth": 1}, "depth"),
-        ({"text": "a", "where": "colour == 1"}, "no field colour"),
-        ({"image": "no picture!"}, "base64"),
-        ({"image": "data:image/png,abc"}, "data URL"),
-        ({"image": "AAAA"}, "not a recognised image format"),
+        {},
+        {"text": ""},
+        {"text": "   "},
+        {"text": "\ud800"},
+        {"text": "a", "k": 0},
+        {"text": "a", "depth": 1},
+        {"text": "a", "where": "colour == 1"},
+        {"image": "no picture!"},
+        {"image": "data:image/png,abc"},
+        {"image": "AAAA"},
     ],
 )
-def test_what_cannot_be_looked_for(client: Client, asked: dict[str, object], says: str) -> None:
+def test_what_cannot_be_looked_for(client: Client, asked: dict[str, object]) -> None:
     body = json.dumps(asked).encode()
     answer = client.post("/v1/search", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == 422
-    assert answer.json()["error"]["status"] == 422
-    assert says in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert (answer.status_code, error["status"], error["code"]) == (422, 422, "invalid_request")
 
 
 def test_a_row_that_is_not_there(client: Client) -> None:
     answer = client.post("/v1/search", json={"like": ["nobody"]})
     assert answer.status_code == 422
     assert answer.json()["error"]["code"] == "invalid_request"
-    assert "the index has no row" in answer.json()["error"]["message"]
 
 
 def test_classify_by_row_and_by_picture(served: Served) -> None:
@@ -112,10 +110,9 @@ def test_a_picture_that_cannot_be_classified_is_rejected(client: Client) -> None
     answer = client.post("/v1/classify", json={"image": "AAAA", "labels": ["a", "b"]})
     assert answer.status_code == 200
     assert answer.json()["images"] == []
-    assert answer.json()["rejected"][0]["reason"]
+    assert [one["path"] for one in answer.json()["rejected"]] == ["image"]
 
 
 def test_a_picture_is_classified_with_a_template_at_least(client: Client) -> None:
     answer = client.post("/v1/classify", json={"image": "AAAA", "labels": ["a", "b"], "template": []})
     assert answer.status_code == 422
-    assert "template" in answer.json()["error"]["message"]

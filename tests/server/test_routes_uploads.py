@@ -71,8 +71,7 @@ def test_what_is_no_picture_is_rejected_beside_those_that_are(served: Served) ->
     files = [("files", ("a.png", drawn("green"))), ("files", ("b.png", b"not a picture"))]
     report = served.client.post("/v1/images", files=files).json()
     assert report["indexed"] == 1
-    assert [item["path"] for item in report["rejected"]] == ["b.png"]
-    assert "PNG" in report["rejected"][0]["reason"]
+    assert [one["path"] for one in report["rejected"]] == ["b.png"]
     served.client.delete(f"/v1/images/{report['images'][0]['id']}")
 
 

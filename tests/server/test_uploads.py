@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from httpx2 import Client, TransportError
 
 from tuwen.index.index import VectorIndex
 from tuwen.runtime.encoder import Encoder
-from tuwen.server.uploads import Uploads
+from tuwen.server.uploads import UploadedFiles
 from tuwen.types import Row
 
 from .serving import serving
 
 CONTENT = "ab" * 32
-KEY = Uploads.key(CONTENT, "png")
+KEY = UploadedFiles.key(CONTENT, "png")
 
 
 @pytest.fixture
@@ -39,15 +40,15 @@ def names(folder: Path) -> list[str]:
 
 
 def test_killed_before_the_row(index: VectorIndex, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
-    uploads.stage(KEY, b"picture")
+    uploads = UploadedFiles(tmp_path)
+    uploads.stage(KEY, b"picture", time.time())
     uploads.mend(index)
     assert names(tmp_path) == []
 
 
 def test_killed_after_the_row(index: VectorIndex, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
-    uploads.stage(KEY, b"picture")
+    uploads = UploadedFiles(tmp_path)
+    uploads.stage(KEY, b"picture", time.time())
     index.upsert([row()])
     uploads.mend(index)
     assert (tmp_path / KEY).read_bytes() == b"picture"
@@ -55,9 +56,9 @@ def test_killed_after_the_row(index: VectorIndex, tmp_path: Path) -> None:
 
 
 def test_killed_while_removing(index: VectorIndex, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = UploadedFiles(tmp_path)
     index.upsert([row()])
-    uploads.publish(uploads.stage(KEY, b"picture"), KEY)
+    uploads.publish(uploads.stage(KEY, b"picture", time.time()), KEY)
     uploads.retract(KEY)
     assert not (tmp_path / KEY).exists()
     uploads.mend(index)  # the row is there still: the picture stays
@@ -69,8 +70,8 @@ def test_killed_while_removing(index: VectorIndex, tmp_path: Path) -> None:
 
 
 def test_what_another_service_may_be_writing_is_left_alone(index: VectorIndex, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
-    part = uploads.stage(KEY, b"picture")
+    uploads = UploadedFiles(tmp_path)
+    part = uploads.stage(KEY, b"picture", time.time())
     uploads.mend(index, grace=3600)
     assert part.exists()
     index.upsert([row()])
@@ -84,7 +85,7 @@ def test_what_another_service_may_be_writing_is_left_alone(index: VectorIndex, t
 
 
 def test_files_of_others_are_left_alone(index: VectorIndex, tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = UploadedFiles(tmp_path)
     folder = tmp_path / "uploads"
     folder.mkdir()
     mine = ["holiday.png", ".hidden.part", f"{CONTENT}.png", f".{CONTENT}.part", "a.png.x.part"]
@@ -105,21 +106,21 @@ def test_files_of_others_are_left_alone(index: VectorIndex, tmp_path: Path) -> N
     ],
 )
 def test_whose_a_file_is(path: str, content: str, ours: bool) -> None:
-    assert Uploads.owns({"path": path, "content": content}) is ours
+    assert UploadedFiles.owns({"path": path, "content": content}) is ours
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
 import tuwen
-from tuwen.server import collection, config, uploads
+from tuwen.server import config, uploads
 from tuwen.server.app import make_app
 from tuwen.server.serving import listen, server_of, address
 place, when = Path(sys.argv[1]), sys.argv[2]
 def die(*_):
     os.kill(os.getpid(), 9)
 owner, name = when.split(".")
-setattr({"Uploads": uploads.Uploads, "VectorIndex": tuwen.Index}[owner], name, die)
+setattr({"Files": uploads.UploadedFiles, "VectorIndex": tuwen.Index}[owner], name, die)
 encoder = tuwen.load("demo", threads=1)
 with tuwen.Index.open(place / "photos.tuwen", encoder=encoder) as index:
     made = config.ServerConfig(cache=place / "cache", port=0, allow_upload=True, log="none")
@@ -129,7 +130,7 @@ with tuwen.Index.open(place / "photos.tuwen", encoder=encoder) as index:
 """
 
 
-@pytest.mark.parametrize("when", ["Uploads.stage", "VectorIndex.upsert", "Uploads.publish"])
+@pytest.mark.parametrize("when", ["Files.stage", "VectorIndex.upsert", "Files.publish"])
 def test_killed_between_the_file_and_the_row(when: str, encoder: Encoder, photos: Path, tmp_path: Path) -> None:
     picture = [("files", ("a.png", next(photos.rglob("*.webp")).read_bytes()))]
     with serving(encoder, photos, tmp_path) as before:
@@ -144,7 +145,7 @@ def test_killed_between_the_file_and_the_row(when: str, encoder: Encoder, photos
     with serving(encoder, photos, tmp_path, allow_upload=True) as after:
         left = {row.id for row in after.index.list()} - rows
         files = names(tmp_path / "photos") if (tmp_path / "photos" / "uploads").exists() else []
-        assert len(left) == len(files) == (1 if when == "Uploads.publish" else 0)
+        assert len(left) == len(files) == (1 if when == "Files.publish" else 0)
         report = after.client.post("/v1/images", files=picture).json()
         (added,) = report["images"]
         assert after.client.get(f"/v1/images/{added['id']}").content == picture[0][1][1]

@@ -33,6 +33,7 @@ from tuwen.server.config import ServerConfig, checked
 @options.index
 @click.option("--root", type=options.FOLDER, help="Where the pictures are here, if not where the index says.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--root-path", default="", metavar="PATH", help="The path below which a reverse proxy serves it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Who has it may read and write; repeatable.")
 @click.option("--read-key", "read_keys", multiple=True, metavar="KEY", help="Who has it may read; repeatable.")
@@ -75,7 +76,7 @@ def serve(
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")
     from tuwen.server.app import make_app
-    from tuwen.server.logs import write_logs
+    from tuwen.server.monitoring import write_logs
     from tuwen.server.serving import address, listen, server_of
 
     config = _config(computing, **given)
@@ -109,7 +110,6 @@ def _config(
     config = ServerConfig(
         cache=settings.cache / "thumbnails",
         threads=computing.cores,
-        max_pixels=settings.max_pixels,
         batch_wait=batch_wait / 1000,
         max_picture=max_picture * 2**20,
         max_upload=max_upload * 2**20,

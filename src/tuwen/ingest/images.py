@@ -78,25 +78,38 @@ class ImageIngest:
             yield Passed(skipped=skipped, unchanged=len(files) - len(changed))
 
     def _prepare(self, item: "_Changed | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
-        """Hash a file's content, and decode it unless the index has a vector of that content already."""
         if not isinstance(item, _Changed):
             return item
-        source = item.source
         try:
-            content, data = _read(source)
+            content, data = _read(item.source)
         except OSError as error:
-            return Rejected(source.key, f"cannot be read: {error.strerror or error}")
-        if item.before is not None and item.before.get("content") == content:
-            return Ready(source.key, content, {**item.before, **stamp(source)}, item.before)
-        known = self.index.known(content)
-        if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
-            facts = {name: known.payload[name] for name in FACTS}
-            return Ready(source.key, content, image_payload(source, content, facts), item.before, vector=known.vector)
-        decoded = self._encoder.decode(data, source.key)
-        if isinstance(decoded, Rejected):
-            return decoded
-        payload = image_payload(source, content, decoded.facts)
-        return Ready(source.key, content, payload, item.before, raw=decoded.pixels)
+            return Rejected(item.source.key, f"cannot be read: {error.strerror or error}")
+        return prepare_image(item.source, content, data, item.before, self.index, self._encoder)
+
+
+def prepare_image(
+    source: Source, content: str, data: bytes | Path, before: Payload | None, index: VectorIndex, encoder: Encoder
+) -> Ready[Pixels] | Rejected:
+    """Make an image ready to be encoded and written; it is decoded unless the index has its vector already.
+
+    Args:
+        source: the image's file.
+        content: the sha256 of its content.
+        data: its content, or the path to read it from.
+        before: the payload that is stored now, None for a new row.
+        index: where the row will be written.
+        encoder: the index's model.
+    """
+    if before is not None and before.get("content") == content:
+        return Ready(source.key, content, {**before, **stamp(source)}, before)
+    known = index.known(content)
+    if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
+        facts = {name: known.payload[name] for name in FACTS}
+        return Ready(source.key, content, image_payload(source, content, facts), before, vector=known.vector)
+    decoded = encoder.decode(data, source.key)
+    if isinstance(decoded, Rejected):
+        return decoded
+    return Ready(source.key, content, image_payload(source, content, decoded.facts), before, raw=decoded.pixels)
 
 
 @dataclass(frozen=True, slots=True)

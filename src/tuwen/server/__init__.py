@@ -1,1 +1,1 @@
-"""HTTP: an encoder and an index as a service. Knows requests and answers; what is done stands in `tasks`."""
+"""The HTTP service: an index and its model behind an API, with a page to search it."""

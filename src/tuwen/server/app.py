@@ -1,30 +1,30 @@
-"""An encoder and an index -> a web application: which routes there are, and what stands around them.
+"""The web application of a service: its routes, its page, and the middleware around them.
 
-    Record (id, headers, errors, log) > CORS > Guard (host, origin, key, rate) > Inlet (sizes, deadlines) > routes
-
-Knows the order. Does not know what a route does, nor who listens (`serving.py`).
+ReverseProxy > Monitoring (id, headers, errors, log) > CORS > Authentication > RequestLimits > routes
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from tuwen import __version__
-from tuwen.server import compat_clip, compat_openai, pages
-from tuwen.server.auth import Guard
+from tuwen.server import compatibility, monitoring, routes
 from tuwen.server.config import ServerConfig, checked
-from tuwen.server.errors import http_error, validation_error
-from tuwen.server.limits import Inlet
-from tuwen.server.logs import RequestLog
-from tuwen.server.metrics import Metrics, Record
-from tuwen.server.metrics import router as metrics_router
-from tuwen.server.routes import health_router, images_router, index_router, search_router, uploads_router
+from tuwen.server.middleware import Authentication, RequestLimits, ReverseProxy
+from tuwen.server.monitoring import Metrics, Monitoring
+from tuwen.server.responses import http_error, validation_error
 from tuwen.server.schemas import Failure
 from tuwen.server.service import running
 
@@ -32,37 +32,29 @@ if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
 
-ROUTERS = (
-    search_router,
-    images_router,
-    uploads_router,
-    index_router,
-    health_router,
-    compat_openai.router,
-    compat_clip.router,
-    metrics_router,
-    pages.router,
-)
+WEB = Path(__file__).parent / "web"
+REVALIDATED = {"cache-control": "no-cache"}
+"""for the page and its files: a browser keeps them and asks whether they have changed"""
 
 
 def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> FastAPI:
-    """The application; it loads the towers when it is started.
+    """Make the application; it loads the towers when it starts.
 
     Args:
-        config: how it is to behave.
+        config: its configuration.
         encoder: the index's model.
-        index: opened for as long as the application runs; opened for writing where `allow_upload` is set.
+        index: an index that stays open as long as the application runs; opened for writing where `allow_upload` is set.
 
     Raises:
-        InvalidInput: the configuration cannot be meant, see `config.checked`.
+        InvalidInput: the configuration does not make sense, see `config.checked`.
     """
     metrics = Metrics()
     app = FastAPI(
         title="tuwen",
         version=__version__,
-        description="Search pictures by what is in them. A key, where one is needed: Authorization: Bearer KEY.",
-        lifespan=_life,
-        middleware=_around(checked(config), metrics),
+        description="Search images by their content. Where a key is required: Authorization: Bearer KEY.",
+        lifespan=_lifespan,
+        middleware=_middleware(checked(config), metrics),
         docs_url=None,
         redoc_url=None,
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
@@ -71,34 +63,64 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
     app.state.metrics = metrics
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
-    for router in ROUTERS:
+    for router in (*routes.ROUTERS, compatibility.router, monitoring.router, pages):
         app.include_router(router)
+    app.mount("/static", GZipMiddleware(_Files(directory=WEB)))
     return app
 
 
-def _around(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
-    """What stands around the routes, outermost first."""
-    around = [
-        Middleware(Record, log=RequestLog(config.log), metrics=metrics),
-        Middleware(Guard, config=config),
-        Middleware(Inlet, config=config),
+def _middleware(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
+    """The middleware, outermost first."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(config.origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
+    )
+    return [
+        Middleware(ReverseProxy, config=config),
+        Middleware(Monitoring, log=config.log, metrics=metrics),
+        *([cors] if config.origins else []),
+        Middleware(Authentication, config=config),
+        Middleware(RequestLimits, config=config),
     ]
-    if config.origins:
-        allowed = Middleware(
-            CORSMiddleware,
-            allow_origins=list(config.origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
-            expose_headers=["x-request-id", "retry-after"],
-        )
-        around.insert(1, allowed)
-    return around
 
 
 @asynccontextmanager
-async def _life(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config, encoder, index = app.state.parts
     async with running(config, encoder, index, app.state.metrics) as service:
         app.state.service = service
         app.state.metrics.watch(service)
         yield
+
+
+class _Files(StaticFiles):
+    """The files of the page, which browsers revalidate."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(REVALIDATED)
+        return response
+
+
+pages = APIRouter(include_in_schema=False)
+
+
+@pages.get("/")
+async def page() -> Response:
+    """The page."""
+    return FileResponse(WEB / "index.html", headers=REVALIDATED)
+
+
+@pages.get("/docs")
+async def docs() -> Response:
+    """A readable version of `/openapi.json`, drawn without any file from elsewhere."""
+    return FileResponse(WEB / "docs.html", headers=REVALIDATED)
+
+
+@pages.get("/favicon.ico")
+async def icon() -> Response:
+    """The icon, where browsers look for it by themselves."""
+    return FileResponse(WEB / "favicon.svg", headers=REVALIDATED)

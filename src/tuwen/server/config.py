@@ -1,6 +1,7 @@
-"""How a service is to behave: one value, made at the edge and passed down. Knows limits; reads no environment."""
+"""The configuration of a service."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,34 +17,35 @@ class ServerConfig:
 
     Attributes:
         cache: the folder for thumbnails; it may be deleted at any time.
-        root: the collection's folder on this machine; None: where the index says that it is.
-        host: the address that is listened at.
-        port: 0: any that is free.
-        keys: who has one may read and write.
-        read_keys: who has one may read.
-        allow_upload: whether pictures may be added and removed.
-        allow_url: whether pictures may be named by their address, and are then fetched.
-        insecure: whether to listen beyond this machine without any key.
-        hosts: names that this service is called by, beside those of `host`.
-        origins: pages of other origins that may call it, e.g. `https://example.org` (CORS).
-        threads: that decode pictures.
-        max_batch: how many texts, or pictures, a tower encodes at a time.
+        root: the folder of the images on this machine; None: the one that the index remembers.
+        host: the address to listen at.
+        port: the port to listen at; 0: any free one.
+        root_path: the path below which a reverse proxy serves it, e.g. `/photos`; empty: the root.
+        keys: keys that allow reading and writing.
+        read_keys: keys that allow reading.
+        allow_upload: whether images may be added and removed.
+        allow_url: whether images may be given by URL, which the service then fetches.
+        insecure: allow listening beyond this machine without any key.
+        hosts: host names that it answers to, besides those of `host`.
+        origins: other sites whose pages may call it, e.g. `https://example.org` (CORS).
+        threads: threads that decode images.
+        max_batch: texts, or images, that a tower encodes at a time.
         batch_wait: seconds that the first of a batch waits for others.
-        queue: how many may wait for a tower, for decoding or for the index, each; more are refused.
-        deadline: seconds an answer may take, once the request has been read.
-        body_seconds: seconds a request's body may take, and a second more for each 16 KiB.
-        max_picture: bytes of a picture.
-        max_upload: bytes of a request with pictures.
-        max_pixels: of a picture.
-        text_cache: how many texts' vectors are kept; 0: none.
-        rate: requests a second for each key, or address where there is no key; 0: any number.
-        log: what standard error shows, one JSON document a line; `queries` is `requests` with what was asked.
+        queue: inputs that may wait for a tower, for decoding or for the index, each; more are refused.
+        deadline: seconds to an answer, once the request has been read.
+        body_seconds: seconds for the body of a request to arrive, and one more for each 16 KiB.
+        max_picture: bytes of an image.
+        max_upload: bytes of a request that uploads images.
+        text_cache: texts whose vectors are cached; 0: none.
+        rate: requests per second for each key, or for each address where there is no key; 0: unlimited.
+        log: what is logged to standard error, one JSON document a line; `queries` is `requests` with what was asked.
     """
 
     cache: Path
     root: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
+    root_path: str = ""
     keys: tuple[str, ...] = ()
     read_keys: tuple[str, ...] = ()
     allow_upload: bool = False
@@ -59,7 +61,6 @@ class ServerConfig:
     body_seconds: float = 20.0
     max_picture: int = 32 * 2**20
     max_upload: int = 256 * 2**20
-    max_pixels: int = 178_956_970
     text_cache: int = 10_000
     rate: float = 0.0
     log: Log = "requests"
@@ -74,29 +75,46 @@ class ServerConfig:
 
     @property
     def protected(self) -> bool:
-        """Whether a key is needed."""
+        """Whether a key is required."""
         return bool(self.keys or self.read_keys)
 
 
 def checked(config: ServerConfig) -> ServerConfig:
-    """The configuration, if it is one that can be meant.
+    """The configuration, if it makes sense.
 
     Raises:
-        InvalidInput: it would open an index to a network without a key, a key is too short, or an origin is none.
+        InvalidInput: it would open an index to a network without a key, a key is too short, or an origin or a path is
+            malformed.
     """
     if not (config.loopback or config.protected or config.insecure):
         raise InvalidInput(
-            f"--host {config.host} can be reached from other machines, and no --key is set: set one, or say "
-            "--insecure if everybody who reaches it may use it"
+            f"--host {config.host} is reachable from other machines, but no --key is set: set one, or pass --insecure "
+            "if everyone who can reach it may use it",
+            value=config.host,
+            where="--host",
         )
     for key in (*config.keys, *config.read_keys):
         if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
-            raise InvalidInput("a key must have at least 8 characters, all of ASCII, none a space")
+            raise InvalidInput("a key must have at least 8 ASCII characters and no spaces", where="--key")
     for origin in config.origins:
         scheme, _, host = origin.partition("://")
         if origin != "null" and (not scheme or not host or "/" in host or "*" in host or origin != origin.lower()):
             raise InvalidInput(
-                f"--cors {origin} is what no browser calls a site: write it as https://example.org, in lower case "
-                "and without anything after the name and port"
+                f"--cors {origin} is not an origin: write it in lower case and without a path, e.g. "
+                "https://example.org",
+                value=origin,
+                where="--cors",
             )
+    path = config.root_path
+    if path and not is_root_path(path):
+        raise InvalidInput(
+            f"--root-path {path} is not a path: begin it with a slash and end it without one, e.g. /photos",
+            value=path,
+            where="--root-path",
+        )
     return config
+
+
+def is_root_path(path: str) -> bool:
+    """Whether a path can be the prefix of a service: `/a` or `/a/b`, and nothing that leads to another host."""
+    return re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is not None

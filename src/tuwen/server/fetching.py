@@ -1,8 +1,8 @@
-"""Pictures by their address, from public hosts alone: a service must not be a way into the network it stands in.
+"""Fetching images by URL, from public hosts alone: a service must not open the network that it is in.
 
-A name is resolved once, every address that it has is checked, and the checked address is the one connected to: a
-name that answers differently the second time (DNS rebinding) gains nothing. Redirects are followed by hand, each
-through the same check. Knows hosts and sizes; does not know pictures.
+A name is resolved once, all of its addresses are checked, and the checked address is connected to, so that a name which
+resolves differently the second time (DNS rebinding) gains nothing. Redirects are followed one by one, with the same
+check.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore2
 
-from tuwen.server.errors import Fault
+from tuwen.server.responses import APIError
 
 REDIRECTS = 3
 SECONDS = 10.0
-"""for everything: names, connections, redirects, the last byte"""
+"""for everything: resolving, connecting, redirects, the last byte"""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses, and to no other."""
+    """Connects to public addresses alone."""
 
     def __init__(self) -> None:
         self._inner = httpcore2.AnyIOBackend()
@@ -36,14 +36,14 @@ class PublicOnly(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection to the host's first address.
+        """Connect to the host's first address.
 
         Raises:
-            Fault: 422, one of its addresses is not public, or it has none.
+            APIError: 422, one of its addresses is not public, or it has none.
         """
         addresses = await self.resolve(host, port)
         if not addresses or not all(map(self.allows, addresses)):
-            raise Fault(422, "not_fetched", "the picture's address is not on the public network")
+            raise APIError(422, "not_fetched", "the URL of the image does not lead to a public address")
         return await self._inner.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
 
     async def resolve(self, host: str, port: int) -> list[str]:
@@ -60,7 +60,7 @@ class PublicOnly(httpcore2.AsyncNetworkBackend):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, also where it stands inside another kind of address."""
+    """Whether an address is on the public internet; IPv4 addresses inside IPv6 ones are checked, too."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -75,17 +75,17 @@ def is_public(address: str) -> bool:
 
 
 class Fetcher:
-    """Fetches pictures. `most`: bytes."""
+    """Fetches images of up to `most` bytes."""
 
     def __init__(self, most: int, backend: PublicOnly) -> None:
         self._most = most
         self._backend = backend
 
     async def fetch(self, url: str) -> bytes:
-        """The content at an address.
+        """The content at a URL.
 
         Raises:
-            Fault: 413, it is too long; 422, it cannot be had.
+            APIError: 413, it is too large; 422, it cannot be fetched.
         """
         try:
             async with (
@@ -98,11 +98,11 @@ class Fetcher:
                         return content
                     url = _joined(url, following)
         except (TimeoutError, OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException):
-            raise _failed("the host does not answer as it should") from None
-        raise _failed(f"it is redirected more than {REDIRECTS} times")
+            raise _failed("the host does not answer properly or in time") from None
+        raise _failed(f"there are more than {REDIRECTS} redirects")
 
     async def _answer(self, pool: httpcore2.AsyncConnectionPool, url: str) -> tuple[bytes, str | None]:
-        """The content, or where else it is."""
+        """The content, or the URL that it redirects to."""
         headers: dict[bytes | str, bytes | str] = {
             "accept": "image/*",
             "accept-encoding": "identity",
@@ -113,12 +113,12 @@ class Fetcher:
                 places = [value for name, value in response.headers if name.lower() == b"location"]
                 return b"", places[0].decode("ascii", "replace") if places else ""
             if response.status != 200:
-                raise _failed(f"the host answers {response.status}")
+                raise _failed(f"the host answered with status {response.status}")
             content = bytearray()
             async for chunk in response.aiter_stream():
                 content += chunk
                 if len(content) > self._most:
-                    raise Fault(413, "too_large", f"a picture may have {self._most:,} bytes")
+                    raise APIError(413, "too_large", f"an image may have {self._most:,} bytes")
             return bytes(content), None
 
 
@@ -130,7 +130,7 @@ def _checked(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise _failed("it must be a plain http or https address")
+        raise _failed("give a plain http or https URL")
     return url
 
 
@@ -138,8 +138,8 @@ def _joined(url: str, following: str) -> str:
     try:
         return urljoin(url, following)
     except ValueError:
-        raise _failed("it is redirected to what is no address") from None
+        raise _failed("it redirects to an invalid URL") from None
 
 
-def _failed(reason: str) -> Fault:
-    return Fault(422, "not_fetched", f"the picture cannot be fetched: {reason}")
+def _failed(reason: str) -> APIError:
+    return APIError(422, "not_fetched", f"the image cannot be fetched: {reason}")

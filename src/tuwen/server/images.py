@@ -1,7 +1,4 @@
-"""The files behind rows: only those of the index, only below the collection's root, told by their content.
-
-Knows paths, links and content types. Does not know HTTP.
-"""
+"""The image files behind rows, only below the collection's folder, and their thumbnails."""
 
 import os
 import re
@@ -15,7 +12,7 @@ from tuwen.data.decode import Reading, original_of, read_image
 from tuwen.data.files import open_file, path_of
 from tuwen.data.formats import HEAD, format_of_content
 from tuwen.index.store import Stored
-from tuwen.server.errors import Fault, not_found
+from tuwen.server.responses import APIError, not_found
 from tuwen.types import Rejected
 
 _TYPES = {
@@ -30,19 +27,19 @@ _TYPES = {
     "HEIF": "image/heic",
     "JPEG2000": "image/jp2",
 }
-"""what a browser may show; anything else, SVG and HTML first of all, is only handed over as a download"""
+"""what a browser may show; anything else, SVG and HTML above all, is only offered as a download"""
 UNKNOWN = "application/octet-stream"
 
 
 def file_of(row: Stored, root: Path) -> Path:
-    """The file of a row, free of links.
+    """The file of a row, with symbolic links resolved.
 
     Raises:
-        Fault: 404: the file has gone, is no file, or lies outside of the collection, be it by a link.
+        APIError: 404, the file is gone, is not a regular file, or lies outside the collection, even by a link.
     """
-    gone = not_found(f"the picture {row.id} has no file in the collection (any more)")
+    gone = not_found(f"the file of {row.id} is no longer in the collection")
     if row.payload.get("type", "image") != "image":
-        raise not_found(f"{row.id} is no picture")
+        raise not_found(f"{row.id} is not an image")
     try:
         path = Path(os.path.realpath(path_of(str(row.payload["path"]), root), strict=True))
         base = Path(os.path.realpath(root, strict=True))
@@ -54,46 +51,44 @@ def file_of(row: Stored, root: Path) -> Path:
 
 
 def content_type(path: Path) -> str:
-    """What a file is by its first bytes, whatever it is called.
+    """The media type of a file, by its first bytes and not its name.
 
     Raises:
-        Fault: 404, it cannot be read.
+        APIError: 404, it cannot be read.
     """
     try:
         with open_file(path) as file:
             found = format_of_content(file.read(HEAD))
     except OSError:
-        raise not_found("the picture's file cannot be read") from None
+        raise not_found("the file of the image cannot be read") from None
     return UNKNOWN if found is None else _TYPES.get(found.name, UNKNOWN)
 
 
-# ---- Small pictures for a page, made once and kept on disk by content and size.
-
 SIZES = (128, 256, 320, 480, 640, 1024, 1600, 2048)
-"""the longer side; a size between is brought to the next one, so that a picture takes bounded room in the cache"""
+"""pixels of the longer side; other sizes are rounded up, so that the cache of an image is bounded"""
 QUALITY = 80
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Thumbnails:
-    """WebP files below a folder. Safe in several threads and processes."""
+    """Thumbnails as WebP files in a folder, by content and size. Safe in several threads and processes."""
 
     def __init__(self, folder: Path, max_pixels: int) -> None:
         self._folder = folder
         self._max_pixels = max_pixels
 
     def path(self, content: str, size: int) -> Path:
-        """Where the thumbnail of some content is, or will be."""
+        """Where the thumbnail of a content is, or will be."""
         if not _HASH.fullmatch(content):
-            raise Fault(404, "not_found", "this row has no content that could be shown")
+            raise not_found("this row has no image to show")
         return self._folder / content[:2] / f"{content}-{rounded(size)}.webp"
 
     def made(self, file: Path, content: str, size: int) -> Path:
-        """The thumbnail of a file, made if it is not there.
+        """The thumbnail of a file, made if it does not exist yet.
 
         Raises:
-            Fault: 422, the file cannot be read as a picture (any more).
+            APIError: 422, the file cannot be read as an image.
         """
         path = self.path(content, size)
         if not path.is_file():
@@ -101,15 +96,15 @@ class Thumbnails:
         return path
 
     def forget(self, content: str) -> None:
-        """Remove all thumbnails of some content."""
+        """Remove all thumbnails of a content."""
         for size in SIZES:
-            with suppress(FileNotFoundError, Fault):
+            with suppress(FileNotFoundError, APIError):
                 self.path(content, size).unlink()
 
     def _make(self, file: Path, path: Path, size: int) -> None:
         picture = read_image(file, file.name, Reading(near=(size, size), max_pixels=self._max_pixels))
         if isinstance(picture, Rejected):
-            raise Fault(422, "unreadable", f"the picture cannot be shown: it {picture.reason}")
+            raise APIError(422, "unreadable", f"the image cannot be shown: it {picture.reason}")
         box = original_of(picture.image).box
         image = picture.image.crop(tuple(round(edge) for edge in box))  # type: ignore[arg-type]
         if max(image.size) > size:
@@ -126,5 +121,5 @@ class Thumbnails:
 
 
 def rounded(size: int) -> int:
-    """The next of the sizes that there are."""
+    """The size, rounded up to one of `SIZES`."""
     return next((step for step in SIZES if step >= size), SIZES[-1])

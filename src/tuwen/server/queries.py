@@ -1,4 +1,4 @@
-"""Queries: what a request searches for, to terms with vectors, to hits."""
+"""Queries: from what a request searches for to terms with vectors, and to hits."""
 
 import asyncio
 import base64
@@ -13,52 +13,53 @@ from tuwen.index.store import Vector
 from tuwen.search.search import RowId, Term, Wanted
 from tuwen.search.search import search as find_rows
 from tuwen.search.threshold import auto_threshold
-from tuwen.server.errors import Fault, invalid
+from tuwen.server.responses import APIError, invalid
 from tuwen.server.schemas import Example, RecommendRequest, SearchRequest
 from tuwen.server.service import Service
 from tuwen.types import Hit
 
 
 async def data_of(text: str, service: Service) -> bytes:
-    """The bytes of a picture in a request.
+    """The bytes of an image in a request: base64, a data URL, or a URL to fetch it from.
 
     Raises:
-        Fault: 403, addresses are not fetched here; 413, it is too long; 422, it is no picture's bytes, or cannot be
-            fetched.
+        APIError: 403, images are not fetched here; 413, it is too large; 422, it is malformed or cannot be fetched.
     """
     if text.startswith(("http://", "https://")):
         if service.fetcher is None:
-            raise Fault(403, "no_urls", "pictures are fetched where the service runs with --allow-url")
+            raise APIError(
+                403, "no_urls", "this service does not fetch images: send the image itself, or see --allow-url"
+            )
         return await service.fetcher.fetch(text)
     if len(text) > 4 * service.config.max_picture // 3 + 256:
-        raise Fault(413, "too_large", f"a picture may have {service.config.max_picture:,} bytes")
+        raise APIError(413, "too_large", f"an image may have {service.config.max_picture:,} bytes")
     return decoded(text)
 
 
 def decoded(text: str) -> bytes:
-    """The bytes behind base64, or behind a data URL.
+    """The bytes that base64 or a data URL stands for.
 
     Raises:
-        Fault: 422, it is neither.
+        APIError: 422, it is neither.
     """
     body = text
     if text.startswith("data:"):
         head, comma, body = text.partition(",")
         if not comma or not head.endswith(";base64"):
-            raise invalid("a picture's data URL must look like data:image/jpeg;base64,…")
+            raise invalid("the data URL of an image must look like data:image/jpeg;base64,…")
     try:
         return base64.b64decode(body.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise invalid("a picture must be base64, or a data URL of it") from None
+        raise invalid("an image must be base64, or a data URL with base64") from None
 
 
 QUICK = 200
-"""hits"""
+"""hits of a search that may run in the event loop"""
 Query: TypeAlias = SearchRequest | RecommendRequest
 
 
 async def terms_of(query: Query, service: Service) -> list[Term]:
-    """What a request names, in its order; pictures as their bytes."""
+    """The terms of a request, in its order; images as their bytes."""
     if isinstance(query, RecommendRequest):
         liked = [await _term(example, 1.0, service) for example in query.like]
         return liked + [await _term(example, -1.0, service) for example in query.unlike]
@@ -94,13 +95,13 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
 
 
 def _is_quick(wanted: Wanted, service: Service) -> bool:
-    """Whether a search may run in the event loop: about a millisecond that holds the interpreter anyway.
+    """Whether a search may run in the event loop: it takes about a millisecond and holds the interpreter anyway.
 
-    Handing it to a thread and back costs a third more: the interpreter changes hands four times. Not while rows
-    are written, which holds the index for as long as the disk takes, nor where many rows are looked at.
+    Running it in a thread costs a third more. Searches that look at many rows go to a thread, and so do all searches
+    while rows are written, because a write holds the index for as long as the disk takes.
     """
     many = wanted.where or wanted.exact or wanted.diversity or wanted.unique or wanted.strategy == "best"
-    return service.graph and not many and wanted.k <= QUICK and not service.collection.writing
+    return service.graph and not many and wanted.k <= QUICK and not service.uploads.writing
 
 
 async def _min_score(terms: Sequence[Term], query: Query, service: Service) -> float | None:
@@ -122,7 +123,7 @@ async def _encoded(terms: Sequence[Term], service: Service) -> list[Term]:
     if texts:
         vectors.update(zip(texts, await service.texts.encode(texts), strict=True))
     if images:
-        encoding = (service.pictures.encode(image, "the image") for image in images)
+        encoding = (service.images.encode(image, "the image") for image in images)
         vectors.update(zip(images, await asyncio.gather(*encoding), strict=True))
     return [replace(term, what=vectors[term.what]) if isinstance(term.what, str | bytes) else term for term in terms]
 
@@ -131,15 +132,15 @@ def unit_vector(numbers: Sequence[float], where: str, service: Service) -> Vecto
     """A vector from a request, scaled to length 1.
 
     Raises:
-        Fault: 422, it has another length than the model's vectors, or is zero or not finite.
+        APIError: 422, it does not have the model's dimension, or is zero or not finite.
     """
     vector = np.array(numbers, np.float64)
     with np.errstate(over="ignore"):
         length = float(np.linalg.norm(vector))
     if len(vector) != service.encoder.dim or not np.isfinite(length) or length < 1e-12:
         raise invalid(
-            f"{where}: {len(vector)} numbers of length {length:.3g} as a vector; a vector of "
-            f"{service.encoder.name} has {service.encoder.dim} numbers, not all zero"
+            f"{where}: a vector of {service.encoder.name} has {service.encoder.dim} finite numbers, not all zero; got "
+            f"{len(vector)} numbers of length {length:.3g}"
         )
     return (vector / length).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`: whether the process answers, and whether the index does."""
+"""The routes of the API: health, images, the index and its model, search and classification, uploads."""
 
 from dataclasses import asdict
 from time import monotonic
@@ -14,12 +14,11 @@ from tuwen.errors import RejectedImages
 from tuwen.index.store import Stored, Vector
 from tuwen.runtime.encoder import Encoder
 from tuwen.search.search import describe
-from tuwen.server.auth import may_write
-from tuwen.server.collection import Added
-from tuwen.server.errors import Answer, Fault, hits_as_documents, not_found, row_as_document
 from tuwen.server.images import SIZES, UNKNOWN, content_type, file_of, rounded
+from tuwen.server.middleware import may_write
 from tuwen.server.queries import Query as SearchQuery
 from tuwen.server.queries import data_of, find, terms_of
+from tuwen.server.responses import Answer, APIError, hits_as_documents, not_found, row_as_document
 from tuwen.server.schemas import (
     MAX_HITS,
     ClassifyRequest,
@@ -38,34 +37,33 @@ from tuwen.server.schemas import (
     SearchRequest,
 )
 from tuwen.server.service import Here, Service
+from tuwen.server.uploads import Added
 from tuwen.types import Rejected
 
 health_router = APIRouter(prefix="/health", tags=["health"])
 NOBODY = str(UUID(int=0))
-"""no row's id: a cluster is only asked for rows that are named"""
+"""the id of no row, to ask the index for"""
 
 
 @health_router.get("/live", responses={200: {"model": Health}})
 async def live() -> Answer:
-    """The process answers."""
+    """Whether the process answers."""
     return Answer({"status": "live"})
 
 
 @health_router.get("/ready", responses={200: {"model": Health}, 503: {"model": Failure}})
 async def ready(service: Here) -> Answer:
-    """The model is loaded (else nothing is answered at all), and the index can be read."""
+    """Whether the index can be read. Nothing is answered before the model is loaded."""
     await service.calling.run(service.index.get, [NOBODY])
     return Answer({"status": "ready"})
 
 
-# ---- `/v1/images`: pictures looked at, one by one or page by page.
-
 images_router = APIRouter(prefix="/v1/images", tags=["images"])
 
-RowId = Annotated[str, Path(alias="id", max_length=64, description="a row's id")]
+RowId = Annotated[str, Path(alias="id", max_length=64, description="the id of a row")]
 ALONE = "default-src 'none'; sandbox"
-"""the policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
-_PICTURE: dict[int | str, dict[str, Any]] = {
+"""the content security policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
+_IMAGE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
@@ -77,14 +75,14 @@ async def browse(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
     k: Annotated[int, Query(ge=1, le=MAX_HITS)] = 60,
 ) -> Answer:
-    """Rows by path, page by page; with a filter, those that it keeps."""
-    total, rows = await service.calling.run(service.catalogue.page, where, offset, k)
+    """List rows by path, page by page; with `where`, those that match the filter."""
+    total, rows = await service.calling.run(service.listing.page, where, offset, k)
     return Answer({"total": total, "rows": [row_as_document(row) for row in rows]})
 
 
-@images_router.get("/{id}", response_class=FileResponse, responses=_PICTURE)
+@images_router.get("/{id}", response_class=FileResponse, responses=_IMAGE)
 async def picture(ident: RowId, service: Here) -> Response:
-    """The file as it is. What browsers do not show as a picture is a download."""
+    """The file, unchanged. What browsers do not show as an image is a download."""
     row = await row_of(ident, service)
     path = await service.calling.run(file_of, row, service.root)
     media = await service.calling.run(content_type, path)
@@ -94,11 +92,11 @@ async def picture(ident: RowId, service: Here) -> Response:
     return FileResponse(path, media_type=media, headers=headers)
 
 
-@images_router.get("/{id}/thumbnail", response_class=FileResponse, responses=_PICTURE)
+@images_router.get("/{id}/thumbnail", response_class=FileResponse, responses=_IMAGE)
 async def thumbnail(
     ident: RowId, request: Request, service: Here, size: Annotated[int, Query(ge=16, le=SIZES[-1])] = 320
 ) -> Response:
-    """A small picture, of the next size that is kept: WebP."""
+    """A thumbnail as WebP. `size`: pixels of the longer side, rounded up to one of a few sizes."""
     row = await row_of(ident, service)
     content = str(row.payload.get("content", ""))
     tag = f'"{content}-{rounded(size)}"'
@@ -116,7 +114,7 @@ async def thumbnail(
 
 @images_router.get("/{id}/facts", responses={200: {"model": Row}})
 async def facts(ident: RowId, service: Here) -> Answer:
-    """What the index knows of a picture."""
+    """The payload of a row."""
     return Answer(row_as_document(await row_of(ident, service)))
 
 
@@ -124,25 +122,23 @@ async def row_of(ident: str, service: Service) -> Stored:
     """A row of the index.
 
     Raises:
-        Fault: 404, there is none of that id.
+        APIError: 404, there is no row with that id.
     """
     row = (await service.calling.run(service.index.get, [ident])).get(ident)
     if row is None:
-        raise not_found(f"the index has no row {ident}")
+        raise not_found(f"there is no row with the id {ident}")
     return row
 
-
-# ---- `/v1/index` and `/v1/models`: what is searched, and with what.
 
 index_router = APIRouter(prefix="/v1", tags=["index"])
 
 
 @index_router.get("/index", responses={200: {"model": IndexFacts}})
 async def index(request: Request, service: Here) -> Answer:
-    """Facts about the index, and what filters can ask for; `write`: whether who asks may add and remove."""
+    """Facts about the index, and what there is to filter by. `write`: whether the client may add and remove images."""
     info = await service.calling.run(service.index.info)
     calibration = await service.calling.run(service.index.calibration)
-    summary = await service.calling.run(service.catalogue.summary)
+    summary = await service.calling.run(service.listing.summary)
     document = asdict(info)
     document["write"] = service.config.allow_upload and may_write(request)
     document["calibration"] = None if calibration is None else calibration.model_dump()
@@ -155,15 +151,15 @@ async def index(request: Request, service: Here) -> Answer:
 
 @index_router.get("/models", responses={200: {"model": Models}})
 async def models(service: Here) -> Answer:
-    """The model, in the shape of OpenAI's list."""
+    """The model, as OpenAI's clients list it."""
     return Answer({"object": "list", "data": [_model(service.encoder)]})
 
 
 @index_router.get("/models/{id:path}", responses={200: {"model": Model}})
 async def model(ident: Annotated[str, Path(alias="id", max_length=256)], service: Here) -> Answer:
-    """The model, by any name that the command line knows it by."""
+    """The model, by any of the names that the command line accepts."""
     if ident not in service.encoder.names:
-        raise not_found(f"this service has no model {ident}: it has {service.encoder.name}")
+        raise not_found(f"the model {ident!r} is not served here: use {service.encoder.name!r}")
     return Answer(_model(service.encoder))
 
 
@@ -179,31 +175,29 @@ def _model(encoder: Encoder) -> dict[str, object]:
     }
 
 
-# ---- `/v1/search`, `/v1/recommend` and `/v1/classify`: what is in pictures.
-
 search_router = APIRouter(prefix="/v1", tags=["search"])
 
 
 @search_router.post("/search", responses={200: {"model": Hits}})
 async def search(request: SearchRequest, http: Request, service: Here) -> Answer:
-    """Find pictures by a text, a picture, and rows that they shall be like or unlike."""
+    """Find rows by a text, an image, and rows that hits should or should not resemble."""
     return await _hits(request, http, service)
 
 
 @search_router.post("/recommend", responses={200: {"model": Hits}})
 async def recommend(request: RecommendRequest, http: Request, service: Here) -> Answer:
-    """Find pictures by weighted examples."""
+    """Find rows by weighted examples."""
     return await _hits(request, http, service)
 
 
 @search_router.post("/classify", responses={200: {"model": Labelled}})
 async def classify(request: ClassifyRequest, service: Here) -> Answer:
-    """Say how well labels fit a picture."""
+    """Compute how well labels fit an image."""
     labels = checked_labels(request.labels, "labels")
     templates = [request.template] if isinstance(request.template, str) else request.template
     known = averaged(labels, await service.texts.encode(label_texts(labels, templates)))
     document: dict[str, object] = {"model": service.encoder.name, "images": [], "rejected": []}
-    path, vector = await _picture(request, service)
+    path, vector = await _image(request, service)
     if isinstance(vector, Rejected):
         document["rejected"] = [asdict(vector)]
     else:
@@ -223,28 +217,26 @@ async def _hits(query: SearchQuery, http: Request, service: Service) -> Answer:
     return Answer({"query": http.state.query, "model": service.encoder.name, "hits": found})
 
 
-async def _picture(request: ClassifyRequest, service: Service) -> tuple[str, Vector | Rejected]:
-    """What the picture is called, and its vector or why it has none."""
+async def _image(request: ClassifyRequest, service: Service) -> tuple[str, Vector | Rejected]:
+    """The name of the image, and its vector or why it has none."""
     if request.id is None:
         try:
-            return "image", await service.pictures.encode(await data_of(request.image or "", service), "image")
+            return "image", await service.images.encode(await data_of(request.image or "", service), "image")
         except RejectedImages as error:
             return "image", error.rejected[0]
     vectors = await service.calling.run(service.index.vectors, [request.id])
     rows = await service.calling.run(service.index.get, [request.id])
     if request.id not in vectors or request.id not in rows:
-        raise not_found(f"the index has no row {request.id}")
+        raise not_found(f"there is no row with the id {request.id}")
     return str(rows[request.id].payload["path"]), vectors[request.id]
 
-
-# ---- `POST /v1/images` and `DELETE /v1/images/{id}`: pictures that come and go.
 
 uploads_router = APIRouter(prefix="/v1/images", tags=["images"])
 
 
 @uploads_router.post("", responses={200: {"model": Report}})
-async def add(files: Annotated[list[UploadFile], File(description="pictures")], service: Here) -> Answer:
-    """Add pictures. What the answer has in `images` is in the index and on the disk; again, it changes nothing."""
+async def add(files: Annotated[list[UploadFile], File(description="images")], service: Here) -> Answer:
+    """Add images. What the answer lists in `images` is in the index and on the disk; again, it changes nothing."""
     _check_allowed(service)
     start = monotonic()
     done = [await _add(file, service) for file in files]
@@ -265,19 +257,22 @@ async def add(files: Annotated[list[UploadFile], File(description="pictures")], 
 
 @uploads_router.delete("/{id}", responses={200: {"model": Removed}})
 async def remove(ident: RowId, service: Here) -> Answer:
-    """Take a picture out of the index. Its file is removed if it was added through the service, and else stays."""
+    """Remove a row from the index. Its file is deleted only if it was uploaded through the service."""
     _check_allowed(service)
-    await service.collection.remove(await row_of(ident, service))
+    await service.uploads.remove(await row_of(ident, service))
     return Answer({"removed": 1})
 
 
 async def _add(file: UploadFile, service: Service) -> Added | Rejected:
-    name = file.filename or "picture"
+    name = file.filename or "image"
     if file.size is not None and file.size > service.config.max_picture:
-        return Rejected(name, f"has {file.size:,} bytes; the most is {service.config.max_picture:,}")
-    return await service.collection.add(await file.read(), name, service.pictures)
+        return Rejected(name, f"has {file.size:,} bytes; the limit is {service.config.max_picture:,}")
+    return await service.uploads.add(await file.read(), name, service.images, service.decoding)
 
 
 def _check_allowed(service: Service) -> None:
     if not service.config.allow_upload:
-        raise Fault(403, "read_only", "pictures can be added and removed where the service runs with --allow-upload")
+        raise APIError(403, "read_only", "this service does not accept changes: start it with --allow-upload")
+
+
+ROUTERS = (search_router, images_router, uploads_router, index_router, health_router)

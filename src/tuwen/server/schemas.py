@@ -1,4 +1,4 @@
-"""What requests and answers look like. Requests are checked by these; answers are only described by them."""
+"""The schemas of requests and answers. Requests are validated by them; answers are only described, which is faster."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -9,7 +9,7 @@ from tuwen.index.calibration import Calibration
 
 def _not_empty(text: str) -> str:
     if not text.strip():
-        raise ValueError("an empty text finds nothing")
+        raise ValueError("the text is empty")
     return text
 
 
@@ -31,37 +31,37 @@ class _Answer(BaseModel):
 
 class _Selection(_Request):
     k: int = Field(20, ge=1, le=MAX_HITS)
-    """how many hits"""
+    """the number of hits"""
     offset: int = Field(0, ge=0, le=10_000)
-    """how many of the first hits are passed over"""
+    """the number of hits to skip"""
     min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
-    """leave out hits of a lower cosine; `auto`: the threshold that `tuwen calibrate` measured on this index"""
+    """drop hits with a lower cosine; `auto`: the threshold that `tuwen calibrate` measured on this index"""
     where: Where | None = None
     """a filter such as `width >= 1024 and folder == "2023"`"""
     exact: bool = False
-    """compare with every row"""
+    """compare with every row instead of searching the approximate index"""
     diversity: float = Field(0.0, ge=0, le=1)
-    """how much hits shall differ from one another"""
+    """how much hits should differ from each other"""
     unique: float | None = Field(None, gt=0, le=1)
-    """hits of a higher cosine to a better hit are folded into it"""
+    """fold hits whose cosine to a better hit is at least this into that hit"""
 
 
 class SearchRequest(_Selection):
-    """What is looked for: at least one of text, image and like."""
+    """A query: at least one of text, image and like."""
 
     text: Text | None = None
     """words, in any language that the model knows"""
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
-    """a picture: base64, or a data URL of it; its address, where the service fetches pictures"""
+    """an image: base64, a data URL, or an http or https URL where the service fetches images"""
     like: list[Id] = Field([], max_length=100)
-    """ids of rows that hits shall be like"""
+    """ids of rows that hits should resemble"""
     unlike: list[Id] = Field([], max_length=100)
-    """ids of rows that hits shall be unlike"""
+    """ids of rows that hits should not resemble"""
 
     @model_validator(mode="after")
     def _something(self) -> "SearchRequest":
         if self.text is None and self.image is None and not self.like:
-            raise ValueError("nothing to look for: give a text, an image, or ids that hits shall be like")
+            raise ValueError("nothing to search for: give a text, an image, or ids of rows that hits should resemble")
         return self
 
 
@@ -83,32 +83,32 @@ class Example(_Request):
 
 
 class RecommendRequest(_Selection):
-    """Examples of what hits shall be like and unlike."""
+    """A query by examples that hits should or should not resemble."""
 
     like: list[Example] = Field([], max_length=100)
     unlike: list[Example] = Field([], max_length=100)
     strategy: Literal["average", "best"] = "average"
-    """`average`: near the mean of the examples; `best`: near any of them"""
+    """`average`: close to the mean of the examples; `best`: close to any of them"""
 
     @model_validator(mode="after")
     def _something(self) -> "RecommendRequest":
         if not self.like and not self.unlike:
-            raise ValueError("nothing to go by: give an example that hits shall be like, or unlike")
+            raise ValueError("nothing to search for: give an example that hits should, or should not, resemble")
         return self
 
 
 class ClassifyRequest(_Request):
-    """A picture, and what it may show."""
+    """An image and the labels to compare it with."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
     """as in a search"""
     id: Id | None = None
-    """instead: a row of the index"""
+    """or a row of the index"""
     labels: list[Name] = Field(min_length=1, max_length=1000)
     template: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = "_"
-    """a sentence with exactly one `_` or `{}` for the label; of several, the average"""
+    """a sentence with exactly one `_` or `{}` for the label; several are averaged"""
     multi_label: bool = False
-    """judge each label by itself"""
+    """judge each label by itself instead of against the others"""
     none_below: float | None = Field(None, ge=0, le=1)
     """report that no label fits if the best one, judged by itself, has a lower probability"""
 
@@ -130,11 +130,11 @@ class Row(_Answer):
 
 
 class FoundRow(Row):
-    """A row, and how near it is."""
+    """A row and its cosine to the query."""
 
     score: float
     similar: list[str] | None = None
-    """ids of rows that were folded into it"""
+    """ids of the rows that were folded into it"""
 
 
 class Hits(_Answer):
@@ -145,7 +145,7 @@ class Hits(_Answer):
     hits: list[FoundRow]
 
 
-class LabelOfPicture(_Answer):
+class ImageLabel(_Answer):
     """How well a label fits."""
 
     label: str
@@ -153,27 +153,27 @@ class LabelOfPicture(_Answer):
     cosine: float
 
 
-class LabelledPicture(_Answer):
-    """A picture's labels, best first."""
+class LabelledImage(_Answer):
+    """The labels of an image, best first."""
 
     path: str
-    labels: list[LabelOfPicture]
+    labels: list[ImageLabel]
     none: bool | None = None
     """whether no label fits, where `none_below` was given"""
 
 
 class Refused(_Answer):
-    """A picture that cannot be read, and why."""
+    """An image that cannot be read, and why."""
 
     path: str
     reason: str
 
 
 class Labelled(_Answer):
-    """The classified picture, or why there is none."""
+    """The classified image, or why it could not be classified."""
 
     model: str
-    images: list[LabelledPicture]
+    images: list[LabelledImage]
     rejected: list[Refused]
 
 
@@ -185,14 +185,14 @@ class Rows(_Answer):
 
 
 class Added(_Answer):
-    """A picture that is in the index now."""
+    """An image that is in the index now."""
 
     id: str
     path: str
 
 
 class Report(_Answer):
-    """What became of pictures that were added."""
+    """What became of the uploaded images."""
 
     index: str
     indexed: int
@@ -206,20 +206,20 @@ class Report(_Answer):
 
 
 class Removed(_Answer):
-    """How many rows went."""
+    """The number of removed rows."""
 
     removed: int
 
 
 class Folder(_Answer):
-    """A folder of the collection."""
+    """A folder and the number of its rows."""
 
     name: str
     rows: int
 
 
 class IndexFacts(_Answer):
-    """The index, and what filters can ask for."""
+    """The index, and what there is to filter by."""
 
     index: str
     rows: int
@@ -241,7 +241,7 @@ class IndexFacts(_Answer):
 
 
 class Model(_Answer):
-    """The model, as OpenAI's clients list it and with what it knows."""
+    """The model: OpenAI's fields, and its languages, dimension and fingerprint."""
 
     id: str
     object: Literal["model"]
@@ -253,26 +253,26 @@ class Model(_Answer):
 
 
 class Models(_Answer):
-    """All models of this service: there is one."""
+    """The models of this service; there is one."""
 
     object: Literal["list"]
     data: list[Model]
 
 
 class Health(_Answer):
-    """How the service does."""
+    """The state of the service."""
 
     status: str
 
 
 class Error(_Answer):
-    """What went wrong."""
+    """What is wrong."""
 
     code: str
     message: str
     status: int
     type: str | None = None
-    """only from the routes for OpenAI's clients"""
+    """only in answers to OpenAI's clients"""
     param: str | None = None
     """likewise"""
 

@@ -1,7 +1,4 @@
-"""What handlers share: the model, the index, and the queues before them.
-
-Begun before the first request, ended after the last. Knows what there is; does not know what is asked.
-"""
+"""A running service: the model, the index and the queues in front of them, shared by all routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,22 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from fastapi import Depends, Request
 
-from tuwen.data.decode import reading_for
-from tuwen.server.batcher import Pool
-from tuwen.server.catalogue import Catalogue
-from tuwen.server.collection import Collection
+from tuwen.server.batching import ImageEncoding, Pool, TextEncoding
 from tuwen.server.config import ServerConfig
-from tuwen.server.encoding import Pictures, Texts
 from tuwen.server.fetching import Fetcher, PublicOnly
 from tuwen.server.images import Thumbnails
+from tuwen.server.listing import Listing
+from tuwen.server.uploads import Uploads
 
 if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
-    from tuwen.server.metrics import Metrics
+    from tuwen.server.monitoring import Metrics
 
-CALLERS, AWAY = 4, 16
-"""threads that call the index: where it is in this process they hold the interpreter, so more would only wait; in a
+LOCAL_CALLS, CLUSTER_CALLS = 4, 16
+"""threads that call the index: a local one holds the interpreter, so more threads would only wait for each other; in a
 cluster each waits for an answer"""
 
 
@@ -36,18 +31,18 @@ class Service:
     """The parts of a running service.
 
     Attributes:
-        config: how it is to behave.
+        config: its configuration.
         encoder: the model.
         index: the rows.
-        root: the collection's folder.
+        root: the folder of the images.
         texts: the text tower.
-        pictures: the image tower.
-        catalogue: rows by key.
-        thumbnails: small pictures.
-        collection: what comes and goes.
-        fetcher: gets pictures by their addresses; None where that is not allowed.
-        graph: whether rows are in this process and found through a graph, so that a search is quick.
-        decoding: threads that read pictures.
+        images: the image tower.
+        listing: rows by key.
+        thumbnails: cached thumbnails.
+        uploads: adds and removes images.
+        fetcher: fetches images by URL; None where that is not allowed.
+        graph: whether the rows are in this process and found through a graph, so that a search is quick.
+        decoding: threads that decode images.
         calling: threads that call the index.
     """
 
@@ -55,21 +50,21 @@ class Service:
     encoder: "Encoder"
     index: "VectorIndex"
     root: Path
-    texts: Texts
-    pictures: Pictures
-    catalogue: Catalogue
+    texts: TextEncoding
+    images: ImageEncoding
+    listing: Listing
     thumbnails: Thumbnails
-    collection: Collection
+    uploads: Uploads
     fetcher: Fetcher | None
     graph: bool
     decoding: Pool
     calling: Pool
 
     async def close(self) -> None:
-        """Finish what was accepted, then end."""
-        await self.collection.close()
+        """Finish what was accepted, then stop."""
+        await self.uploads.close()
         await self.texts.batcher.close()
-        await self.pictures.batcher.close()
+        await self.images.batcher.close()
         self.decoding.close()
         self.calling.close()
 
@@ -78,21 +73,20 @@ class Service:
 async def running(
     config: ServerConfig, encoder: "Encoder", index: "VectorIndex", metrics: "Metrics"
 ) -> AsyncIterator[Service]:
-    """A service with both towers loaded, from here to the end of the block."""
+    """Run a service with both towers loaded until the block ends."""
     decoding = Pool("decoding", config.threads, config.queue)
-    calling = Pool("the index", AWAY if index.folder is None else CALLERS, config.queue)
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=config.max_pixels)
-    catalogue, thumbnails = Catalogue(index), Thumbnails(config.cache, config.max_pixels)
+    calling = Pool("the index", CLUSTER_CALLS if index.folder is None else LOCAL_CALLS, config.queue)
+    listing, thumbnails = Listing(index), Thumbnails(config.cache, encoder.reading.max_pixels)
     service = Service(
         config,
         encoder,
         index,
         config.root or index.root,
-        Texts(encoder, config, metrics.batch_sizes("text")),
-        Pictures(encoder, reading, config, decoding, metrics.batch_sizes("image")),
-        catalogue,
+        TextEncoding(encoder, config, metrics.batch_sizes("text")),
+        ImageEncoding(encoder, config, decoding, metrics.batch_sizes("image")),
+        listing,
         thumbnails,
-        Collection(index, catalogue, thumbnails, calling, config),
+        Uploads(index, encoder, listing, thumbnails, calling, config),
         Fetcher(config.max_picture, PublicOnly()) if config.allow_url else None,
         isinstance(index.folder, Path) and (await calling.run(index.info)).kind == "hnsw",
         decoding,
@@ -100,19 +94,19 @@ async def running(
     )
     try:
         if config.allow_upload:
-            await service.collection.mend()
-        await service.texts.batcher.do(["warm"])
-        await service.pictures.batcher.do([np.zeros((1, 3, *encoder.image_spec.size), np.float32)])
+            await service.uploads.mend()
+        await service.texts.batcher.do(["warm up"])
+        await service.images.batcher.do([np.zeros((1, 3, *encoder.image_spec.size), np.float32)])
         yield service
     finally:
         await service.close()
 
 
 async def service_of(request: Request) -> Service:
-    """The service that a request is for. A coroutine, because anything else would be called in a thread."""
+    """The service that a request is for. A coroutine: FastAPI would call a function in a thread."""
     service: Service = request.app.state.service
     return service
 
 
 Here = Annotated[Service, Depends(service_of)]
-"""what a handler asks for"""
+"""the type of a route's parameter that receives the service"""

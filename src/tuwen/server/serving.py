@@ -1,4 +1,4 @@
-"""An application at an address, until it is told to stop. Knows sockets and limits of HTTP itself; no route."""
+"""Listening: the socket, the limits of HTTP itself, and the server that runs the application."""
 
 import asyncio
 import json
@@ -14,54 +14,51 @@ from tuwen.server.config import ServerConfig
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-
-# ---- HTTP as it comes off the wire
-
 HEAD = 16 * 2**10
 """bytes of a request's first line and headers"""
 HEAD_SECONDS = 15.0
-"""for a request's first line and headers"""
+"""until the first line and the headers of a request have arrived"""
 CONNECTIONS = 2_000
-"""at a time; further ones are closed at once"""
+"""at a time; further ones are closed immediately"""
 
 
 class Listener(HttpToolsProtocol):
-    """One connection."""
+    """One connection, with limits on the head of a request: its size and how slowly it may arrive."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
     _head: int | None = None
-    """bytes of the head that is arriving; None while none is"""
+    """bytes of the head that is arriving; None between heads"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody has called."""
+        """A client has connected."""
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
             transport.abort()
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request."""
+        """A part of a request has arrived."""
         super().data_received(data)
         self._measure_head(len(data))
         self._expect_head()
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """A request begins."""
         super().on_message_begin()
         self._head = 0
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """The head of a request is complete."""
         super().on_headers_complete()
         self._head = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """They have gone."""
+        """The client has disconnected."""
         super().connection_lost(exc)
-        self._be_patient()
+        self._stop_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or has too long a head, is answered in the shape of all errors."""
+        """Answer what is not HTTP, or has too long a head, in the shape of all errors."""
         error = {"code": "bad_request", "message": msg.rstrip(".").lower(), "status": 400}
         body = json.dumps({"error": error}).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
@@ -69,53 +66,51 @@ class Listener(HttpToolsProtocol):
         self.transport.close()
 
     def _measure_head(self, count: int) -> None:
-        """A head that is too long is answered, unless that would fall into the answer to an earlier request."""
+        """Refuse a head that is too long; the answer must not fall into that to an earlier request."""
         if self._head is None or self.transport.is_closing():
             return
         self._head += count
         if self._head > HEAD and self._idle():
-            self.send_400_response("the request's head is too long")
+            self.send_400_response("the head of the request is too long")
         elif self._head > HEAD:
             self.transport.abort()
 
     def _expect_head(self) -> None:
-        """A timer runs exactly while the next request's head is awaited."""
+        """Run a timer exactly while the head of the next request is awaited."""
         if not self._idle():
-            self._be_patient()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(HEAD_SECONDS, self._end)
+            self._stop_timer()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._end)
 
     def _idle(self) -> bool:
         """Whether no request is being answered."""
-        cycle: RequestResponseCycle | None = self.cycle  # until the first request there is none
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request
         return cycle is None or cycle.response_complete
 
-    def _be_patient(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _end(self) -> None:
-        self._patience = None
+        self._timer = None
         if self._idle():
             self.transport.close()
 
 
-# ---- An application at an address
-
 BACKLOG = 2048
-"""callers that wait to be let in"""
+"""connections that wait to be accepted"""
 IDLE = 10
-"""seconds that a connection is kept without a request"""
+"""seconds that an idle connection is kept"""
 GRACE = 30
-"""seconds that requests have to end after the service was told to"""
+"""seconds that requests have to finish after the service was told to stop"""
 
 
 def listen(config: ServerConfig) -> socket.socket:
-    """Take the address: who calls from now on waits until the application is there.
+    """Bind the configured address; clients that connect from now on wait for the application.
 
     Raises:
-        InvalidInput: it is taken, or not this machine's.
+        InvalidInput: it is in use, or not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
@@ -125,19 +120,19 @@ def listen(config: ServerConfig) -> socket.socket:
         taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
-        raise InvalidInput(f"{config.host}:{config.port} cannot be listened at: {error.strerror}") from error
+        raise InvalidInput(f"cannot listen at {config.host}:{config.port}: {error.strerror}") from error
     return taken
 
 
 def address(listening: socket.socket) -> str:
-    """How a browser on this machine calls it."""
+    """The URL for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}/"
 
 
 def server_of(app: "FastAPI") -> uvicorn.Server:
-    """What runs the application: `server.run(sockets=[listen(config)])`."""
+    """The server that runs the application: `server.run(sockets=[listen(config)])`."""
     config = uvicorn.Config(
         app,
         http=Listener,

@@ -1,63 +1,230 @@
-"""The files of pictures that were added through the service: `uploads/` below the collection's root, by content.
+"""Images into a served index and out of it. What is acknowledged is in the index and on the disk.
 
-A file stands aside, as `.NAME.…part`, until its row is in the index, and again before its row is taken out. So what
-a kill leaves is told by the index: `mend` gives a file with a row its name, and removes one without. No other file
-is ever touched. Knows files and rows' keys; does not know pictures.
+    bytes --prepare (pool)--> pixels --tower (batch)--> vector; file aside --> row (batch, flushed) --> file in place
+
+Uploaded files live in `uploads/` below the collection's folder, named after their content. A file has a temporary
+name, `.NAME.…part`, until its row is in the index, and again before its row is removed. After a kill the index
+decides: `mend` gives a file with a row its name and removes one without. No other file is ever touched.
 """
 
+import asyncio
+import hashlib
 import os
 import re
 import tempfile
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from tuwen.bundle.files import sync
-from tuwen.types import Payload
+from tuwen.data.formats import HEAD, format_of_content, format_of_name
+from tuwen.errors import IndexFault
+from tuwen.index.store import Stored, Vector, row_id
+from tuwen.ingest.images import prepare_image
+from tuwen.ingest.writer import Ready
+from tuwen.server.batching import Batcher, ImageEncoding, Pool
+from tuwen.server.config import ServerConfig
+from tuwen.server.images import Thumbnails
+from tuwen.server.listing import Listing
+from tuwen.server.responses import APIError
+from tuwen.types import Payload, Pixels, Rejected, Row, Source
 
 if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
+    from tuwen.runtime.encoder import Encoder
+
+T = TypeVar("T")
 
 FOLDER = "uploads"
+GRACE = 3600.0
+"""seconds for which a temporary file may be the work of another service of the same index"""
 _NAME = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{1,8}")
 _PART = re.compile(rf"\.({_NAME.pattern})\.\w+\.part")
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An image that is in the index now. `new`: it was not before."""
+
+    id: str
+    key: str
+    new: bool
+
+
 class Uploads:
-    """The folder of one collection. Safe in several threads."""
+    """Adds and removes images, each image by one request at a time."""
+
+    def __init__(
+        self,
+        index: "VectorIndex",
+        encoder: "Encoder",
+        listing: Listing,
+        thumbnails: Thumbnails,
+        calling: Pool,
+        config: ServerConfig,
+    ) -> None:
+        self._index = index
+        self._encoder = encoder
+        self._listing = listing
+        self._thumbnails = thumbnails
+        self._calling = calling
+        self._files = UploadedFiles(config.root or index.root)
+        self._grace = GRACE if index.folder is None else 0.0
+        self._mending: asyncio.Task[None] | None = None
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._writes: Batcher[Row, None] = Batcher(
+            "writing", self._upsert, most=256, wait=config.batch_wait, limit=config.queue
+        )
+
+    @property
+    def writing(self) -> bool:
+        """Whether images are being added or removed right now."""
+        return bool(self._begun)
+
+    async def mend(self) -> None:
+        """Finish what a kill has interrupted; in an index that services share, again every hour."""
+        await self._calling.run(self._files.mend, self._index, self._grace)
+        if self._grace:
+            self._mending = asyncio.create_task(self._mend_hourly())
+
+    async def add(self, data: bytes, name: str, encoding: ImageEncoding, decoding: Pool) -> Added | Rejected:
+        """Store an image below the collection's folder and index it. The same bytes again change nothing.
+
+        Args:
+            data: a file's bytes.
+            name: what the client calls it.
+            encoding: the image tower.
+            decoding: threads that read images.
+
+        Returns:
+            Its row; or why it cannot be read.
+
+        Raises:
+            APIError: 413, it has too many bytes; 429, too much is waiting.
+        """
+        encoding.check_size(data, name)
+        content = await self._calling.run(lambda: hashlib.sha256(data).hexdigest())
+        key = self._files.key(content, _extension(data, name))
+        async with self._lock(key):
+            if await self._calling.run(self._has, key):
+                return Added(str(row_id(key)), key, new=False)
+            # Whole seconds, which every file system can store: an index compares a file's time with its row's.
+            source = Source(key, self._files.path(key), len(data), float(int(time())))
+            ready = await decoding.run(prepare_image, source, content, data, None, self._index, self._encoder)
+            if isinstance(ready, Rejected):
+                return replace(ready, path=name)
+            vector = ready.vector if ready.raw is None else (await encoding.batcher.do([ready.raw]))[0]
+            assert vector is not None  # what is new has pixels, what is known has a vector
+            return await self._to_the_end(self._store(source, data, ready, vector))
+
+    async def remove(self, row: Stored) -> None:
+        """Remove a row, and its file if it was uploaded."""
+        async with self._lock(str(row.payload["path"])):
+            await self._to_the_end(self._take_out(row))
+
+    async def close(self) -> None:
+        """Finish what has begun."""
+        if self._mending:
+            self._mending.cancel()
+        if self._begun:
+            await asyncio.wait(self._begun)
+        await self._writes.close()
+
+    async def _mend_hourly(self) -> None:
+        while True:
+            await asyncio.sleep(self._grace)
+            with suppress(APIError, IndexFault, OSError):  # what is out of reach now is tried again in an hour
+                await self._calling.run(self._files.mend, self._index, self._grace)
+
+    async def _store(self, source: Source, data: bytes, ready: Ready[Pixels], vector: Vector) -> Added:
+        key = source.key
+        part = await self._calling.run(self._files.stage, key, data, source.modified)
+        async with self._settled(part, key):
+            await self._writes.do([Row(key, vector, ready.payload)])
+        await self._calling.run(self._files.publish, part, key)
+        self._listing.added(key)
+        return Added(str(row_id(key)), key, new=True)
+
+    async def _take_out(self, row: Stored) -> None:
+        key = str(row.payload["path"])
+        part = await self._calling.run(self._files.retract, key) if self._files.owns(row.payload) else None
+        async with self._settled(part, key):
+            await self._calling.run(self._index.remove, [key])
+        if part is not None:
+            await self._calling.run(part.unlink)
+        self._listing.removed(key)
+        content = str(row.payload.get("content", ""))
+        if await self._calling.run(self._index.known, content) is None:
+            await self._calling.run(self._thumbnails.forget, content)
+
+    @asynccontextmanager
+    async def _settled(self, part: Path | None, key: str) -> AsyncIterator[None]:
+        """Where the index fails, a temporary file does not stay until the next start."""
+        try:
+            yield
+        except Exception:
+            if part is not None:
+                await asyncio.to_thread(self._files.settle, part, key, self._index)
+            raise
+
+    def _has(self, key: str) -> bool:
+        return bool(self._index.payloads([key])) and self._files.path(key).is_file()
+
+    def _upsert(self, rows: Sequence[Row]) -> list[None]:
+        self._index.upsert(rows)
+        return [None] * len(rows)
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def _to_the_end(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Run steps that belong together: they continue where the caller is cancelled."""
+        task = asyncio.create_task(steps)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await asyncio.shield(task)
+
+
+class UploadedFiles:
+    """The folder `uploads/` of one collection. Safe in several threads."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / FOLDER
 
     @staticmethod
-    def key(content: str, ending: str) -> str:
+    def key(content: str, extension: str) -> str:
         """The key of the row: the same content is the same row."""
-        return f"{FOLDER}/{content}.{ending}"
+        return f"{FOLDER}/{content}.{extension}"
 
     @staticmethod
     def owns(payload: Payload) -> bool:
-        """Whether a row's file is one of these."""
+        """Whether a row's file was uploaded."""
         folder, _, name = str(payload["path"]).partition("/")
         match = _NAME.fullmatch(name)
         return folder == FOLDER and match is not None and match[1] == payload.get("content")
 
     def path(self, key: str) -> Path:
-        """The file of a row that is there."""
+        """The file of a row."""
         return self._folder / key.partition("/")[2]
 
-    def stage(self, key: str, data: bytes) -> Path:
-        """Write a file aside; on return it is on the disk."""
+    def stage(self, key: str, data: bytes, modified: float) -> Path:
+        """Write a file under a temporary name; on return it is on the disk."""
         self._folder.mkdir(exist_ok=True)
         handle, part = tempfile.mkstemp(prefix=f".{self.path(key).name}.", suffix=".part", dir=self._folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
+                os.utime(part, (modified, modified))
                 os.fsync(file.fileno())
             Path(part).chmod(0o644)
         except BaseException:
-            Path(part).unlink()  # of no use, and where the disk is full in the way
+            Path(part).unlink()  # useless, and in the way where the disk is full
             raise
         return Path(part)
 
@@ -67,7 +234,7 @@ class Uploads:
         sync(self._folder)
 
     def retract(self, key: str) -> Path | None:
-        """Take a file's name away, before its row is taken out; None where it has gone."""
+        """Give a file a temporary name, before its row is removed; None where the file is gone."""
         handle, part = tempfile.mkstemp(prefix=f".{self.path(key).name}.", suffix=".part", dir=self._folder)
         os.close(handle)
         try:
@@ -83,8 +250,8 @@ class Uploads:
 
         Args:
             index: whose rows decide.
-            grace: seconds since a file was put aside, or taken aside, in which it may be somebody's work; 0 where
-                nobody else writes.
+            grace: seconds since a file got its temporary name in which it may be the work of another service; 0
+                where nobody else writes.
         """
         for part in self._folder.glob(".*.part"):
             match = _PART.fullmatch(part.name)
@@ -95,7 +262,7 @@ class Uploads:
                     self.settle(part, f"{FOLDER}/{match[1]}", index)
 
     def settle(self, part: Path, key: str, index: "VectorIndex") -> None:
-        """Give a file its name if its row is in the index and has none; else remove it."""
+        """Give a file its name if its row is in the index and has no file; else remove it."""
         if index.payloads([key]) and not self.path(key).exists():
             self.publish(part, key)
         else:
@@ -103,6 +270,12 @@ class Uploads:
 
 
 def _touched(part: Path) -> float:
-    """When a file was written or renamed. The content may be years old: a new name does not change its time."""
+    """When a file was written or renamed: a rename changes the ctime alone."""
     facts = part.stat()
     return max(facts.st_mtime, facts.st_ctime)
+
+
+def _extension(data: bytes, name: str) -> str:
+    """The right extension for a file: by content, or as its name claims where a format has no signature."""
+    found = format_of_content(data[:HEAD]) or format_of_name(name)
+    return found.extensions.split()[0] if found else "bin"

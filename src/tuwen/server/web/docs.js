@@ -1,4 +1,4 @@
-// Draws /openapi.json for people: routes, what they take, what they answer. Knows OpenAPI; does not know any route.
+// Draws openapi.json for people: the routes, what they take and what they answer.
 
 const about = document.querySelector("#about");
 const routes = document.querySelector("#routes");
@@ -50,13 +50,13 @@ const drawn = (method, path, route, all) => {
   return made;
 };
 
-const answer = await fetch("/openapi.json");
-const api = await answer.json();
+const api = await (await fetch("openapi.json")).json();
+const prefix = api.servers?.[0]?.url ?? "";
 about.textContent = `${api.info.description} Version ${api.info.version}. `;
-about.append(element("a", "/openapi.json"));
-about.lastChild.href = "/openapi.json";
+about.append(element("a", "openapi.json"));
+about.lastChild.href = "openapi.json";
 for (const [path, methods] of Object.entries(api.paths)) {
   for (const [method, route] of Object.entries(methods)) {
-    routes.append(drawn(method, path, route, api.components?.schemas ?? {}));
+    routes.append(drawn(method, prefix + path, route, api.components?.schemas ?? {}));
   }
 }

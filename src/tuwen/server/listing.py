@@ -1,8 +1,8 @@
-"""All rows in the order of their keys, as one browses them, and what can be filtered by.
+"""Browsing: the rows in the order of their keys, page by page, and what there is to filter by.
 
-All keys are read for it, so they are kept, and brought up to date when this service writes; those that a filter
-leaves, until then. An index in a cluster may have other writers: there they are read anew when the number of rows
-is another, and after a minute. Knows rows; does not know pictures.
+All keys have to be read for this, so they are cached, and updated when this service writes; those that match a filter
+are cached until then. An index in a cluster may have other writers: there everything is read again when the number of
+rows differs, and after a minute.
 """
 
 import threading
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEPT = 8
-"""filters whose rows are remembered"""
+CACHED = 8
+"""filters whose keys are cached"""
 SECONDS = 60.0
-"""for which what others may have changed is remembered"""
+"""after which what others may have changed is read again"""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What filters can ask for.
+    """What there is to filter by.
 
     Attributes:
-        types: how many rows are of each.
-        folders: how many rows each has, by name.
-        modified: the earliest and the latest time, None where there is no picture.
+        types: the number of rows of each type.
+        folders: the number of rows in each folder, by name.
+        modified: the earliest and the latest time, None where there is no image.
         width: the smallest and the largest.
     """
 
@@ -43,20 +43,20 @@ class Summary:
     width: tuple[int, int] | None
 
 
-class Catalogue:
+class Listing:
     """Pages of rows. Safe in several threads."""
 
     def __init__(self, index: "VectorIndex") -> None:
         self._index = index
         self._shared = index.folder is None
-        self._keys: _Kept[list[str]] = _Kept()
-        self._summary: _Kept[Summary] = _Kept()
+        self._keys: _Cache[list[str]] = _Cache()
+        self._summary: _Cache[Summary] = _Cache()
 
     def page(self, where: str | None, offset: int, k: int) -> tuple[int, list[Stored]]:
-        """How many rows a filter leaves, and some of them by key.
+        """The number of rows that match a filter, and a page of them in the order of their keys.
 
         Raises:
-            InvalidInput: the filter cannot be understood.
+            InvalidInput: the filter is malformed.
         """
         where = where or None
         keys = self._keys.get(where or "", self._rows(where), lambda: list(self._index.keys(where)))
@@ -65,26 +65,26 @@ class Catalogue:
         return len(keys), [rows[it] for it in wanted if it in rows]
 
     def summary(self) -> Summary:
-        """What filters can ask for."""
+        """What there is to filter by."""
         return self._summary.get("", self._rows(None), lambda: _summed(self._index))
 
-    def came(self, key: str) -> None:
+    def added(self, key: str) -> None:
         """This service has written a row."""
         self._keys.change("", lambda keys: _put_in(keys, key))
         self._summary.clear()
 
-    def went(self, key: str) -> None:
-        """This service has taken a row out."""
+    def removed(self, key: str) -> None:
+        """This service has removed a row."""
         self._keys.change("", lambda keys: -_take_out(keys, key))
         self._summary.clear()
 
     def _rows(self, where: str | None) -> int | None:
-        """How many rows a filter leaves, where that may change without this service."""
+        """The number of rows that match a filter, where that may change without this service."""
         return self._index.count(where) if self._shared else None
 
 
-class _Kept(Generic[T]):
-    """The latest few values, each of some state; of None for good, of others for a while."""
+class _Cache(Generic[T]):
+    """A few values by name, each valid while its state is the same: for good if that is None, else for a minute."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[str, tuple[float, int | None, T]] = OrderedDict()
@@ -100,10 +100,10 @@ class _Kept(Generic[T]):
             before = self._cleared
         made = make()
         with self._lock:
-            if self._cleared == before:  # else rows changed meanwhile
+            if self._cleared == before:  # else rows have changed meanwhile
                 self._values[name] = (monotonic(), state, made)
                 self._values.move_to_end(name)
-                while len(self._values) > KEPT:
+                while len(self._values) > CACHED:
                     self._values.popitem(last=False)
         return made
 
@@ -113,7 +113,7 @@ class _Kept(Generic[T]):
             self._cleared += 1
 
     def change(self, name: str, change: Callable[[T], int]) -> None:
-        """Bring one value up to date and forget all others. `change` says by how much the state is another."""
+        """Update one value and drop all others. `change` returns the difference in its state."""
         with self._lock:
             kept = self._values.pop(name, None)
             self._values.clear()

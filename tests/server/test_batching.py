@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tuwen.server.batcher import Batcher
-from tuwen.server.errors import Fault
+from tuwen.server.batching import Batcher
+from tuwen.server.responses import APIError
 
 
 class Doubling:
@@ -106,7 +106,7 @@ def test_a_full_queue_refuses_and_recovers() -> None:
         await started(run, 1)
         waiting = [asyncio.create_task(batches.do([n])) for n in (1, 2)]
         await asyncio.sleep(0)
-        with pytest.raises(Fault) as refused:
+        with pytest.raises(APIError) as refused:
             await batches.do([3])
         assert (refused.value.status_code, refused.value.headers) == (429, {"retry-after": "1"})
         run.gate.set()
