@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 MINUTES ?= 0
 
-.PHONY: help demo test test-all lint docs lock bench demo-model clean
+.PHONY: help demo test pytest test-all lint docs lock bench demo-model clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -19,12 +19,14 @@ demo: $(VENV)/base  ## install without torch, index the packaged gallery, search
 	@$(BIN)/tuwen demo
 	@echo "    . $(BIN)/activate    # first, so that the shell finds tuwen"
 
-test: $(VENV)/dev  ## install everything, lint, run all tests but the long ones
-	@start=$$SECONDS; $(MAKE) --no-print-directory lint && echo "lint: $$((SECONDS - start)) s"
+test: $(VENV)/dev  ## install everything, then lint and all tests but the long ones, side by side
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: $(VENV)/dev
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-all: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures, kills, fuzzing in depth; MINUTES=20 stops there
-	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 3600 --minutes $(MINUTES) --numprocesses $(WORKERS)
+	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 1800 --minutes $(MINUTES) --numprocesses $(WORKERS)
 
 lint: $(VENV)/dev  ## format, lint, types, directions of imports
 	@$(BIN)/ruff format --check --quiet .
