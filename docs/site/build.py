@@ -104,7 +104,8 @@ def main() -> int:
         shutil.rmtree(build / name, ignore_errors=True)
     for language in READMES:
         lay_out(language, build / language)
-        shutil.copy(Path(__file__).parent / "iframe-worker.js", build / language)
+        for script in Path(__file__).parent.glob("*.js"):
+            shutil.copy(script, build / language)
     for config in Path(__file__).parent.glob("*.yml"):
         shutil.copy(config, build)
     for language in READMES:
