@@ -26,8 +26,8 @@ from tuwen.models.towers import Towers
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
 from tuwen.training.data import Batch
+from tuwen.training.model import beginning
 from tuwen.training.optimizer import Schedule
-from tuwen.training.setup import beginning
 from tuwen.training.step import Stepper
 
 RATE = 1e-5

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize
 from tuwen.training.config import RunConfig
 from tuwen.training.model import Pair
 from tuwen.training.objective import Objective
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 
 OUT = -1e4
 """a logit that takes no part."""

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, normalize
 from tuwen.training.config import RunConfig
 from tuwen.training.model import Pair
 from tuwen.training.objective import Objective
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 
 VIEWS = 4
 """varied pictures of an emoji; their mean counts for its place as much as the clean one."""

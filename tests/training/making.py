@@ -14,8 +14,7 @@ from tuwen.data.tokens import Tokenizer
 from tuwen.training.augment import Augment
 from tuwen.training.config import AugmentConfig, DataConfig, PairSource
 from tuwen.training.data import Batch, Collate, Examples, Plan, Stream
-from tuwen.training.order import key_of
-from tuwen.training.pairs import Listing
+from tuwen.training.pairs import Listing, key_of
 
 WORDS = ("the dog", "cat on the", "the cat on the dog", "dog dog cat", "on")
 PLAIN = AugmentConfig(crop="none")

@@ -19,7 +19,7 @@ from PIL import Image
 from tuwen.cli.command import exit_code
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
-from tuwen.training.loop import train
+from tuwen.training.loop import fit
 
 from .towers import OVERRIDES
 
@@ -111,4 +111,4 @@ def _train(settings: TrainConfig, resume: bool, rank: int | None, port: int) -> 
     if rank is not None:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    sys.exit(exit_code(lambda: train(settings, lambda line: None, resume=resume) and None))
+    sys.exit(exit_code(lambda: fit(settings, lambda line: None, resume=resume) and None))

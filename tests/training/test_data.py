@@ -16,7 +16,7 @@ from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
 from tuwen.training.config import AugmentConfig, DataConfig, Jitter, PairSource
 from tuwen.training.data import Batch, Stream
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 
 COUNT = 23
 ALL = range(COUNT)

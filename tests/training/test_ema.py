@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tuwen.training.ema import Average
+from tuwen.training.step import Average
 
 
 def moved(module: nn.Module, by: float) -> None:

@@ -11,8 +11,8 @@ from tuwen.models.openclip import import_open_clip
 from tuwen.models.trained import load
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
-from tuwen.training.loop import train
-from tuwen.training.setup import open_stream
+from tuwen.training.data import open_stream
+from tuwen.training.loop import fit
 
 from .runs import config, done, kill_after, losses, start, start_two, write_pairs
 from .towers import small_towers
@@ -121,7 +121,7 @@ def plain_settings(data: Path, output: Path, steps: int, **changes: Any) -> Trai
 
 def test_twenty_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path) -> None:
     settings = plain_settings(data, tmp_path, 20)
-    train(settings, silent)
+    fit(settings, silent)
     assert losses(tmp_path) == pytest.approx(plain_losses(settings, import_open_clip().ClipLoss()), rel=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_twenty_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_sigmoid_s_steps_are_those_of_a_plain_loop(data: Path, tmp_path: Path, checkpointing: bool) -> None:
     settings = plain_settings(data, tmp_path, 4, loss={"kind": "siglip"}, model={"checkpointing": checkpointing})
-    train(settings, silent)
+    fit(settings, silent)
     assert losses(tmp_path) == pytest.approx(plain_losses(settings, import_open_clip().loss.SigLipLoss()), rel=1e-5)
 
 
@@ -141,7 +141,7 @@ def test_repeated_captions_are_negatives_where_dedupe_is_off(tmp_path: Path) -> 
     found = {}
     for dedupe in (False, True):
         settings = plain_settings(data, tmp_path / str(dedupe), 4, loss={"dedupe": dedupe})
-        train(settings, silent)
+        fit(settings, silent)
         found[dedupe] = losses(settings.run.output)
     assert found[False] == pytest.approx(plain_losses(settings, import_open_clip().ClipLoss()), rel=1e-5)
     assert found[True] == [0.0] * 4  # nothing is left that a picture could be mistaken for
@@ -162,32 +162,32 @@ def test_a_killed_run_in_half_precision(data: Path, tmp_path: Path, precision: s
 def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> None:
     settings = config(data, tmp_path, optimizer={"lr": 1e30, "clip": None})
     with pytest.raises(Diverged, match=r"^step \d: the loss or a weight is no number .*Lower optimizer\.lr"):
-        train(settings, silent)
+        fit(settings, silent)
     assert all(torch.isfinite(torch.tensor(losses(tmp_path))))
     assert not (tmp_path / "last").exists()
 
 
 def test_another_runs_checkpoints_are_not_overwritten(data: Path, tmp_path: Path) -> None:
     settings = config(data, tmp_path, run={"output": str(tmp_path), "steps": 3, "batch": 6, "workers": 0})
-    outcome = train(settings, silent)
-    assert (outcome.steps, outcome.best) == (3, 3)
+    outcome = fit(settings, silent)
+    assert (outcome.steps, outcome.best_step) == (3, 3)
     with pytest.raises(InvalidInput, match="has the checkpoints of another run: go on with it by --resume"):
-        train(settings, silent)
-    assert train(settings, silent, resume=True).steps == 3  # nothing is left to do
+        fit(settings, silent)
+    assert fit(settings, silent, resume=True).steps == 3  # nothing is left to do
 
 
 def test_what_a_run_leaves_is_a_source(data: Path, tmp_path: Path) -> None:
     evaluate = {"pairs": str(data), "steps": 4}
-    outcome = train(config(data, tmp_path, evaluate=evaluate), silent)
+    outcome = fit(config(data, tmp_path, evaluate=evaluate), silent)
     towers = load(tmp_path / "best")
-    assert towers.facts["trained_steps"] == outcome.best
+    assert towers.facts["trained_steps"] == outcome.best_step
     assert towers.scoring.kind == "softmax"
     state = torch.load(tmp_path / "last" / "training.pt")["stepper"]["weights"]
-    if outcome.best == outcome.steps:
+    if outcome.best_step == outcome.steps:
         assert all(torch.equal(value, state[name]) for name, value in towers.weights.items())
-    assert set(outcome.figures) == {f"{way}@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
+    assert set(outcome.metrics) == {f"{way}@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
 
 
 def test_a_warm_up_must_leave_something(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="a warm-up of 8 steps leaves nothing of a run of 8"):
-        train(config(data, tmp_path, schedule={"warmup_steps": 8}), silent)
+        fit(config(data, tmp_path, schedule={"warmup_steps": 8}), silent)

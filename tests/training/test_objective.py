@@ -13,7 +13,7 @@ from tuwen.errors import InvalidInput
 from tuwen.models.trained import load
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
-from tuwen.training.loop import train
+from tuwen.training.loop import fit
 from tuwen.training.model import Inputs
 from tuwen.training.objective import Objective
 
@@ -90,7 +90,7 @@ def silent(line: str) -> None:
 
 def test_it_learns_and_what_is_kept_is_the_pair(tmp_path: Path) -> None:
     said: list[str] = []
-    outcome = train(config(tmp_path), said.append)
+    outcome = fit(config(tmp_path), said.append)
     found = losses(tmp_path)
     assert sum(found[-4:]) < 0.8 * sum(found[:4])
     assert outcome.skipped == {"seven": "is no class"}
@@ -128,21 +128,21 @@ def test_two_processes_train_it_as_one(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_with_what_is_said_on_top(tmp_path: Path) -> None:
-    train(config(tmp_path, steps=2), silent)
+    fit(config(tmp_path, steps=2), silent)
     tree = config(tmp_path, steps=3).model_dump(mode="json")
     tree["optimizer"] |= {"weight_decay": 0.77, "betas": [0.5, 0.6]}
-    train(config_of(tree), silent, resume=True)
+    fit(config_of(tree), silent, resume=True)
     groups = torch.load(tmp_path / "last" / "training.pt")["stepper"]["moments"]["param_groups"]
     assert {group["weight_decay"] for group in groups} == {0.77, 0.0}
     assert {tuple(group["betas"]) for group in groups} == {(0.5, 0.6)}
 
 
 def test_a_run_of_other_parameters_is_not_gone_on_with(tmp_path: Path) -> None:
-    train(config(tmp_path, steps=2), silent)
+    fit(config(tmp_path, steps=2), silent)
     tree = config(tmp_path, steps=3).model_dump(mode="json")
     tree["model"]["lock_text"] = "all"
     with pytest.raises(InvalidInput, match="the run trained other parameters"):
-        train(config_of(tree), silent, resume=True)
+        fit(config_of(tree), silent, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_a_run_of_other_parameters_is_not_gone_on_with(tmp_path: Path) -> None:
 )
 def test_what_is_no_objective_is_told(tmp_path: Path, function: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        train(config(tmp_path, function), silent)
+        fit(config(tmp_path, function), silent)
 
 
 def test_settings_that_it_does_not_take_are_told(tmp_path: Path) -> None:
     tree = config(tmp_path).model_dump(mode="json")
     tree["objective"]["settings"] = {"colour": "red"}
     with pytest.raises(InvalidInput, match=r"python:.* does not take what it is given: .*'colour'"):
-        train(config_of(tree), silent)
+        fit(config_of(tree), silent)

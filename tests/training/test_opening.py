@@ -14,8 +14,9 @@ from tuwen.data.tokens import Tokenizer
 from tuwen.models.towers import Towers
 from tuwen.training.config import ImageChanges, TrainConfig
 from tuwen.training.config_file import config_of
-from tuwen.training.order import Part
-from tuwen.training.setup import open_stream, with_image
+from tuwen.training.data import open_stream
+from tuwen.training.model import with_image
+from tuwen.training.pairs import Part
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.training.order import Mixing, Part, Share
+from tuwen.training.pairs import Mixing, Part, Share
 
 STARTS = np.array([0, 10, 25, 26, 60])
 COUNT = 100

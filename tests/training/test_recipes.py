@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from models import original_formats, tiny_transformers
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import dump_config, read_config
-from tuwen.training.loop import train
+from tuwen.training.loop import fit
 
 from .runs import losses, write_pairs
 from .towers import OVERRIDES
@@ -81,10 +81,10 @@ def test_a_recipe_runs_with_a_small_model_of_its_family(recipe: str, tmp_path: P
     run = ["run.steps=3", "run.epochs=null", "run.batch=8", "run.device=cpu", f"run.output={tmp_path / 'output'}"]
     chunk = [] if recipe == "clip_vit_b32_coco" else ["run.chunk=4", "schedule.warmup_steps=1"]
     config = read_config(ROOT / "configs" / f"{recipe}.yaml", [*run, *chunk, *smallest(recipe, tmp_path)])
-    outcome = train(config, lambda line: None)
+    outcome = fit(config, lambda line: None)
     assert len(losses(tmp_path / "output")) == 3
     assert outcome.skipped == {}
-    assert {"image_to_text@1", "text_to_image@10"} < set(outcome.figures)
+    assert {"image_to_text@1", "text_to_image@10"} < set(outcome.metrics)
 
 
 def test_the_paddle_recipe_is_that_one() -> None:

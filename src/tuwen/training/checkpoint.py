@@ -24,7 +24,7 @@ from tuwen.bundle.files import sync
 from tuwen.errors import InvalidInput
 from tuwen.training.distributed import barrier, rank, world
 
-SHARED = "training.pt"
+SHARED, BEST = "training.pt", "best"
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -101,7 +101,7 @@ class Checkpoints:
         sync(self.folder)
         kept = {*self.steps()[-self.keep :], step if best is None else best}
         _point(self.output / "last", target)
-        _point(self.output / "best", self.at(step if best is None else best))
+        _point(self.output / BEST, self.at(step if best is None else best))
         for other in set(self.steps()) - kept:
             shutil.rmtree(self.at(other))
 
@@ -117,9 +117,6 @@ def _point(link: Path, target: Path) -> None:
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.relative_to(link.parent), target_is_directory=True)
     aside.replace(link)
-
-
-# ---- Where all random generators of this process stand: taken, kept in a checkpoint, put back.
 
 
 @dataclass(frozen=True, slots=True)

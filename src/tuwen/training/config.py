@@ -11,8 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from tuwen.bundle.manifest import Precision
 
-# ---- What all sections of a training's configuration share. Knows none of them.
-
 Positive = Annotated[int, Field(ge=1)]
 Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeast = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -35,9 +33,6 @@ def at_most_one(section: Section, *names: str) -> None:
     given = [name for name in names if getattr(section, name) is not None]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other: leave one out")
-
-
-# ---- The sections `data` and `augment`
 
 
 class PairSource(Section, strict=False):
@@ -158,8 +153,6 @@ class AugmentConfig(Section):
                 raise ValueError(f"{name}: the least, {low}, is above the greatest, {high}")
         return self
 
-
-# ---- All that a training run is told: one typed tree, frozen, in which an unknown key is an error.
 
 Blocks: TypeAlias = Annotated[int, Field(ge=0)] | Literal["all"]
 Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]

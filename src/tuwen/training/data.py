@@ -2,8 +2,7 @@
 
     Listing -> order of an epoch -> this process's share -> Examples.read -> Collate -> Batch
 
-What comes, and in which order, depends on seed, batch and processes; not on threads or interruptions. Knows how
-batches are filled. Does not know how a pair is read, nor a model.
+Which pairs come, and in which order, depends on seed, batch and processes; not on threads or interruptions.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -20,19 +19,17 @@ from numpy.typing import NDArray
 from tuwen.bundle.manifest import TextSpec
 from tuwen.data.datasets import SampleReader
 from tuwen.data.decode import read_image
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
+from tuwen.models.towers import Towers
 from tuwen.runtime.pipeline import prefetch
 from tuwen.training.augment import Augment
-from tuwen.training.config import DataConfig
-from tuwen.training.order import Mixing, Part, Share, chance, key_of
-from tuwen.training.pairs import Listing, Pair, draw
+from tuwen.training.config import DataConfig, TrainConfig
+from tuwen.training.pairs import Listing, Mixing, Pair, Part, Share, chance, draw, key_of
 from tuwen.types import Rejected, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-# ---- What one step is made of. Knows nothing of where it came from or what becomes of it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +52,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.pixels)
-
-
-# ---- A listed pair to an example: its picture read and augmented, one of its captions drawn.
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +94,6 @@ class Examples:
         return Example(self._augment(picture.image, random), text, key_of(sample.image))
 
 
-# ---- Examples to one batch of tensors. Knows a text spec. Does not know files.
-
 ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
 """texts to ids, padded to their longest or to the context length"""
 
@@ -136,8 +128,6 @@ class Collate:
             text_keys=torch.tensor(keys, dtype=torch.int64),
         )
 
-
-# ---- The pairs of a run as batches
 
 T = TypeVar("T")
 State: TypeAlias = dict[str, Any]
@@ -309,3 +299,29 @@ def _in_background(items: Iterator[T]) -> Generator[T]:
             if item is None:
                 return
             yield item
+
+
+def open_stream(config: TrainConfig, towers: Towers, part: Part = Part()) -> Stream:  # noqa: B008  (frozen)
+    """List the pairs and stand before the first batch.
+
+    Texts are cut where `data.cut` is set and `towers.text_spec.cut_exact` says that it changes nothing.
+
+    Raises:
+        InvalidInput: a source cannot be used, or there are too few pairs.
+        MissingExtra: a package that a source or an augmentation needs is not installed.
+    """
+    data, run = config.data, config.run
+    assert data is not None, "an objective of one's own has its own batches"
+    plan = Plan(
+        batch=run.batch,
+        seed=run.seed,
+        part=part,
+        workers=run.workers,
+        buffer=data.buffer if data.shuffle else None,
+        drop_last=data.drop_last,
+        max_bad=data.max_bad,
+    )
+    examples = Examples(data, Augment(config.augment, towers.image_spec), run.seed)
+    to_tokens = Tokenizer(towers.tokenizer, towers.text_spec).to_tokens
+    collate = Collate(towers.text_spec, to_tokens, cut=data.cut and towers.text_spec.cut_exact)
+    return Stream(Listing(data.train), examples, collate, plan)

@@ -1,17 +1,26 @@
-"""One batch over several processes: what each of them holds, seen by all, with gradients that come back.
+"""Several processes that train together: which one this is, on which device, and what they exchange.
 
-Knows torch.distributed's process group where there is one; alone, everything is its own. Does not know losses.
+Alone, a process has everything. The processes are those that torchrun started; gradients go through DDP or FSDP.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from tuwen.errors import InvalidInput, RuntimeUnavailable, TuwenError
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=3)
+"""how long processes wait for each other: for the first one, while it measures; whoever dies is noticed at once"""
+_LOST = ("connection", "peer", "timed out", "nccl", "gloo")
 
 
 def world() -> int:
@@ -94,3 +103,64 @@ class _Gathered(torch.autograd.Function):
         dist.all_reduce(total)
         first = rank() * context.rows
         return total[first : first + context.rows]
+
+
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Among the processes that torchrun started, or alone; the device that this one trains on.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        RuntimeUnavailable: there is no such device.
+        TuwenError: another process went away.
+    """
+    chosen = _device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # random states are taken and put back without naming a device
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield chosen
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield chosen
+    except RuntimeError as error:
+        if not any(word in str(error).lower() for word in _LOST):
+            raise
+        raise TuwenError(
+            "another process of this run went away: its own message says why; go on from the last checkpoint with "
+            "--resume, in as many processes"
+        ) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def together(module: nn.Module, device: torch.device, *, find_unused: bool = False) -> nn.Module:
+    """What to call in place of a module, so that gradients are the mean over all processes.
+
+    Args:
+        module: on its device.
+        device: that.
+        find_unused: whether there may be parameters that a step does not reach.
+    """
+    if world() == 1:
+        return module
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=find_unused)
+
+
+def _device(wanted: str) -> torch.device:
+    """The device by name; without a number, the one of this process' number on this machine."""
+    name = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInput(f"run.device={wanted!r} is no device: write auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeUnavailable(
+            f"run.device={wanted!r}: torch finds no CUDA device here; leave it at auto, or write cpu"
+        )
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device

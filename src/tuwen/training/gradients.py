@@ -1,7 +1,4 @@
-"""From a batch to gradients on the weights: of pairs, by the losses over them, or by an objective of the run's own.
-
-Knows devices, processes and precisions. Does not know optimisers.
-"""
+"""From a batch to gradients on the weights: of pairs, by the losses over them, or by an objective of the run's own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,16 +11,13 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from tuwen.training import processes
 from tuwen.training.checkpoint import RandomState
 from tuwen.training.config import TrainConfig
 from tuwen.training.data import Batch
-from tuwen.training.distributed import rank
+from tuwen.training.distributed import rank, together
 from tuwen.training.loss import LOSSES, Loss, Vectors
-from tuwen.training.model import Inputs, Pair
+from tuwen.training.model import Inputs, Pair, wrapped
 from tuwen.training.objective import Objective
-
-# ---- From one batch to its gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +121,6 @@ def _leaves(parts: list[Vectors]) -> Vectors:
     )
 
 
-# ---- From a batch to gradients on the weights
-
 Gradients: TypeAlias = Callable[[Any, Tensor, bool], Tensor]
 """Add a batch's gradients, times a share, to those that are there; the flag: a step follows. Returns the loss."""
 
@@ -137,7 +129,7 @@ _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def of_pairs(config: TrainConfig, pair: Pair, device: torch.device) -> Gradients:
     """Pairs and the losses over them; where that is wanted, the pair is shared out among the processes."""
-    called = processes.wrapped(pair, device, sharded=config.run.fsdp)
+    called = wrapped(pair, device, sharded=config.run.fsdp)
     autocast = _autocast(config.run.precision, device)
     loss, chunk, dedupe = LOSSES[config.loss.kind], config.run.chunk or 0, config.loss.dedupe
     backward = Backward(pair=called, loss=loss, autocast=autocast, chunk=chunk)
@@ -151,7 +143,7 @@ def of_pairs(config: TrainConfig, pair: Pair, device: torch.device) -> Gradients
 
 def of_objective(config: TrainConfig, objective: Objective, device: torch.device) -> Gradients:
     """The run's own loss."""
-    called = processes.together(objective, device, find_unused=True)
+    called = together(objective, device, find_unused=True)
     autocast = _autocast(config.run.precision, device)
 
     def gradients(batch: Any, share: Tensor, last: bool) -> Tensor:  # noqa: ANN401  (its own kind)

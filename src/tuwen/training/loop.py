@@ -21,20 +21,18 @@ from tuwen.errors import Diverged, InvalidInput
 from tuwen.models import trained
 from tuwen.models.towers import Towers
 from tuwen.training import checkpoint as random_state
-from tuwen.training import processes
-from tuwen.training.checkpoint import SHARED, Checkpoints
+from tuwen.training.checkpoint import BEST, SHARED, Checkpoints
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import dump_config
-from tuwen.training.distributed import from_all, from_first, mean, rank, world
+from tuwen.training.data import open_stream
+from tuwen.training.distributed import from_all, from_first, joined, mean, rank, world
 from tuwen.training.evaluate import Evaluation, score
+from tuwen.training.model import beginning
 from tuwen.training.objective import Batches
 from tuwen.training.optimizer import planned, table
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 from tuwen.training.record import Record
-from tuwen.training.setup import beginning, open_stream
 from tuwen.training.step import Stepper
-
-# ---- The losses of the last steps
 
 
 class Pending:
@@ -61,28 +59,32 @@ class Pending:
         ]
 
 
-# ---- A training run, from its configuration to its last checkpoint.
-
 CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of a run.
+class TrainResult:
+    """The result of a training run.
 
     Attributes:
-        folder: the run's folder.
+        output: the run's folder.
+        checkpoint: the folder of the best checkpoint, `output/best`: the last one, if nothing is evaluated.
+        bundle: the folder of the exported bundle; None if none was exported, or in a process other than the first.
+        report: the report in Markdown; None in a process other than the first.
+        metrics: what the last evaluation measured, by name.
         steps: how many steps were taken.
-        best: the step of the best checkpoint: the last one, where nothing is measured.
-        figures: what was measured last.
-        seconds: of all its steps, those before an interruption included.
-        skipped: pairs that could not be read, in any process, with the reason.
+        best_step: the step of the best checkpoint.
+        seconds: of all steps, including those before an interruption.
+        skipped: pairs that could not be read, in any process -> the reason.
     """
 
-    folder: Path
+    output: Path
+    checkpoint: Path
+    bundle: Path | None = None
+    report: Path | None = None
+    metrics: dict[str, float]
     steps: int
-    best: int
-    figures: dict[str, float]
+    best_step: int
     seconds: float
     skipped: dict[str, str]
 
@@ -105,7 +107,7 @@ class _Progress:
         return {**{f"trained_{name}": value for name, value in amount.items()}, **figures}
 
 
-def train(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False) -> Outcome:
+def fit(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False) -> TrainResult:
     """Train, in this process or in all that torchrun started.
 
     Args:
@@ -118,7 +120,7 @@ def train(config: TrainConfig, say: Callable[[str], None], *, resume: bool = Fal
         Diverged: the loss is no number any more.
         TuwenError: another process of the run went away.
     """
-    with processes.joined(config.run.device) as device:
+    with joined(config.run.device) as device:
         run = _Run(config, device, say if rank() == 0 else _silent)
         run.begin(resume=resume)
         return run.go()
@@ -158,7 +160,7 @@ class _Run:
         for line in _described(self._stepper, self._config, self._schedule.steps, self._pairs, self._device):
             self._say(line)
 
-    def go(self) -> Outcome:
+    def go(self) -> TrainResult:
         """All the steps that are left."""
         progress = self._progress
         start = monotonic() - progress.seconds
@@ -172,11 +174,12 @@ class _Run:
                 progress.step += 1
                 progress.seconds = monotonic() - start
                 self._now_and_then(record)
-        return Outcome(
-            folder=self._output,
+        return TrainResult(
+            output=self._output,
+            checkpoint=self._output / BEST,
             steps=progress.step,
-            best=progress.best or progress.step,
-            figures=progress.figures,
+            best_step=progress.best or progress.step,
+            metrics=progress.figures,
             seconds=progress.seconds,
             skipped=from_all(self._stream.skipped),
         )

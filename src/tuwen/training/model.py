@@ -1,30 +1,31 @@
-"""The two towers and the scale as one module: pixels and tokens in, unit vectors out.
-
-Knows `Towers`, and which parts of them are locked. Does not know losses, steps or devices.
-"""
+"""The two towers and the scale as one module to train: pixels and tokens in, unit vectors out."""
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from math import log
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.checkpoint import state_dict as whole
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from tuwen.bundle.manifest import Scoring
+from tuwen.data.pixels import to_pixels
 from tuwen.errors import InvalidInput
+from tuwen.models import trained
+from tuwen.models.towers import Towers, cut_is_exact
+from tuwen.training.config import ImageChanges, TrainConfig
+from tuwen.training.distributed import together
 from tuwen.training.loss import Vectors
-
-if TYPE_CHECKING:
-    from tuwen.bundle.manifest import Scoring
-    from tuwen.models.towers import Towers
-
-
-# ---- Where a tower's blocks are
+from tuwen.types import Pixels
 
 # What belongs after the blocks, though it is registered before them: parameters of the module that holds them.
 _HEAD = re.compile(r"(^|\.)proj$|(^|\.)((visual|text|image)_projection|head|pooler)(\.|$)")
@@ -95,13 +96,23 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
     return (part for part in module.modules() if part is not module)
 
 
-# ---- The two towers and the scale as one module: pixels and tokens in, unit vectors out.
-
 Lock: TypeAlias = int | Literal["all"]
 """0: a tower is trained; n: its embeddings and first n blocks are not; `all`: nothing of it is."""
 
+_WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FRESH = {"infonce": (1 / 0.07, None), "siglip": (10.0, -10.0)}  # as CLIP's and SigLIP's papers begin
 _KINDS = {"softmax": "infonce", "sigmoid": "siglip"}
+
+
+_TEXTS = (
+    "",
+    "a",
+    "two dogs",
+    "一只狗在草地上奔跑",
+    "ein Fahrrad steht vor einem roten Haus",
+    "a photo of a small brown dog that runs over wet grass with a yellow ball in its mouth, seen from the side",
+)
+"""of many lengths: what a cut text is compared on with a padded one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,7 @@ class Pair(nn.Module):
         largest: what the scale may be at most.
     """
 
-    def __init__(self, towers: "Towers", loss: Literal["infonce", "siglip"], max_scale: float | None) -> None:
+    def __init__(self, towers: Towers, loss: Literal["infonce", "siglip"], max_scale: float | None) -> None:
         """Begin from a checkpoint's towers and scale.
 
         Args:
@@ -209,7 +220,7 @@ def _again(block: nn.Module, forward: Any, *args: Any, **kwargs: Any) -> Any:  #
     return forward(*args, **kwargs)
 
 
-def _beginning(scoring: "Scoring", loss: str) -> tuple[float, float | None]:
+def _beginning(scoring: Scoring, loss: str) -> tuple[float, float | None]:
     if _KINDS[scoring.kind] != loss:
         return _FRESH[loss]
     return scoring.scale, scoring.bias if loss == "siglip" else None
@@ -233,3 +244,83 @@ def _lock(name: str, tower: nn.Module, wanted: Lock) -> Sequence[nn.Module]:
         if item.depth <= wanted:
             item.parameter.requires_grad_(False)
     return stack[:wanted]
+
+
+def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
+    """How the towers are made, and they.
+
+    Raises:
+        InvalidInput: the source cannot be used.
+    """
+    model = config.model
+    recipe = trained.Recipe(
+        source=model.source,
+        weights=model.weights.resolve() if model.weights else None,
+        arch=model.arch,
+        scratch=model.scratch,
+        seed=config.run.seed if model.seed is None else model.seed,
+        overrides=model.overrides,
+    )
+    towers = with_image(trained.build(recipe), model.image)
+    exact = cut_is_exact(towers.text, towers.to_tokens(_TEXTS), mask=towers.text_spec.mask)
+    text_spec = towers.text_spec.model_copy(update={"cut_exact": exact})
+    return recipe, replace(towers, text_spec=text_spec, facts=_lasting(towers))
+
+
+def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
+    """What stays true of towers that are trained on: not how good an earlier run found them, nor its length."""
+    return {name: value for name, value in towers.facts.items() if "@" not in name and not name.startswith("trained_")}
+
+
+def with_image(towers: Towers, changes: ImageChanges) -> Towers:
+    """The model with its pictures prepared otherwise, if anything is to change; the bundle will say so."""
+    said = changes.model_dump(exclude_none=True)
+    if not said:
+        return towers
+    spec = type(towers.image_spec).model_validate(towers.image_spec.model_dump() | said)
+
+    def prepared(images: Sequence[Image.Image]) -> Pixels:
+        return to_pixels(spec, images)
+
+    return replace(towers, image_spec=spec, to_pixels=prepared)
+
+
+def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
+    """What to call in place of the pair.
+
+    Args:
+        pair: on its device.
+        device: that.
+        sharded: whether every process keeps only a part of the weights, gradients and moments of every block.
+
+    Raises:
+        InvalidInput: sharded, but there is one process alone.
+    """
+    if sharded:
+        if not dist.is_initialized():
+            raise InvalidInput("run.fsdp shares the weights among processes: start them with torchrun, or leave it out")
+        for block in (*blocks(pair.vision), *blocks(pair.text)):
+            fully_shard(block)
+        fully_shard(pair)
+        return pair
+    return together(pair, device)
+
+
+def states(pair: Pair, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights and moments, whole, on the CPU where they are sharded; every process must call it."""
+    if isinstance(pair, FSDPModule):
+        return (
+            whole.get_model_state_dict(pair, options=_WHOLE),
+            whole.get_optimizer_state_dict(pair, optimizer, options=_WHOLE),
+        )
+    return pair.state_dict(), optimizer.state_dict()
+
+
+def load_states(pair: Pair, optimizer: torch.optim.Optimizer, weights: dict[str, Any], moments: dict[str, Any]) -> None:
+    """Put back what `states` took."""
+    if isinstance(pair, FSDPModule):
+        whole.set_model_state_dict(pair, weights, options=_WHOLE)
+        whole.set_optimizer_state_dict(pair, optimizer, moments, options=_WHOLE)
+    else:
+        pair.load_state_dict(weights)
+        optimizer.load_state_dict(moments)

@@ -15,7 +15,7 @@ from tuwen.errors import InvalidInput
 from tuwen.models.trained import call
 from tuwen.training.config import ObjectiveConfig, RunConfig
 from tuwen.training.model import Pair
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 
 _PAIR = "pair."
 

@@ -111,8 +111,6 @@ def _drop_after(path: Path, step: int) -> None:
     aside.replace(path)
 
 
-# ---- A run on one page: what it was, what came of it, and its curves as a picture. Knows the run's log.
-
 CURVES = "curves.png"
 PAGE = "report.md"
 _STEP_FIGURES = {"loss": "loss", "lr": "learning rate", "scale": "scale of the cosines"}

@@ -1,7 +1,4 @@
-"""What one step does to the weights: gradients of some batches, clipped, then the optimiser and the mean weights.
-
-Knows the pair, its optimiser and all that moves with them. Does not know where batches come from, nor when it ends.
-"""
+"""One step of training: the gradients of some batches, clipped, the optimiser, and the mean of the weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,21 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from tuwen.bundle.manifest import Scoring
 from tuwen.errors import InvalidInput
 from tuwen.models.towers import Towers
-from tuwen.training import processes
 from tuwen.training.config import TrainConfig
 from tuwen.training.distributed import rank, world
-from tuwen.training.ema import Average
 from tuwen.training.gradients import of_objective, of_pairs
-from tuwen.training.model import Inputs, Pair
+from tuwen.training.model import Inputs, Pair, load_states, states
 from tuwen.training.objective import Objective, objective_of
 from tuwen.training.optimizer import Schedule, adamw, groups
-from tuwen.training.order import Part
+from tuwen.training.pairs import Part
 
 
 class Stepper:
@@ -98,7 +93,7 @@ class Stepper:
         assert self._whole is not None
         vision, text = self._whole
         scoring = self._scoring()
-        weights, _ = processes.states(self._pair, self._optimizer)
+        weights, _ = states(self._pair, self._optimizer)
         if weights:
             vision.load_state_dict(_below("vision.", weights))
             text.load_state_dict(_below("text.", weights))
@@ -111,7 +106,7 @@ class Stepper:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint; every process must call it."""
-        weights, moments = processes.states(self._pair, self._optimizer)
+        weights, moments = states(self._pair, self._optimizer)
         average = None if self._average is None else self._average.state()
         own = None if self.objective is None else self.objective.own_state()
         parts = {"weights": weights, "moments": moments, "average": average, "objective": own}
@@ -129,7 +124,7 @@ class Stepper:
                 "locks and objective, or begin another run from its weights, model.source=OUTPUT/last"
             )
         settings = [_settings(entry) for entry in self._optimizer.param_groups]
-        processes.load_states(self._pair, self._optimizer, state["weights"], state["moments"])
+        load_states(self._pair, self._optimizer, state["weights"], state["moments"])
         for entry, said in zip(self._optimizer.param_groups, settings, strict=True):
             entry.update(said)
         self._scaler.load_state_dict(state["scaler"])
@@ -191,3 +186,59 @@ def _whole(tensor: Tensor) -> Tensor:
 def _local(tensor: Tensor) -> Tensor:
     """This process's part of a sharded tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+class Average:
+    """An exponential moving average of a module's weights.
+
+    Begins with the weights as they are. After step t the decay is at most (1 + t) / (10 + t), so that a short run
+    does not end with the weights it began with.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._steps = 0
+        self._mean = {name: value.detach().clone() for name, value in _floats(module)}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Take in the weights after a step."""
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        current = dict(_floats(module))
+        means = list(self._mean.values())
+        torch._foreach_lerp_(means, [current[name].detach() for name in self._mean], 1 - decay)
+
+    @contextmanager
+    def swapped(self, module: nn.Module) -> Iterator[None]:
+        """The module with the mean as its weights, until the end of the block."""
+        self._swap(module)
+        try:
+            yield
+        finally:
+            self._swap(module)
+
+    def state(self) -> dict[str, object]:
+        """For a checkpoint."""
+        return {"steps": self._steps, "mean": self._mean}
+
+    def load_state(self, state: Mapping[str, object]) -> None:
+        """Go on from a checkpoint of the same module."""
+        steps, mean = state["steps"], state["mean"]
+        assert isinstance(steps, int)
+        assert isinstance(mean, dict)
+        self._steps = steps
+        for name, value in self._mean.items():
+            value.copy_(mean[name])
+
+    @torch.no_grad()
+    def _swap(self, module: nn.Module) -> None:
+        for name, value in _floats(module):
+            kept = value.detach().clone()
+            value.copy_(self._mean[name])
+            self._mean[name].copy_(kept)
+
+
+def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What a state dictionary has: other buffers (masks, say) are no weights."""
+    return ((name, value) for name, value in module.state_dict().items() if value.is_floating_point())
