@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 )
 @click.option("-c", "--config", type=options.FILE, metavar="FILE", help="What to train, in YAML.")
 @click.option(
-    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the file; repeatable."
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting of the file; repeatable.",
 )
 @click.option("--resume", type=options.FOLDER, metavar="FOLDER", help="Resume the run of this output folder.")
 @click.option("--print-config", is_flag=True, help="Print the whole configuration, including defaults, and exit.")
