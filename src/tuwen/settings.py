@@ -1,7 +1,6 @@
-"""One tree of settings, read once at the edge from environment and file, and passed down as values.
+"""Settings: read from the environment and a file by the public API and the command line, then passed down as values.
 
-Below this room nothing reads the environment. `TUWEN_<FIELD>` sets a field; so does a line of
-`~/.config/tuwen/settings.toml` (`TUWEN_SETTINGS` names another file).
+`TUWEN_<FIELD>` sets a field; so does a line of `~/.config/tuwen/settings.toml` (`TUWEN_SETTINGS` names another file).
 """
 
 import os
@@ -9,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from tuwen.errors import InvalidInput
 
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
 
@@ -80,3 +81,19 @@ class Settings(BaseSettings):
         """Values given in code win over the environment, the environment wins over the file."""
         file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def read_settings() -> Settings:
+    """The settings, from environment and file.
+
+    Raises:
+        InvalidInput: a setting has an invalid value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TUWEN_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidInput(
+            f"the setting {name} is invalid: {first['msg']}", value=first["input"], where=name
+        ) from error

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from tuwen.cli.console import Pace, Progress
+from tuwen.progress import Pace, Progress
 
 DRAWING = """
 import time
-from tuwen.cli.console import Progress
+from tuwen.progress import Progress
 with Progress("auto") as shown:
     shown.begin(200)
     for done in (50, 100, 150):

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from cli.running import run
-from tuwen.cli.options import read_settings
 from tuwen.exporting.samples import Samples
 from tuwen.exporting.sources import checkpoint
 from tuwen.exporting.verify import Reference, probabilities, reference
 from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers
+from tuwen.settings import read_settings
 
 pytestmark = [pytest.mark.hub, pytest.mark.enable_socket, pytest.mark.timeout(3600)]
 

@@ -165,3 +165,19 @@ def test_what_a_forked_child_keeps_open_is_free_when_it_ends(folder: Path, model
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     VectorIndex.open(folder, encoder=model, lock_timeout=0).close()
+
+
+def test_the_lock_is_released_even_if_the_rows_cannot_be_closed(
+    folder: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = VectorIndex.open(folder, encoder=model)
+
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(index._store, "close", fail)
+        with pytest.raises(OSError, match="gone"):
+            index.close()
+    index._store.close()
+    VectorIndex.open(folder, encoder=model, lock_timeout=0).close()

@@ -54,7 +54,7 @@ def test_a_text_that_reads_like_a_file_is_told() -> None:
 def test_terms_are_described_in_one_line() -> None:
     terms = [Term("at night"), Term(Path("cat.jpg"), 0.5), Term("people", -1.0), Term("rain", -0.25)]
     assert describe(terms) == "at night + 0.5 * cat.jpg - people - 0.25 * rain"
-    assert describe([Term(b"\x89PNG"), Term(RowId(ROW), -0.5)]) == f"a picture - 0.5 * id:{ROW}"
+    assert describe([Term(b"\x89PNG"), Term(RowId(ROW), -0.5)]) == f"an image - 0.5 * id:{ROW}"
     assert describe([Term("a dog: 1 + 1 = 2")]) == "a dog: 1 + 1 = 2"
 
 

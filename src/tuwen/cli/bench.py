@@ -12,10 +12,11 @@ from tuwen.bench.workloads import material
 from tuwen.bundle.bundle import Bundle
 from tuwen.cli import options
 from tuwen.cli.command import Command
-from tuwen.cli.console import Progress, emit, table
+from tuwen.cli.console import emit, table
 from tuwen.cli.options import Computing, as_set
 from tuwen.cli.verification import steps_shown
 from tuwen.errors import require
+from tuwen.progress import Progress
 from tuwen.runtime.loading import find_bundle
 from tuwen.runtime.machine import cpu_name
 

@@ -7,13 +7,14 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
-from tuwen.cli.console import Progress, emit, table
+from tuwen.cli.console import emit, table
 from tuwen.cli.locations import opened
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexInvalid
 from tuwen.index.calibration import Calibration, QueryKind, Threshold
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
+from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 from tuwen.search.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 

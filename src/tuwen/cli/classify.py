@@ -15,9 +15,10 @@ from tuwen.classify.classifier import Label, Prediction, Predictions
 from tuwen.classify.labels import PLAIN, fill, read_labels, split_labels
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
-from tuwen.cli.console import Progress, count, emit, list_rejected, table
+from tuwen.cli.console import count, emit, list_rejected, table
 from tuwen.cli.options import Computing
 from tuwen.data.files import Skipped, find_files
+from tuwen.progress import Progress
 from tuwen.runtime.languages import text_notes
 from tuwen.types import Rejected
 

@@ -9,9 +9,8 @@ from tuwen import __version__
 from tuwen.cli import options
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit, table
-from tuwen.cli.options import read_settings
 from tuwen.runtime.machine import Engine, Machine, look
-from tuwen.settings import Settings
+from tuwen.settings import Settings, read_settings
 
 
 @click.command(cls=Command, examples=("tuwen doctor", "tuwen doctor --json"))

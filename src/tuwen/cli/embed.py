@@ -18,16 +18,16 @@ from tuwen.bulk.items import is_picture, save_items
 from tuwen.bulk.ray import Recipe, on_cluster
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
-from tuwen.cli.console import Progress, count, emit, list_rejected
-from tuwen.cli.locations import place_of
+from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import ENDINGS, is_bulk, root_of
 from tuwen.data.samples import Columns
 from tuwen.errors import IndexNotFound, InvalidInput, require
 from tuwen.index.index import VectorIndex, make, manifest_of
 from tuwen.index.location import Place
+from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
-from tuwen.runtime.loading import find_bundle
+from tuwen.runtime.loading import find_bundle, portable_name
 from tuwen.runtime.selection import Choice, make_plan
 from tuwen.types import Rejected
 
@@ -159,7 +159,7 @@ class Where:
 
         settings = loaded.computing.settings
         recipe = Recipe(
-            model=place_of(loaded.model),
+            model=portable_name(loaded.model),
             fingerprint=loaded.encoder.fingerprint,
             choice=loaded.choice,
             models=settings.models,
@@ -362,7 +362,7 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
     try:
         manifest = manifest_of(index)
     except IndexNotFound:
-        make(index, loaded.encoder, root_of(sources), bundle=place_of(loaded.model))
+        make(index, loaded.encoder, root_of(sources), bundle=portable_name(loaded.model))
         manifest = manifest_of(index)
     return kept_in(index, manifest, loaded.computing.settings.cache)
 

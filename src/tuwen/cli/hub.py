@@ -11,9 +11,9 @@ from tuwen.bundle.hub import Choose
 from tuwen.bundle.manifest import PRECISIONS, Precision
 from tuwen.cli import verification as proof
 from tuwen.cli.command import say
-from tuwen.cli.console import Progress
 from tuwen.errors import InvalidInput
 from tuwen.exporting.sources import download
+from tuwen.progress import Progress
 from tuwen.settings import Settings
 
 MIB = 2**20

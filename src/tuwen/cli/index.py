@@ -12,7 +12,7 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
-from tuwen.cli.console import Progress, count, emit, list_rejected, printable, table
+from tuwen.cli.console import count, emit, list_rejected, printable, table
 from tuwen.cli.index_transfer import copy, export, import_
 from tuwen.cli.ingest import (
     Shown,
@@ -39,8 +39,10 @@ from tuwen.ingest.sync import remove as take_out
 from tuwen.ingest.sync import sync as make_equal
 from tuwen.ingest.watch import Due, Pending, watched
 from tuwen.ingest.writer import IngestReport
+from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 from tuwen.search.duplicates import Duplicates, Group
+from tuwen.settings import read_settings
 from tuwen.types import Rejected
 
 # ---- `tuwen index sync`: an index made equal to a folder, once or for as long as it runs.
@@ -184,7 +186,7 @@ def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bo
     b and b near c, all are in one group. Nothing is changed.
     """
     target = options.index_folder(folder)
-    patience = options.read_settings().lock_timeout
+    patience = read_settings().lock_timeout
     with VectorIndex.open(target, encoder=None, lock_timeout=patience) as store, Progress(progress) as shown:
         search = Duplicates(store, threshold)
         for place, step in enumerate(search):

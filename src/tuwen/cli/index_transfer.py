@@ -10,18 +10,20 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
-from tuwen.cli.console import Progress, count, emit, list_rejected
-from tuwen.cli.locations import check_design, opened_or_new
+from tuwen.cli.console import count, emit, list_rejected
+from tuwen.cli.locations import opened_or_new
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexNotFound, InvalidInput
-from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
+from tuwen.index.index import VectorIndex, check_design, design_at, make, manifest_of, root_of
 from tuwen.index.location import Place
 from tuwen.index.manifest import KnownModel, Model
 from tuwen.ingest.copy import CopyReport
 from tuwen.ingest.copy import copy as copied
 from tuwen.interop.exchange import Imported, check_vectors, export_vectors, import_vectors
 from tuwen.interop.vector_files import VectorFiles
+from tuwen.progress import Progress
 from tuwen.runtime.loading import find_bundle
+from tuwen.settings import read_settings
 
 
 @click.command(
@@ -80,7 +82,7 @@ def _both(source: Place, target: Place, asked: Mapping[str, str]) -> Iterator[tu
     except IndexNotFound:
         chosen = design_at(target, {"metric": known.metric, **asked})
         make(target, model, root_of(known, source), chosen, bundle=known.bundle)
-    settings = options.read_settings()
+    settings = read_settings()
     patience, above = settings.lock_timeout, settings.quantize_above
     with (
         VectorIndex.open(source, encoder=None, lock_timeout=patience) as old,
@@ -228,7 +230,7 @@ def export(
     endings = {".parquet": "parquet", ".npy": "npy"}
     chosen = layout or endings.get(output.suffix, "clip-retrieval")
     start, done = monotonic(), 0
-    timeout = options.read_settings().lock_timeout
+    timeout = read_settings().lock_timeout
     with Progress(progress) as bar, VectorIndex.open(target, encoder=None, lock_timeout=timeout) as index:
         bar.begin(index.info().rows)
         with closing(export_vectors(index, output, chosen, where=where, dtype=dtype)) as steps:

@@ -4,7 +4,6 @@ Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`
 """
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from tuwen.cli.command import INTERRUPTED, REJECTED, say
-from tuwen.cli.console import Progress, count, emit, list_rejected
+from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.locations import Rows, ServedRows
 from tuwen.cli.options import Address
 from tuwen.data.files import find_files
@@ -22,7 +21,7 @@ from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.ingest.images import ingest
 from tuwen.ingest.texts import ingest_texts
-from tuwen.ingest.writer import IngestReport
+from tuwen.ingest.writer import IngestReport, run
 from tuwen.runtime.encoder import Encoder
 
 Reports: TypeAlias = "Generator[IngestReport]"
@@ -109,11 +108,7 @@ def ingest_shown(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, pr
 
 def last_report(reports: Reports, total: Callable[[], int], progress: str) -> IngestReport:
     """Run a task to its end and show how far it is; the report of the whole run."""
-    with Progress(progress) as shown, closing(reports):
-        shown.begin(total() if shown.draws else None)
-        for report in reports:
-            shown.show(report.seen, report.rows)
-    return report
+    return run(reports, total, progress)
 
 
 def count_files(paths: Sequence[Path], index: VectorIndex) -> int:

@@ -15,19 +15,19 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from tuwen.cli.options import Address, Computing, read_settings
-from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput, NotFound
+from tuwen.api import Encoder, Index
+from tuwen.cli.options import Address, Computing
+from tuwen.errors import NotFound
 from tuwen.index.calibration import Calibration
-from tuwen.index.index import VectorIndex, design_at, make, manifest_of, root_of
+from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
-from tuwen.index.manifest import Info, Manifest
-from tuwen.index.store import Stored, design
-from tuwen.runtime.encoder import Encoder
+from tuwen.index.manifest import Info
+from tuwen.index.store import Stored
 from tuwen.runtime.languages import text_notes
-from tuwen.runtime.loading import folder_named
 from tuwen.search.query import Query
 from tuwen.search.search import Term, Wanted, search
 from tuwen.search.threshold import Auto, auto_threshold
+from tuwen.settings import read_settings
 from tuwen.types import Hit, Payload
 
 if TYPE_CHECKING:
@@ -203,11 +203,8 @@ class ServedRows:
         return self._client.keys(where)
 
 
-# ---- An encoder and an index that fit each other, as the options ask for.
-
-
 @contextmanager
-def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, VectorIndex]]:
+def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, Index]]:
     """The index in `folder`, and its model.
 
     Raises:
@@ -215,12 +212,8 @@ def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, Vecto
         BundleNotFound: its model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
-    encoder = _model_of(manifest_of(folder), folder, computing)
-    settings = computing.settings
-    with VectorIndex.open(
-        folder, encoder=encoder, lock_timeout=settings.lock_timeout, quantize_above=settings.quantize_above
-    ) as index:
-        yield encoder, index
+    with Index.open(folder, computing.model, load=computing.load) as index:
+        yield index.encoder, index
 
 
 @contextmanager
@@ -231,36 +224,20 @@ def opened_or_new(
     asked: Mapping[str, str] = MappingProxyType({}),
     *,
     anywhere: bool = False,
-) -> Iterator[tuple[Encoder, VectorIndex]]:
-    """The index of the pictures below `root`: gone on with, or begun with the default model if none is named.
+) -> Iterator[tuple[Encoder, Index]]:
+    """The index of the images below `root`, created if there is none; see `Index.open_or_create`.
 
     Args:
         folder: the index.
         root: the collection.
         computing: the model.
-        asked: of what kind, metric and store it shall be, see `design`; what is not said may be anything.
-        anywhere: go on with an index of another root, too; a new one is of this root.
-
-    Raises:
-        InvalidInput: the index has another root, or is not as it is asked to be.
-        BundleNotFound: the model is not on this machine.
-        WrongModel: `--model` names another model than the index's.
+        asked: its kind, metric and store, see `design`; what is left out may be anything.
+        anywhere: accept an index of another root; a new one has this root.
     """
-    try:
-        manifest = manifest_of(folder)
-    except IndexNotFound:
-        model = computing.model or computing.settings.default_model
-        make(folder, computing.load(model), root, design_at(folder, asked), bundle=place_of(model))
-    else:
-        check_design(manifest, folder, asked)
-        base = root_of(manifest, folder)
-        if not anywhere and not (base.exists() and base.samefile(root)):
-            raise InvalidInput(
-                f"{folder} is the index of {base}, not of {root}: tuwen index add {root} --index {folder} adds to "
-                "it, another --index makes a new one"
-            )
-    with opened(folder, computing) as both:
-        yield both
+    with Index.open_or_create(
+        folder, root, computing.model, design=asked, same_root=not anywhere, load=computing.load
+    ) as index:
+        yield index.encoder, index
 
 
 @contextmanager
@@ -274,16 +251,6 @@ def opened_alone(place: Place | Address) -> Iterator[Rows]:
         yield index
 
 
-def check_design(manifest: Manifest, folder: Place, asked: Mapping[str, str]) -> None:
-    """An index stays what it was made as: said, where something else is asked for."""
-    made = {"kind": manifest.kind, "metric": manifest.metric, "store": manifest.store}
-    if design(**{**made, **asked}) != design(**made):
-        raise InvalidInput(
-            f"{folder} is of kind {manifest.kind} and metric {manifest.metric} in {manifest.store}, and stays so: "
-            "leave out --kind, --metric and --store, or make another --index"
-        )
-
-
 @contextmanager
 def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[Searched]:
     """The index in a folder with its model, or a service; errors as `opened`."""
@@ -293,22 +260,3 @@ def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[S
         return
     with opened(place, computing) as (encoder, index):
         yield Here(encoder, index)
-
-
-def place_of(model: str) -> str:
-    """A model's folder as an absolute path, so that it is found from anywhere; any other name as it is."""
-    folder = folder_named(model)
-    return str(folder.absolute()) if folder.is_dir() and model != "demo" else model
-
-
-def _model_of(manifest: Manifest, folder: Place, computing: Computing) -> Encoder:
-    """The model that is named, else the index's own: where it was when the index was made, or by its name."""
-    if computing.model is not None:
-        return computing.load(computing.model)
-    for model in filter(None, (manifest.bundle, manifest.model)):
-        with suppress(BundleNotFound):
-            return computing.load(model)
-    raise BundleNotFound(
-        f"{folder} was made with the model {manifest.model} ({manifest.bundle}), which is not on this machine: put "
-        f"it back, or get it with tuwen pull {manifest.model}, or say where it is with --model FOLDER"
-    )

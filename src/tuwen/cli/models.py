@@ -14,8 +14,8 @@ from tuwen.bundle.catalogue import Known, catalogue
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, table
-from tuwen.cli.options import read_settings
 from tuwen.errors import BundleError
+from tuwen.settings import read_settings
 
 NARROW = ("xm3600-en", "xm3600-zh")
 WIDE = (*NARROW, "flickr-en", "flickr-cn")

@@ -13,13 +13,13 @@ import click
 
 import tuwen
 from tuwen.api import Encoder
-from tuwen.cli.console import KINDS
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.errors import InvalidInput, require
-from tuwen.index.location import Place, place_of
+from tuwen.index.location import Place, located, place_of
+from tuwen.progress import KINDS
 from tuwen.runtime.loading import Choice, load_encoder
 from tuwen.runtime.machine import usable_cores
-from tuwen.settings import Settings
+from tuwen.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from tuwen.client.client import Client  # imports httpx2, which only --url needs
@@ -290,24 +290,8 @@ def as_set(model: str | None = None) -> Computing:
     )
 
 
-def read_settings() -> Settings:
-    """The settings, from environment and file.
-
-    Raises:
-        InvalidInput: a setting has an impossible value.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"the setting TUWEN_{name.upper()} cannot be used: {first['msg']}") from error
-
-
 def index_folder(folder: Place | None) -> Place:
-    """What `--index` says, or the setting; a cluster's with the key, shards and replicas that are set.
+    """What `--index` says, or the setting, see `located`.
 
     Raises:
         click.UsageError: neither says anything.
@@ -316,11 +300,7 @@ def index_folder(folder: Place | None) -> Place:
     chosen = folder or settings.index
     if chosen is None:
         raise click.UsageError("no index is given: add --index FOLDER, or set TUWEN_INDEX")
-    place = place_of(chosen)
-    if isinstance(place, Path):
-        return place
-    key = None if settings.qdrant_key is None else settings.qdrant_key.get_secret_value()
-    return replace(place, key=key, shards=settings.qdrant_shards, replicas=settings.qdrant_replicas)
+    return located(chosen, settings)
 
 
 _DESIGN = (

@@ -20,11 +20,10 @@ from tuwen.cli import hub, options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
-from tuwen.cli.options import read_settings
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound, InvalidInput, MissingExtra, PullFailed
 from tuwen.exporting.sources import advice, in_folder, repository_of
 from tuwen.runtime.loading import DEMO
-from tuwen.settings import Settings
+from tuwen.settings import Settings, read_settings
 
 
 @click.command(

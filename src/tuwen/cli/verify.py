@@ -14,10 +14,10 @@ from tuwen.cli import options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
-from tuwen.cli.options import read_settings
 from tuwen.errors import require
 from tuwen.exporting.sources import checkpoint_of, named_here
 from tuwen.runtime.loading import find_bundle
+from tuwen.settings import read_settings
 
 if TYPE_CHECKING:
     from tuwen.exporting.samples import Samples

@@ -4,8 +4,7 @@ Knows what may enter and what can be asked. Does not know what computes vectors,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -15,9 +14,19 @@ from tuwen.index.calibration import Calibration
 from tuwen.index.filters import checked_field, parse
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.lock import Lock
-from tuwen.index.manifest import Info, Manifest, Model, read_manifest, root_from_text, root_to_text, write_manifest
+from tuwen.index.manifest import (
+    MANIFEST,
+    Info,
+    Manifest,
+    Model,
+    not_found,
+    read_manifest,
+    root_from_text,
+    root_to_text,
+    write_manifest,
+)
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
-from tuwen.index.storage import ClusterHome, FolderHome, Home, creating
+from tuwen.index.storage import ClusterHome, FolderHome, Home, creating, is_read_only, private_copy
 from tuwen.index.store import Design, Known, Store, Stored, Vector, design
 from tuwen.index.stores import qdrant_collection as cluster_collection
 from tuwen.index.stores.faiss import FaissStore
@@ -145,15 +154,20 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
     """Take the lock, where there is one, and open the rows, see `Index.open`."""
     if isinstance(place, Cluster):
         return _open_cluster(place, encoder)
-    _check_model(read_manifest(place), place, encoder)  # before anybody waits
-    lock = Lock(place)
+    if not (place / MANIFEST).exists():
+        raise not_found(place)
+    read_only = is_read_only(place)
+    lock = Lock(place, shared=read_only)
     lock.acquire(lock_timeout)
+    home = FolderHome(place, lock)
     try:
         manifest = read_manifest(place)
-        _check_model(manifest, place, encoder)
-        return Opened(manifest, _store(manifest, place, lock_timeout), FolderHome(place, lock))
+        check_model(manifest, place, encoder)
+        if read_only:
+            home = replace(home, copy=private_copy(place))
+        return Opened(manifest, _store(manifest, home.copy or place, lock_timeout), home)
     except BaseException:
-        lock.release()
+        home.release()
         raise
 
 
@@ -170,7 +184,7 @@ def _open_cluster(place: Cluster, encoder: Model | None) -> Opened:
     link = Link(place)
     try:
         manifest = cluster_collection.read(link, place)
-        _check_model(manifest, place, encoder)
+        check_model(manifest, place, encoder)
     except BaseException:
         link.close()
         raise
@@ -190,14 +204,34 @@ def _root(place: Place, root: Path | None) -> str:
     return root_to_text(Path() if root is None else root, None)
 
 
-def _check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None:
+def check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None:
+    """Check that an index holds vectors of a model; WrongModel if not. None fits every index."""
     if encoder is None or (encoder.fingerprint, encoder.dim) == (manifest.fingerprint, manifest.dim):
         return
     raise WrongModel(
         f"{place} holds vectors of the model {manifest.model} (fingerprint {manifest.fingerprint}, {manifest.dim} "
         f"numbers each), not of {encoder.name} ({encoder.fingerprint}, {encoder.dim}): use that model, or build "
-        "another index with this one"
+        "another index with this one",
+        value=encoder.name,
+        where=place,
     )
+
+
+def check_design(manifest: Manifest, place: Place, asked: Mapping[str, str]) -> None:
+    """Check that an index is of the kind, metric and store that are asked for, see `design`.
+
+    Raises:
+        InvalidInput: it is not, and these are fixed when an index is created.
+    """
+    made = {"kind": manifest.kind, "metric": manifest.metric, "store": manifest.store}
+    if design(**{**made, **asked}) != design(**made):
+        raise InvalidInput(
+            f"{place} is of kind {manifest.kind} and metric {manifest.metric} in {manifest.store}, which cannot be "
+            "changed: leave out --kind, --metric and --store, or build another index",
+            value=dict(asked),
+            where=place,
+            hint="leave out kind, metric and store, or build another index",
+        )
 
 
 # ---- An index: rows of vectors and facts, of one model, in a folder or in a cluster.
@@ -205,7 +239,7 @@ def _check_model(manifest: Manifest, place: Place, encoder: Model | None) -> Non
 _FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
 
 
-class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
+class VectorIndex(Lookup):
     """Rows of one model. A context manager; or call `close`.
 
     Safe in several threads: calls take turns, and wait while `optimize` builds. What has returned from a call that
@@ -273,22 +307,28 @@ class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
         """
         return cls(open_parts(place_of(place), encoder, lock_timeout), encoder, quantize_above)
 
+    @property
+    def dim(self) -> int:
+        """The number of dimensions of its vectors."""
+        return self._manifest.dim
+
     def search(
         self,
         vector: Vector,
         k: int = 10,
-        min_score: float | None = None,
+        *,
         where: str | None = None,
+        min_score: float | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """The rows nearest to a vector, best first; of equal scores by key.
+        """The rows nearest to a vector, best first; rows of equal score by key.
 
         Args:
             vector: (dim,) float32 of length 1.
-            k: how many at most.
-            min_score: rows of a lower cosine are left out; there may be none left.
+            k: the most hits to return.
             where: a filter, see `filters.py`, e.g. `width >= 1024 and folder == "2023"`.
-            exact: compare with every row instead of walking the graph. Scores are exact either way.
+            min_score: leave out rows of a lower cosine.
+            exact: compare with every row instead of searching the approximate index. Scores are exact either way.
 
         Raises:
             InvalidVectors: the vector is of wrong shape or dtype, not finite, or not of length 1.
@@ -319,7 +359,8 @@ class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
         self._manifest = with_precision(self._manifest, self._home, precision)
 
     def remove(self, keys: Sequence[str]) -> int:
-        """Take rows out; how many of them there were."""
+        """Remove rows; returns how many of them there were."""
+        self._home.check_writable()
         return self._store.remove(keys)
 
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
@@ -333,6 +374,7 @@ class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
 
     def optimize(self) -> None:
         """Make later searches fast, after writing. May take minutes; ended at any moment, it loses no row."""
+        self._home.check_writable()
         self._store.optimize(self._quantize_above)
 
     def info(self) -> Info:
@@ -346,12 +388,18 @@ class VectorIndex(Lookup, AbstractContextManager["VectorIndex"]):
 
     def calibrate(self, calibration: Calibration) -> None:
         """Keep thresholds that were measured, in place of those that are there."""
+        self._home.check_writable()
         self._home.calibrate(calibration)
 
     def close(self) -> None:
-        """Let go of the index. May be called twice."""
-        self._store.close()
-        self._home.release()
+        """Close the files and release the lock, even if the files cannot be closed. May be called twice."""
+        try:
+            self._store.close()
+        finally:
+            self._home.release()
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

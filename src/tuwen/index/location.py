@@ -10,10 +10,13 @@ Knows how a place is written. Does not know what is there.
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from tuwen.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tuwen.settings import Settings
 
 PORT = 6333
 _SCHEMES = {"qdrant": False, "qdrants": True}
@@ -86,3 +89,21 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
     if not host or not _NAME.fullmatch(name) or parts.query or parts.fragment:
         raise InvalidInput(f"{text} is no place of an index: write it as {parts.scheme}://host:{PORT}/collection")
     return Cluster(host, port, name, _SCHEMES[parts.scheme], key)
+
+
+def located(place: "str | Place", settings: "Settings") -> Place:
+    """Where an index is; a cluster's with the key, shards and replicas of the settings, unless it has its own.
+
+    Raises:
+        InvalidInput: see `place_of`.
+    """
+    found = place_of(place)
+    if not isinstance(found, Cluster):
+        return found
+    key = None if settings.qdrant_key is None else settings.qdrant_key.get_secret_value()
+    return replace(
+        found,
+        key=found.key or key,
+        shards=found.shards or settings.qdrant_shards,
+        replicas=found.replicas or settings.qdrant_replicas,
+    )

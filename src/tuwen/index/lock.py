@@ -27,14 +27,14 @@ _TOKEN = uuid4().hex
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
-    def _try(handle: int) -> None:
+    def _try(handle: int, *, shared: bool) -> None:  # noqa: ARG001  (Windows has no shared locks here)
         os.lseek(handle, 0, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _try(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _try(handle: int, *, shared: bool) -> None:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,15 @@ class Holder:
 class Lock:
     """The lock on one folder: the file `lock` in it, and `lock.json` that names the holder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        """Create a lock, not taken yet.
+
+        Args:
+            folder: what is locked.
+            shared: keep out only those that write, without writing: for a read-only folder.
+        """
         self._folder = folder
+        self._shared = shared
         self._file: BinaryIO | None = None
 
     def acquire(self, timeout: float) -> None:
@@ -69,7 +76,7 @@ class Lock:
         deadline = time.monotonic() + timeout
         file = self._open()
         try:
-            while not _taken(file.fileno()):
+            while not _taken(file.fileno(), shared=self._shared):
                 holder = self._holder()
                 if holder is not None and _is_this_process(holder):
                     raise IndexLocked(f"this process has {self._folder} open already: use that Index, or close it")
@@ -80,7 +87,8 @@ class Lock:
             file.close()
             raise
         try:
-            self._sign()
+            if not self._shared:
+                self._sign()
         except OSError as error:  # a full disk, say
             file.close()
             raise self._unwritable(error) from error
@@ -90,13 +98,14 @@ class Lock:
         """Let go. May be called twice."""
         if self._file is None:
             return
-        (self._folder / "lock.json").unlink(missing_ok=True)
+        if not self._shared:
+            (self._folder / "lock.json").unlink(missing_ok=True)
         self._file.close()
         self._file = None
 
     def _open(self) -> BinaryIO:
         try:
-            return (self._folder / "lock").open("ab")
+            return (self._folder / "lock").open("rb" if self._shared else "ab")
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -123,7 +132,8 @@ class Lock:
 
     def _unwritable(self, error: OSError) -> IndexFault:
         return IndexFault(
-            f"{self._folder} cannot be locked ({error.strerror}): it must be writable, even to be searched"
+            f"{self._folder} cannot be locked ({error.strerror}): check its permissions, and the disk's free space",
+            where=self._folder,
         )
 
     def _refusal(self, holder: Holder | None, timeout: float) -> IndexLocked:
@@ -131,9 +141,9 @@ class Lock:
         return IndexLocked(f"{self._folder} is in use by {who}; waited {timeout:g} s: try again when it has ended")
 
 
-def _taken(handle: int) -> bool:
+def _taken(handle: int, *, shared: bool) -> bool:
     try:
-        _try(handle)
+        _try(handle, shared=shared)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             return False

@@ -71,15 +71,19 @@ def read_manifest(folder: Path | str) -> Manifest:
             )
         return Manifest.model_validate_json(json.dumps(content))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise IndexNotFound(
-            f"there is no index at {folder}: make one with tuwen index build PHOTOS/ --index {folder}"
-        ) from error
+        raise not_found(folder) from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise IndexInvalid(f"{path}: {field}: {first['msg']}; mend it, or build the index again") from error
     except ValueError as error:
         raise IndexInvalid(f"{path} is no JSON ({error}); put back a copy, or build the index again") from error
+
+
+def not_found(folder: Path | str) -> IndexNotFound:
+    """The error for a folder that is no index."""
+    hint = f"build one with tuwen index build PHOTOS/ --index {folder}"
+    return IndexNotFound(f"there is no index at {folder}: {hint}", value=str(folder), hint=hint)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -19,6 +19,8 @@ TOLERANCE = 1e-3
 """how far from 1 a vector's length may be"""
 LAST_DIGIT = 1.2e-7
 """how far from 1 the length of a unit vector may be in float32, and none is nearer"""
+SHORTEST = 1e-12
+"""the least length of a vector that has a direction"""
 _LARGEST = 2**63
 
 
@@ -56,6 +58,28 @@ def checked_query(vector: Vector, dim: int) -> Vector:
     wide = vector.astype(np.float64)
     length = math.sqrt(wide @ wide)
     _check_length(length, "the query's vector")
+    exact: Vector = (wide / length).astype(np.float32)
+    return exact
+
+
+def unit_vector(numbers: object) -> Vector:
+    """A (dim,) float32 vector scaled to length 1, from numbers of any length and type.
+
+    Raises:
+        InvalidVectors: these are not numbers in one dimension, or are not finite, or all zero.
+    """
+    try:
+        wide = np.asarray(numbers, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectors(f"the query's vector cannot be read as numbers: {error}", value=numbers) from error
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = float(np.linalg.norm(wide))
+    if wide.ndim != 1 or not math.isfinite(length) or length < SHORTEST:
+        raise InvalidVectors(
+            f"the query's vector has the shape {wide.shape} and the length {length:.3g}: give finite numbers in one "
+            "dimension, not all zero",
+            value=numbers,
+        )
     exact: Vector = (wide / length).astype(np.float32)
     return exact
 

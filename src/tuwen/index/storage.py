@@ -26,6 +26,8 @@ from tuwen.index.stores.qdrant_collection import Link
 
 ROOM = 128 * 2**20
 """bytes that must be free before rows are written: the store maps its files, and dies where one cannot grow"""
+_BLOCK = 2**16
+"""bytes of zeros that are left out of a copy"""
 _ABANDONED = 3600
 """seconds after which a folder that was never finished belongs to nobody"""
 
@@ -88,6 +90,43 @@ def check_room(folder: Path) -> None:
         )
 
 
+READ_ONCE = frozenset({"matrix.dat", "links_compressed.bin", "graph.bin"})
+"""files that Qdrant Edge opens for reading alone; so does FAISS with all of its own"""
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether nothing can be written to a folder: it is on a read-only file system, or belongs to somebody else."""
+    return not os.access(folder, os.W_OK)
+
+
+def private_copy(folder: Path) -> Path:
+    """A folder in the system's temporary folder that looks like an index, whose files can be written to.
+
+    The engines open most of their files for writing, even to search. Of a read-only index these are copied, without
+    their holes; vectors and graphs, the largest, are links.
+    """
+    copy = Path(tempfile.mkdtemp(prefix="tuwen-"))
+    for path, _, files in os.walk(folder):
+        inside = copy / Path(path).relative_to(folder)
+        inside.mkdir(exist_ok=True)
+        for name in files:
+            if name in READ_ONCE or name.endswith(".faiss"):
+                (inside / name).symlink_to(Path(path, name).absolute())
+            else:
+                _copy_sparse(Path(path, name), inside / name)
+    return copy
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("wb") as written:
+        while block := read.read(_BLOCK):
+            if block.count(0) == len(block):
+                written.seek(len(block), os.SEEK_CUR)
+            else:
+                written.write(block)
+        written.truncate()
+
+
 def disk_usage(folder: Path) -> int:
     """The bytes that a folder takes on the disk. Files with holes take less than their length.
 
@@ -146,8 +185,12 @@ class Home(Protocol):
         """Put what was measured in place of what is there."""
         ...
 
+    def check_writable(self) -> None:
+        """Check that it can be written to (else IndexFault)."""
+        ...
+
     def check_room(self) -> None:
-        """See that more can be written (else IndexFault)."""
+        """Check that it can be written to, and has room for more rows (else IndexFault)."""
         ...
 
     def bytes(self) -> int | None:
@@ -161,10 +204,11 @@ class Home(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderHome:
-    """A folder, while this process holds its lock."""
+    """A folder, while this process holds its lock. `copy`: where it is opened in its place, if it is read-only."""
 
     place: Path
     lock: Lock
+    copy: Path | None = None
 
     def write(self, manifest: Manifest) -> None:
         """See `Home`."""
@@ -178,8 +222,15 @@ class FolderHome:
         """See `Home`."""
         write_calibration(self.place, calibration)
 
+    def check_writable(self) -> None:
+        """See `Home`."""
+        if self.copy is not None:
+            hint = "copy the index to a folder that can be written to"
+            raise IndexFault(f"{self.place} is read-only: it can be searched, not changed; {hint}", where=self.place)
+
     def check_room(self) -> None:
         """See `Home`."""
+        self.check_writable()
         check_room(self.place)
 
     def bytes(self) -> int:
@@ -188,6 +239,8 @@ class FolderHome:
 
     def release(self) -> None:
         """See `Home`."""
+        if self.copy is not None:
+            shutil.rmtree(self.copy, ignore_errors=True)
         self.lock.release()
 
 
@@ -212,8 +265,11 @@ class ClusterHome:
         """See `Home`."""
         cluster_collection.write_calibration(self.link, calibration)
 
+    def check_writable(self) -> None:
+        """The cluster refuses by itself."""
+
     def check_room(self) -> None:
-        """The cluster says so itself, when it has none."""
+        """Likewise."""
 
     def bytes(self) -> None:
         """A cluster does not tell."""

@@ -172,7 +172,7 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     doomed: set[str] = set()
     rejected = []
     for path in paths:
-        found = next((keys for name in _names(path, index.root) if (keys := _below(name, stored))), [])
+        found = keys_at(path, index.root, stored)
         doomed.update(found)
         if not found:
             rejected.append(Rejected(path, "the index has nothing of that path"))
@@ -180,6 +180,11 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     return IngestReport(
         rows=len(stored) - removed, removed=removed, rejected=tuple(rejected), seconds=monotonic() - start
     )
+
+
+def keys_at(path: str, root: Path, stored: Sequence[str]) -> list[str]:
+    """The stored keys that a path stands for: a key or a folder of keys, else a file or a folder on disk."""
+    return next((keys for name in _names(path, root) if (keys := _below(name, stored))), [])
 
 
 def _names(path: str, root: Path) -> Iterator[str]:

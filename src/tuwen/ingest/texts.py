@@ -5,9 +5,10 @@
 A file of texts is a folder in the index: the text in line 3 of `captions.txt` is the row `captions.txt/3`.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
 from tuwen.data.files import key_of
 from tuwen.data.records import NOT_UTF8
@@ -15,7 +16,7 @@ from tuwen.data.samples import Columns
 from tuwen.data.tables import Caption, NoCaption, read_captions
 from tuwen.index.filters import quoted
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.payloads import text_payload
+from tuwen.ingest.payloads import content_of, text_payload
 from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import batched
@@ -53,6 +54,34 @@ def ingest_texts(
         yield from texts.writer.remove(file.gone())
     index.optimize()
     yield texts.writer.report()
+
+
+def ingest_list(
+    texts: Sequence[str] | Mapping[str, str], encoder: Encoder, index: VectorIndex
+) -> Generator[IngestReport]:
+    """Add texts from memory. A text that is in the index already is not encoded again; other rows stay.
+
+    Args:
+        texts: texts, whose keys are `texts/` and the first half of their sha256; or key to text.
+        encoder: the index's model.
+        index: opened for writing.
+
+    Yields:
+        A report after every write, which is flushed by then; the last report is that of the whole run.
+
+    Raises:
+        TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
+    """
+    keyed = texts if isinstance(texts, Mapping) else {list_key(text): text for text in texts}
+    ingest, now = TextIngest(encoder, index), time()
+    yield from ingest.add(Text(key, text, now) if text.strip() else None for key, text in keyed.items())
+    index.optimize()
+    yield ingest.writer.report()
+
+
+def list_key(text: str) -> str:
+    """The key of a text that has no file and no name: the same text is one row."""
+    return f"texts/{content_of(text)[:32]}"
 
 
 @dataclass(frozen=True, slots=True)

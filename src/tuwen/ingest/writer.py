@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.index.index import VectorIndex
+from tuwen.progress import Progress
 from tuwen.runtime.pipeline import prefetch
 from tuwen.types import Payload, Rejected, Row, Vectors
 
@@ -58,6 +59,21 @@ class IngestReport:
     def seen(self) -> int:
         """Inputs processed so far."""
         return self.indexed + self.unchanged + self.replaced + self.skipped + len(self.rejected)
+
+
+def run(reports: Generator[IngestReport], total: Callable[[], int], progress: str = "auto") -> IngestReport:
+    """Run an ingest to its end and show its progress; the report of the whole run.
+
+    Args:
+        reports: what `ingest`, `ingest_texts` or `sync` returns; closed at the end.
+        total: counts the inputs; called if there is a bar to draw.
+        progress: one of `progress.KINDS`.
+    """
+    with Progress(progress) as bar, closing(reports):
+        bar.begin(total() if bar.draws else None)
+        for report in reports:
+            bar.show(report.seen, report.rows)
+    return report
 
 
 @dataclass(frozen=True, slots=True)

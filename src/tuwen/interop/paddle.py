@@ -21,7 +21,7 @@ from tuwen.data.tables import Caption, read_lines
 from tuwen.ingest.images import Found, ImageIngest
 from tuwen.ingest.payloads import content_of
 from tuwen.ingest.sync import is_below
-from tuwen.ingest.texts import Text, TextIngest
+from tuwen.ingest.texts import Text, TextIngest, list_key
 from tuwen.ingest.writer import LOOKUP, IngestReport
 from tuwen.interop.paddle_config import BUILDS, SEARCHES, Plan
 from tuwen.runtime.pipeline import batched
@@ -115,7 +115,7 @@ class _Data:
         for text in self._texts():
             if not isinstance(text, str):
                 yield text
-            elif (key := f"texts/{content_of(text)[:32]}") not in self.seen:
+            elif (key := list_key(text)) not in self.seen:
                 self.seen.add(key)
                 yield Text(key, text, modified)
 

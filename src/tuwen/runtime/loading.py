@@ -115,6 +115,12 @@ def folder_named(model: str) -> Path:
     return Path(os.path.expanduser(model))  # noqa: PTH111  (pathlib's raises there)
 
 
+def portable_name(model: str) -> str:
+    """A model's folder as an absolute path, so that it is found from any working folder; other names unchanged."""
+    folder = folder_named(model)
+    return str(folder.absolute()) if folder.is_dir() and model != DEMO else model
+
+
 def _not_found(model: str, places: tuple[Path, Path]) -> BundleNotFound:
     folder, pulled = places
     if folder.is_dir():

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tuwen.data.files import is_file
 from tuwen.data.formats import format_of_name
-from tuwen.errors import InvalidInput
+from tuwen.errors import InvalidInput, InvalidVectors
+from tuwen.index.rows import unit_vector
 from tuwen.index.store import Vector, row_id
 from tuwen.types import Hit, Payload, Vectors
 
@@ -52,21 +53,22 @@ class Term:
     """One thing that hits shall be like, or unlike where `weight` is negative.
 
     Attributes:
-        what: a text; an image's file; an image file's content; a row of the index; or a (dim,) vector of length 1.
+        what: a text, an image (a path, a file's content, a Pillow image), a row, or a (dim,) vector of length 1.
         weight: how much it counts.
     """
 
-    what: str | Path | bytes | RowId | Vector
+    what: str | Path | bytes | Image.Image | RowId | Vector
     weight: float = 1.0
 
     def __str__(self) -> str:
         """As people read it: `0.5 * cat.jpg`."""
         factor = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} * "
-        shown = "a picture" if isinstance(self.what, bytes) else self.what
+        shown = "an image" if isinstance(self.what, bytes | Image.Image) else self.what
         shown = "a vector" if isinstance(shown, np.ndarray) else shown
         return f"{'- ' if self.weight < 0 else ''}{factor}{shown}"
 
 
+Strategy: TypeAlias = Literal["average", "best"]
 Operand: TypeAlias = str | Path | bytes | Image.Image | Vector | RowId | Hit
 """What a query is made of: a text, an image (a path, a file's content, an image of Pillow), a vector, or a row."""
 
@@ -83,7 +85,41 @@ class Query:
 
     like: Sequence[Operand | tuple[Operand, float]] = ()
     unlike: Sequence[Operand | tuple[Operand, float]] = ()
-    strategy: Literal["average", "best"] = "average"
+    strategy: Strategy = "average"
+
+
+def terms_of(query: Operand | Query) -> list[Term]:
+    """A query as terms: what it is like, then what it is unlike with negative weights.
+
+    Raises:
+        InvalidInput: an operand is of no known type, or a weight is not a finite number above 0.
+        InvalidVectors: a vector is not one-dimensional and finite, or is zero.
+    """
+    whole = query if isinstance(query, Query) else Query(like=[query])
+    for name, operands in (("like", whole.like), ("unlike", whole.unlike)):
+        if isinstance(operands, str | Path | bytes | Image.Image | np.ndarray | RowId | Hit):
+            raise InvalidInput(f"{name} is a single operand: write [{operands!r}]", value=operands, where=name)
+    liked = [_term_of(operand, "like") for operand in whole.like]
+    unliked = [_term_of(operand, "unlike") for operand in whole.unlike]
+    return [*liked, *(replace(term, weight=-term.weight) for term in unliked)]
+
+
+def _term_of(operand: Operand | tuple[Operand, float], where: str) -> Term:
+    what, weight = operand if isinstance(operand, tuple) else (operand, 1.0)
+    if not 0 < weight < float("inf"):
+        raise InvalidInput(f"the weight {weight!r} is not a finite number above 0", value=weight, where=where)
+    if isinstance(what, Hit):
+        return Term(RowId(what.id), float(weight))
+    if isinstance(what, np.ndarray):
+        return Term(unit_vector(what), float(weight))
+    if isinstance(what, str | Path | bytes | Image.Image | RowId):
+        return Term(what, float(weight))
+    raise InvalidInput(
+        f"cannot search for a value of type {type(what).__name__}: give a text, a Path, bytes, a Pillow image, a "
+        "vector, a Hit or a RowId",
+        value=what,
+        where=where,
+    )
 
 
 def parse_term(operand: str, index: "Named | None" = None) -> Term:
@@ -208,6 +244,7 @@ def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorI
 
     Raises:
         InvalidInput: there is no term, a text is empty, the index has no such row, or the encoder is missing.
+        InvalidVectors: the vectors have different dimensions.
         RejectedImages: a picture cannot be read.
     """
     if not terms:
@@ -215,9 +252,11 @@ def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorI
     if any(isinstance(term.what, str) and not term.what.strip() for term in terms):
         raise InvalidInput("an empty text finds nothing: say what to look for")
     stored = _stored([term.what for term in terms if isinstance(term.what, RowId)], index)
-    return np.stack([stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]).astype(
-        np.float32
-    )
+    found = [stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]
+    shapes = {vector.shape for vector in found}
+    if len(shapes) > 1:
+        raise InvalidVectors(f"the query has vectors of different dimensions: {sorted(shapes)}", value=shapes)
+    return np.stack(found).astype(np.float32)
 
 
 def query_vector(

@@ -9,14 +9,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput
 from tuwen.search.diversity import folded, spread
-from tuwen.search.query import Encodes, RowId, Term, describe, parse_term, query_vector, term_vectors, weighted_sum
+from tuwen.search.query import (
+    Encodes,
+    RowId,
+    Strategy,
+    Term,
+    describe,
+    parse_term,
+    query_vector,
+    term_vectors,
+    weighted_sum,
+)
 from tuwen.types import Hit, Vectors
 
 if TYPE_CHECKING:
@@ -25,8 +35,7 @@ if TYPE_CHECKING:
 
 # ---- Terms with their vectors -> hits by score: what a strategy makes of them.
 
-Strategy = Literal["average", "best"]
-STRATEGIES: tuple[Strategy, ...] = ("average", "best")
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 _OVERSAMPLED = 4
 """how many times as many rows `best` compares as are wanted, of each term: those near an unwanted term sink"""
