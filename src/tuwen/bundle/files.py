@@ -9,9 +9,9 @@ from typing import Any
 
 
 def sync(path: Path) -> None:
-    """Put a file's content, or a folder's list of names, on the disk, where the system can.
+    """Flush a file's content, or a folder's list of names, to disk (on POSIX systems).
 
-    A rename that comes after it never precedes what it names, even when the power goes.
+    A later rename then never points to content that is not on disk yet, even after a power failure.
     """
     if os.name != "posix":
         return
@@ -26,7 +26,7 @@ def sync(path: Path) -> None:
 
 
 def recall(entry: Path) -> Any:  # noqa: ANN401
-    """What was remembered there, or None where nothing was, or what was cannot be read."""
+    """The value stored in a file by `remember`; None if there is none or it cannot be read."""
     try:
         return json.loads(entry.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def recall(entry: Path) -> Any:  # noqa: ANN401
 
 
 def remember(entry: Path, value: object) -> None:
-    """Keep `value`: written aside, then renamed, since two processes may remember the same at once."""
+    """Store a value; written to a temporary file and renamed, since two processes may store the same at once."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=entry.parent, encoding="utf-8", delete=False) as file:
@@ -54,11 +54,11 @@ def sha256(path: Path) -> str:
 
 
 def cached_sha256(path: Path, cache: Path | None) -> str:
-    """As `sha256`, but answered from `cache` if size and modification time are as they were.
+    """As `sha256`, but taken from `cache` if size, modification time and inode are unchanged.
 
     Args:
         path: the file.
-        cache: a folder for the remembered digests, made if absent; None remembers nothing.
+        cache: the folder where digests are stored; None stores nothing.
     """
     if cache is None:
         return sha256(path)

@@ -22,7 +22,7 @@ from tuwen.bundle.files import recall, remember
 from tuwen.errors import PullFailed
 
 TRIES = 5
-"""How often a transfer is taken up again without a single new byte before it is given up."""
+"""how many times a transfer is resumed without a new byte before it fails"""
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository as it is now: its name, its commit and its files."""
+    """A repository: its name, current commit and files."""
 
     name: str
     commit: str
@@ -52,31 +52,31 @@ class Repository:
 
 
 def import_hub() -> ModuleType:
-    """The package `huggingface_hub`, with what it would tell of its user shut off."""
+    """The package `huggingface_hub`, with its telemetry switched off."""
     import huggingface_hub
     from huggingface_hub import constants
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # read at each request, so it is not too late after the import
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # read at each request, so it can be set after the import
     return huggingface_hub
 
 
 def endpoint() -> str:
-    """The hub's address, or the mirror's that `HF_ENDPOINT` names."""
+    """The address of the hub, or of the mirror in `HF_ENDPOINT`."""
     address: str = import_hub().constants.ENDPOINT
     return address
 
 
 def is_forbidden() -> bool:
-    """Whether `HF_HUB_OFFLINE` forbids to ask it."""
+    """Whether `HF_HUB_OFFLINE` forbids requests."""
     forbidden: bool = import_hub().constants.HF_HUB_OFFLINE
     return forbidden
 
 
 def look_up(name: str) -> Repository:
-    """Ask what a repository holds. Waits and asks again where the hub is busy.
+    """Request a repository's commit and files; retries while the hub is busy.
 
     Raises:
-        PullFailed: it does not answer, or refuses; the message says why.
+        PullFailed: the hub does not answer, or refuses; the message says why.
     """
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff, validate_repo_id
 
@@ -90,7 +90,7 @@ def look_up(name: str) -> Repository:
         files = tuple(_file(sibling) for sibling in document["siblings"])
         return Repository(name, str(document["sha"]), files)
     except (KeyError, TypeError, ValueError) as error:
-        raise PullFailed(f"{endpoint()} answers for {name}, but not as a hub does ({error!r})") from error
+        raise PullFailed(f"{endpoint()} did not answer for {name} as a hub does ({error!r})") from error
 
 
 def _file(sibling: dict[str, Any]) -> RemoteFile:
@@ -100,12 +100,12 @@ def _file(sibling: dict[str, Any]) -> RemoteFile:
 
 
 def transfer(repository: Repository, file: RemoteFile, part: Path) -> Iterator[int]:
-    """Bring a file's bytes into `part`, from where it ends; yields how many are there.
+    """Download a file to `part`, from where `part` ends; yields the number of bytes there.
 
-    A connection that breaks is taken up again. What is in `part` already is not asked for again, whoever wrote it.
+    Broken connections are resumed. Bytes that are in `part` already are not requested again, whoever wrote them.
 
     Raises:
-        PullFailed: refused, or broken `TRIES` times without a new byte; `part` stays, to go on from.
+        PullFailed: refused, or broken `TRIES` times without a new byte; `part` stays, so that a later call resumes.
     """
     from httpx2 import TransportError
 
@@ -113,10 +113,10 @@ def transfer(repository: Repository, file: RemoteFile, part: Path) -> Iterator[i
     with _told(repository.name):
         while (have := _size(part)) != file.size:
             if have > file.size:
-                part.unlink()  # of another file, or of a hub that ignored where we were
+                part.unlink()  # of another file, or from a hub that ignored the range
                 continue
             if broken > TRIES:
-                raise PullFailed(f"{endpoint()} ends {file.name} at {have:,} of {file.size:,} bytes{reason}")
+                raise PullFailed(f"{endpoint()} stopped sending {file.name} at {have:,} of {file.size:,} bytes{reason}")
             time.sleep(broken * 0.5)
             try:
                 yield from _stream(repository, file, part, have)
@@ -124,7 +124,9 @@ def transfer(repository: Repository, file: RemoteFile, part: Path) -> Iterator[i
                 reason = f": {str(error) or type(error).__name__}"
             broken = 0 if _size(part) > have else broken + 1
             if _size(part) < file.size:
-                _LOG.info("%s broke at %s of %s bytes; going on", file.name, f"{_size(part):,}", f"{file.size:,}")
+                _LOG.info(
+                    "%s was interrupted at %s of %s bytes; resuming", file.name, f"{_size(part):,}", f"{file.size:,}"
+                )
 
 
 def _size(part: Path) -> int:
@@ -132,7 +134,7 @@ def _size(part: Path) -> int:
 
 
 def _stream(repository: Repository, file: RemoteFile, part: Path, have: int) -> Iterator[int]:
-    """One request. A hub that does not do ranges sends all; then the part begins anew."""
+    """One request. A hub without range requests sends the whole file; then `part` is started again."""
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
@@ -145,7 +147,7 @@ def _stream(repository: Repository, file: RemoteFile, part: Path, have: int) -> 
         goes_on = response.status_code == HTTPStatus.PARTIAL_CONTENT
         have = have if goes_on else 0
         with part.open("ab" if goes_on else "wb", buffering=0) as stream:
-            for chunk in response.iter_bytes():  # as they come: what is on disk need not come again
+            for chunk in response.iter_bytes():  # written as they arrive, so that they need not be sent again
                 stream.write(chunk)
                 have += len(chunk)
                 yield have
@@ -153,7 +155,7 @@ def _stream(repository: Repository, file: RemoteFile, part: Path, have: int) -> 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Within the block, the package's warnings are lines of ours, and its errors one of ours."""
+    """Within the block, the package's warnings go to our log, and its errors are raised as `PullFailed`."""
     from httpx2 import HTTPError, InvalidURL
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -165,7 +167,7 @@ def _told(name: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise PullFailed(f"{endpoint()} {_refusal(error, name)}") from error
     except HFValidationError as error:
-        raise PullFailed(f"{name!r} is no name of a repository: it would be ORG/NAME") from error
+        raise PullFailed(f"{name!r} is not the name of a repository (ORG/NAME)", value=name) from error
     except (HTTPError, InvalidURL, OfflineModeIsEnabled) as error:
         reason = str(error).strip() or type(error).__name__
         raise PullFailed(f"{endpoint()} cannot be reached: {reason.splitlines()[0]}") from error
@@ -178,19 +180,19 @@ def _refusal(error: Any, name: str) -> str:  # noqa: ANN401  (HfHubHTTPError; it
 
     status = error.response.status_code
     if isinstance(error, GatedRepoError):
-        return f"gives {name} only to who has agreed to its terms: agree there, and set HF_TOKEN"
+        return f"gives {name} only to users who have accepted its terms; accept them there, and set HF_TOKEN"
     if isinstance(error, RepositoryNotFoundError):
-        return f"has no {name}, or not for everybody ({status}): for a private one, set HF_TOKEN"
+        return f"has no repository {name}, or it is private ({status}); for a private one, set HF_TOKEN"
     said = {
-        HTTPStatus.UNAUTHORIZED: f"does not give {name} to everybody (401): set HF_TOKEN, or a newer one",
-        HTTPStatus.FORBIDDEN: "does not let this token read it (403)",
-        HTTPStatus.TOO_MANY_REQUESTS: "has had too many requests (429), also after waiting",
+        HTTPStatus.UNAUTHORIZED: f"requires a valid token for {name} (401); set HF_TOKEN, or renew it",
+        HTTPStatus.FORBIDDEN: "does not allow this token to read it (403)",
+        HTTPStatus.TOO_MANY_REQUESTS: "received too many requests (429), also after waiting",
     }
-    return said.get(status, f"answers {status} {HTTPStatus(status).phrase}, also after waiting")
+    return said.get(status, f"answered {status} {HTTPStatus(status).phrase}, also after retries")
 
 
 class _Relay(logging.Handler):
-    """Says again, as ours, what the package says: its own handler writes to standard error."""
+    """Passes the package's log records on to ours; its own handler writes to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _LOG.info("%s", record.getMessage().strip().splitlines()[0])
@@ -199,17 +201,17 @@ class _Relay(logging.Handler):
 # ---- Files of a hub's repository
 
 Choose = Callable[[Sequence[str]], list[str]]
-"""A repository's file names, to those that are wanted; raises PullFailed where needed ones are not there."""
+"""selects from the names of a repository's files; raises PullFailed if a necessary one is missing"""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How far a fetch is.
+    """The progress of a download.
 
     Attributes:
-        done: bytes that are here.
-        total: bytes that are wanted.
-        folder: the files, once all are here: read-only, they belong to the cache.
+        done: bytes downloaded.
+        total: bytes in all.
+        folder: the folder of the files, once all are there; they belong to the cache and must not be changed.
     """
 
     done: int
@@ -218,18 +220,18 @@ class Fetched:
 
 
 def fetch(name: str, choose: Choose, *, cache: Path, offline: bool) -> Iterator[Fetched]:
-    """Bring files of a repository here; the last thing yielded has their folder.
+    """Download files of a repository; the last item yielded has their folder.
 
-    Nothing is asked of the hub if they are here already. Two processes that fetch the same share the work.
+    If they are on this machine, there is no request. Processes that download the same files share the work.
 
     Args:
         name: `ORG/NAME`.
-        choose: which of its files.
-        cache: where it is remembered which files were wanted.
-        offline: forbids to ask the hub.
+        choose: selects its files.
+        cache: where the selection is stored.
+        offline: do not send requests.
 
     Raises:
-        PullFailed: the hub may not be asked, does not answer, or what it sends is not what it announced.
+        PullFailed: offline, the hub does not answer, or a file differs from its announced digest.
     """
     forbidden = offline or is_forbidden()
     here = find_here(name, choose, cache=cache, offline=forbidden)
@@ -237,7 +239,7 @@ def fetch(name: str, choose: Choose, *, cache: Path, offline: bool) -> Iterator[
         yield Fetched(1, 1, here)
         return
     if forbidden:
-        raise PullFailed(f"{name} is not in the hub's cache here, and asking the hub is forbidden (offline)")
+        raise PullFailed(f"{name} is not in the download cache of this machine, and tuwen is offline", value=name)
     repository = look_up(name)
     wanted = set(choose([file.name for file in repository.files]))
     files = [file for file in repository.files if file.name in wanted]
@@ -255,13 +257,13 @@ def fetch(name: str, choose: Choose, *, cache: Path, offline: bool) -> Iterator[
 
 
 def find_here(name: str, choose: Choose, *, cache: Path, offline: bool) -> Path | None:
-    """The folder of files that are here, all of those that are wanted; None where one is not.
+    """The folder of a repository's files on this machine; None if one of the selected files is missing.
 
     Args:
         name: `ORG/NAME`.
-        choose: which of its files.
-        cache: where it is remembered which files were wanted.
-        offline: take what another program has fetched, too, which may be less than the hub has.
+        choose: selects its files.
+        cache: where the selection is stored.
+        offline: also accept files that another program downloaded; they may be fewer than the hub has.
     """
     known = recall(_memory(cache, name))
     if isinstance(known, dict) and {"commit", "files"} <= set(known):
@@ -300,7 +302,7 @@ def _storage(name: str) -> Path:
 
 
 def _bring(repository: Repository, file: RemoteFile) -> Iterator[int]:
-    """A file's bytes into the cache, under its digest; yields how many are here. One process at a time does it."""
+    """Download a file into the cache under its digest, one process at a time; yields the number of bytes there."""
     from huggingface_hub.utils import WeakFileLock
 
     storage = _storage(repository.name)
@@ -318,14 +320,14 @@ def _bring(repository: Repository, file: RemoteFile) -> Iterator[int]:
         if _digest(part, file) != file.digest:
             part.unlink()
             raise PullFailed(
-                f"{file.name} of {repository.name} came from {endpoint()} with another digest than was announced: "
-                "pull it again, and if it stays so, from another mirror"
+                f"{file.name} of {repository.name} from {endpoint()} has another digest than announced; pull it again, "
+                "and if that does not help, from another mirror"
             )
         part.rename(blob)
 
 
 def _digest(path: Path, file: RemoteFile) -> str:
-    """sha256, or what git calls a small file: sha1 over its length and bytes."""
+    """sha256; for small files git's sha1, over the length and the bytes."""
     with path.open("rb") as stream:
         if len(file.digest) == 64:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -333,7 +335,7 @@ def _digest(path: Path, file: RemoteFile) -> str:
 
 
 def _at_hand(repository: Repository, file: RemoteFile) -> int:
-    """How many of a file's bytes are here already."""
+    """The number of a file's bytes that are in the cache."""
     blob = _storage(repository.name) / "blobs" / file.digest
     part = blob.with_name(f"{file.digest}.incomplete")
     return file.size if blob.exists() else min(part.stat().st_size, file.size) if part.exists() else 0
@@ -346,11 +348,13 @@ def _check_space(needed: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise PullFailed(f"{needed:,} bytes are to come and {place} has {free:,} free: make room, or set HF_HOME")
+        raise PullFailed(
+            f"{needed:,} bytes to download, but {place} has {free:,} free; free some space, or set HF_HOME"
+        )
 
 
 def _file_all(repository: Repository, files: Sequence[RemoteFile]) -> Path:
-    """The snapshot's folder: each file is in the cache by its digest, and is given its name there."""
+    """The snapshot's folder, in which the cached files get their names."""
     storage = _storage(repository.name)
     folder = storage / "snapshots" / repository.commit
     for file in files:
@@ -365,7 +369,7 @@ def _file_all(repository: Repository, files: Sequence[RemoteFile]) -> Path:
 
 
 def _point(blob: Path, place: Path) -> None:
-    """A relative link, so that the cache may be moved; a copy where there are no links."""
+    """A relative link, so that the cache can be moved; a copy if links are not supported."""
     place.unlink(missing_ok=True)
     try:
         place.symlink_to(os.path.relpath(blob, place.parent))

@@ -1,1 +1,1 @@
-"""VECTORS -> HITS: what is stored, found, removed. Never touches a model."""
+"""Vectors to hits: rows are stored, found and removed, without a model."""

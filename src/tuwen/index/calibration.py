@@ -1,9 +1,7 @@
-"""From which score on a hit of an index means something, measured by `tasks/calibrate.py`.
+"""Calibrated thresholds of an index: the score from which a hit means something, see `search/calibrate.py`.
 
-    photos.tuwen/calibration.json      beside `index.json`: an index without it is whole
-    qdrant://host:6333/photos          in the collection's metadata, see `cluster_collection.py`
-
-Knows what it says and whose it is. Does not know how it is measured.
+photos.tuwen/calibration.json      beside `index.json`; an index may be without it
+qdrant://host:6333/photos          in the collection's metadata
 """
 
 from pathlib import Path

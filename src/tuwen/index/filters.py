@@ -1,14 +1,13 @@
-r"""The language of `--where`: a text to a condition on the fields of a row, or one line on what is wrong with it.
+r"""The filter language of `where`: parsing a text to a condition on the fields of a row.
 
     width >= 1024 and (folder == "2023" or folder startswith "2023/")
     format in ["JPEG", "HEIC"] and not name contains "copy"
     modified >= "2024-05-01" and modified < "2024-06"
 
 Fields: see `FIELDS`. Numbers are compared with `== != < <= > >=`, texts with `== != startswith contains`, both with
-`in [..]` and `not in [..]`; `not`, `and`, `or` bind in that order. Texts stand in double or single quotes, with the
-escapes `\\ \" \' \n \t \uXXXX`, and upper and lower case differ in them. `modified` is compared with seconds since
-1970, or with a year, a month, a day (from its first moment to its last) or a time, see `periods.py`.
-Knows the words. Does not know any store: each compiles conditions itself.
+`in [..]` and `not in [..]`; `not`, `and`, `or` bind in that order. Texts are quoted by double or single quotes, with
+the escapes `\\ \" \' \n \t \uXXXX`, and are case-sensitive. `modified` is compared with seconds since 1970, or with a
+year, a month, a day (from its first moment to its last) or a time. Each store compiles conditions to its own queries.
 """
 
 import re
@@ -24,9 +23,6 @@ from tuwen.errors import InvalidInput
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
     from lark.exceptions import UnexpectedInput
-
-
-# ---- Conditions on the fields of a row
 
 FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "path": str,
@@ -119,9 +115,6 @@ def depth(condition: Condition) -> int:
     return 1 + max((depth(part) for part in parts_of(condition)), default=0)
 
 
-# ---- Times as people write them in a filter: "2024", "2024-05", "2024-05-01", "2024-05-01T12:00+02:00".
-
-
 @dataclass(frozen=True, slots=True)
 class Period:
     """From `first`, up to but not at `after`, in seconds since 1970; a moment where both are the same."""
@@ -166,8 +159,6 @@ def within(field: str, operator: Operator, period: Period) -> Condition:
         case _:
             return And((Compare(field, ">=", period.first), Compare(field, "<", period.after)))
 
-
-# ---- The language of `--where`
 
 DEEPEST = 50
 """conditions within conditions; more would only be a machine's mistake"""

@@ -1,7 +1,4 @@
-"""An index: rows of vectors and facts, of one model, in a folder or in a cluster.
-
-Knows what may enter and what can be asked. Does not know what computes vectors, nor how rows are kept.
-"""
+"""An index without its model: rows of vectors and payloads, in a folder or in a cluster; see `tuwen.Index`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,64 +32,60 @@ from tuwen.index.stores.qdrant_collection import Link
 from tuwen.index.stores.qdrant_edge import QdrantStore
 from tuwen.types import Hit, Payload, Row
 
-# ---- Rows that are asked for by what they are called or what they hold, not by a vector.
-
 
 class Lookup:
-    """The half of an `VectorIndex` that looks rows up."""
+    """The methods of a `VectorIndex` that find rows by key, id, content or filter, not by a vector."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key -> what is stored with it, of those keys that there are."""
+        """Key to payload, for those keys that exist."""
         return self._store.payloads(keys)
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Id -> row, of those ids that there are. A row's id is that of its `Hit`."""
+        """Id to row, without its vector, for those ids that exist. A row's id is that of its `Hit`."""
         return self._store.get(ids)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
-        """Id -> (dim,) float32 of length 1, of those ids that there are."""
+        """Id to vector, (dim,) float32 of length 1, for those ids that exist."""
         return self._store.vectors(ids)
 
     def known(self, content: str) -> Known | None:
-        """A row that has a content: its payload and its vector; None if there is none."""
+        """A row whose content has this sha256: its payload and its vector; None if there is none."""
         return self._store.known([content]).get(content)
 
     def vectors_of(self, contents: Sequence[str]) -> dict[str, Vector]:
-        """Content -> the vector of a row that has it, of those contents that there are."""
+        """Content to the vector of a row that has it, for those contents that exist."""
         return {content: row.vector for content, row in self._store.known(contents).items()}
 
     def count(self, where: str | None = None) -> int:
-        """How many rows there are; with `where`, how many it keeps (else InvalidInput)."""
+        """The number of rows; with `where`, of those that match it (else InvalidInput)."""
         return self._store.count(None if where is None else parse(where))
 
     def keys(self, where: str | None = None) -> Sequence[str]:
-        """The keys of the rows, sorted; with `where`, of those that it keeps (else InvalidInput)."""
+        """The keys of the rows, sorted; with `where`, of those that match it (else InvalidInput)."""
         return self._store.keys(None if where is None else parse(where))
 
     def values(self, field: str) -> dict[str, int]:
-        """Each text that rows have in a field, and how many have it (InvalidInput: it is no field of texts)."""
+        """Each text in a field, and the number of rows that have it (InvalidInput: not a field of texts)."""
         return self._store.values(checked_field(field, str))
 
     def bounds(self, field: str) -> tuple[float, float] | None:
-        """The least and the greatest number of a field, None where none has any (InvalidInput: no numbers)."""
+        """The least and the greatest number in a field, None if no row has one (InvalidInput: it holds texts)."""
         return self._store.bounds(checked_field(field, int, float))
 
     def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows by key, without their vectors; with `where`, those that it keeps (else InvalidInput)."""
+        """The rows by key, without their vectors; with `where`, those that match it (else InvalidInput)."""
         return self._store.scan(None if where is None else parse(where))
 
-
-# ---- An index, made or opened: where it lives, the rows, the model that must fit.
 
 SHARD, FAISS = "shard", "faiss"
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An index's parts. `home` is held until it is released."""
+    """The parts of an open index. `home` holds its lock until it is released."""
 
     manifest: Manifest
     store: Store
@@ -100,7 +93,7 @@ class Opened:
 
 
 def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = "") -> None:
-    """Make an empty index, see `Index.create`. `bundle`: where the model is, see `Manifest.bundle`."""
+    """Create an empty index, see `VectorIndex.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     wanted = chosen or design_at(place, {})
     if (wanted.store == "qdrant") != isinstance(place, Cluster):
         raise InvalidInput(f"{place} is not where the store {wanted.store} keeps an index: leave out the store")
@@ -129,13 +122,13 @@ def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None 
 
 
 def design_at(place: Place, asked: Mapping[str, str]) -> Design:
-    """What is asked for of kind, metric and store, see `design`; in a cluster there is one store."""
+    """The kind, metric and store that are asked for, see `design`; a cluster has one store."""
     store = asked.get("store", "auto")
     return design(**{**asked, "store": "qdrant" if store == "auto" and isinstance(place, Cluster) else store})
 
 
 def manifest_of(place: Place) -> Manifest:
-    """What an index is, without waiting for its lock; errors as of `Index.open`."""
+    """The manifest of an index, without waiting for its lock; errors as of `VectorIndex.open`."""
     if isinstance(place, Path):
         return read_manifest(place)
     link = Link(place)
@@ -146,12 +139,12 @@ def manifest_of(place: Place) -> Manifest:
 
 
 def root_of(manifest: Manifest, place: Place) -> Path:
-    """The collection's folder, as an absolute path. A cluster is nowhere near it: there it is stored as one."""
+    """The folder that keys are relative to, as an absolute path."""
     return root_from_text(manifest.root, place if isinstance(place, Path) else Path())
 
 
 def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Opened:
-    """Take the lock, where there is one, and open the rows, see `Index.open`."""
+    """Take the lock, where there is one, and open the rows; see `VectorIndex.open`."""
     if isinstance(place, Cluster):
         return _open_cluster(place, encoder)
     if not (place / MANIFEST).exists():
@@ -172,7 +165,7 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
 
 
 def with_precision(manifest: Manifest, home: Home, precision: str) -> Manifest:
-    """A manifest that has what rows are computed in, written before the first of them is."""
+    """The manifest with a precision added, written before the first row of that precision."""
     if precision in manifest.precisions:
         return manifest
     known = manifest.model_copy(update={"precisions": tuple(sorted({*manifest.precisions, precision}))})
@@ -234,17 +227,19 @@ def check_design(manifest: Manifest, place: Place, asked: Mapping[str, str]) -> 
         )
 
 
-# ---- An index: rows of vectors and facts, of one model, in a folder or in a cluster.
-
 _FACTS = {"dim", "metric", "kind", "store", "model", "fingerprint", "precisions"}
 
 
 class VectorIndex(Lookup):
     """Rows of one model. A context manager; or call `close`.
 
-    Safe in several threads: calls take turns, and wait while `optimize` builds. What has returned from a call that
-    writes outlives a kill and a power cut. `place`: where it is; `folder`: the same, None in a cluster; `root`: the
-    collection's folder, that keys are relative to.
+    Safe in several threads: calls take turns, and wait while `optimize` builds. What a method has written when it
+    returns survives a kill and a power cut.
+
+    Attributes:
+        place: where it is.
+        folder: the same, None for a cluster.
+        root: the folder that keys are relative to.
     """
 
     def __init__(self, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
@@ -268,19 +263,19 @@ class VectorIndex(Lookup):
         store: str = "auto",
         quantize_above: int = 50_000,
     ) -> Self:
-        """Make an empty index and open it. Killed before it returns, it leaves a whole index or none.
+        """Create an empty index and open it. Killed before it returns, it leaves a complete index or none.
 
         Args:
-            place: a folder; nothing may be there yet, or an empty folder. Or a cluster's URL, see `place.py`.
+            place: a folder that does not exist or is empty; or a cluster's URL, see `location.py`.
             encoder: the model whose vectors it will hold.
-            root: the collection's folder, that keys are relative to; where None, the folder that the index is in.
+            root: the folder that keys are relative to; None: the folder that the index is in.
             kind: how rows are found: `hnsw` through a graph, `flat` by comparing with all, `ivf` in lists.
             metric: `cosine` (the same as `ip`) or `l2`; a hit's score is the cosine in any case.
             store: what keeps the rows of a folder: `qdrant-edge`, `faiss`, or `auto`: FAISS for `ivf`, else Edge.
             quantize_above: see `open`.
 
         Raises:
-            InvalidInput: there is an index already, or something else; or the store has no such kind or metric.
+            InvalidInput: there is an index or something else already; or the store has no such kind or metric.
             MissingExtra: FAISS, or the client of a cluster, is not installed.
         """
         where, asked = place_of(place), {"kind": kind, "metric": metric, "store": store}
@@ -291,18 +286,18 @@ class VectorIndex(Lookup):
     def open(
         cls, place: Place | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
     ) -> Self:
-        """Open an index; nobody else can open a folder until it is closed.
+        """Open an index; no other process can open the same folder until it is closed.
 
         Args:
             place: its folder, or a cluster's URL such as `qdrant://host:6333/photos`.
-            encoder: the model to search and write with. With None, rows can be searched and removed, not written.
+            encoder: the index's model; with None, rows can be searched and removed, not written.
             lock_timeout: seconds to wait for another process that has it open.
-            quantize_above: with more rows, `optimize` keeps vectors as int8 too, for good; scores stay exact.
+            quantize_above: rows above which `optimize` also keeps vectors as int8, from then on; scores stay exact.
 
         Raises:
             IndexNotFound: there is none.
             IndexInvalid: it is not one that this version reads.
-            WrongModel: its vectors are another model's. The message has both names.
+            WrongModel: its vectors are another model's.
             IndexLocked: it is open already, here or elsewhere. The message names the holder.
         """
         return cls(open_parts(place_of(place), encoder, lock_timeout), encoder, quantize_above)
@@ -355,7 +350,7 @@ class VectorIndex(Lookup):
             self._store.upsert(checked)
 
     def computed_in(self, precision: str) -> None:
-        """Note what rows that are written next are computed in; `upsert` notes its encoder's precision itself."""
+        """Record the precision of the rows that are written next; `upsert` records that of its encoder."""
         self._manifest = with_precision(self._manifest, self._home, precision)
 
     def remove(self, keys: Sequence[str]) -> int:
@@ -364,7 +359,11 @@ class VectorIndex(Lookup):
         return self._store.remove(keys)
 
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
-        """Key -> another payload; vectors stay. InvalidInput, and no change, where one is wrong or has no row."""
+        """Replace payloads by key; vectors stay.
+
+        Raises:
+            InvalidInput: a payload cannot be stored, or there is no such row; nothing was changed.
+        """
         self._home.check_room()
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
@@ -373,7 +372,7 @@ class VectorIndex(Lookup):
         self._store.set_payloads(checked)
 
     def optimize(self) -> None:
-        """Make later searches fast, after writing. May take minutes; ended at any moment, it loses no row."""
+        """Build what makes searches fast, after writing. May take minutes; interrupted, it loses no row."""
         self._home.check_writable()
         self._store.optimize(self._quantize_above)
 
@@ -383,11 +382,11 @@ class VectorIndex(Lookup):
         return Info(index=str(self.place), rows=store.rows, searched=store.searched, **facts)
 
     def calibration(self) -> Calibration | None:
-        """The thresholds that `tuwen calibrate` has measured; None if it has not, or with another model."""
+        """The thresholds that `tuwen calibrate` measured; None if it has not, or with another model."""
         return self._home.calibration(self._manifest.fingerprint)
 
     def calibrate(self, calibration: Calibration) -> None:
-        """Keep thresholds that were measured, in place of those that are there."""
+        """Store measured thresholds, in place of earlier ones."""
         self._home.check_writable()
         self._home.calibrate(calibration)
 

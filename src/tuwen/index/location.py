@@ -1,10 +1,8 @@
 """Where an index can be: in a folder, or in a Qdrant cluster, by URL.
 
-    photos.tuwen
-    qdrant://host:6333/photos
-    qdrants://host:6333/photos      the same over TLS
-
-Knows how a place is written. Does not know what is there.
+photos.tuwen
+qdrant://host:6333/photos
+qdrants://host:6333/photos      the same over TLS
 """
 
 import re
@@ -32,9 +30,9 @@ class Cluster:
         port: of its HTTP interface.
         name: the collection's.
         tls: whether the connection is encrypted.
-        key: what it wants to be shown; never printed.
-        shards: into how many parts a new collection is cut; None: as the cluster does it.
-        replicas: how many copies of each part a new collection has; likewise.
+        key: its API key; never printed.
+        shards: the number of shards of a new collection; None: the cluster's default.
+        replicas: the number of replicas of each shard of a new collection; likewise.
     """
 
     host: str
@@ -60,7 +58,7 @@ def is_cluster(text: str) -> bool:
 
 
 def place_of(text: "str | Place", key: str | None = None) -> Place:
-    """What a person has written, as a place.
+    """Parse the place of an index.
 
     Args:
         text: a folder, or a cluster's URL; a place is returned as it is.
@@ -77,17 +75,19 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
         parts = urlsplit(text)
     except ValueError:  # its words would show a key that is in it
         scheme = text.partition("://")[0]
-        raise InvalidInput(f"{scheme}://… is no URL: write it as {scheme}://host:{PORT}/collection") from None
+        raise InvalidInput(f"{scheme}://… is not a URL: write it as {scheme}://host:{PORT}/collection") from None
     if parts.username or parts.password:
         raise InvalidInput(
-            f"{parts.scheme}://…@{parts.hostname} has a key in it: leave it out, and set TUWEN_QDRANT_KEY"
+            f"{parts.scheme}://…@{parts.hostname} contains a key: leave it out, and set TUWEN_QDRANT_KEY"
         )
     try:
         host, port, name = parts.hostname, parts.port or PORT, parts.path.strip("/")
     except ValueError as error:
         raise InvalidInput(f"{text}: {error}") from error
     if not host or not _NAME.fullmatch(name) or parts.query or parts.fragment:
-        raise InvalidInput(f"{text} is no place of an index: write it as {parts.scheme}://host:{PORT}/collection")
+        raise InvalidInput(
+            f"{text} is not the address of an index: write it as {parts.scheme}://host:{PORT}/collection"
+        )
     return Cluster(host, port, name, _SCHEMES[parts.scheme], key)
 
 

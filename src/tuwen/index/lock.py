@@ -1,8 +1,7 @@
-"""One process at a time holds an index. Who comes second waits, and is told who the first is.
+"""A lock on an index's folder: one process at a time may write to it.
 
-Knows the lock and its holder. Does not know what it guards. The lock is the system's own on an open file: it ends
-with its process, however that ends, unless that has forked. What the holder wrote beside it is read only while the
-lock is held.
+Who has to wait is told which process holds the lock. The lock is the operating system's own, on an open file, so it
+ends with its process; a forked child keeps it. The holder's name is in `lock.json`.
 """
 
 import errno
@@ -20,7 +19,7 @@ from uuid import uuid4
 from tuwen.errors import IndexFault, IndexLocked
 
 POLL = 0.05
-"""seconds between two attempts"""
+"""seconds between attempts"""
 _TOKEN = uuid4().hex
 """tells this process from another of the same number: on another host, in another container, before a crash"""
 
@@ -39,7 +38,7 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock: written by itself, once it does."""
+    """The process that holds a lock, as it has written itself."""
 
     pid: int
     host: str
@@ -67,7 +66,7 @@ class Lock:
         self._file: BinaryIO | None = None
 
     def acquire(self, timeout: float) -> None:
-        """Take the lock, waiting up to `timeout` seconds for another process to let go.
+        """Take the lock, waiting up to `timeout` seconds for another process to release it.
 
         Raises:
             IndexLocked: it did not, and the message names it; or this process has the lock itself.
@@ -95,7 +94,7 @@ class Lock:
         self._file = file
 
     def release(self) -> None:
-        """Let go. May be called twice."""
+        """Release the lock. May be called twice."""
         if self._file is None:
             return
         if not self._shared:
@@ -123,7 +122,7 @@ class Lock:
         (self._folder / "lock.json").write_text(text, encoding="utf-8")
 
     def _holder(self) -> Holder | None:
-        """Who wrote itself down; None where that cannot be the holder: cut off, or a process that has ended."""
+        """The recorded holder; None if it cannot be the one: incomplete, or a process that has ended."""
         try:
             holder = Holder(**json.loads((self._folder / "lock.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

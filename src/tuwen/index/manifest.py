@@ -1,7 +1,4 @@
-"""`index.json`: what an index is. Written aside and renamed into place, so that it is whole at any moment.
-
-Knows the facts and where they stand. Does not know rows.
-"""
+"""`index.json`: what an index is. Written to a temporary file and renamed, so it is complete at any moment."""
 
 import json
 import os
@@ -29,9 +26,9 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     format: Literal[1] = 1
-    """the version of this folder's shape"""
+    """the version of the folder's layout"""
     store: StoreName = "qdrant-edge"
-    """what keeps the rows"""
+    """the storage engine"""
     kind: Kind = "hnsw"
     """how rows are found: `hnsw` compares few one by one and finds many through a graph; `flat` compares all; `ivf`
     compares those of the nearest lists"""
@@ -42,21 +39,21 @@ class Manifest(BaseModel):
     fingerprint: str
     """what identifies that model"""
     bundle: str = ""
-    """where that model was when the index was made: an absolute path, or a name. A hint for who looks for it: the
-    fingerprint decides"""
+    """where that model was when the index was created: an absolute path, or a name. Only a hint: the fingerprint
+    decides"""
     dim: int
     """the length of a vector"""
     root: str
-    """the collection's folder, that keys are relative to: absolute; or relative to the index, where one of the two
-    is in the other's parent folder, so that both can be moved together"""
+    """the folder that keys are relative to: absolute; or relative to the index, where one of the two is in the
+    other's parent folder, so that both can be moved together"""
     precisions: tuple[str, ...] = ()
-    """what the model computed in, of all rows that were ever written"""
+    """the precisions of all rows that were ever written"""
     created: str
     """when, ISO 8601 in UTC"""
 
 
 def read_manifest(folder: Path | str) -> Manifest:
-    """Read what an index is, without waiting for its lock.
+    """Read the manifest of an index, without waiting for its lock.
 
     Raises:
         IndexNotFound: there is none.
@@ -75,9 +72,9 @@ def read_manifest(folder: Path | str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise IndexInvalid(f"{path}: {field}: {first['msg']}; mend it, or build the index again") from error
+        raise IndexInvalid(f"{path}: {field}: {first['msg']}; correct it, or build the index again") from error
     except ValueError as error:
-        raise IndexInvalid(f"{path} is no JSON ({error}); put back a copy, or build the index again") from error
+        raise IndexInvalid(f"{path} is not JSON ({error}); restore a copy, or build the index again") from error
 
 
 def not_found(folder: Path | str) -> IndexNotFound:
@@ -123,21 +120,18 @@ def root_from_text(text: str, folder: Path) -> Path:
 
 
 def _absolute(path: Path) -> Path:
-    """Without `..`, and without following links: names stay as their owner gave them."""
+    """Without `..`, and without following links, so that names stay as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-# ---- What an index asks of a model, and what it says of itself. Values only.
-
-
 class Model(Protocol):
-    """What an index must know of the model whose vectors it keeps. An `Encoder` is one.
+    """What an index needs of the model whose vectors it stores. An `Encoder` is one.
 
     Attributes:
-        name: what people call it.
+        name: its name.
         dim: the length of a vector.
-        fingerprint: two models of the same one make the same vectors.
-        precision: what it computes pictures' vectors in, e.g. `fp32`, `int8`.
+        fingerprint: models of the same fingerprint compute comparable vectors.
+        precision: what it computes the vectors of images in, e.g. `fp32`, `int8`.
     """
 
     @property
@@ -152,7 +146,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model that is known by its facts alone, which is enough to copy its vectors. See `Model`."""
+    """The facts about a model that is not loaded, which are enough to copy its vectors. See `Model`."""
 
     name: str
     dim: int
@@ -166,16 +160,16 @@ class Info:
 
     Attributes:
         index: its folder, or a cluster's URL.
-        rows: how many there are.
+        rows: the number of rows.
         dim: the length of a vector.
         metric: `cosine` or `l2`: how vectors are compared; scores are cosines in any case.
         kind: `hnsw`: through a graph, once there are rows enough; `flat`: compared one by one; `ivf`: in lists.
-        searched: the kind that it is searched as for now: an `ivf` of too few rows is `flat`.
-        store: what keeps the rows: `qdrant-edge`, `faiss`, or `qdrant`, which is a cluster.
+        searched: the kind that is searched at present: `ivf` with too few rows is `flat`.
+        store: the storage engine: `qdrant-edge`, `faiss`, or `qdrant`, which is a cluster.
         model: whose vectors these are.
         fingerprint: what identifies that model.
-        bytes: what the folder takes on the disk; None for a cluster, which does not tell.
-        precisions: what the model computed in, of all rows that were ever written.
+        bytes: the folder's size on the disk; None for a cluster, which does not report it.
+        precisions: the precisions of all rows that were ever written.
     """
 
     index: str
@@ -192,17 +186,17 @@ class Info:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know about these rows, one line each; mostly nothing."""
+        """Remarks about these rows, one line each; mostly none."""
         return precision_notes(self.index, self.precisions) + kind_notes(self)
 
 
 def precision_notes(index: str, precisions: Sequence[str]) -> tuple[str, ...]:
-    """A line if rows computed in int8 stand beside others; other precisions differ by nothing that matters."""
+    """A line if rows computed in int8 are mixed with others; other precisions hardly differ."""
     others = [precision for precision in precisions if precision != "int8"]
     if not others or len(others) == len(precisions):
         return ()
     return (
-        f"{index} has rows computed in int8 and in {', '.join(others)}: the same picture scores a little "
+        f"{index} has rows computed in int8 and in {', '.join(others)}: the same image scores slightly "
         "differently; build it again in one --precision",
     )
 
@@ -212,6 +206,6 @@ def kind_notes(info: Info) -> tuple[str, ...]:
     if info.kind != "ivf" or info.searched == "ivf":
         return ()
     return (
-        f"{info.index} is flat for now, not ivf: every search compares all {info.rows:,} rows, which are too few "
-        "for lists or not built into them yet",
+        f"{info.index} is being searched exhaustively for now: its {info.rows:,} rows are too few for IVF, or have "
+        "not been built into lists yet",
     )

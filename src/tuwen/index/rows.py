@@ -1,7 +1,4 @@
-"""What may enter an index: vectors of length 1, payloads of texts and finite numbers, keys that can be written.
-
-Knows what is right. Does not know where it goes.
-"""
+"""Validation of rows and queries: unit vectors, payloads of texts and finite numbers, keys in UTF-8."""
 
 import math
 from collections.abc import Sequence

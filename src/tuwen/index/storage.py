@@ -1,7 +1,4 @@
-"""Where an index lives: a folder that this process has locked, or a collection that many use at once.
-
-Knows where the manifest stands, what there is room for, and who else is there. Does not know rows.
-"""
+"""Where an index is stored: a folder that this process has locked, or a collection that many processes use."""
 
 import os
 import shutil
@@ -22,22 +19,20 @@ from tuwen.index.manifest import MANIFEST, Manifest, write_manifest
 from tuwen.index.stores import qdrant_collection as cluster_collection
 from tuwen.index.stores.qdrant_collection import Link
 
-# ---- An index's folder
-
 ROOM = 128 * 2**20
-"""bytes that must be free before rows are written: the store maps its files, and dies where one cannot grow"""
+"""bytes that must be free before rows are written: the store maps its files, and crashes if one cannot grow"""
 _BLOCK = 2**16
 """bytes of zeros that are left out of a copy"""
 _ABANDONED = 3600
-"""seconds after which a folder that was never finished belongs to nobody"""
+"""seconds after which an unfinished folder is taken to be abandoned"""
 
 
 @contextmanager
 def creating(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to build an index in, of files put on the disk; renamed when the block ends well.
+    """A temporary folder beside `folder` to create an index in; flushed and renamed when the block succeeds.
 
-    A block that raises, or a process that is killed, leaves no index. What earlier kills have left beside it is
-    removed, once it is an hour old.
+    A block that raises, or a process that is killed, leaves no index. What earlier kills left behind is removed, once
+    it is an hour old.
 
     Raises:
         InvalidInput: `folder` is an index already, or holds something else.
@@ -77,7 +72,7 @@ def _make_way(folder: Path) -> None:
 
 
 def check_room(folder: Path) -> None:
-    """See that the disk has room for more rows.
+    """Check that the disk has room for more rows.
 
     Raises:
         IndexFault: it is full.
@@ -85,8 +80,8 @@ def check_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < ROOM:
         raise IndexFault(
-            f"{folder} is on a disk with {free // 2**20} MiB left, and writing needs {ROOM // 2**20}: make room, "
-            "then go on; no row is lost"
+            f"{folder} is on a disk with {free // 2**20} MiB left, and writing needs {ROOM // 2**20}: free some "
+            "space and try again; no row is lost"
         )
 
 
@@ -128,20 +123,20 @@ def _copy_sparse(source: Path, target: Path) -> None:
 
 
 def disk_usage(folder: Path) -> int:
-    """The bytes that a folder takes on the disk. Files with holes take less than their length.
+    """The bytes that a folder takes on the disk; sparse files take less than their length.
 
-    What goes away meanwhile, as files do while rows are written, takes none.
+    Files may disappear meanwhile, as they do while rows are written.
     """
     return sum(_taken(Path(path, name)) for path, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def _check_free(folder: Path) -> None:
     if (folder / MANIFEST).exists():
-        raise InvalidInput(f"{folder} is an index already: open it, or remove the folder first")
+        raise InvalidInput(f"{folder} is an index already: open it, or remove the folder first", where=folder)
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if os.path.lexists(folder):
-        raise InvalidInput(f"{folder} exists and is not an index: choose another folder")
+        raise InvalidInput(f"{folder} exists and is not an index: choose another folder", where=folder)
 
 
 def _prefix(folder: Path) -> str:
@@ -162,11 +157,8 @@ def _taken(path: Path) -> int:
     return state.st_blocks * 512 if hasattr(state, "st_blocks") else state.st_size
 
 
-# ---- Where an index lives: a folder that this process has locked, or a collection that many use at once.
-
-
 class Home(Protocol):
-    """What an index asks of where it lives."""
+    """Where an index is stored: its manifest, its thresholds, its lock."""
 
     @property
     def place(self) -> Place:
@@ -174,15 +166,15 @@ class Home(Protocol):
         ...
 
     def write(self, manifest: Manifest) -> None:
-        """Put a manifest in place of the one that is there."""
+        """Replace the manifest."""
         ...
 
     def calibration(self, fingerprint: str) -> Calibration | None:
-        """What was measured here with that model; None if nothing was."""
+        """The thresholds that were measured with that model; None if there are none."""
         ...
 
     def calibrate(self, calibration: Calibration) -> None:
-        """Put what was measured in place of what is there."""
+        """Replace the thresholds."""
         ...
 
     def check_writable(self) -> None:
@@ -194,11 +186,11 @@ class Home(Protocol):
         ...
 
     def bytes(self) -> int | None:
-        """What it takes on the disk; None where nobody tells."""
+        """Its size on the disk; None where that is unknown."""
         ...
 
     def release(self) -> None:
-        """Let go. May be called twice."""
+        """Release the lock. May be called twice."""
         ...
 
 
@@ -246,13 +238,13 @@ class FolderHome:
 
 @dataclass(frozen=True, slots=True)
 class ClusterHome:
-    """A collection of a cluster. There is no lock: it serves many at once."""
+    """A collection of a cluster. There is no lock: many processes use it at once."""
 
     place: Cluster
     link: Link
 
     def write(self, manifest: Manifest) -> None:
-        """See `Home`. What others have added to the precisions meanwhile stays."""
+        """See `Home`. Precisions that others have added meanwhile stay."""
         now = cluster_collection.read(self.link, self.place)
         precisions = tuple(sorted({*now.precisions, *manifest.precisions}))
         cluster_collection.write(self.link, manifest.model_copy(update={"precisions": precisions}))
@@ -272,7 +264,7 @@ class ClusterHome:
         """Likewise."""
 
     def bytes(self) -> None:
-        """A cluster does not tell."""
+        """A cluster does not report it."""
         return
 
     def release(self) -> None:

@@ -1,6 +1,6 @@
-"""The seam between an index and what keeps its rows: the fields of a row, and what any store can do.
+"""The `Store` protocol, which every storage engine implements, and the kinds of indexes.
 
-Knows no engine, no model and no lock. A store is given rows that are checked already (see `rows.py`).
+A store gets rows that have been validated already, see `rows.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,12 @@ from tuwen.errors import InvalidInput
 from tuwen.index.filters import Condition
 from tuwen.types import Hit, Payload, Row
 
-# ---- What an index can be: how its rows are found, how near two vectors are, what keeps the rows.
-
 Kind: TypeAlias = Literal["hnsw", "flat", "ivf"]
 Metric: TypeAlias = Literal["cosine", "l2"]
 StoreName: TypeAlias = Literal["qdrant-edge", "faiss", "qdrant"]
 
 KINDS = {name: name for name in get_args(Kind)} | {"hnsw32": "hnsw"}
-"""by any name, in lower case"""
+"""names, in lower case, to kinds"""
 METRICS = {name: name for name in get_args(Metric)} | {"ip": "cosine"}
 """likewise"""
 STORES = {"auto": "auto"} | {name: name for name in get_args(StoreName)}
@@ -32,7 +30,7 @@ STORES = {"auto": "auto"} | {name: name for name in get_args(StoreName)}
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What a new index shall be, in names that are checked already: see `design`."""
+    """The kind, metric and store of a new index, valid together: see `design`."""
 
     kind: Kind = "hnsw"
     metric: Metric = "cosine"
@@ -40,7 +38,7 @@ class Design:
 
 
 def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> Design:
-    """Check what was asked for. Upper and lower case do not differ.
+    """Check what is asked for, ignoring case.
 
     Args:
         kind: `hnsw` (of old `HNSW32`), `flat` or `ivf`.
@@ -48,24 +46,23 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
         store: `qdrant-edge`, `faiss`, `qdrant` (a cluster), or `auto`: FAISS for `ivf`, else Qdrant Edge.
 
     Raises:
-        InvalidInput: there is none of that name, or the store has no such kind.
+        InvalidInput: an unknown name, or a kind that the store does not have.
     """
     chosen = _named("kind", kind, KINDS)
     keeper = _named("store", store, STORES)
     if keeper == "auto":
         keeper = "faiss" if chosen == "ivf" else "qdrant-edge"
     if chosen == "ivf" and keeper != "faiss":
-        raise InvalidInput(f"the store {keeper} has no kind ivf: take the store faiss in a folder, or the kind hnsw")
+        hint = "use the store faiss in a folder, or the kind hnsw"
+        raise InvalidInput(f"the store {keeper} does not support the kind ivf: {hint}", value=keeper, hint=hint)
     return Design(chosen, _named("metric", metric, METRICS), keeper)  # type: ignore[arg-type]
 
 
 def _named(what: str, name: str, names: dict[str, str]) -> str:
     if name.lower() not in names:
-        raise InvalidInput(f"there is no {what} {name!r} of index: choose one of {', '.join(names)}")
+        raise InvalidInput(f"unknown {what} {name!r}: choose one of {', '.join(names)}", value=name, where=what)
     return names[name.lower()]
 
-
-# ---- The seam between an index and what keeps its rows: the fields of a row, and what any store can do.
 
 Vector: TypeAlias = NDArray[np.float32]
 """(dim,) float32 of length 1."""
@@ -73,7 +70,7 @@ Vector: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What is stored of a row, without its vector."""
+    """A stored row, without its vector."""
 
     id: str
     payload: Payload
@@ -81,14 +78,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A row that has the content that was asked for."""
+    """A row of the content that was asked for."""
 
     payload: Payload
     vector: Vector
 
 
 def known_ids(ids: Sequence[str]) -> list[UUID]:
-    """Those of some texts that are written as ids of rows are, each once."""
+    """The texts that are valid row ids, each once."""
     found = []
     for text in dict.fromkeys(ids):
         with suppress(ValueError):
@@ -98,87 +95,87 @@ def known_ids(ids: Sequence[str]) -> list[UUID]:
 
 
 def row_id(key: str) -> UUID:
-    """The id of a row: the UUIDv5 of its key in the namespace for URLs, so the same for everybody and forever."""
+    """The id of a row: the UUIDv5 of its key in the URL namespace, the same on every machine."""
     return uuid5(NAMESPACE_URL, key)
 
 
 class Store(Protocol):
-    """What keeps the rows of one index.
+    """A storage engine with the rows of one index.
 
-    Rows are named by their keys; a payload holds its row's key as `path`. All methods may be called from several
-    threads. What `upsert`, `remove` and `set_payloads` have returned from outlives the process and a power cut.
+    Rows are identified by their keys; a payload holds its row's key as `path`. All methods may be called from several
+    threads. What `upsert`, `remove` and `set_payloads` have written when they return survives a kill and a power cut.
     """
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         ...
 
     @property
     def searched(self) -> str:
-        """The kind of index that rows are found by for now, which may be simpler than the one it was made as."""
+        """The kind of index that is searched at present, which may be simpler than the one it was created as."""
         ...
 
     def upsert(self, rows: Sequence[Row]) -> None:
-        """Write rows, each key once. One whose key is there already is replaced as a whole, or stays as it was."""
+        """Write rows, each key once. A row whose key exists is replaced as a whole, or stays as it was."""
         ...
 
     def remove(self, keys: Sequence[str]) -> int:
-        """Take rows out; how many of them there were."""
+        """Remove rows; returns how many of them there were."""
         ...
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key -> payload, of those keys that there are."""
+        """Key to payload, for those keys that exist."""
         ...
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Id -> row, of those ids that there are."""
+        """Id to row, for those ids that exist."""
         ...
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
-        """Id -> vector, of those ids that there are."""
+        """Id to vector, for those ids that exist."""
         ...
 
     def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
-        """Put other payloads to rows that there are; their vectors stay."""
+        """Replace the payloads of existing rows; their vectors stay."""
         ...
 
     def known(self, contents: Sequence[str]) -> dict[str, Known]:
-        """Content -> one of the rows that have it, of those contents that there are."""
+        """Content to one of the rows that have it, for those contents that exist."""
         ...
 
     def count(self, where: Condition | None) -> int:
-        """How many rows fulfil a condition."""
+        """The number of rows that match a condition."""
         ...
 
     def keys(self, where: Condition | None) -> list[str]:
-        """The keys of the rows that fulfil a condition, sorted."""
+        """The keys of the rows that match a condition, sorted."""
         ...
 
     def values(self, field: str) -> dict[str, int]:
-        """Each text that rows have in a field, and how many have it."""
+        """Each text in a field, and the number of rows that have it."""
         ...
 
     def bounds(self, field: str) -> tuple[float, float] | None:
-        """The least and the greatest number that rows have in a field; None where no row has any."""
+        """The least and the greatest number in a field; None if no row has one."""
         ...
 
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """The rows that fulfil a condition, by key."""
+        """The rows that match a condition, by key."""
         ...
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
-        """The k rows of highest cosine with a vector, best first, equal ones by key."""
+        """The k rows of highest cosine with a vector, best first, equal scores by key."""
         ...
 
     def optimize(self, quantize_above: int) -> None:
-        """Do what makes later searches fast. May take minutes; may be killed and begun again at any moment.
+        """Build what makes searches fast. May take minutes; may be killed and started again at any moment.
 
         Args:
-            quantize_above: rows above which vectors are also kept as int8. Scores are exact all the same.
+            quantize_above: rows above which vectors are also kept as int8. Scores stay exact.
         """
         ...
 
     def close(self) -> None:
-        """Let go of all files. May be called twice."""
+        """Close all files. May be called twice."""
         ...

@@ -1,7 +1,4 @@
-"""Rows from one index into another, whatever keeps them: folder to cluster, cluster to folder, store to store.
-
-Keys, ids, payloads and vectors stay as they are, to the last bit. Knows rows. Does not know stores.
-"""
+"""Copy all rows of an index into another one, in any store: keys, ids, payloads and vectors stay identical."""
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace

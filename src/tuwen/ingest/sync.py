@@ -1,11 +1,10 @@
-"""An index made equal to a folder: new, changed, moved and deleted pictures.
+"""Sync: make an index equal to a folder, with its new, changed, moved and deleted images.
 
-    folder --find_files--> files --Pictures--> rows written --gone--> rows taken out
+    folder --find_files--> files --ImageIngest--> rows written --gone--> rows removed
 
-Rows are taken out last: a moved file's vector is found by its content while the old row is still there. What
-could not be looked at keeps its rows, and a folder that is away (not mounted, deleted, not readable) never empties
+Rows are removed last: a moved file's vector is found by its content while the old row is still there. Files that
+could not be looked at keep their rows, and a folder that is missing (not mounted, deleted, not readable) never empties
 an index.
-Knows what is gone. Does not know how pictures are read: see `ingest.py`.
 """
 
 import os
@@ -141,9 +140,6 @@ def is_below(path: str, tops: Iterable[str]) -> bool:
 def _absolute(path: Path) -> Path:
     """Without `..`, and without following links, as keys are made."""
     return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-# ---- Rows out of an index, by key, by file or by folder. The files themselves are not touched.
 
 
 class Rows(Protocol):

@@ -1,11 +1,10 @@
-"""What changes in a folder, as it changes: which paths to look at again, and when.
+"""Watching a folder: which paths changed, and when to look at them.
 
-    events --watched--> paths --Pending--> paths that have come to rest, or the whole folder
+    events --watched--> paths --Pending--> paths that have settled, or the whole folder
 
-A path comes to rest when nothing has happened to it for a second, so that a file that is still being written waits.
-The system drops events when too many come at once, and says so to nobody; but lost events never come alone. So once
-nothing has happened for a while after changes, the whole folder is compared once.
-Knows paths and times. Does not know what is in a file, nor what an index is.
+A path has settled when nothing has happened to it for a second, so a file that is still being written is not read.
+The system drops events when too many come at once, without a sign; but lost events never come alone. So once nothing
+has happened for a while after changes, the whole folder is compared once.
 """
 
 import os

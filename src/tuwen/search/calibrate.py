@@ -1,11 +1,9 @@
-"""Queries whose answer is known -> scores -> the score from which a hit means something.
+"""Calibration: measure the score from which a hit means something, with queries whose answer is known.
 
     probes --measure--> scores --thresholds--> one threshold a kind of query
 
-The cosine of a text with a picture that it describes, and that of two pictures that are alike, live on different
-scales, and each model has its own: there is no threshold that holds for all of them.
-
-Knows what a threshold is worth. Does not know where queries come from, nor where a threshold is kept.
+Cosines of a text with an image, and of two images, are on different scales, and each model has its own: no threshold
+holds for all of them.
 """
 
 import csv
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
 
     from tuwen.index.index import VectorIndex
     from tuwen.runtime.encoder import Encoder
-
-
-# ---- Texts that hardly any collection of pictures answers: what cannot be seen, and what is seldom seen.
 
 _ENGLISH = """
 jurisprudence; the subjunctive mood; amortisation of a loan; a tax deduction; the gold standard; inflation targeting
@@ -93,8 +88,6 @@ def unrelated(count: int, languages: Sequence[str]) -> list[str]:
     pairs = islice(combinations(singles, 2), max(0, count - len(singles)))
     return [*singles[:count], *(f"{one}, {other}" for one, other in pairs)]
 
-
-# ---- Queries whose answer is known
 
 _SEED = 0
 
@@ -216,8 +209,6 @@ def _some_pictures(count: int, index: "VectorIndex") -> list[str]:
     keys = index.keys('type == "image"')
     return [str(row_id(key)) for key in random.Random(_SEED).sample(keys, min(count, len(keys)))]
 
-
-# ---- Queries whose answer is known -> scores -> the score from which a hit means something.
 
 Scores = NDArray[np.float64]
 
@@ -361,8 +352,6 @@ def _others(scores: Scores) -> range:
 def _rate(wrong: Sequence[bool]) -> float | None:
     return round(sum(map(bool, wrong)) / len(wrong), 4) if wrong else None
 
-
-# ---- Scores of queries with and without a match, drawn, with the threshold between them.
 
 _TITLES: dict[QueryKind, str] = {"text": "queries that are texts", "image": "queries that are pictures"}
 _BINS = 40

@@ -1,7 +1,4 @@
-"""Hits that are too much alike: folded into one, or spread out.
-
-Knows hits by score and their vectors. Does not know what was looked for, nor where vectors come from.
-"""
+"""Hits that are too similar: folded into one, or replaced by more different ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,9 +1,7 @@
-"""A whole index -> groups of rows that are nearly the same picture.
+"""Near-duplicates: all groups of rows of an index that show nearly the same image.
 
-Rows of one content are found by their hashes; of each content one row is searched for with its own vector, and what
-is near enough joins its group. Groups are connected: where a is near b and b near c, all three are in one.
-
-Knows pairs and groups. Does not know how neighbours are found, nor what is done with a group.
+Rows of the same content are found by their hashes; one row of each content is searched for with its own vector, and
+rows that are near enough join its group. Groups are connected: where a is near b and b near c, all three are in one.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""What is looked for, part by part: a text, a picture or a row of the index, each with a weight.
-
-Knows how people write it down. Does not know vectors.
-"""
+"""Queries: texts, images, vectors and rows, each with a weight; parsed from text, and turned into vectors."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -168,8 +165,6 @@ def _row(given: str) -> RowId:
     return RowId(given.strip().lower())
 
 
-# ---- `beach + 0.5 * sunset - people` -> terms: the only form of a query that is parsed.
-
 _OPERATOR = re.compile(r"(?:(?<=\s)|^)[+-](?=\s|$)")
 """A plus or minus with white space around it, or an end: `T-shirt` has none, nor `C++`."""
 _FACTOR = re.compile(r"(?P<weight>\d+(?:\.\d+)?|\.\d+)\s+\*\s+(?P<what>.*)", re.DOTALL)
@@ -214,9 +209,6 @@ def _term(text: str, sign: int, start: int, end: int, index: "Named | None") -> 
 def _at(text: str, place: int, problem: str) -> str:
     """A problem and its place, in one line: `the composed query, character 8: …: beach +►- people`."""
     return f"the composed query, character {place + 1}: {problem}: {text[:place]}►{text[place:]}"
-
-
-# ---- What is looked for -> vectors.
 
 
 class Encodes(Protocol):

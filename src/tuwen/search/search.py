@@ -1,8 +1,6 @@
-"""What is looked for -> hits.
+"""Search: query terms to ranked hits.
 
-    terms --term_vectors--> vectors --by_average | by_best--> candidates --folded--> --spread--> hits
-
-Knows the order of these steps, and how many candidates they take. Does not know what an index is made of.
+terms --term_vectors--> vectors --by_average | by_best--> candidates --folded--> --spread--> hits
 """
 
 import math
@@ -31,9 +29,6 @@ from tuwen.types import Hit, Vectors
 
 if TYPE_CHECKING:
     from tuwen.index.index import VectorIndex
-
-
-# ---- Terms with their vectors -> hits by score: what a strategy makes of them.
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
@@ -104,8 +99,6 @@ def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -
     unwanted = cosines[:, weights < 0].max(axis=1)
     return np.asarray(np.where(liked > unwanted, liked, -unwanted * unwanted))
 
-
-# ---- What is looked for -> hits.
 
 __all__ = ["RowId", "Strategy", "Term", "Wanted", "describe", "parse_term", "query_vector", "search"]
 

@@ -1,7 +1,4 @@
-"""The score from which a hit means something, for what is looked for: `--min-score auto`.
-
-Knows which kind of query terms are. Does not know how thresholds are measured: see `calibrate.py`.
-"""
+"""The score below which nothing matches a query, as it was measured: `--min-score auto`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

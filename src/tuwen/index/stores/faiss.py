@@ -1,8 +1,8 @@
-"""Rows in SQLite, and beside them a FAISS file that finds them.
+"""The FAISS store: rows in SQLite, and a FAISS file that finds them.
 
-What is written stands in the database, and is searched exactly until `optimize` builds the file anew; what is
-removed is passed over until then. So every kind can be added to and taken from at any time, and the file, which may
-be lost, holds nothing that the rows do not. Under a filter, all rows that it leaves are compared.
+New rows are searched exhaustively until `optimize` builds the file again; removed rows are skipped until then. So
+rows of every kind of index can be added and removed at any time, and the file holds nothing that cannot be built
+again. Under a filter, all rows that match it are compared.
 """
 
 import sqlite3
@@ -23,8 +23,6 @@ from tuwen.index.store import Design, Known, Stored, Vector, known_ids
 from tuwen.index.stores.faiss_file import FaissFile, build, extend, library
 from tuwen.index.stores.sqlite_rows import Rows
 from tuwen.types import Hit, Payload, Row, Vectors
-
-# ---- What finds the rows of a FAISS store
 
 DUE = 1_000
 """rows written or removed since the last build that are not worth another; nor is one in a hundred"""
@@ -136,8 +134,6 @@ class Finder:
             self._newer = first
         yield from self._newer
 
-
-# ---- Rows in SQLite, and beside them a FAISS file that finds them.
 
 DATABASE = "rows.db"
 

@@ -1,7 +1,6 @@
-"""A FAISS index in a file: built aside, renamed into place, mapped, searched.
+"""A FAISS index file: built beside the old one, renamed into place, memory-mapped and searched.
 
-The file is one that other tools read: `IndexIDMap2` around `IndexFlat`, `IndexHNSWFlat` or `IndexIVFFlat`.
-Knows numbers and vectors. Does not know rows.
+Other tools can read the file: it is an `IndexIDMap2` around an `IndexFlat`, `IndexHNSWFlat` or `IndexIVFFlat`.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,8 @@
-"""How far a search walks through a graph: further among more rows, and for a query that lies apart from them.
+"""The `ef` of a graph search: how many candidates it keeps, by the number of rows and the kind of query.
 
-Pictures of one model share a direction, and a query that has it too finds its neighbours by a short walk; one that
-lies beside all of them, as texts do (the "modality gap" of CLIP, Liang et al. 2022), needs a longer one to find as
-many. Measured in docs/log.md. Knows vectors; does not know a store.
+Images of one model share a direction, and a query that shares it finds its neighbours with a small `ef`. Queries that
+do not, as texts (the "modality gap" of CLIP, Liang et al. 2022), need a larger one for the same recall. The numbers
+were measured, see docs/log.md.
 """
 
 import math

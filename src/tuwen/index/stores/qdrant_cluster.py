@@ -1,8 +1,7 @@
-"""Rows in a collection of a Qdrant cluster.
+"""The Qdrant cluster store: rows in a collection on a server.
 
-Several processes may write and search at once: there is no lock, and the last to write a row wins. A call that has
-returned is applied by as many replicas as must agree; what is written survives what the cluster survives.
-Knows one collection. Does not know how it is reached: see `cluster_link.py`.
+Several processes may write and search at once: there is no lock, and the last write to a row wins. A call returns
+once as many replicas as must agree have applied it; durability is the cluster's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,6 @@ from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:
     from qdrant_client.models import FieldCondition, Filter, Record
-
-
-# ---- Conditions in the words of a Qdrant cluster. Knows both languages; does not know rows.
 
 _BOUNDS = {"<": ("lt",), "<=": ("lte",), ">": ("gt",), ">=": ("gte",), "==": ("gte", "lte")}
 
@@ -67,8 +63,6 @@ def _number(condition: Compare) -> "FieldCondition":
     bounds = dict.fromkeys(_BOUNDS[condition.operator], bound)
     return models.FieldCondition(key=condition.field, range=models.Range(**bounds))
 
-
-# ---- Rows in a collection of a Qdrant cluster.
 
 PAGE = 500
 """rows read or written in one call: with vectors of 512 numbers, 3 MB"""

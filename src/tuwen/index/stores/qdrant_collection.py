@@ -1,8 +1,7 @@
-"""A collection as an index: how it is set up, and what its metadata says that it is.
+"""A collection of a Qdrant cluster as an index: the connection, the collection's settings, its manifest.
 
-The manifest stands in the collection's own metadata, and is written last: a collection that has none is no index,
-or one whose making was interrupted. Beside it stand the thresholds that were measured. Knows collections. Does not
-know rows.
+The manifest is in the collection's metadata and is written last, so a collection without one is not an index, or its
+creation was interrupted. Measured thresholds are stored beside it.
 """
 
 import random
@@ -21,9 +20,6 @@ from tuwen.index.stores.qdrant_edge_shard import CANDIDATES, LINKS
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
-
-
-# ---- The line to a Qdrant cluster
 
 WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """seconds before each further attempt, on average: all together six seconds, which a restart takes"""
@@ -102,8 +98,6 @@ def _may_pass(error: Exception) -> bool:
         return not isinstance(error.source, ValidationError)
     return isinstance(error, ResourceExhaustedResponse)
 
-
-# ---- A collection as an index: how it is set up, and what its metadata says that it is.
 
 ENTRY, CALIBRATION = "tuwen", "tuwen-calibration"
 """what the manifest and the thresholds are called in the metadata; writing one leaves the other"""

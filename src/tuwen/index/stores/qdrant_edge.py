@@ -1,9 +1,8 @@
-"""Rows in a Qdrant Edge shard: in this process, on disk, durable.
+"""The Qdrant Edge store: rows in a shard in this process, on disk, durable.
 
-What it is like, found by trying 0.9.0 (docs/log.md): an update stands in its write-ahead log at once, and is
-replayed after a kill; `flush` puts it on the disk. Nothing is optimised unless asked for. Every call holds the
-interpreter, so calls from several threads are safe, and never run side by side. Under a filter a search through the
-graph loses rows, unless it is told to walk it by ACORN.
+Facts about 0.9.0, found by trying (docs/log.md): an update is in the write-ahead log at once and is replayed after a
+kill; `flush` puts it on the disk. Nothing is optimised unless asked for. Every call holds the interpreter lock, so
+calls from several threads are safe but never parallel. Under a filter a graph search loses rows, unless ACORN is on.
 """
 
 import math
@@ -23,9 +22,6 @@ from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:
     from qdrant_edge import EdgeShard, FieldCondition, Filter, PointId, Record, ScoredPoint
-
-
-# ---- How far to walk in one Qdrant Edge shard
 
 SAMPLE = 64
 """rows that stand for all"""
@@ -48,8 +44,6 @@ class Effort:
             self._rows = rows
         return beam.beam(rows, limit, among=not filtered and beam.is_among(query, self._centre))
 
-
-# ---- Payloads that come back from a shard as they went in
 
 _EXACT = "_exact"
 
@@ -87,8 +81,6 @@ def rounded(value: float) -> float:
 def _survives(value: float) -> bool:
     return rounded(value) == value and (value == 0 or 1e-6 <= abs(value) < 1e15)
 
-
-# ---- Conditions in Qdrant's words. Knows both languages; does not know rows.
 
 _BOUNDS = {"<": ("lt",), "<=": ("lte",), ">": ("gt",), ">=": ("gte",), "==": ("gte", "lte")}
 
@@ -142,9 +134,6 @@ def _number(condition: Compare) -> "FieldCondition":
     )
 
 
-# ---- What a Qdrant Edge shard tells of all rows without reading them
-
-
 def count_rows(shard: Shard, where: Condition | None) -> int:
     """How many rows fulfil a condition, see `Store`."""
     import qdrant_edge as edge
@@ -178,8 +167,6 @@ def field_bounds(shard: Shard, field: str) -> tuple[float, float] | None:
     least, greatest = (from_stored(record.payload)[field] for record in ends)
     return float(least), float(greatest)
 
-
-# ---- Rows in a Qdrant Edge shard: in this process, on disk, durable.
 
 PAGE = 1_000
 """rows read or written in one call"""

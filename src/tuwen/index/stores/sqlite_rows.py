@@ -1,8 +1,8 @@
-"""Rows in an SQLite database: key, id, payload and vector, durable on return, whatever index stands beside them.
+"""Rows in an SQLite database: key, id, payload and vector, durable when a call returns.
 
-Every row has a number that is never given again: a row that is replaced gets a new one. So a file that was built of
-all rows up to a number knows what it lacks (`newer` numbers) and what it has too much (`gone` ones).
-Knows rows and conditions. Does not know what the file beside it is.
+Every row has a number that is never used again; a row that is replaced gets a new one. So an index file that was
+built of all rows up to a number is compared by two lists: rows with higher numbers are missing from it, and numbers
+in `gone` have to be skipped.
 """
 
 import json
@@ -19,8 +19,6 @@ from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
 from tuwen.index.store import row_id
 from tuwen.index.stores.qdrant_edge import rounded
 from tuwen.types import Payload, Row, Vectors
-
-# ---- Conditions in SQL's words. Knows both languages; does not know which table the columns are of.
 
 Value: TypeAlias = str | int | float | bytes
 Compiled: TypeAlias = tuple[str, list[Value]]
@@ -72,8 +70,6 @@ def _joined(word: str, parts: Sequence[Condition]) -> Compiled:
 def _known(words: str) -> str:
     return f"coalesce({words}, 0)"
 
-
-# ---- Rows in an SQLite database
 
 PAGE = 1_000
 """rows, or values of one statement, that are handled at a time"""
