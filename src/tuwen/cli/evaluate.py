@@ -11,7 +11,7 @@ import click
 
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
-from tuwen.cli.console import Progress, emit, list_rejected, table
+from tuwen.cli.console import emit, list_rejected, table
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
@@ -23,6 +23,7 @@ from tuwen.evaluation.tasks import Measured
 from tuwen.exporting.sources import named_here
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
+from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle
 
