@@ -96,4 +96,4 @@ def test_the_pipeline_of_another_tool(desk: Type, cluster: Cluster) -> None:
     assert json.loads(desk("run", "-c", "clip.yaml", *asked)) == ["photos/red/red-1.jpg"]
     ended = run("run", "-c", "clip.yaml", "-o", "IndexProcess.image_index_dir=qdrant://host")
     assert ended.exit_code == 2
-    assert "IndexProcess.image_index_dir: qdrant://host is no place of an index" in ended.stderr
+    assert "IndexProcess.image_index_dir: qdrant://host is not the address of an index" in ended.stderr

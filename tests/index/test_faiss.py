@@ -96,8 +96,6 @@ def test_ivf_of_too_few_rows_is_flat_and_says_so(place: Path, capsys: pytest.Cap
         info = index.info()
         assert (info.kind, info.searched, info.store) == ("ivf", "flat", "faiss")
         (note,) = info.notes
-        assert "flat for now, not ivf" in note
-        assert "100 rows" in note
     tuwen.main(["index", "info", "--index", str(place / "f.tuwen"), "--json"], standalone_mode=False)
     said = capsys.readouterr()
     assert said.err.splitlines() == [f"tuwen: {note}"]

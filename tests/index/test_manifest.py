@@ -21,8 +21,8 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 SPOILED = [
-    ("{", "no JSON"),
-    ("", "no JSON"),
+    ("{", "JSON"),
+    ("", "JSON"),
     ("[]", "the file"),
     ('{"format": 2, "who": "knows"}', "format 2.*upgrade"),
     ({"dim": None}, "dim"),
