@@ -34,7 +34,8 @@ def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
     import torch
     from PIL import Image
 
-    from tuwen.models.openclip import import_open_clip, load
+    from tuwen.models.openclip import load
+    from tuwen.models.torchvision import import_open_clip
 
     open_clip = import_open_clip()
     torch.set_num_threads(threads)

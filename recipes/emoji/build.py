@@ -1,7 +1,7 @@
-"""Everything from nothing: `python -m recipes.emoji.build` draws, trains, exports and measures.
+"""Build the packaged model and gallery: `python -m recipes.emoji.build` draws, trains, exports and measures.
 
-The bundle and the gallery are written to `src/tuwen/demo/`, as package data. What is fetched and made on the way is
-kept in `--work`, and an interrupted build goes on where it stopped.
+The bundle and the gallery are written to `src/tuwen/demo/`, as package data. Downloads and intermediate files are kept
+in `--work`, and an interrupted build is resumed.
 """
 
 import argparse
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "src" / "tuwen" / "demo"
 SOURCE = "recipes/emoji"
 LIMIT = 12 * 2**20
-"""the most bytes that bundle and gallery may have together."""
+"""the largest size of bundle and gallery together, in bytes"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("build/emoji"), help="what is fetched and made on the way")
+    parser.add_argument("--work", type=Path, default=Path("build/emoji"), help="downloads and intermediate files")
     parser.add_argument("--to", type=Path, default=DEMO, help="where bundle/ and gallery/ are written")
     asked = parser.parse_args()
     require_debian()
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def trained(work: Path) -> dict[str, Any]:
-    """Both parts of the training, each begun or gone on with; what is worth recording of them."""
+    """Run or resume both parts of the training; returns facts to record."""
     first, polish = work / "first", work / "polish"
     settings = f"objective.settings.work={work}"
     outcomes = [
@@ -54,7 +54,7 @@ def trained(work: Path) -> dict[str, Any]:
 
 
 def train(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:
-    """`tuwen train` with a recipe of `configs/`; what it says at its end."""
+    """Run `tuwen train` with a recipe of `configs/`; returns its JSON document."""
     begun = (output / "last").exists()
     which = ["--resume", str(output)] if begun else ["-c", str(ROOT / "configs" / f"{recipe}.yaml")]
     options = [part for override in (f"run.output={output}", *overrides) for part in ("-o", override)]
@@ -67,7 +67,7 @@ def train(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:
 
 
 def pack(work: Path, facts: dict[str, Any], to: Path) -> None:
-    """Put the bundle beside the gallery, measure it, and record the figures in its manifest."""
+    """Copy the bundle beside the gallery, measure it, and record the figures in its manifest."""
     bundle = to / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     shutil.copytree(work / "polish" / "bundle", bundle, ignore=shutil.ignore_patterns("VERIFY.*"))  # names folders
@@ -82,12 +82,12 @@ def pack(work: Path, facts: dict[str, Any], to: Path) -> None:
 
 
 def weigh(to: Path) -> None:
-    """Stop where bundle and gallery are too large for the package."""
-    files = (path for room in ("bundle", "gallery") for path in (to / room).rglob("*") if path.is_file())
+    """Exit if bundle and gallery are too large for the package."""
+    files = (path for part in ("bundle", "gallery") for path in (to / part).rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
     print(f"bundle and gallery: {size / 2**20:.2f} MiB")
     if size > LIMIT:
-        raise SystemExit(f"bundle and gallery have {size} bytes, {size - LIMIT} more than the package may hold")
+        raise SystemExit(f"bundle and gallery have {size} bytes, {size - LIMIT} more than allowed")
 
 
 if __name__ == "__main__":

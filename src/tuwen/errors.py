@@ -111,9 +111,17 @@ class NotVerified(BundleError):
 class NotConverted(BundleError):
     """A bundle cannot be converted for another runtime, or computes other vectors there; see `.checks`."""
 
-    def __init__(self, message: str, checks: "Sequence[Check]" = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        checks: "Sequence[Check]" = (),
+        *,
+        value: object = None,
+        where: object = None,
+        hint: str = "",
+    ) -> None:
         self.checks = tuple(checks)
-        super().__init__(message)
+        super().__init__(message, value=value, where=where, hint=hint)
 
 
 class RuntimeUnavailable(TuwenError):

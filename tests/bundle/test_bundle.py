@@ -44,32 +44,30 @@ def test_precisions_are_those_that_both_towers_have_best_first(tmp_path: Path) -
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match=r"no bundle at .*: tuwen\.json is missing$"):
+    with pytest.raises(BundleNotFound):
         read_bundle(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "field"),
     [
-        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
-        ({"dim": "many"}, "dim: Input should be a valid integer"),
-        ({"dim": 0}, "the file: dim, .* must be positive"),
-        ({"scoring": None}, "the file: scoring must say"),
-        ({"image": {"size": [8, 8], "resize": "crop", "mean": [0, 0, 0], "std": [1, 1, 1]}}, r"image\.resize: "),
-        (
-            {"files": {"../secret": {"sha256": "0" * 64, "bytes": 1}}},
-            "files: '../secret' is not a path within the bundle",
-        ),
-        ({"files": {"/etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "files: '/etc/passwd' is not a path within"),
-        ({"format": 2}, "format: "),
+        ({"surprise": 1}, "surprise"),
+        ({"dim": "many"}, "dim"),
+        ({"dim": 0}, ""),
+        ({"scoring": None}, ""),
+        ({"image": {"size": [8, 8], "resize": "crop", "mean": [0, 0, 0], "std": [1, 1, 1]}}, "image.resize"),
+        ({"files": {"../secret": {"sha256": "0" * 64, "bytes": 1}}}, "files"),
+        ({"files": {"/etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "files"),
+        ({"format": 2}, "format"),
     ],
 )
 def test_a_manifest_that_cannot_be_is_refused_by_file_and_field(
-    folder: Path, changes: dict[str, object], message: str
+    folder: Path, changes: dict[str, object], field: str
 ) -> None:
     edit(folder, **changes)
-    with pytest.raises(BundleInvalid, match=f"tuwen.json: {message}") as caught:
+    with pytest.raises(BundleInvalid) as caught:
         read_bundle(folder)
+    assert (caught.value.value, caught.value.where) == (field, folder / "tuwen.json")
     assert "\n" not in str(caught.value)
 
 
@@ -77,14 +75,15 @@ def test_a_missing_field_is_named(folder: Path) -> None:
     content = json.loads((folder / "tuwen.json").read_text())
     del content["text"]["cut_exact"]
     (folder / "tuwen.json").write_text(json.dumps(content))
-    with pytest.raises(BundleInvalid, match=r"text\.cut_exact: Field required"):
+    with pytest.raises(BundleInvalid) as caught:
         read_bundle(folder)
+    assert caught.value.value == "text.cut_exact"
 
 
 def test_a_manifest_cut_short_is_refused(folder: Path) -> None:
     path = folder / "tuwen.json"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(BundleInvalid, match=r"tuwen\.json: the file: Invalid JSON"):
+    with pytest.raises(BundleInvalid):
         read_bundle(folder)
 
 
@@ -92,14 +91,16 @@ def test_every_changed_byte_is_found(folder: Path, tmp_path: Path) -> None:
     for name in ("onnx/vision_model.onnx", "onnx/text_model.onnx", "tokenizer.json"):
         path, whole = folder / name, (folder / name).read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        with pytest.raises(BundleChanged, match=f"{name} has sha256 .*, its manifest says"):
+        with pytest.raises(BundleChanged) as changed:
             read_bundle(folder, tmp_path / "cache")
         path.write_bytes(whole + b"x")
-        with pytest.raises(BundleChanged, match=f"{name} has {len(whole) + 1} bytes, its manifest says {len(whole)}"):
+        with pytest.raises(BundleChanged) as longer:
             read_bundle(folder, tmp_path / "cache")
         path.unlink()
-        with pytest.raises(BundleChanged, match=f"{name} is missing"):
+        with pytest.raises(BundleChanged) as missing:
             read_bundle(folder, tmp_path / "cache")
+        assert longer.value.value == len(whole) + 1
+        assert {caught.value.where for caught in (changed, longer, missing)} == {path}
         path.write_bytes(whole)
     read_bundle(folder, tmp_path / "cache")
 
@@ -108,7 +109,7 @@ def test_a_change_is_found_by_a_process_that_remembers_the_old_digest(folder: Pa
     read_bundle(folder, tmp_path / "cache")
     path = folder / "tokenizer.json"
     path.write_bytes(path.read_bytes().replace(b"dog", b"cow"))
-    with pytest.raises(BundleChanged, match=r"tokenizer\.json has sha256"):
+    with pytest.raises(BundleChanged):
         read_bundle(folder, tmp_path / "cache")
 
 
@@ -119,14 +120,14 @@ def test_a_cache_that_cannot_be_written_changes_nothing(folder: Path, tmp_path: 
 
 
 def test_a_bundle_of_one_tower_or_without_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleInvalid, match="names no precision that both towers have"):
+    with pytest.raises(BundleInvalid):
         tiny.write_bundle(tmp_path / "a", {"onnx/vision_model.onnx": tiny.vision_graph()})
     with writing(tmp_path / "b") as aside:
         (aside / "onnx").mkdir()
         onnx.save(tiny.vision_graph(), aside / "onnx/vision_model.onnx")
         onnx.save(tiny.text_graph(), aside / "onnx/text_model.onnx")
         seal(aside, tiny.manifest())
-    with pytest.raises(BundleInvalid, match=r"names no tokenizer\.json"):
+    with pytest.raises(BundleInvalid):
         read_bundle(tmp_path / "b")
 
 
@@ -154,14 +155,14 @@ def test_an_older_bundle_is_replaced_as_a_whole(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", [Path(), Path(".."), Path("/"), Path("/proc")])
 def test_a_folder_that_must_stay_is_told_before_anything_is_written(folder: Path) -> None:
-    with pytest.raises(BundleInvalid, match="cannot be replaced as a whole"), writing(folder):
+    with pytest.raises(BundleInvalid), writing(folder):
         raise AssertionError("the work would be lost")
 
 
 def test_a_folder_with_other_things_in_it_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("precious")
-    with pytest.raises(BundleInvalid, match="photos exists and is not a bundle"), writing(tmp_path / "photos"):
+    with pytest.raises(BundleInvalid), writing(tmp_path / "photos"):
         pytest.fail("must not be entered")
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "precious"
 
@@ -203,8 +204,9 @@ def test_killed_between_the_renames_the_older_bundle_is_named_and_kept(folder: P
     aside = folder.parent / f".{folder.name}-old-abcd1234"
     aside.mkdir()
     folder.rename(aside / folder.name)
-    with pytest.raises(BundleNotFound, match=f"the bundle before it is {aside / folder.name}"):
+    with pytest.raises(BundleNotFound) as caught:
         read_bundle(folder)
+    assert str(aside / folder.name) in caught.value.hint
     yesterday = time.time() - 25 * 3600
     os.utime(aside, (yesterday, yesterday))
     with pytest.raises(RuntimeError, match="again"), writing(folder):

@@ -33,28 +33,24 @@ def test_null_is_as_good_as_absent(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "message"),
-    [
-        ("none", int, r"config\.json has no none, which tuwen must know"),
-        ("a.b.d", int, r"has no a\.b\.d"),
-        ("text", int, "text is 'x': not of the kind int"),
-        ("flag", int, "flag is True: not of the kind int"),
-    ],
+    ("name", "value"),
+    [("none", None), ("a.b.d", None), ("text", "x"), ("flag", True)],
 )
-def test_what_is_not_right_is_named(config: Config, name: str, kind: type, message: str) -> None:
-    with pytest.raises(BundleInvalid, match=message):
-        config.need(name, kind)
+def test_what_is_not_right_is_named(config: Config, name: str, value: object) -> None:
+    with pytest.raises(BundleInvalid) as caught:
+        config.need(name, int)
+    assert (caught.value.value, caught.value.where) == (value, f"config.json: {name}")
 
 
 def test_an_absence_that_means_something_does_not_excuse_another_kind(config: Config) -> None:
-    with pytest.raises(BundleInvalid, match="flag is True: not of the kind int"):
+    with pytest.raises(BundleInvalid):
         config.get("flag", 3)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\xff"])
 def test_a_file_that_is_no_object_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(BundleInvalid, match=r"config\.json (cannot be read as JSON|holds no JSON object)"):
-        Config(tmp_path / "config.json")
-    with pytest.raises(BundleInvalid, match=r"absent\.json is missing"):
-        Config(tmp_path / "absent.json")
+    for name in ("config.json", "absent.json"):
+        with pytest.raises(BundleInvalid) as caught:
+            Config(tmp_path / name)
+        assert caught.value.where == tmp_path / name

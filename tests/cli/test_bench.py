@@ -23,7 +23,7 @@ FEW = ("demo", "--quick", "--batch", "2", "--runtime", "onnxruntime", "--threads
 
 @pytest.fixture(scope="module")
 def architecture(tmp_path_factory) -> str:
-    from tuwen.models.openclip import import_open_clip
+    from tuwen.models.torchvision import import_open_clip
 
     config = tmp_path_factory.mktemp("architecture") / f"{NAME}.json"
     config.write_text(json.dumps(CONFIG))

@@ -55,7 +55,7 @@ def test_a_dry_run_prints_the_command_and_runs_nothing(tmp_path, monkeypatch) ->
     ("arguments", "code", "message"),
     [
         (("demo", "--to", "tensorrt"), 1, "trtexec is not on this machine's PATH"),
-        (("demo", "--to", "om"), 2, "atc wants the processor's name: add --chip"),
+        (("demo", "--to", "om"), 2, "add --chip"),
         (("nowhere", "--to", "mnn"), 1, "the model nowhere is not on this machine"),
         (("demo", "--to", "coreml"), 2, "'coreml' is not one of"),
     ],

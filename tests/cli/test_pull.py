@@ -12,7 +12,8 @@ from cli.running import run
 from cli.test_export import CONFIG
 from models import tiny_transformers
 from tuwen.bundle import catalogue
-from tuwen.models.openclip import import_open_clip, load
+from tuwen.models.openclip import load
+from tuwen.models.torchvision import import_open_clip
 
 pytestmark = pytest.mark.long  # one more export
 
@@ -60,7 +61,7 @@ def test_where_nothing_is_ready_the_checkpoint_is_exported(place) -> None:
     assert hub.result.exit_code == 0, hub.result.output
     pulled = json.loads(hub.result.stdout)
     assert (pulled["model"], pulled["source"]) == (NAME, f"openclip:{ARCHITECTURE}")
-    assert "has no org/ready" in hub.result.stderr
+    assert "has no repository org/ready" in hub.result.stderr
     assert "exporting the checkpoint" in hub.result.stderr
     assert json.loads((folder / "models" / NAME / "tuwen.json").read_text())["licence"] == "MIT"
 

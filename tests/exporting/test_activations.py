@@ -4,8 +4,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tuwen.bundle.manifest import FP16_OVERFLOWS
+from tuwen.exporting.fp16 import overflowing
 from tuwen.exporting.graph import Graph
-from tuwen.exporting.precision import overflowing
 from tuwen.runtime.selection import _fastest
 
 

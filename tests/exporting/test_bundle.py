@@ -18,6 +18,7 @@ def test_what_is_written(tiny_bundle, tiny_towers) -> None:
     assert sorted(manifest.files) == [
         "VERIFY.md",
         "VERIFY.png",
+        "canonical.json",
         "config.json",
         "onnx/text_model.onnx",
         "onnx/text_model_fp16.onnx",
@@ -77,15 +78,16 @@ def test_half_the_size(tiny_bundle) -> None:
 
 @pytest.mark.parametrize("precisions", [(), ("bf16",), ("fp32", "int4")])
 def test_precisions_that_are_none(tiny_towers, folder, precisions) -> None:
-    with pytest.raises(InvalidInput, match="cannot export at precision"):
+    with pytest.raises(InvalidInput) as caught:
         export_towers(tiny_towers, folder, precisions)
+    assert caught.value.where == "precisions"
     assert not folder.exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tiny_towers, folder) -> None:
     folder.mkdir()
     (folder / "precious.txt").write_text("mine")
-    with pytest.raises(BundleInvalid, match="exists and is not a bundle"):
+    with pytest.raises(BundleInvalid):
         export_towers(tiny_towers, folder)
     assert [path.name for path in folder.iterdir()] == ["precious.txt"]
 
@@ -102,6 +104,7 @@ def test_again_and_at_another_precision(tiny_bundle, tiny_towers, folder) -> Non
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
         "VERIFY.md",
         "VERIFY.png",
+        "canonical.json",
         "config.json",
         "preprocessor_config.json",
         "tokenizer.json",

@@ -11,13 +11,15 @@ from onnx import numpy_helper
 
 from tuwen.bundle.bundle import read_bundle, seal
 from tuwen.bundle.companions import CONFIG, PREPROCESSOR, TOKENIZER_CONFIG, check_graphs, write_companions
-from tuwen.bundle.manifest import TOKENIZER, graph
+from tuwen.bundle.manifest import TOKENIZER, ImageSpec, graph
+from tuwen.data.pixels import to_pixels
 from tuwen.demo import demo_bundle
 from tuwen.errors import BundleInvalid
-from tuwen.exporting.canonical import CANONICAL, read_canonical
+from tuwen.exporting.canonical import CANONICAL, drawn, read_canonical, sampled, sizes, verify_canonical
 from tuwen.exporting.checks import WORST_COSINE
+from tuwen.exporting.export import export_bundle
 from tuwen.exporting.graph import save, vision_graph
-from tuwen.exporting.verify import read_places, verify_canonical
+from tuwen.exporting.runs import parse_devices
 
 from .checkpoints import causal
 
@@ -59,8 +61,8 @@ def test_a_right_bundle_passes(tiny_bundle) -> None:
     assert (tiny_bundle.folder / CANONICAL).stat().st_size < 16_000
 
 
-def test_every_place_is_compared(tiny_bundle) -> None:
-    reports = verify_canonical(tiny_bundle, read_places("cpu:onnxruntime,cpu:openvino@fp32"))
+def test_every_device_is_compared(tiny_bundle) -> None:
+    reports = verify_canonical(tiny_bundle, parse_devices("cpu:onnxruntime,cpu:openvino@fp32"))
     assert set(reports) == {"cpu:onnxruntime", "cpu:openvino@fp32"}
     assert all(report.passed for report in reports.values())
 
@@ -178,6 +180,43 @@ def test_a_bundle_without_canonical_outputs(tiny_bundle, folder, caplog) -> None
     seal(folder, tiny_bundle.manifest)
     assert verify_canonical(read_bundle(folder)) == {}
     assert caplog.records
+
+
+def test_a_bundle_of_an_older_version_is_brought_up_to_date(tiny_bundle, tmp_path, caplog) -> None:
+    """It names no padding token and has no canonical outputs: it opens, verify says so, and export adds both."""
+    old = tmp_path / "old"
+    shutil.copytree(tiny_bundle.folder, old)
+    (old / CANONICAL).unlink()
+    config = json.loads((old / TOKENIZER_CONFIG).read_bytes())
+    (old / TOKENIZER_CONFIG).write_text(json.dumps({key: config[key] for key in config if key != "pad_token"}))
+    seal(old, tiny_bundle.manifest)
+    verify_canonical(read_bundle(old))
+    assert len(caplog.records) == 2
+    caplog.clear()
+    new = export_bundle(read_bundle(old), tmp_path / "new", ("fp32",))
+    assert json.loads((new.folder / TOKENIZER_CONFIG).read_bytes()) == config
+    assert "pad_token" not in json.loads((old / TOKENIZER_CONFIG).read_bytes())
+    assert verify_canonical(new)["fp32"].passed
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("size", [32, 224, 256, 336, 384, 448])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crop_rounding": "floor"},
+        {"resize_rounding": "round"},
+        {"interpolation": "bilinear"},
+        {"resize": "squash"},
+        {"resize": "pad"},
+    ],
+    ids=str,
+)
+def test_every_part_of_an_image_spec_shows(size, change) -> None:
+    spec = ImageSpec(size=(size, size), resize="shortest", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    images = drawn(sizes(spec))
+    ours, theirs = (sampled(to_pixels(each, images)) for each in (spec, spec.model_copy(update=change)))
+    assert np.abs(ours - theirs).max() > 1e-3
 
 
 def test_the_packaged_model() -> None:

@@ -11,7 +11,7 @@ from models import tiny_transformers
 from tuwen.exporting.export import export_towers
 from tuwen.exporting.samples import TEXTS, Samples, built_in
 from tuwen.models.sources import load_source
-from tuwen.models.tokenizers import import_transformers
+from tuwen.models.torchvision import import_transformers
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(7200)]
 

@@ -12,9 +12,8 @@ import pytest
 
 from tuwen.data.pixels import to_pixels
 from tuwen.exporting.export import export_towers
-from tuwen.exporting.graph import Graph, save
-from tuwen.exporting.int8 import GOOD, Quantized, quantized
-from tuwen.exporting.qdq import noise, open_model, products_of_two, sites, undo
+from tuwen.exporting.graph import Graph, open_model, save
+from tuwen.exporting.int8 import GOOD, Quantized, noise, products_of_two, quantized, sites, undo
 from tuwen.exporting.samples import built_in, drawn
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession

@@ -18,7 +18,7 @@ import logging, sys
 from pathlib import Path
 from tuwen.exporting.export import export_towers
 sys.path.insert(0, sys.argv[1])
-from export import checkpoints
+from exporting import checkpoints
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 export_towers(checkpoints.causal(seed=1), Path(sys.argv[2]))
 """

@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 import torch
 
+from tuwen.exporting.fp16 import half_weights, kept_in_fp32
 from tuwen.exporting.graph import Graph, save, text_graph
-from tuwen.exporting.precision import half_weights, kept_in_fp32
 
 pytestmark = pytest.mark.precision
 

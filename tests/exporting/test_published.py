@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from cli.running import run
+from tuwen.exporting.checks import probabilities
+from tuwen.exporting.compare import Reference, reference
 from tuwen.exporting.samples import Samples
 from tuwen.exporting.sources import checkpoint
-from tuwen.exporting.verify import Reference, probabilities, reference
 from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers
 from tuwen.settings import read_settings

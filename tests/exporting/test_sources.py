@@ -88,15 +88,17 @@ def test_only_what_the_hub_has_is_to_be_pulled(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("TUWEN_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     packaged = read_manifest(demo_bundle())
-    with pytest.raises(InvalidInput, match=r"add --weights PATH$"):
+    with pytest.raises(InvalidInput) as local:
         checkpoint_of(packaged, None, Settings())
+    assert "tuwen pull" not in local.value.hint
     pulled = packaged.model_copy(update={"source": "hf:BAAI/AltCLIP-m18"})
-    with pytest.raises(InvalidInput, match=r"get it with tuwen pull hf:BAAI/AltCLIP-m18 --export$"):
+    with pytest.raises(InvalidInput) as published:
         checkpoint_of(pulled, None, Settings())
+    assert "tuwen pull hf:BAAI/AltCLIP-m18 --export" in published.value.hint
 
 
 def test_files_that_are_not_there() -> None:
-    with pytest.raises(PullFailed, match="no weights of a known name"):
+    with pytest.raises(PullFailed):
         checkpoint_files(["a.pt", "b.pt", *BESIDE])
     layout = ["onnx/vision_model.onnx", "onnx/text_model.onnx", "config.json", "tokenizer.json"]
     assert is_ready(layout)
@@ -104,7 +106,7 @@ def test_files_that_are_not_there() -> None:
         ready_files(layout, ["fp32"])
     described = [*layout, "tokenizer_config.json", "processor_config.json"]
     assert sorted(ready_files(described, ["fp32"])) == sorted(described)
-    with pytest.raises(PullFailed, match="fp32 files alone"):
+    with pytest.raises(PullFailed):
         ready_files(["visual/model.onnx", "textual/model.onnx"], ["fp32", "int8"])
 
 
@@ -122,7 +124,7 @@ def test_the_catalogue_holds_together() -> None:
 
 
 def test_the_catalogue_is_what_open_clip_publishes() -> None:
-    from tuwen.models.openclip import import_open_clip
+    from tuwen.models.torchvision import import_open_clip
 
     package = import_open_clip()
     for known in catalogue().models:

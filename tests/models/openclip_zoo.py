@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data.material import SENTENCES
-from tuwen.models.openclip import import_open_clip, load
+from tuwen.models.openclip import load
 from tuwen.models.openclip_weights import build
+from tuwen.models.torchvision import import_open_clip
 from tuwen.models.towers import Towers
 
 TWO: dict[str, dict[str, Any]] = {

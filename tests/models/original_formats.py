@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from tuwen.models.openclip import import_open_clip
-from tuwen.models.tokenizers import import_transformers
+from tuwen.models.torchvision import import_open_clip, import_transformers
 
 from . import tiny_transformers
 

@@ -15,7 +15,7 @@ from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid, InvalidInput
 from tuwen.exporting.samples import TEXTS, built_in
 from tuwen.models.sources import family_of, load_source
-from tuwen.models.tokenizers import import_transformers
+from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import Towers
 
 from . import tiny_transformers
@@ -134,25 +134,21 @@ def test_a_processor_as_transformers_5_saves_it(folder) -> None:
 
 
 def test_what_a_folder_lacks(folder) -> None:
-    for name, message in (
-        ("model.safetensors", "has no weights: none of model.safetensors, pytorch_model.bin"),
-        ("preprocessor_config.json", "preprocessor_config.json"),
-        ("config.json", r"is a checkpoint of no family"),
-    ):
+    for name in ("model.safetensors", "preprocessor_config.json", "config.json"):
         (folder / name).rename(folder / "aside")
-        with pytest.raises((InvalidInput, BundleInvalid), match=message):
+        with pytest.raises((InvalidInput, BundleInvalid)):
             load_source(str(folder))
         (folder / "aside").rename(folder / name)
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "tokenizer.json"):
         (folder / name).unlink(missing_ok=True)
-    with pytest.raises(InvalidInput, match=r"has no tokenizer: none of tokenizer\.json, vocab\.json with"):
+    with pytest.raises(InvalidInput):
         load_source(str(folder))
 
 
 def test_weights_of_another_model(folder, tmp_path) -> None:
     other = tiny_transformers.write(tmp_path / "other", "chinese_clip")
     shutil.copy(other / "model.safetensors", folder)
-    with pytest.raises(InvalidInput, match=r"the weights of clip do not fit it"):
+    with pytest.raises(InvalidInput):
         load_source(str(folder))
 
 
@@ -160,17 +156,19 @@ def test_a_tokenizer_of_another_model(folder, tmp_path) -> None:
     other = tiny_transformers.write(tmp_path / "other", "siglip2")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(other / name, folder)
-    with pytest.raises(InvalidInput, match="they are of two models"):
+    with pytest.raises(InvalidInput):
         load_source(str(folder))
 
 
 def test_settings_that_are_not_taken(folder) -> None:
-    with pytest.raises(InvalidInput, match="says by itself what --arch would: leave --arch out"):
+    with pytest.raises(InvalidInput) as caught:
         load_source(str(folder), arch="ViT-B-32")
+    assert (caught.value.value, caught.value.where) == ("ViT-B-32", "--arch")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"projection_dim": "wide"}))
-    with pytest.raises(InvalidInput, match=r"the configuration of clip is none of transformers'"):
+    with pytest.raises(InvalidInput):
         load_source(str(folder))
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "siglip2"}))
-    with pytest.raises(InvalidInput, match=r"model_type is 'siglip2'; there are clip, chinese_clip"):
+    with pytest.raises(InvalidInput) as unknown:
         load_source(f"hf:{folder}")
+    assert unknown.value.value == "siglip2"

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from tuwen.errors import InvalidInput
-from tuwen.models.openclip import import_open_clip, load
+from tuwen.models.openclip import load
+from tuwen.models.torchvision import import_open_clip
 
 SURE = "ViT-B-32-256"
 """An architecture whose published weights agree on all that a file does not say."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tuwen.errors import BundleInvalid, InvalidInput
-from tuwen.models.openclip import described, import_open_clip, load, load_folder, published
+from tuwen.models.openclip import described, load, load_folder, published
+from tuwen.models.torchvision import import_open_clip
 
 from .archives import nested
 from .openclip_zoo import write_layout

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tuwen.errors import InvalidInput
-from tuwen.models.openclip import import_open_clip, load, load_folder
+from tuwen.models.openclip import load, load_folder
 from tuwen.models.openclip_weights import build, find_weights
 from tuwen.models.sources import load_source
+from tuwen.models.torchvision import import_open_clip
 
 from .openclip_zoo import TWO, overrides, shallow, write_layout
 

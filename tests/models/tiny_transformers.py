@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tuwen.exporting.samples import TEXTS
-from tuwen.models.transformers import import_transformers
+from tuwen.models.torchvision import import_transformers
 
 SIZE = 32
 VISION = {

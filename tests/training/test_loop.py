@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from tuwen.errors import Diverged, InvalidInput
-from tuwen.models.openclip import import_open_clip
+from tuwen.models.torchvision import import_open_clip
 from tuwen.models.trained import load
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of

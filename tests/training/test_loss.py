@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tuwen.models.openclip import import_open_clip
+from tuwen.models.torchvision import import_open_clip
 from tuwen.training.gradients import Backward
 from tuwen.training.loss import LOSSES, Vectors, info_nce, sigmoid
 

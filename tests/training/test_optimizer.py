@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from models import tiny_transformers
-from tuwen.models.openclip import import_open_clip
 from tuwen.models.sources import load_source
+from tuwen.models.torchvision import import_open_clip
 from tuwen.training.config import OptimizerConfig
 from tuwen.training.model import blocks, placed
 from tuwen.training.optimizer import Schedule, adamw, groups, table

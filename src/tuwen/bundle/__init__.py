@@ -1,1 +1,1 @@
-"""WHAT IS ON DISK: the one artefact that carries every fact about a model. Never touches torch."""
+"""The model on disk: bundles, other layouts, the hub, and the catalogue of known models."""

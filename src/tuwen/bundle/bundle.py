@@ -1,7 +1,4 @@
-"""A bundle on disk: read and checked, or written aside and renamed into place.
-
-Knows folders and hashes. Does not know how to run a graph, nor where models are kept on a machine.
-"""
+"""Read and check a bundle, or write one beside its place and rename it into place."""
 
 import json
 import os

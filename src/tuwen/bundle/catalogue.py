@@ -1,6 +1,6 @@
-"""The models that are known by name, and what was published of each: `catalogue.yaml`, read without torch.
+"""The catalogue of known models and their published quality figures, read from `catalogue.yaml`.
 
-A field that is None or empty is not known. Does not know which of them are on this machine.
+A field that is None or empty is not known.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ class _Row(BaseModel):
 
 
 class Figure(_Row):
-    """What a published number is of (`what`), and where it was published (`by`)."""
+    """A quality figure: what it measures (`what`), and where it was published (`by`)."""
 
     what: str
     by: str
@@ -26,17 +26,17 @@ class Known(_Row):
     """One model.
 
     Attributes:
-        name: what people call it.
-        source: what `tuwen export` calls it.
-        also: another source that names it, or None.
-        hub: the repository of its checkpoint.
-        onnx: a repository of ready ONNX files, or None.
+        name: the model's name.
+        source: its source for `tuwen export`.
+        also: another source of the same model, or None.
+        hub: the hub repository of its checkpoint.
+        onnx: a hub repository of ready ONNX files, or None.
         languages: ISO 639-1 codes, or `many`.
-        dim: numbers in a vector.
+        dim: the length of a vector.
         params: millions of parameters, both towers.
-        image: side of the square that pictures become, in pixels.
-        licence: of the weights.
-        quality: percent by the name of a figure, see `Catalogue.figures`.
+        image: image size in pixels.
+        licence: the licence of the weights.
+        quality: percentages by figure, see `Catalogue.figures`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Known(_Row):
 
 
 class Catalogue(_Row):
-    """All of them."""
+    """All known models and figures."""
 
     figures: dict[str, Figure]
     models: tuple[Known, ...]
@@ -61,14 +61,14 @@ class Catalogue(_Row):
 
 @cache
 def catalogue() -> Catalogue:
-    """Read the table; once in a process."""
+    """The catalogue, read once in a process."""
     import yaml
 
     return Catalogue.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
 
 
 def find_known(name: str) -> Known | None:
-    """The model of that name; its repository's name or its source is as good."""
+    """The model with this name, repository or source."""
     name = name.removeprefix("hf:")
     for known in catalogue().models:
         if name in (known.name, known.hub, known.source, known.also, known.source.partition(":")[2]):

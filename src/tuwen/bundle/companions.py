@@ -1,8 +1,8 @@
 """The configuration files that other programs read in a bundle, and whether they agree with its manifest.
 
-transformers, transformers.js and others in the Hugging Face ecosystem read `config.json`, `preprocessor_config.json`
-and `tokenizer_config.json`. tuwen reads the manifest alone, so a difference between the two would go unnoticed: the
-same model would give different vectors in different programs.
+transformers, transformers.js and others read `config.json`, `preprocessor_config.json` and `tokenizer_config.json`.
+tuwen reads the manifest alone, so a difference between them would go unnoticed: the same model would give different
+vectors in different programs.
 """
 
 import json

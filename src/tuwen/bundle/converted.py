@@ -1,7 +1,4 @@
-"""A model written for another runtime: its files, what it was made from and with what, and the proof.
-
-A folder beside the bundle, with `converted.json`. Knows the folder; does not know how a runtime reads its files.
-"""
+"""A bundle converted for another runtime: a folder with `converted.json`, which names its files, origin and checks."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,52 +20,52 @@ MODELS: dict[Target, str] = {
     "tensorrt": ".engine",
     "om": ".om",
 }
-"""What the file of a tower ends with that a runtime is given; weights may lie beside it."""
+"""the extension of the file that a runtime loads for a tower; weights may be beside it"""
 
 
 class Input(Facts):
-    """One input of a tower: its name, and each axis' fixed length, None where it may be any."""
+    """An input of a tower: its name, and the length of each axis (None: any)."""
 
     name: str
     shape: tuple[int | None, ...]
 
 
 class Converted(Facts):
-    """The whole of `converted.json`."""
+    """The content of `converted.json`."""
 
     format: Literal[1] = 1
-    """the version of this file's own shape."""
+    """the version of the file's format."""
     to: Target
     precision: Literal["fp32", "fp16"]
-    """what the weights are stored in; engines and OM files compute in it."""
+    """the precision of the weights; engines and OM files compute in it."""
     model: str
     """the bundle's name."""
     fingerprint: str
     """the bundle's."""
     dim: int
     tool: str
-    """what converted it, with its version."""
+    """the tool that converted it, with its version."""
     commands: tuple[tuple[str, ...], ...]
-    """what was run; empty where a library did it within this process."""
+    """the commands that were run; empty if a library converted in this process."""
     inputs: dict[Tower, tuple[Input, ...]]
-    """of each tower that was converted."""
+    """the inputs of each tower that was converted."""
     outputs: dict[Tower, str]
     """the name of each tower's embedding."""
     unit_length: bool | None
-    """whether its own output has rows of length 1, alone and in a batch; None where that was not tried."""
+    """whether the rows of its own output have length 1, alone and in a batch; None if not tried."""
     checks: tuple[Check, ...]
-    """each tower against the bundle's; empty where this machine cannot run it."""
+    """each tower compared with the bundle's; empty if tuwen cannot run it."""
     files: dict[str, File]
-    """every file beside this one."""
+    """every other file in the folder."""
 
 
 def read_converted(folder: Path, bundle: Bundle) -> Converted:
-    """Read what a bundle was converted to, and check every file.
+    """Read a converted bundle, and check every file.
 
     Raises:
         BundleNotFound: there is no `converted.json`.
-        BundleInvalid: a field is missing or unknown, or it was made from another model.
-        BundleChanged: a file is not the one that was written.
+        BundleInvalid: a field is missing or unknown, or it was converted from another model.
+        BundleChanged: a file was changed.
     """
     path = folder / MANIFEST
     try:
@@ -88,6 +85,6 @@ def read_converted(folder: Path, bundle: Bundle) -> Converted:
 
 
 def model_files(to: Target, tower: Tower) -> tuple[str, ...]:
-    """The names of a tower's files that a runtime reads."""
+    """The names of the files of a tower that a runtime reads."""
     weights = {"openvino": ".bin", "ncnn": ".ncnn.bin"}.get(to)
     return (f"{tower}{MODELS[to]}", *([f"{tower}{weights}"] if weights else []))

@@ -1,4 +1,4 @@
-"""What is written, on the disk itself. Knows what the system can do. Does not know what is in a file."""
+"""Files on disk: small facts in the cache folder, sha256 digests, and flushing to disk."""
 
 import hashlib
 import json
@@ -22,9 +22,6 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-# ---- Small facts kept in the cache folder, each in a JSON file of its own.
-
-
 def recall(entry: Path) -> Any:  # noqa: ANN401
     """The value stored in a file by `remember`; None if there is none or it cannot be read."""
     try:
@@ -42,9 +39,6 @@ def remember(entry: Path, value: object) -> None:
         Path(file.name).replace(entry)
     except OSError:
         return
-
-
-# ---- sha256 of files
 
 
 def sha256(path: Path) -> str:

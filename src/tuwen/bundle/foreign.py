@@ -1,7 +1,7 @@
-"""Models in the layouts of others, read where they stand: Hugging Face's ONNX repositories, and immich's.
+"""Read models in other layouts in place: Hugging Face's ONNX repositories, and immich's.
 
-Knows what the two have in common: files to hash, tokens by name, graphs by tower. Each layout has its own file.
-What a layout does not say is left open or refused; nothing is filled in with what most models have.
+Each layout has its own module; this one hashes the files and makes the manifest. What a layout does not say is left
+open or refused; nothing is filled in with common values.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuwen.bundle import huggingface, immich
-from tuwen.bundle.bundle import Bundle, first_fault, read_bundle, seal, writing
+from tuwen.bundle.bundle import Bundle, field_of, first_fault, read_bundle, seal, writing
 from tuwen.bundle.files import cached_sha256
 from tuwen.bundle.graph import read_graph
 from tuwen.bundle.huggingface import Parts
@@ -30,27 +30,29 @@ def is_foreign(folder: Path) -> bool:
 
 
 def read_foreign(folder: Path, cache: Path | None = None) -> Bundle:
-    """Read a model in the layout of others.
+    """Read a model in another layout.
 
-    Its fingerprint is made of its own files: the best precision that each tower has, with its weights, and the
-    tokenizer; so it does not change with the precision that is loaded, nor with the folder's name.
+    Its fingerprint is computed from its files: the best precision of each tower, with its weights, and the tokenizer.
+    So it does not change with the precision that is loaded, nor with the folder's name.
 
     Args:
         folder: the model.
-        cache: where digests of unchanged files are remembered.
+        cache: where digests of unchanged files are stored.
 
     Raises:
-        BundleNotFound: it is no such layout.
-        BundleInvalid: a file or field is missing, or of a kind that tuwen does not know.
+        BundleNotFound: the folder has none of these layouts.
+        BundleInvalid: a file or field is missing, or has a value that tuwen does not support.
     """
     for layout in LAYOUTS:
         if layout.is_here(folder):
             try:
                 return _bundle(folder, layout.read(folder), cache)
             except ValidationError as error:
-                raise BundleInvalid(f"{folder}: {first_fault(error)}; get its files again") from error
+                raise BundleInvalid(
+                    f"{folder}: {first_fault(error)}; get its files again", value=field_of(error), where=folder
+                ) from error
     looked = ", ".join(layout.MARK for layout in LAYOUTS)
-    raise BundleNotFound(f"there is no model at {folder}: looked for {looked}")
+    raise BundleNotFound(f"there is no model at {folder}: looked for {looked}", where=folder)
 
 
 def _bundle(folder: Path, parts: Parts, cache: Path | None) -> Bundle:
@@ -73,7 +75,9 @@ def _bundle(folder: Path, parts: Parts, cache: Path | None) -> Bundle:
     )
     bundle = Bundle(folder, manifest, parts.graphs, parts.tokenizer)
     if not bundle.precisions:
-        raise BundleInvalid(f"{folder} has no precision that both towers have; get the other tower's file too")
+        raise BundleInvalid(
+            f"{folder} has no precision that both towers have; get the other tower's file too", where=folder
+        )
     return bundle
 
 
@@ -81,15 +85,19 @@ def _best(folder: Path, tower: Tower, graphs: dict[tuple[Tower, Precision], Path
     for precision in PRECISIONS:
         if (tower, precision) in graphs:
             return graphs[tower, precision]
-    raise BundleInvalid(f"{folder} has no {tower} tower in a precision that tuwen reads ({', '.join(PRECISIONS)})")
+    raise BundleInvalid(
+        f"{folder} has no {tower} tower in a precision that tuwen reads ({', '.join(PRECISIONS)})",
+        value=tower,
+        where=folder,
+    )
 
 
 def _with_weights(graph: Path) -> list[Path]:
-    """A graph and the files that hold its weights."""
+    """A graph and the files of its weights."""
     paths = [graph, *(graph.parent / name for name in read_graph(graph).weight_files)]
     for path in paths[1:]:
         if not path.is_file():
-            raise BundleInvalid(f"{path} is missing, but {graph.name} has weights in it; get it too")
+            raise BundleInvalid(f"{path} is missing, but {graph.name} has weights in it; get it too", where=path)
     return paths
 
 
@@ -101,29 +109,26 @@ def _files(folder: Path, paths: Iterable[Path], cache: Path | None) -> dict[str,
 
 
 def name_of(folder: Path) -> str:
-    """The folder's name; of a snapshot in Hugging Face's cache, the repository's."""
+    """The folder's name; for a snapshot in Hugging Face's cache, the repository's."""
     place = folder.resolve()
     if place.parent.name == "snapshots":
         return place.parents[1].name.removeprefix("models--").replace("--", "/")
     return place.name
 
 
-# ---- A model in a layout of others, made a bundle of tuwen's own: no torch is needed.
-
-
 def adopt(files: Path, folder: Path, *, name: str, source: str, licence: str, cache: Path | None) -> Bundle:
-    """Make a bundle at `folder` of a model in another layout; it appears there complete, or not at all.
+    """Make a bundle from a model in another layout; it appears at `folder` complete, or not at all.
 
     Args:
-        files: the model as it was fetched; stays as it is.
-        folder: where the bundle shall be.
-        name: what to call the model.
+        files: the downloaded model, which is left as it is.
+        folder: the bundle's folder.
+        name: the model's name.
         source: where it came from.
-        licence: of the weights, "" where it is not known.
-        cache: where digests are remembered.
+        licence: the licence of the weights; "" if not known.
+        cache: where digests are stored.
 
     Raises:
-        BundleInvalid: the model lacks a fact or a file.
+        BundleInvalid: the model lacks a necessary fact or file.
     """
     foreign = read_foreign(files, cache)
     with writing(folder) as aside:
@@ -133,7 +138,7 @@ def adopt(files: Path, folder: Path, *, name: str, source: str, licence: str, ca
                 if (tower, precision) in foreign.graphs:
                     _place(foreign.graphs[tower, precision], aside / graph(tower, precision))
         _share(foreign.tokenizer, aside / TOKENIZER)
-        if huggingface.is_here(files):  # they describe this layout to other programs
+        if huggingface.is_here(files):  # other programs read them
             for config in {*huggingface.CONFIGS, *huggingface.PROCESSORS} - {TOKENIZER}:
                 if (files / config).is_file():
                     _share(files / config, aside / config)
@@ -143,18 +148,20 @@ def adopt(files: Path, folder: Path, *, name: str, source: str, licence: str, ca
 
 
 def _place(graph: Path, place: Path) -> None:
-    """A graph, and beside it the files that hold its weights: they are found by the names that it has for them."""
+    """Place a graph, and beside it the files of its weights, under the names that the graph refers to."""
     _share(graph, place)
     for weights in read_graph(graph).weight_files:
         target = place.parent / weights
         if target.exists():
-            raise BundleInvalid(f"{graph.parent.parent}: both towers have weights in a file called {weights}")
+            raise BundleInvalid(
+                f"{graph.parent.parent}: both towers have weights in a file called {weights}", value=weights
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         _share(graph.parent / weights, target)
 
 
 def _share(path: Path, place: Path) -> None:
-    """The same bytes at another place: one file with two names where the disk can do that, else a copy."""
+    """Place a file elsewhere as a hard link, or as a copy if that is not possible."""
     whole = path.resolve()
     try:
         os.link(whole, place)

@@ -1,7 +1,7 @@
-"""What an ONNX file says of itself: its inputs, outputs, operators and the files its weights are in.
+"""Read the inputs, outputs, operators and weight files of an ONNX graph.
 
-Reads the few parts of the protobuf that tell this, straight from the mapped file: no onnx package, no weights in
-memory, some 50 ms for a ViT-L. Field numbers are those of onnx.proto3. Does not know how to run a graph.
+Reads the few parts of the protobuf that hold them from the mapped file: without the onnx package or weights in memory,
+in about 50 ms for a ViT-L. Field numbers are those of onnx.proto3.
 """
 
 import mmap

@@ -1,8 +1,7 @@
-"""The one door to the model hub: what a repository holds, and the bytes of one file, by `huggingface_hub`.
+"""Download files from the model hub with `huggingface_hub`.
 
-Mirrors (`HF_ENDPOINT`), tokens (`HF_TOKEN`, or the file that its login writes), proxies and the cache (`HF_HOME`)
-are that package's own and work as everywhere else. Its telemetry, and the list that it would fetch to tell which
-program runs it, are shut off. Does not know which files make a model.
+Mirrors (`HF_ENDPOINT`), tokens (`HF_TOKEN`, or the file that its login writes), proxies and the cache (`HF_HOME`) are
+that package's own. Its telemetry is switched off, and so is the request that finds out which program runs it.
 """
 
 import hashlib
@@ -116,7 +115,11 @@ def transfer(repository: Repository, file: RemoteFile, part: Path) -> Iterator[i
                 part.unlink()  # of another file, or from a hub that ignored the range
                 continue
             if broken > TRIES:
-                raise PullFailed(f"{endpoint()} stopped sending {file.name} at {have:,} of {file.size:,} bytes{reason}")
+                raise PullFailed(
+                    f"{endpoint()} stopped sending {file.name} at {have:,} of {file.size:,} bytes{reason}",
+                    value=have,
+                    where=file.name,
+                )
             time.sleep(broken * 0.5)
             try:
                 yield from _stream(repository, file, part, have)
@@ -165,12 +168,14 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        raise PullFailed(f"{endpoint()} {_refusal(error, name)}") from error
+        raise PullFailed(
+            f"{endpoint()} {_refusal(error, name)}", value=error.response.status_code, where=name
+        ) from error
     except HFValidationError as error:
         raise PullFailed(f"{name!r} is not the name of a repository (ORG/NAME)", value=name) from error
     except (HTTPError, InvalidURL, OfflineModeIsEnabled) as error:
         reason = str(error).strip() or type(error).__name__
-        raise PullFailed(f"{endpoint()} cannot be reached: {reason.splitlines()[0]}") from error
+        raise PullFailed(f"{endpoint()} cannot be reached: {reason.splitlines()[0]}", where=endpoint()) from error
     finally:
         theirs.handlers, theirs.propagate = before
 
@@ -197,8 +202,6 @@ class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         _LOG.info("%s", record.getMessage().strip().splitlines()[0])
 
-
-# ---- Files of a hub's repository
 
 Choose = Callable[[Sequence[str]], list[str]]
 """selects from the names of a repository's files; raises PullFailed if a necessary one is missing"""
@@ -321,7 +324,8 @@ def _bring(repository: Repository, file: RemoteFile) -> Iterator[int]:
             part.unlink()
             raise PullFailed(
                 f"{file.name} of {repository.name} from {endpoint()} has another digest than announced; pull it again, "
-                "and if that does not help, from another mirror"
+                "and if that does not help, from another mirror",
+                where=file.name,
             )
         part.rename(blob)
 
@@ -349,7 +353,9 @@ def _check_space(needed: int) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise PullFailed(
-            f"{needed:,} bytes to download, but {place} has {free:,} free; free some space, or set HF_HOME"
+            f"{needed:,} bytes to download, but {place} has {free:,} free; free some space, or set HF_HOME",
+            value=needed,
+            where=place,
         )
 
 

@@ -3,8 +3,8 @@
     config.json, tokenizer.json, tokenizer_config.json, preprocessor_config.json or processor_config.json
     onnx/vision_model.onnx, onnx/text_model.onnx, and the same with _fp16, _quantized, _uint8, _int8
 
-Preprocessing is transformers'; the tokenizer does what its `tokenizer.json` says and no cleaning before it, as
-transformers.js runs it. 4-bit variants and the joined graph `model.onnx` are not read.
+Images are preprocessed as in transformers; texts are tokenized by `tokenizer.json` without cleaning, as in
+transformers.js. 4-bit variants and the joint graph `model.onnx` are not read.
 """
 
 import json
@@ -17,40 +17,38 @@ from tuwen.bundle.graph import read_graph
 from tuwen.bundle.manifest import TOKENIZER, TOWERS, ImageSpec, Precision, Scoring, TextSpec, Tower
 from tuwen.errors import BundleInvalid
 
-# ---- A JSON file that others wrote
-
 T = TypeVar("T")
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read a JSON object from a file.
 
     Raises:
-        BundleInvalid: the file is absent, or holds something else.
+        BundleInvalid: the file is missing, or contains something else; `.where` is the file.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BundleInvalid(f"{path} is missing; get it from where the model came from") from error
+        raise BundleInvalid(f"{path} is missing; get it from where the model came from", where=path) from error
     except (OSError, ValueError) as error:
-        raise BundleInvalid(f"{path} cannot be read as JSON ({error}); get it again") from error
+        raise BundleInvalid(f"{path} cannot be read as JSON ({error}); get it again", where=path) from error
     if not isinstance(found, dict):
-        raise BundleInvalid(f"{path} holds no JSON object; get it again")
+        raise BundleInvalid(f"{path} does not contain a JSON object; get it again", where=path)
     return found
 
 
 class Config:
-    """The fields of one file. A dot goes one level down: `text_config.max_position_embeddings`."""
+    """The fields of a JSON file; dots separate levels: `text_config.max_position_embeddings`."""
 
     def __init__(self, path: Path, within: str = "") -> None:
-        """Read it.
+        """Read a file.
 
         Args:
             path: the file.
-            within: the field that holds all the others, if one does.
+            within: the field that contains the others, if there is one.
 
         Raises:
-            BundleInvalid: it is absent, or no JSON object.
+            BundleInvalid: the file is missing, or not a JSON object.
         """
         self.path = path
         self._values = read_object(path)
@@ -58,7 +56,7 @@ class Config:
             self._values = self.need(within, dict)
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and is not null."""
+        """Whether the field exists and is not null."""
         return self._find(name) is not None
 
     @overload
@@ -71,28 +69,28 @@ class Config:
         """The field's value.
 
         Raises:
-            BundleInvalid: it is missing, or of none of these kinds.
+            BundleInvalid: it is missing, or of another type; `.where` names file and field.
         """
         value = self._find(name)
         if value is None:
-            raise BundleInvalid(f"{self.path} has no {name}, which tuwen must know")
+            raise BundleInvalid(f"{self.path} has no {name}, which tuwen needs", where=f"{self.path.name}: {name}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise self.wrong(name, f"not of the kind {' or '.join(kind.__name__ for kind in kinds)}")
+            raise self.wrong(name, f"not of type {' or '.join(kind.__name__ for kind in kinds)}")
         return value
 
     def get(self, name: str, default: T) -> T:
-        """The field's value, or what its absence stands for in that format.
+        """The field's value, or the format's default for a missing field.
 
         Raises:
-            BundleInvalid: it is of another kind than `default`.
+            BundleInvalid: it is of another type than `default`.
         """
         return self.need(name, type(default)) if self.has(name) else default
 
     def numbers(self, name: str) -> tuple[float, float, float]:
-        """Three numbers, one a channel.
+        """Three numbers, one for each channel.
 
         Raises:
-            BundleInvalid: it is anything else.
+            BundleInvalid: the value is something else.
         """
         values = self.need(name, list)
         if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
@@ -101,7 +99,8 @@ class Config:
 
     def wrong(self, name: str, why: str) -> BundleInvalid:
         """The error to raise for a value that cannot be used."""
-        return BundleInvalid(f"{self.path}: {name} is {self._find(name)!r}: {why}")
+        value = self._find(name)
+        return BundleInvalid(f"{self.path}: {name} is {value!r}: {why}", value=value, where=f"{self.path.name}: {name}")
 
     def _find(self, name: str) -> Any:  # noqa: ANN401
         value: Any = self._values
@@ -110,20 +109,17 @@ class Config:
         return value
 
 
-# ---- What every foreign layout comes down to, and the facts about tokens that its files share.
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A model as its layout describes it.
 
     Attributes:
-        source: the checkpoint that it was made from, as far as it says.
+        source: the checkpoint that it was made from, if stated.
         dim: the length of a vector.
-        image: how a picture becomes pixels.
+        image: how an image becomes pixels.
         text: how a text becomes tokens.
-        scoring: how cosines become probabilities, or None where the layout does not say.
-        graphs: the files that tuwen can use.
+        scoring: how cosines become probabilities; None if not stated.
+        graphs: the ONNX files that tuwen can use.
         tokenizer: its `tokenizer.json`.
     """
 
@@ -137,9 +133,9 @@ class Parts:
 
 
 def scoring(config: Config, kind: str) -> Scoring | None:
-    """The learned scale, stored as checkpoints store it: as a logarithm. None where the file has none.
+    """The learned scale, stored as a logarithm as in checkpoints; None if the file has none.
 
-    `logit_scale_init_value` is not taken for it: that is where training began.
+    `logit_scale_init_value` is not used: it is the value that training started from.
 
     Args:
         config: the model's configuration.
@@ -177,34 +173,38 @@ def _id_of(config: Config, field: str, ids: dict[str, int], tokenizer: Path) -> 
     token = config.need(field, str, dict)
     name = token if isinstance(token, str) else str(token.get("content"))
     if name not in ids:
-        raise BundleInvalid(f"{tokenizer} has no token {name!r}, which {config.path.name} names as {field}")
+        raise BundleInvalid(
+            f"{tokenizer} has no token {name!r}, which {config.path.name} names as {field}",
+            value=name,
+            where=f"{config.path.name}: {field}",
+        )
     return ids[name]
 
 
 def _added_tokens(tokenizer: Path) -> dict[str, int]:
-    """The list of special tokens alone: the vocabulary that follows it is many megabytes."""
+    """The special tokens, read without the vocabulary that follows them, which has many megabytes."""
     try:
         text = tokenizer.read_text(encoding="utf-8")
         start = text.index("[", text.index('"added_tokens"'))
         listed, _ = json.JSONDecoder().raw_decode(text, start)
         return {str(token["content"]): int(token["id"]) for token in listed}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleInvalid(f"{tokenizer} cannot be read as a tokenizer.json ({error}); get it again") from error
+        raise BundleInvalid(
+            f"{tokenizer} cannot be read as a tokenizer.json ({error}); get it again", where=tokenizer
+        ) from error
 
-
-# ---- Hugging Face's ONNX layout
 
 MARK = "onnx/vision_model.onnx (Hugging Face)"
 CONFIGS = ("config.json", TOKENIZER, "tokenizer_config.json")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Which of them says how pictures are made: see `processor_of`."""
+"""files that describe image preprocessing, see `processor_of`"""
 
 SUFFIXES: dict[Precision, tuple[str, ...]] = {
     "fp32": ("",),
     "fp16": ("_fp16",),
     "int8": ("_quantized", "_uint8", "_int8"),  # signed weights last: ONNX Runtime has no convolution for them
 }
-"""How the graphs of a precision end, what is taken first to begin with."""
+"""the suffixes of each precision's graphs, preferred ones first"""
 _SCORINGS: dict[str, Literal["softmax", "sigmoid"]] = {
     "clip": "softmax",
     "chinese_clip": "softmax",
@@ -212,7 +212,7 @@ _SCORINGS: dict[str, Literal["softmax", "sigmoid"]] = {
 }
 _POSITIONS = {"clip": 77, "chinese_clip": 512, "siglip": 64}
 _SIGLIP_WIDTH = 768
-"""As usual in transformers, whose version 4 leaves it out of `text_config` and `vision_config`."""
+"""transformers' default, which its version 4 leaves out of `text_config` and `vision_config`"""
 _PROCESSORS = ("CLIP", "ChineseCLIP", "Siglip", "ViT")
 _FILTERS: dict[int, Literal["nearest", "lanczos", "bilinear", "bicubic"]] = {
     0: "nearest",
@@ -231,12 +231,12 @@ def read(folder: Path) -> Parts:
     """Read the configuration files.
 
     Raises:
-        BundleInvalid: one is missing, or says what tuwen does not know.
+        BundleInvalid: one is missing, or has a value that tuwen does not support.
     """
     config = Config(folder / "config.json")
     family = config.need("model_type", str)
     if family not in _SCORINGS:
-        raise config.wrong("model_type", f"tuwen knows {', '.join(_SCORINGS)}")
+        raise config.wrong("model_type", f"tuwen supports {', '.join(_SCORINGS)}")
     graphs = _graphs(folder)
     return Parts(
         source=config.get("_name_or_path", ""),
@@ -262,27 +262,29 @@ def _graphs(folder: Path) -> dict[tuple[Tower, Precision], Path]:
         have = ", ".join(sorted(path.name for path in (folder / "onnx").glob("*.onnx")))
         raise BundleInvalid(
             f"{folder / 'onnx'} has no {missing[0]}_model.onnx (nor its _fp16, _quantized, _uint8 or _int8), only "
-            f"{have}; get it too: each tower is run by itself"
+            f"{have}; get it too: each tower is run by itself",
+            value=missing[0],
+            where=folder / "onnx",
         )
     return found
 
 
 def _dim(config: Config, family: str) -> int:
-    """SigLIP has no projection: a vector is as long as the vision tower is wide."""
+    """The length of a vector; SigLIP has no projection, so it is the width of the vision tower."""
     if family == "siglip":
         return config.get("vision_config.hidden_size", _SIGLIP_WIDTH)
     return config.need("projection_dim", int)
 
 
 def processor_of(folder: Path) -> Config:
-    """What says how pictures are made, found as transformers finds it.
+    """The configuration of image preprocessing, found as transformers finds it.
 
-    Its processors for pictures alone write `preprocessor_config.json`, and so did all of them up to its version 4.
-    Since version 5, those for pictures and texts write it as a part of `processor_config.json`, which goes first;
-    older files of this name have no such part.
+    Image processors write `preprocessor_config.json`, and up to version 4 so did processors of images and texts.
+    Since version 5, the latter write it as a part of `processor_config.json`, which takes precedence; older files of
+    this name have no such part.
 
     Raises:
-        BundleInvalid: neither file is there, or the one that counts is no JSON object.
+        BundleInvalid: both files are missing, or the one to use is not a JSON object.
     """
     alone, joint = (folder / name for name in PROCESSORS)
     if joint.is_file() and Config(joint).has("image_processor"):
@@ -291,16 +293,16 @@ def processor_of(folder: Path) -> Config:
 
 
 def image_spec(config: Config) -> ImageSpec:
-    """What a processor's configuration says.
+    """The image spec of a processor's configuration.
 
     Raises:
-        BundleInvalid: a field is missing, or says what tuwen does not know.
+        BundleInvalid: a field is missing, or has a value that tuwen does not support.
     """
     _check_processor(config)
     edge, size = _resized(config)
     crop = _crop(config)
     if edge is None and crop not in (None, size):
-        raise config.wrong("crop_size", f"tuwen cannot crop a picture that was squashed to {size}")
+        raise config.wrong("crop_size", f"tuwen cannot crop an image that was squashed to {size}")
     if edge is not None and (crop is None or edge < max(crop)):
         raise config.wrong("size", f"the shorter side to {edge} needs a centre crop within it, not {crop}")
     final = size if crop is None else crop
@@ -322,17 +324,17 @@ def _check_processor(config: Config) -> None:
     name = config.need(field, str).removesuffix("Fast").removesuffix("Pil")
     kind = name.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
     if kind not in _PROCESSORS:
-        raise config.wrong(field, f"tuwen knows those of {', '.join(_PROCESSORS)}")
+        raise config.wrong(field, f"tuwen supports those of {', '.join(_PROCESSORS)}")
     for step in ("do_resize", "do_rescale"):
         if not config.get(step, True):
-            raise config.wrong(step, "tuwen always does")
+            raise config.wrong(step, "tuwen always does this step")
     factor = config.get("rescale_factor", 1 / 255)
     if abs(factor * 255 - 1) > 1e-6:
-        raise config.wrong("rescale_factor", "tuwen knows 1/255")
+        raise config.wrong("rescale_factor", "tuwen supports 1/255")
 
 
 def _resized(config: Config) -> tuple[int | None, tuple[int, int] | None]:
-    """(shorter side, None), or (None, (height, width)). A bare number is the shorter side where a crop follows."""
+    """(shorter side, None), or (None, (height, width)). A number alone is the shorter side if a crop follows."""
     size = config.need("size", int, dict)
     if isinstance(size, int):
         return (size, None) if _crops(config) else (None, (size, size))
@@ -340,11 +342,11 @@ def _resized(config: Config) -> tuple[int | None, tuple[int, int] | None]:
         return config.need("size.shortest_edge", int), None
     if set(size) == {"height", "width"}:
         return None, (config.need("size.height", int), config.need("size.width", int))
-    raise config.wrong("size", "tuwen knows shortest_edge, or height and width")
+    raise config.wrong("size", "tuwen supports shortest_edge, or height and width")
 
 
 def _crops(config: Config) -> bool:
-    """What transformers does where the field is absent: CLIP's processors crop, the others have no such step."""
+    """Whether a crop follows; by default CLIP's processors crop, and the others do not."""
     kind = config.get("image_processor_type", "") or config.get("feature_extractor_type", "")
     return config.get("do_center_crop", "CLIP" in kind)
 
@@ -361,7 +363,7 @@ def _crop(config: Config) -> tuple[int, int] | None:
 def _resample(config: Config) -> int:
     number = config.need("resample", int)
     if number not in _FILTERS:
-        raise config.wrong("resample", "tuwen knows 0 to 3 (nearest, lanczos, bilinear, bicubic)")
+        raise config.wrong("resample", "tuwen supports 0 to 3 (nearest, lanczos, bilinear, bicubic)")
     return number
 
 
@@ -380,6 +382,6 @@ def _text_spec(tokenizer: Path, config: Config, family: str, graphs: dict[tuple[
 
 
 def _context_length(tokenizer: Path, config: Config, family: str) -> int:
-    """What tokenizer and tower both allow. A tokenizer without a limit says so by an astronomic number."""
+    """The shorter of the tokenizer's and the tower's limits; a tokenizer without a limit has a huge number."""
     limit = Config(tokenizer.parent / "tokenizer_config.json").get("model_max_length", 10**30)
     return min(int(limit), config.get("text_config.max_position_embeddings", _POSITIONS[family]))

@@ -1,10 +1,10 @@
-"""immich's layout: open_clip models, each tower in a folder of its own.
+"""immich's layout: open_clip models with each tower in a folder of its own.
 
     config.json (open_clip's model configuration), visual/model.onnx, visual/preprocess_cfg.json
     textual/model.onnx, textual/tokenizer.json, textual/tokenizer_config.json
 
-Preprocessing and cleaning are open_clip's, which trained and exported the models. Batches are of 1 and texts of the
-full context length, as these graphs want them.
+Preprocessing and cleaning are open_clip's, which trained and exported the models. These graphs take batches of 1 and
+texts of the full context length.
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ def read(folder: Path) -> Parts:
     """Read the configuration files.
 
     Raises:
-        BundleInvalid: one is missing, or says what tuwen does not know.
+        BundleInvalid: one is missing, or has a value that tuwen does not support.
     """
     config = Config(folder / "config.json")
     kind = "sigmoid" if config.has("init_logit_bias") else "softmax"
@@ -61,12 +61,12 @@ def read(folder: Path) -> Parts:
 def _image_spec(config: Config) -> ImageSpec:
     size = config.need("size", int, list)
     height, width = (size, size) if isinstance(size, int) or len(size) != 2 else size
-    mode = config.get("resize_mode", "shortest")  # open_clip's, in files from before it had the field
+    mode = config.get("resize_mode", "shortest")  # open_clip's default, for files from before this field
     interpolation = config.need("interpolation", str)
     if mode not in _RESIZES:
-        raise config.wrong("resize_mode", f"tuwen knows {', '.join(_RESIZES)}")
+        raise config.wrong("resize_mode", f"tuwen supports {', '.join(_RESIZES)}")
     if interpolation not in _FILTERS:
-        raise config.wrong("interpolation", f"tuwen knows {', '.join(_FILTERS)}")
+        raise config.wrong("interpolation", f"tuwen supports {', '.join(_FILTERS)}")
     own = mode == "longest" or (mode == "shortest" and height != width)  # open_clip's resizing, not torchvision's
     return ImageSpec(
         size=(height, width),
@@ -84,7 +84,7 @@ def _text_spec(config: Config, tokenizer: Path, graph: Path) -> TextSpec:
     mask = any("mask" in value.name for value in read_graph(graph).inputs)
     return TextSpec(
         cleaning="none" if mask else _cleaning(config),
-        context_length=config.get("text_cfg.context_length", 77),  # open_clip's, where its configuration has none
+        context_length=config.get("text_cfg.context_length", 77),  # open_clip's default
         pad_id=special.pad_id,
         pad_to="context",
         end_id=special.end_id,
@@ -94,14 +94,14 @@ def _text_spec(config: Config, tokenizer: Path, graph: Path) -> TextSpec:
 
 
 def _cleaning(config: Config) -> Cleaning:
-    """open_clip's: its own tokenizer lowers case, one from Hugging Face does not unless it says otherwise.
+    """open_clip's cleaning: its own tokenizer lowers case, one from Hugging Face does not by default.
 
-    Not asked for graphs that take a mask: these are M-CLIP's text towers, beside the configuration of another
-    model, and M-CLIP cleans nothing.
+    Not used for graphs that take a mask: these are M-CLIP's text towers, beside the configuration of another model,
+    and M-CLIP cleans nothing.
     """
     field = "text_cfg.tokenizer_kwargs"
     options = config.get(field, dict[str, str]())
     own = "whitespace" if config.has("text_cfg.hf_tokenizer_name") else "lower"
     if set(options) - {"clean"} or options.get("clean", own) not in _CLEANINGS:
-        raise config.wrong(field, f"tuwen knows clean, one of {', '.join(_CLEANINGS)}")
+        raise config.wrong(field, f"tuwen supports clean, one of {', '.join(_CLEANINGS)}")
     return _CLEANINGS[options.get("clean", own)]

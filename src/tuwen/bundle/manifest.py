@@ -1,7 +1,4 @@
-"""`tuwen.json`: every fact about a model that a later stage needs, and nothing that it may guess.
-
-Knows what the fields mean and what identifies a model. Does not know folders: see `bundle.py`.
-"""
+"""The manifest `tuwen.json`: every fact about a model that a later stage needs, and the fingerprint over them."""
 
 import hashlib
 import json
@@ -11,31 +8,31 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Precision = Literal["fp32", "fp16", "int8"]
-"""The precisions a bundle's files come in, best first."""
+"""the precisions of a bundle's files, best first"""
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 FOREIGN = "foreign"
-"""The family of a layout of others that is read in place."""
+"""the family of models in other layouts"""
 
 FP16_OVERFLOWS = "_fp16_overflows"
-"""A fact's name, after the tower's: the nodes whose results fp16 cannot hold, so it runs in fp32 or bf16."""
+"""the suffix of a fact that lists a tower's nodes whose results fp16 cannot hold; it then runs in fp32 or bf16"""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 Cleaning = Literal["ftfy_html", "ftfy_html_cased", "canonicalize", "ftfy_canonicalize", "unpunctuated", "none"]
-"""What is done to a text before the tokenizer."""
+"""the cleaning of a text before the tokenizer"""
 
 
 class Facts(BaseModel):
-    """What all parts of the manifest share: frozen, and an unknown field is an error."""
+    """The base of all parts of the manifest: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ImageSpec(Facts):
-    """How a picture becomes pixels."""
+    """How an image becomes pixels."""
 
     size: tuple[int, int]
     """height and width of the tower's input, in pixels."""
@@ -43,15 +40,15 @@ class ImageSpec(Facts):
     """`shortest`: the shorter side to size, then a centre crop; `squash`: both sides to size, whatever the
     ratio; `pad`: the longer side to size, then a border of `fill`."""
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = "bicubic"
-    """the resampling filter, always antialiased, as Pillow computes it."""
+    """the resampling filter, as Pillow computes it, always with antialiasing."""
     crop_rounding: Literal["round", "floor"] = "round"
     """where a centre crop of odd margin starts: `round` as torchvision and open_clip, `floor` as transformers."""
     resize_rounding: Literal["floor", "round"] = "floor"
-    """how the longer side of `shortest` is rounded: `floor` as torchvision and transformers, `round` as open_clip
-    does it where size is not square."""
+    """how the longer side of `shortest` is rounded: `floor` as torchvision and transformers, `round` as PaddleClas, and
+    as open_clip if size is not square."""
     edge: int | None = None
-    """what `shortest` makes of the shorter side, where a model names it apart from size (transformers'
-    `shortest_edge`); None: size."""
+    """the length that `shortest` gives the shorter side, if it differs from size (transformers' `shortest_edge`); None:
+    size."""
     fill: int = 0
     """the grey value (0-255) of the border that `pad` adds."""
     mean: tuple[float, float, float]
@@ -70,29 +67,29 @@ class ImageSpec(Facts):
 
 
 class TextSpec(Facts):
-    """How a text becomes tokens. `tokenizer.json` has the vocabulary; this has what it cannot say."""
+    """How a text becomes tokens: what `tokenizer.json` cannot contain."""
 
     languages: tuple[str, ...] = ()
-    """ISO 639-1 codes of the languages that the model was trained on; empty where that is not known."""
+    """ISO 639-1 codes of the languages that the model was trained on; empty if not known."""
     cleaning: Cleaning
     """before the tokenizer: `ftfy_html` as OpenAI CLIP and open_clip's own tokenizer (ftfy, HTML entities twice,
     white space, lower case); `ftfy_html_cased` the same without lower case, as open_clip does for tokenizers of
     Hugging Face (XLM-R); `canonicalize` as SigLIP in big_vision (no punctuation, lower case, white space);
     `ftfy_canonicalize` ftfy and HTML entities before that, as open_clip does for SigLIP; `unpunctuated` as
-    transformers' `SiglipTokenizer`, which takes `_` away where the former make it a space."""
+    transformers' `SiglipTokenizer`, which removes `_` where the others replace it by a space."""
     context_length: int
-    """the most tokens a text may have, start and end token included."""
+    """the maximum number of tokens of a text, including start and end token."""
     pad_id: int
-    """the id that fills a row up to the length of its batch."""
+    """the id of padding."""
     pad_to: Literal["longest", "context"]
     """`longest`: to the batch's longest text; `context`: always to `context_length`."""
     end_id: int | None
-    """the end token, kept when a text is truncated; None where the tokenizer adds none."""
+    """the id of the end token, which truncation keeps; None if the tokenizer adds none."""
     mask: bool
     """whether the text tower takes an attention mask."""
     cut_exact: bool
-    """whether a text cut after its last token gives the same vector as one padded to `context_length`: proved
-    at export, never assumed."""
+    """whether a text without padding has the same vector as one padded to `context_length`: tested at export, never
+    assumed."""
 
 
 class Scoring(Facts):
@@ -102,7 +99,7 @@ class Scoring(Facts):
     scale: float
     """cosines are multiplied by this."""
     bias: float = 0.0
-    """and this is added (sigmoid models)."""
+    """then this is added (sigmoid models)."""
 
 
 class File(Facts):
@@ -113,7 +110,7 @@ class File(Facts):
 
 
 class Check(Facts):
-    """One line of a verify report: one stage, on one runtime, at one precision."""
+    """One line of a verification report: one stage, on one runtime, at one precision."""
 
     stage: Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
     runtime: str
@@ -134,14 +131,14 @@ class Report(Facts):
 
 
 class Manifest(Facts):
-    """The whole of `tuwen.json`."""
+    """The content of `tuwen.json`."""
 
     format: Literal[1] = 1
-    """the version of this file's own shape."""
+    """the version of the file's format."""
     name: str
-    """what people call the model, e.g. `xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k`."""
+    """the model's name, e.g. `xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k`."""
     family: str
-    """the family that exported it, or `foreign` for a layout read in place."""
+    """the model family, or `foreign` for another layout."""
     source: str
     """the checkpoint it was made from."""
     licence: str = ""
@@ -149,24 +146,24 @@ class Manifest(Facts):
     dim: int
     """the length of a vector."""
     weights_sha256: Sha256
-    """over names and tensors of the source weights: the same for every precision and exporter version."""
+    """over names and tensors of the checkpoint's weights: the same for every precision and exporter version."""
     tokenizer_sha256: Sha256
     """over the bytes of `tokenizer.json`."""
     image: ImageSpec
     text: TextSpec
     scoring: Scoring | None
-    """None where a foreign layout does not say; a bundle that tuwen writes always does."""
+    """None if another layout does not state it; bundles written by tuwen always do."""
     files: dict[str, File]
-    """every file beside the manifest, by its path within the bundle."""
+    """every other file, by its path within the bundle."""
     facts: dict[str, str | int | float | bool] = {}
-    """measured or recorded at export, for people: quality figures, seeds, recipes."""
+    """facts for people, measured or recorded at export: quality figures, seeds, recipes."""
     verify: dict[Precision, Report] = {}
-    """what verification found, per precision."""
+    """the verification report of each precision."""
 
     @field_validator("files")
     @classmethod
     def _files_are_within(cls, files: dict[str, File]) -> dict[str, File]:
-        """A bundle comes from anywhere: it may name no file outside its own folder."""
+        """Bundles come from anywhere, so they may not name files outside their folder."""
         for name in files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
@@ -184,9 +181,9 @@ class Manifest(Facts):
     def fingerprint(self) -> str:
         """16 hex digits over what the vectors mean: weights, tokenizer with its cleaning, image and text spec.
 
-        ONNX bytes, precision, runtime and `cut_exact` are left out: they change how a vector is computed, not
-        which vector it is. Languages and the name are for people and are left out too. So is what is None: a later
-        version may add a field without making every index a stranger to its model.
+        ONNX bytes, precision, runtime and `cut_exact` are left out: they change how a vector is computed, not which
+        vector it is. Languages and the name are for people and are left out too, and so are fields that are None: a
+        later version can add a field without changing every fingerprint.
         """
         text = self.text.model_dump(exclude={"languages", "cut_exact", "pad_to"}, exclude_none=True)
         facts = {
@@ -198,8 +195,6 @@ class Manifest(Facts):
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
         return hashlib.sha256(canonical).hexdigest()[:16]
 
-
-# ---- Where each file of a bundle stands: the names that the Hugging Face ONNX community already uses.
 
 Tower = Literal["vision", "text"]
 

@@ -1,7 +1,4 @@
-"""Which of a repository's files are wanted: ready ONNX files in a layout that is read here, or a checkpoint.
-
-Knows names. Does not know how they are brought here, nor what is in them.
-"""
+"""Select the files of a hub repository that make up a model: ready ONNX files, or a checkpoint."""
 
 import re
 from collections.abc import Sequence
@@ -30,7 +27,7 @@ def ready_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[s
     """The files of a ready model, in these precisions.
 
     Raises:
-        PullFailed: a needed one is not there.
+        PullFailed: a necessary file is missing.
     """
     if _is_immich(names):
         return _immich_files(names, precisions)
@@ -38,7 +35,7 @@ def ready_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[s
     processors = [name for name in PROCESSORS if name in names] or [PROCESSORS[0]]
     missing = sorted({*graphs, *CONFIGS, *processors} - set(names))
     if missing:
-        raise PullFailed(f"the repository has no {', '.join(missing)}")
+        raise PullFailed(f"the repository has no {', '.join(missing)}", value=missing)
     beside = [name for name in names if any(name.startswith(f"{graph}_data") for graph in graphs)]
     return [*CONFIGS, *processors, *graphs, *beside]
 
@@ -52,25 +49,25 @@ def _is_immich(names: Sequence[str]) -> bool:
 
 
 def _immich_files(names: Sequence[str], precisions: Sequence[Precision]) -> list[str]:
-    """Both towers' folders: weights lie beside their graph, under any name."""
+    """Both towers' folders; weights are beside their graph, with any name."""
     if tuple(precisions) != ("fp32",):
-        raise PullFailed("the repository has fp32 files alone")
+        raise PullFailed("the repository only has fp32 files", value=list(precisions))
     towers = [name for name in names if re.fullmatch(r"(visual|textual)/[^/]+", name)]
     return ["config.json", *(name for name in towers if PurePosixPath(name).suffix not in _OTHER_RUNTIMES)]
 
 
 def checkpoint_files(names: Sequence[str]) -> list[str]:
-    """A checkpoint's weights, and all that describes it: configuration and vocabulary.
+    """A checkpoint's weights, configuration and vocabulary.
 
     Raises:
-        PullFailed: there are no weights of a name that is known.
+        PullFailed: no weights with a known name.
     """
     beside = [name for name in names if "/" not in name and PurePosixPath(name).suffix in _BESIDE]
     return [*_weights(names), *beside]
 
 
 def _weights(names: Sequence[str]) -> list[str]:
-    """One file, in the safest format that there is; or all the parts of one."""
+    """One file in the safest format available, or all parts of a split one."""
     for name in _WEIGHTS:
         if name in names:
             return [name]
@@ -80,11 +77,11 @@ def _weights(names: Sequence[str]) -> list[str]:
     single = [name for name in names if name.endswith(".pt") and "/" not in name]
     if len(single) == 1:
         return single
-    raise PullFailed(f"the repository has no weights of a known name: {', '.join(_WEIGHTS)}, or one .pt")
+    raise PullFailed(f"the repository has no weights with a known name: {', '.join(_WEIGHTS)}, or one .pt")
 
 
 def is_openclip(folder: Path) -> bool:
-    """Whether what `checkpoint_files` chose for a folder is open_clip's, whoever else finds weights there, too."""
+    """Whether the files that `checkpoint_files` selects in a folder belong to open_clip."""
     return any((folder / name).exists() for name in _WEIGHTS if name.startswith("open_clip"))
 
 
@@ -93,7 +90,7 @@ def _parts(names: Sequence[str], stem: str) -> list[str]:
 
 
 def weights_in(folder: Path) -> Path:
-    """The file of the weights in the folder of a checkpoint that was fetched; the first of several parts.
+    """The file of the weights in a downloaded checkpoint's folder; the first of several parts.
 
     Raises:
         PullFailed: there is none.

@@ -17,8 +17,7 @@ from tuwen.cli.options import as_set
 from tuwen.runtime.loading import find_bundle
 
 if TYPE_CHECKING:
-    from tuwen.exporting.convert import Wanted
-    from tuwen.exporting.converters import Weights
+    from tuwen.exporting.tools import Weights
 
 
 @click.command(
@@ -73,30 +72,42 @@ def convert(
     What computes something else is not published, and what stood at FOLDER stays. TensorRT engines and OM files
     need their hardware: they are not compared.
     """
-    from tuwen.exporting.convert import Wanted, commands
-    from tuwen.exporting.convert import convert as written
+    from tuwen.exporting.convert import conversion_commands
+    from tuwen.exporting.convert import convert as convert_bundle
 
     start, computing = monotonic(), as_set()
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
+    target = cast("Target", to)
     towers = [name for name in TOWERS if tower in ("both", name)]
-    wanted = Wanted(cast("Target", to), precision, towers, batches, chip, computing.cores)
     folder = (output or Path(f"{Path(model).resolve().name}-{to}")).absolute()
     if dry_run:
-        _show_commands(commands(bundle, wanted, folder), wanted, as_json=as_json)
+        lines = conversion_commands(
+            bundle, folder, target, precision=precision, towers=towers, batches=batches, chip=chip
+        )
+        _show_commands(lines, to, as_json=as_json)
         return
     with proof.steps_shown():
-        found = written(bundle, wanted, folder)
+        found = convert_bundle(
+            bundle,
+            folder,
+            target,
+            precision=precision,
+            towers=towers,
+            batches=batches,
+            chip=chip,
+            threads=computing.cores,
+        )
     _show(found, folder, monotonic() - start, as_json=as_json)
 
 
-def _show_commands(lines: list[tuple[str, ...]], wanted: "Wanted", *, as_json: bool) -> None:
+def _show_commands(lines: list[tuple[str, ...]], to: str, *, as_json: bool) -> None:
     if as_json:
-        emit({"to": wanted.to, "commands": [list(line) for line in lines]})
+        emit({"to": to, "commands": [list(line) for line in lines]})
         return
     for line in lines:
         click.echo(shlex.join(line))
     if not lines:
-        say(f"{wanted.to} is written by its package within this process: there is no command")
+        say(f"{to} is written by its package in this process: there is no command to run")
 
 
 def _show(converted: Converted, folder: Path, seconds: float, *, as_json: bool) -> None:

@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 
 import click
 
-from tuwen.bundle.hub import Choose
 from tuwen.bundle.manifest import PRECISIONS, Precision
 from tuwen.cli import verification as proof
 from tuwen.cli.command import say
 from tuwen.errors import InvalidInput
-from tuwen.exporting.sources import download
 from tuwen.progress import Progress
-from tuwen.settings import Settings
 
 MIB = 2**20
 
@@ -36,21 +32,15 @@ def listed(precisions: str) -> list[Precision]:
 @contextmanager
 def shown(name: str, progress: str = "auto") -> Iterator[Callable[[int, int], None]]:
     """A progress bar of a download; within the block, the function that moves it."""
-    started = False
+    started = 0
     with proof.steps_shown(), Progress(progress) as bar:
 
         def show(done: int, total: int) -> None:
             nonlocal started
-            if not started:
+            if started != total:
                 say(f"{name}: {total / MIB:,.1f} MiB")
                 bar.begin(total // MIB)
-                started = True
+                started = total
             bar.show(done // MIB)
 
         yield show
-
-
-def bring(name: str, choose: Choose, settings: Settings, *, offline: bool, progress: str = "auto") -> Path:
-    """Download a repository's files with a progress bar; see `tuwen.exporting.sources.download`."""
-    with shown(name, progress) as show:
-        return download(name, choose, settings, offline=offline, on_progress=show)

@@ -1,29 +1,23 @@
 """`tuwen verify`: does a bundle still compute what it should, here and now?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.manifest import Report
 from tuwen.classify.labels import fill, split_labels
 from tuwen.cli import options
 from tuwen.cli import verification as proof
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
 from tuwen.errors import require
-from tuwen.exporting.sources import checkpoint_of, named_here
 from tuwen.runtime.loading import find_bundle
 from tuwen.settings import read_settings
 
 if TYPE_CHECKING:
     from tuwen.exporting.samples import Samples
-
-TORCH = "torch"
-"""`--against` this: the checkpoint that the bundle's manifest names."""
+    from tuwen.exporting.verify import Verification
 
 
 @click.command(
@@ -80,39 +74,28 @@ def verify(
     over these labels must agree to a cosine above 0.99. Exit code 1 if a check fails.
     """
     require("torch", extra="export")
+    from tuwen.exporting.verify import verify as verify_bundle
 
     _check_words(against, weights, arch, devices)
     settings, samples = read_settings(), _samples(images, texts, labels, template)
     bundle = find_bundle(model, settings.models, settings.cache)
     with proof.steps_shown():
-        found = _by_places(bundle, devices, samples) if devices else _by_files(bundle, against, weights, arch, samples)
+        found = verify_bundle(
+            bundle, against=against, weights=weights, arch=arch, devices=devices or None, samples=samples
+        )
     if report is not None:
-        _write(report, bundle, found)
-    return _show(bundle, found, as_json=as_json)
+        found.write(report)
+    return _show(found, as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What was compared with what, and what came of it."""
-
-    compared_with: str
-    reports: list[Report]
-
-
-def _show(bundle: Bundle, found: _Found, *, as_json: bool) -> int:
-    passed = all(each.passed for each in found.reports)
+def _show(found: "Verification", *, as_json: bool) -> int:
+    bundle, passed = found.bundle, found.passed
     if as_json:
         emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(found.reports)})
     else:
         proof.show_checks(found.reports)
         click.echo(f"\n{bundle.manifest.name}: {'passed' if passed else 'FAILED'}")
     return 0 if passed else 1
-
-
-def _write(report: Path, bundle: Bundle, found: _Found) -> None:
-    from tuwen.exporting.report import write_report
-
-    write_report(report, bundle.manifest, found.compared_with, found.reports)
 
 
 def _check_words(against: str | None, weights: Path | None, arch: str | None, devices: str | None) -> None:
@@ -130,31 +113,3 @@ def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, tem
     if labels is None or texts is not None:
         raise click.UsageError("--labels A,B,… and --template stand in place of --texts: give the labels alone")
     return labelled(images, [fill(template, label) for label in split_labels(labels)])
-
-
-def _by_files(
-    bundle: Bundle, against: str | None, weights: Path | None, arch: str | None, samples: "Samples | None"
-) -> _Found:
-    from tuwen.exporting.samples import built_in
-    from tuwen.exporting.verify import reference, verify_alone
-    from tuwen.exporting.verify import verify as compare
-    from tuwen.models.sources import load_source
-
-    if against is None:
-        return _Found(*verify_alone(bundle, samples))
-    settings = read_settings()
-    own = checkpoint_of(bundle.manifest, weights, settings) if against == TORCH else None
-    found = own or named_here(against, weights, settings)
-    known = reference(load_source(found.source, found.weights, arch=arch), samples or built_in())
-    return _Found(f"{found.named or found.source} in PyTorch", list(compare(bundle, known).values()))
-
-
-def _by_places(bundle: Bundle, devices: str, samples: "Samples | None") -> _Found:
-    from tuwen.exporting.samples import built_in
-    from tuwen.exporting.verify import compare_places, read_places, verify_canonical
-
-    places = read_places(devices)
-    canonical = verify_canonical(bundle, places)
-    others = compare_places(bundle, places, samples or built_in())
-    words = "its canonical outputs and " if canonical else ""
-    return _Found(f"{words}itself on {places[0].name}", [*canonical.values(), *others])

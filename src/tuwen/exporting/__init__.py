@@ -1,1 +1,1 @@
-"""CHECKPOINT -> BUNDLE: graphs, precisions, proof."""
+"""Export: checkpoints to verified bundles, and bundles to other precisions and runtimes."""

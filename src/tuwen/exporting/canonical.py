@@ -5,7 +5,9 @@ gives these pixels, tokens and vectors. They are a few vectors long (6 kB at 128
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,18 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from tuwen.bundle.bundle import Bundle, first_fault
-from tuwen.bundle.manifest import Facts, ImageSpec, Precision, Scoring
+from tuwen.bundle.companions import check_graphs, names_pad_token
+from tuwen.bundle.manifest import FOREIGN, Check, Facts, ImageSpec, Precision, Report, Scoring
+from tuwen.data.pixels import to_pixels
+from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid
-from tuwen.types import Pixels, Vectors
+from tuwen.exporting.checks import check_pixels, check_tokens
+from tuwen.exporting.compare import Reference, check_outputs, report
+from tuwen.exporting.runs import Device, Run, run_on, runs
+from tuwen.exporting.samples import Samples
+from tuwen.types import Pixels, Tokens, Vectors
+
+log = logging.getLogger(__name__)
 
 CANONICAL = "canonical.json"
 
@@ -30,11 +41,11 @@ TEXTS = (
 )
 
 SAMPLED = 256
-"""How many values of each prepared image are kept. Another crop, filter, mean or std changes nearly all of them."""
+"""the number of values kept of each preprocessed image; another crop, filter, mean or std changes nearly all of them"""
 
 DROP = {"fp16": 2e-4, "int8": 3e-3}
-"""How far the worst cosine may fall below the one recorded at export. Runtimes and CPUs differ by less: they round
-int8 products in their own order."""
+"""How far the worst cosine may fall below the one recorded at export. Runtimes and CPUs differ by less, since they only
+round and add in another order."""
 
 
 class Figures(Facts):
@@ -49,7 +60,7 @@ class Canonical(Facts):
 
     format: int = 1
     computed_by: str
-    """the reference: the checkpoint in PyTorch, or the bundle's own files where that was not available."""
+    """the reference: the checkpoint in PyTorch, or the bundle's own files if it was exported without a checkpoint."""
     precision: str = "fp32"
     """what it was computed in."""
     images: tuple[tuple[int, int], ...]
@@ -65,23 +76,26 @@ class Canonical(Facts):
     """(texts, dim) float32 in base64."""
     scoring: Scoring
     figures: Mapping[Precision, Figures] = Field(default_factory=dict)
-    """recorded at export: later figures may not fall far below them."""
+    """recorded at export; later figures may not fall more than `DROP` below them."""
 
 
 def sizes(spec: ImageSpec) -> tuple[tuple[int, int], ...]:
     """The (width, height) of images that every part of an image spec shows in.
 
     The first is as high as the model's input and wider by a margin of 3 (or 7, ...): the two ways to round a centre
-    crop differ there, and nothing is resized on the way. The others are resized: landscape, portrait.
+    crop differ there, and nothing is resized on the way. The others are resized: landscape, and portrait where the
+    two ways to round the longer side differ.
     """
     height, width = spec.size
     edge = spec.edge or max(height, width)
     wide = edge + (3 - (edge - width)) % 4
-    return (wide, edge), (2 * width + 37, height + 29), (width + 11, 3 * height // 2 + 5)
+    narrow = width + 11
+    tall = next(tall for tall in count(3 * height // 2 + 5) if 5 * (edge * tall % narrow) > 3 * narrow)
+    return (wide, edge), (2 * width + 37, height + 29), (narrow, tall)
 
 
 def draw(size: tuple[int, int], seed: int) -> Image.Image:
-    """Blocks of colour with fine noise, by integer arithmetic alone: the same with every version of Pillow."""
+    """Blocks of colour with fine noise, by integer arithmetic alone: the same image on every machine."""
     width, height = size
     rng = np.random.Generator(np.random.PCG64(seed))
     coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.int64)
@@ -96,7 +110,7 @@ def drawn(found: Sequence[tuple[int, int]]) -> list[Image.Image]:
 
 
 def sampled(pixels: Pixels) -> NDArray[np.float32]:
-    """(n, SAMPLED) values of prepared images, at places that depend on their size alone."""
+    """(n, SAMPLED) values of preprocessed images, at positions that depend on their size alone."""
     flat = pixels.reshape(len(pixels), -1)
     places = np.linspace(0, flat.shape[1] - 1, SAMPLED).astype(np.int64)
     return np.ascontiguousarray(flat[:, places])
@@ -143,3 +157,118 @@ def read_canonical(bundle: Bundle) -> Canonical | None:
         return Canonical.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise BundleInvalid(f"{path}: {first_fault(error)}; export the model again", where=path) from error
+
+
+def canonical_samples(spec: ImageSpec) -> Samples:
+    """The images and texts that canonical outputs are of."""
+    return Samples(drawn(sizes(spec)), TEXTS)
+
+
+def canonical_of(known: Reference, spec: ImageSpec, computed_by: str) -> Canonical:
+    """What a reference computed for `canonical_samples`, as it is kept in the bundle."""
+    tokens = zip(known.tokens.ids, known.tokens.lengths, strict=True)
+    return Canonical(
+        computed_by=computed_by,
+        precision=known.precision,
+        images=sizes(spec),
+        texts=tuple(known.samples.texts),
+        tokens=tuple(tuple(int(number) for number in ids[:length]) for ids, length in tokens),
+        pixels=packed(sampled(known.pixels)),
+        image_vectors=packed(known.images),
+        text_vectors=packed(known.texts),
+        scoring=known.scoring,
+    )
+
+
+def measure_figures(bundle: Bundle, canonical: Canonical) -> dict[Precision, Figures]:
+    """The worst cosine of each tower at each precision of a bundle, on ONNX Runtime."""
+    known = _reference(bundle, canonical)
+    return {precision: _figures(known, next(runs(bundle, precision))) for precision in bundle.precisions}
+
+
+def _figures(known: Reference, run: Run) -> Figures:
+    found = (
+        (run.encoder.encode_pixels(known.pixels), known.images),
+        (run.encoder.encode_tokens(known.tokens), known.texts),
+    )
+    image, text = (float((ours * theirs).sum(axis=1).min()) for ours, theirs in found)
+    return Figures(image=image, text=text)
+
+
+def verify_canonical(bundle: Bundle, devices: Sequence[Device] | None = None) -> dict[str, Report]:
+    """Compare a bundle with the canonical outputs in it: no checkpoint is needed.
+
+    Args:
+        bundle: the bundle. Its graphs' inputs and outputs are compared with its manifest too.
+        devices: where to run it; by default each precision on each runtime of this machine.
+
+    Returns:
+        One report for each precision or device; none if the bundle has no canonical outputs (a warning is logged then).
+
+    Raises:
+        BundleInvalid: files of the bundle disagree with each other.
+    """
+    check_graphs(bundle.folder, bundle.manifest, bundle.graphs)
+    if bundle.manifest.family != FOREIGN and not names_pad_token(bundle.folder):
+        log.warning(
+            "%s: tokenizer_config.json names no padding token, which other programs need for padding=True; "
+            "tuwen export %s -o FOLDER writes a bundle that does",
+            bundle.folder,
+            bundle.folder,
+        )
+    canonical = read_canonical(bundle)
+    if canonical is None:
+        foreign = bundle.manifest.family == FOREIGN
+        log.warning(
+            "%s has no %s, so it can only be compared with itself or its checkpoint; %s adds it",
+            bundle.folder,
+            CANONICAL,
+            "tuwen pull --export" if foreign else f"tuwen export {bundle.folder} -o FOLDER",
+        )
+        return {}
+    known = _reference(bundle, canonical)
+    inputs = _check_inputs(bundle, canonical, known)
+
+    def compared(found: Iterable[Run]) -> Report:
+        return report([*inputs, *(check for run in found for check in _check_outputs(known, canonical, run))])
+
+    if devices is not None:
+        return {device.name: compared([run_on(bundle, device)]) for device in devices}
+    return {precision: compared(runs(bundle, precision)) for precision in bundle.precisions}
+
+
+def _reference(bundle: Bundle, canonical: Canonical) -> Reference:
+    """The towers get the bundle's own pixels, whose difference from the recorded ones is a check by itself."""
+    path = bundle.folder / CANONICAL
+    images, texts = list(drawn(canonical.images)), canonical.texts
+    longest = max(map(len, canonical.tokens))
+    ids = np.full((len(texts), longest), bundle.manifest.text.pad_id, dtype=np.int64)
+    for row, tokens in zip(ids, canonical.tokens, strict=True):
+        row[: len(tokens)] = tokens
+    return Reference(
+        samples=Samples(images, texts),
+        pixels=to_pixels(bundle.manifest.image, images),
+        tokens=Tokens(ids, np.array([len(tokens) for tokens in canonical.tokens], dtype=np.int64)),
+        images=unpacked(canonical.image_vectors, len(images), path),
+        texts=unpacked(canonical.text_vectors, len(texts), path),
+        scoring=canonical.scoring,
+        precision=canonical.precision,
+    )
+
+
+def _check_inputs(bundle: Bundle, canonical: Canonical, known: Reference) -> list[Check]:
+    pixels = unpacked(canonical.pixels, len(canonical.images), bundle.folder / CANONICAL)
+    tokens = Tokenizer(bundle.tokenizer, bundle.manifest.text).to_tokens(canonical.texts)
+    return [check_pixels(sampled(known.pixels), pixels), check_tokens(tokens, known.tokens)]
+
+
+def _check_outputs(known: Reference, canonical: Canonical, run: Run) -> Iterator[Check]:
+    """As `check_outputs`; a vector that is further off than the figure recorded at export allows fails too."""
+    figures = canonical.figures.get(run.precision)  # type: ignore[call-overload]  # bf16 is recorded for no bundle
+    for check in check_outputs(known, run):
+        recorded = {"image": figures.image, "text": figures.text}.get(check.stage) if figures is not None else None
+        margin = DROP.get(run.precision)
+        if recorded is None or margin is None or check.worst_cosine is None:
+            yield check
+        else:
+            yield check.model_copy(update={"passed": check.passed and check.worst_cosine >= recorded - margin})

@@ -1,7 +1,4 @@
-"""One check: what was found against what was expected, and how far apart the two may be.
-
-Knows numbers alone. Does not know what computed them.
-"""
+"""The checks of verification: values found against values expected, and how far apart they may be."""
 
 import math
 from typing import Literal
@@ -15,21 +12,21 @@ from tuwen.types import Pixels, Tokens, Vectors
 Stage = Literal["pixels", "tokens", "image", "text", "similarity", "labels"]
 
 PIXELS_MAX = 1e-6
-"""Of values of about -2 to 2: a rounding of fp32, far under one grey level (0.015)."""
+"""of values between about -2 and 2: a rounding of fp32, far less than one grey level (0.015)"""
 FP32_MAX = 1e-5
-"""The largest difference of any number in a vector of length 1, where the bundle computes in fp32."""
+"""the largest difference of any number in a vector of length 1, in fp32"""
 WORST_COSINE = {"fp16": 0.999, "bf16": 0.999, "int8": 0.99}
-"""The worst vector's cosine to torch's, where it computes in less."""
+"""the lowest cosine of a vector to its reference, at lower precisions"""
 LABELS_COSINE = 0.99
-"""The worst picture's distribution over the texts as labels."""
+"""the lowest cosine of an image's probabilities over the texts to their reference"""
 INT8_LABELS_MEAN = 0.6
-"""The mean picture's, at int8. Vectors 0.99 alike move a cosine by about 0.14 / sqrt(dim), and a scale of 100 makes
-of that nearly 1 in a logit: over labels that are about equally likely, as those of random weights, no more is left.
-Rankings stay, and are reported."""
+"""The mean of that cosine at int8. With vectors at a cosine of 0.99 to their reference, similarities move by about
+0.14 / sqrt(dim), and a scale of 100 turns that into nearly 1 in a logit: labels that are about equally likely, as with
+random weights, can agree no better. Rankings are kept, and are reported."""
 
 
 def check_pixels(found: Pixels, expected: Pixels) -> Check:
-    """Prepared pictures, (n, 3, h, w) each: within `PIXELS_MAX`."""
+    """Compare preprocessed images, (n, 3, h, w): within `PIXELS_MAX`."""
     if found.shape != expected.shape:
         return failed("pixels", "prepare", "fp32")
     worst = float(np.abs(found - expected).max())
@@ -38,10 +35,7 @@ def check_pixels(found: Pixels, expected: Pixels) -> Check:
 
 
 def check_tokens(found: Tokens, expected: Tokens) -> Check:
-    """Equal one by one; `max_abs` counts the texts that are not.
-
-    Compared up to each text's length: what pads a row beyond it is the text spec's affair.
-    """
+    """Compare token ids up to each text's length; `max_abs` is the number of texts that differ."""
     differing = sum(
         not np.array_equal(ours[:length], theirs[:reference_length])
         for ours, length, theirs, reference_length in zip(
@@ -52,7 +46,7 @@ def check_tokens(found: Tokens, expected: Tokens) -> Check:
 
 
 def check_vectors(stage: Stage, runtime: str, precision: str, found: NDArray[np.float32], expected: Vectors) -> Check:
-    """Unit vectors (n, dim), found in ways (ways, n, dim) that must all be right: at once, and one by one."""
+    """Compare unit vectors (ways, n, dim) with (n, dim); all ways, in a batch and one by one, must be right."""
     worst = float(np.abs(found - expected).max())
     cosines = np.concatenate([_cosines(each, expected) for each in found])
     exact = precision == "fp32"
@@ -61,7 +55,7 @@ def check_vectors(stage: Stage, runtime: str, precision: str, found: NDArray[np.
 
 
 def check_similarity(runtime: str, precision: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> Check:
-    """Cosines (pictures, texts), from files and strings on, and which texts come first."""
+    """Compare cosines (images, texts), and the rankings of texts that they give."""
     worst = float(np.abs(found - expected).max())
     # Two unit vectors, each at cosine c to its original: their product moves by at most 2 sqrt(2 - 2c).
     bound = FP32_MAX if precision == "fp32" else 2 * math.sqrt(2 - 2 * WORST_COSINE[precision])
@@ -74,14 +68,14 @@ def check_similarity(runtime: str, precision: str, found: NDArray[np.float32], e
 def check_labels(
     runtime: str, precision: str, found: NDArray[np.float64], expected: NDArray[np.float64], *, own: bool
 ) -> Check:
-    """The distributions (pictures, labels) over labels.
+    """Compare probabilities (images, labels).
 
     Args:
         runtime: what computed them.
-        precision: in what.
-        found: each picture's probabilities.
-        expected: what they should be.
-        own: whether the labels are a person's own; else, at int8, the mean picture decides.
+        precision: in which precision.
+        found: the probabilities.
+        expected: their reference.
+        own: whether the labels are the user's own; else, at int8, the mean over images decides.
     """
     cosines, worst = _cosines(found, expected), float(np.abs(found - expected).max())
     lenient = precision == "int8" and not own
@@ -101,7 +95,7 @@ def probabilities(scoring: Scoring, cosines: NDArray[np.float32]) -> NDArray[np.
 
 
 def _agreement(found: NDArray[np.float32], expected: NDArray[np.float32], k: int) -> float:
-    """The share of each row's k best columns that both have, on average."""
+    """The mean share of each row's k best columns that both have in common."""
     k = min(k, found.shape[1])
     ours = np.argsort(-found, axis=1)[:, :k]
     theirs = np.argsort(-expected, axis=1)[:, :k]
@@ -138,5 +132,5 @@ def _check(
 
 
 def failed(stage: Stage, runtime: str, precision: str) -> Check:
-    """A stage that has no outcome to compare, or one of another shape."""
+    """A failed check of a stage without an outcome, or with one of another shape."""
     return _check(stage, runtime, precision, cosines=None, max_abs=float("inf"), passed=False)

@@ -1,7 +1,4 @@
-"""The whole way from a checkpoint to a bundle in place: export, prove, write, verify, publish.
-
-Knows the order of these steps. Each of them is known by its own file.
-"""
+"""Export a checkpoint to a bundle: write its files, verify them against the checkpoint, and publish them at once."""
 
 import hashlib
 import logging
@@ -27,43 +24,44 @@ from tuwen.bundle.manifest import (
 )
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, NotVerified
-from tuwen.exporting.canonical import CANONICAL, read_canonical, with_figures, write_canonical
-from tuwen.exporting.graph import Graph, save, text_graph, vision_graph
-from tuwen.exporting.int8 import quantized
-from tuwen.exporting.precision import full_weights, half_weights, kept_in_fp32, overflowing
-from tuwen.exporting.report import NAME, write_report
-from tuwen.exporting.samples import Calibration, Samples, built_in, calibration, given
-from tuwen.exporting.sources import as_named, checkpoint
-from tuwen.exporting.verify import (
-    Reference,
-    baseline,
+from tuwen.exporting.canonical import (
+    CANONICAL,
     canonical_of,
     canonical_samples,
     measure_figures,
-    reference,
+    read_canonical,
     verify_canonical,
+    with_figures,
+    write_canonical,
 )
-from tuwen.exporting.verify import verify as compare
+from tuwen.exporting.compare import Reference, baseline, compare, reference
+from tuwen.exporting.fp16 import full_weights, half_weights, kept_in_fp32, overflowing
+from tuwen.exporting.graph import Graph, save, text_graph, vision_graph
+from tuwen.exporting.int8 import quantized
+from tuwen.exporting.report import NAME, write_report
+from tuwen.exporting.samples import Calibration, Samples, built_in, calibration, given
+from tuwen.exporting.sources import as_named, checkpoint
 from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers, cut_is_exact
 from tuwen.settings import Settings
 
-# ---- One tower's files in a bundle
-
+log = logging.getLogger(__name__)
 
 LOOKED_AT = 4
-"""How many runs tell how large activations get."""
+"""the number of inputs on which the size of activations is measured"""
 
 
 def check_precisions(precisions: Sequence[str]) -> None:
-    """Refuse what no file can be written at.
+    """Check that these are precisions that files can have.
 
     Raises:
         InvalidInput: one of them is unknown, or there is none.
     """
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown or not precisions:
-        raise InvalidInput(f"cannot export at precision {', '.join(unknown) or 'none'}; there are fp32, fp16 and int8")
+        hint = f"choose from {', '.join(PRECISIONS)}"
+        named = f"Unknown precision {', '.join(unknown)}" if unknown else "No precision given"
+        raise InvalidInput(f"{named}; {hint}", value=unknown or list(precisions), where="precisions", hint=hint)
 
 
 def write_tower(
@@ -76,15 +74,15 @@ def write_tower(
     """Write one tower at each precision.
 
     Args:
-        tower: which.
-        graph: it, in fp32; its `nodes_before` is 0 where it comes from a file.
+        tower: which one.
+        graph: the tower in fp32; its `nodes_before` is 0 if it was read from a file.
         folder: the bundle that is being written.
-        precisions: which files.
-        inputs: what int8 is calibrated and checked on, and the size of activations is looked at on.
+        precisions: which files to write.
+        inputs: inputs to calibrate and check int8 on, and to measure activations on.
 
     Returns:
-        Facts for the manifest: how far it was simplified, what stayed fp32, what fp16 could not compute, int8's
-        whole recipe.
+        Facts for the manifest: how far the graph was simplified, which weights stayed fp32, which nodes exceed fp16,
+        and how int8 was made.
     """
     facts: dict[str, str | int | float | bool] = {}
     if graph.nodes_before:
@@ -92,7 +90,7 @@ def write_tower(
         facts = {f"{tower}_nodes_before": graph.nodes_before, f"{tower}_nodes_after": graph.nodes_after}
     large = overflowing(graph, inputs.checked[:LOOKED_AT])
     if large:
-        log.warning("%s tower: too large for computing in fp16: %s", tower, ", ".join(large))
+        log.warning("%s tower: activations too large to compute in fp16: %s", tower, ", ".join(large))
         facts[f"{tower}{FP16_OVERFLOWS}"] = ", ".join(large)
     if "fp32" in precisions:
         save(graph, folder / layout.graph(tower, "fp32"))
@@ -100,16 +98,11 @@ def write_tower(
         save(half_weights(graph), folder / layout.graph(tower, "fp16"))
         facts[f"{tower}_fp16_kept_fp32"] = len(kept_in_fp32(graph))
     if "int8" in precisions:
-        log.info("%s tower: to int8, on %d inputs", tower, len(inputs.measured))
+        log.info("%s tower: calibrating int8 on %d inputs", tower, len(inputs.measured))
         small = quantized(graph, inputs.measured, inputs.checked)
         save(small.graph, folder / layout.graph(tower, "int8"))
         facts |= {f"{tower}_int8_{name}": value for name, value in small.recipe().items()}
     return facts
-
-
-# ---- The whole way from a checkpoint to a bundle in place: export, prove, write, verify, publish.
-
-log = logging.getLogger(__name__)
 
 
 def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is verified on)
@@ -191,26 +184,24 @@ def export_towers(
 ) -> Bundle:
     """Export a loaded checkpoint to a bundle at `folder`, verified on every runtime of this machine.
 
-    Nothing appears at `folder` before all is written and verified; an older bundle there is replaced as a whole.
-    How far it has come is logged.
+    Nothing appears at `folder` before everything is written and verified; a bundle there is replaced as a whole.
+    Progress is logged.
 
     Args:
         towers: the checkpoint; its modules must be fp32 on the CPU, and are put into eval mode.
-        folder: where the bundle is to stand.
-        precisions: which files to write: `fp32`, `fp16` (weights of half the size, computed in fp32 on CPUs),
-            `int8` (a quarter of the size; see `int8.py`).
-        samples: what to verify on, and to calibrate int8 on; a built-in set of odd pictures and multilingual texts
-            where it is None.
+        folder: the bundle's folder.
+        precisions: the files to write: `fp32`, `fp16` (half the size), `int8` (a quarter of the size; see `int8.py`).
+        samples: images and texts to verify and to calibrate int8 on; built-in ones by default.
         verify: whether to compare the bundle with the checkpoint.
 
     Raises:
-        InvalidInput: a precision that cannot be exported.
-        NotVerified: the bundle does not reproduce its checkpoint; the message names stage and numbers.
+        InvalidInput: an unknown precision.
+        NotVerified: the bundle does not reproduce its checkpoint; `.reports` has every check.
         BundleInvalid: `folder` exists and is not a bundle.
     """
     check_precisions(precisions)
     samples = samples or built_in()
-    log.info("%s: %d pictures and %d texts by its checkpoint", towers.name, len(samples.images), len(samples.texts))
+    log.info("%s: %d images and %d texts with its checkpoint", towers.name, len(samples.images), len(samples.texts))
     known = reference(towers, samples)
     with writing(folder) as aside:
         manifest = _write(towers, known, aside, precisions)
@@ -256,7 +247,7 @@ def _vision(towers: Towers) -> Graph:
 
 
 def _text(towers: Towers, known: Reference) -> Graph:
-    """Traced on real rows, cut short where they may be: 2 rows of 7, so that the two axes are told apart."""
+    """Traced on 2 real rows of 7 tokens: the exporter must not take the two axes for one."""
     ids = torch.from_numpy(known.tokens.ids[:2, :7])
     return text_graph(towers.text, ids, mask=towers.text_spec.mask)
 
@@ -271,13 +262,13 @@ def with_recorded_figures(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: str) -> Manifest:
-    """Verify what was written; the manifest with a report a precision, written again, and the report to read.
+    """Verify a bundle that is being written, and add the reports to its manifest and a report to read.
 
     Args:
-        manifest: as it was written.
+        manifest: the manifest as written.
         known: what the bundle must reproduce.
-        folder: where it is being written.
-        compared_with: what `known` is of, in words.
+        folder: the bundle.
+        compared_with: what `known` comes from, in words.
 
     Raises:
         NotVerified: a check failed.
@@ -306,9 +297,6 @@ def _described(precision: str, check: Check) -> str:
     )
 
 
-# ---- A bundle to another bundle at other precisions
-
-
 def export_bundle(
     bundle: Bundle,
     folder: Path,
@@ -318,28 +306,32 @@ def export_bundle(
     *,
     verify: bool = True,
 ) -> Bundle:
-    """Write a bundle's model at other precisions, verified against its own best files.
+    """Export a bundle again at other precisions, verified against its own best files; the fingerprint stays.
 
-    It is the same model: the fingerprint stays.
+    What older versions did not write is added: canonical outputs, and a padding token in the tokenizer's
+    configuration.
 
     Args:
-        bundle: one that tuwen wrote, with fp32 or fp16 files.
-        folder: where the new bundle is to stand.
-        precisions: which files it is to have.
-        samples: what to calibrate and verify on; the built-in set where it is None.
-        name: what to call it, else as it was called.
+        bundle: a bundle that tuwen wrote, with fp32 or fp16 files.
+        folder: the new bundle's folder.
+        precisions: the files to write.
+        samples: images and texts to verify and to calibrate on; built-in ones by default.
+        name: the model's name; by default it stays.
         verify: whether to compare the new files with the old ones.
 
     Raises:
-        InvalidInput: a precision that there is none of; a foreign bundle, or one of int8 alone.
-        NotVerified: it does not reproduce the older one.
+        InvalidInput: an unknown precision; a pulled bundle, or one with int8 files only.
+        NotVerified: the new bundle does not reproduce the old one.
         BundleInvalid: `folder` exists and is not a bundle.
     """
     check_precisions(precisions)
     best = bundle.precisions[0]
     if bundle.manifest.family == FOREIGN or best == "int8":
         raise InvalidInput(
-            f"{bundle.folder} is not a bundle of tuwen's own with fp32 or fp16 files: export its checkpoint"
+            f"{bundle.folder} was not exported by tuwen, or has int8 files only; export its checkpoint",
+            value=best,
+            where=bundle.folder,
+            hint="export its checkpoint",
         )
     manifest = bundle.manifest
     known = baseline(bundle, samples or built_in())

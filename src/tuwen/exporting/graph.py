@@ -1,11 +1,13 @@
-"""One torch tower to one ONNX graph: default domain, opset 18, batch and length dynamic, output of unit length.
+"""Export a tower from PyTorch to ONNX: default domain, opset 18, dynamic batch and length, outputs of unit length.
 
-Knows torch's exporter and the graph's inputs and outputs by name. Knows nothing of checkpoints or folders.
+Two rewrites make graphs smaller and faster: attention is exported in its plain form, and everything after the last
+attention is computed for the pooled token alone.
 """
 
 import logging
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +15,21 @@ from typing import Any, TypeAlias
 
 import onnx_ir
 import torch
+from numpy.typing import NDArray
 from onnx_ir.passes import Sequential
 from onnx_ir.passes import common as passes
 from torch import Tensor
 from torch.nn.functional import linear
 
 from tuwen.bundle.manifest import Tower
-
-# ---- Multi-head attention in its plainest form, for the time of an export.
+from tuwen.runtime.engines import import_onnxruntime
 
 Attended: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Within the block, every `torch.nn.MultiheadAttention` computes in the plain form, where that is the same."""
+    """Within the block, every `torch.nn.MultiheadAttention` computes in the plain form if that is equivalent."""
     attention = torch.nn.MultiheadAttention
     original = attention.forward
     attention.forward = _plainly(original)  # type: ignore[method-assign]
@@ -38,7 +40,7 @@ def plain_attention() -> Iterator[None]:
 
 
 def _plainly(original: Callable[..., Attended]) -> Callable[..., Attended]:
-    """A forward in the plain form. What that has not (other options, weights asked for) the original does."""
+    """A forward method in the plain form; for other options, it falls back to the original."""
 
     def forward(self: torch.nn.MultiheadAttention, *inputs: Tensor, **options: Any) -> Attended:  # noqa: ANN401
         if len(inputs) != 3 or options.get("need_weights", True) or not _is_plain(self):
@@ -99,17 +101,15 @@ def _additive(mask: Tensor | None) -> Tensor | None:
     return torch.zeros_like(mask, dtype=torch.float32).masked_fill(mask, float("-inf"))
 
 
-# ---- What comes after the last layer's attention is computed for the pooled token alone.
-
 _EACH_NUMBER = {
     *("Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish"),
     *("Mul", "Neg", "Pow", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh"),
 }
-"""Operators that treat every number by itself, whatever the rank."""
+"""operators that compute each number by itself, whatever the rank"""
 
 
 def pool_early(model: onnx_ir.Model) -> None:
-    """Move the choice of the pooled row up to where rows were last mixed. In place."""
+    """Move the choice of the pooled token up to the last place where tokens are mixed, in place."""
     graph = model.graph
     for pick in [node for node in graph if _picks_rows(node)]:
         pooled = pick.inputs[0]
@@ -123,7 +123,7 @@ def pool_early(model: onnx_ir.Model) -> None:
 
 
 def _picks_rows(node: onnx_ir.Node) -> bool:
-    """Whether a node takes one token, (n, l, d) -> (n, d)."""
+    """Whether a node picks one token of each row, (n, l, d) -> (n, d)."""
     if node.op_type == "Gather":
         along = node.attributes.get_int("axis", 0) == 1
     else:
@@ -132,7 +132,7 @@ def _picks_rows(node: onnx_ir.Node) -> bool:
 
 
 def _row_by_row(graph: onnx_ir.Graph, pick: onnx_ir.Node) -> set[onnx_ir.Node]:
-    """The nodes before `pick` whose rows do not meet, and whose result nobody needs but `pick`."""
+    """The nodes before `pick` that compute each token by itself, and whose results only lead to `pick`."""
     region: set[onnx_ir.Node] = set()
     for node in reversed(list(graph)):
         users = {use.node for output in node.outputs for use in output.uses()}
@@ -143,7 +143,7 @@ def _row_by_row(graph: onnx_ir.Graph, pick: onnx_ir.Node) -> set[onnx_ir.Node]:
 
 
 def _keeps_rows_apart(node: onnx_ir.Node) -> bool:
-    """Whether (n, l, d) comes out of (n, l, d) row by row, other inputs being the same for all rows."""
+    """Whether a node computes (n, l, d) from (n, l, d) token by token, with other inputs constant."""
     if len(node.outputs) != 1 or _rank(node.outputs[0]) != 3:
         return False
     rows = _rows(node)
@@ -157,7 +157,7 @@ def _keeps_rows_apart(node: onnx_ir.Node) -> bool:
 
 
 def _pick_before(graph: onnx_ir.Graph, pick: onnx_ir.Node, region: set[onnx_ir.Node]) -> None:
-    """Pick every value that enters the region; what is inside then has one row for each picture or text."""
+    """Pick the token from every value that enters the region, which then has one row for each image or text."""
     picked: dict[onnx_ir.Value, onnx_ir.Value] = {}
     for node in region:
         for index in _rows(node):
@@ -182,7 +182,7 @@ def _picked(graph: onnx_ir.Graph, pick: onnx_ir.Node, value: onnx_ir.Value, user
 
 
 def _rows(node: onnx_ir.Node) -> list[int]:
-    """Which inputs have the rows of the output, (n, l, anything). The others are the same for all rows."""
+    """The indices of inputs with the output's rows, (n, l, anything)."""
     rows = _axes(node.outputs[0])[:2]
     inputs = enumerate(node.inputs)
     return [index for index, value in inputs if _rank(value) == 3 and _axes(value)[:2] == rows]
@@ -197,7 +197,7 @@ def _rank(value: onnx_ir.Value | None) -> int:
 
 
 def _axes(value: onnx_ir.Value | None) -> tuple[int | onnx_ir.SymbolicDim, ...]:
-    """A value's shape; () where it is not known, which fits nothing here but a constant."""
+    """A value's shape; () if it is not known."""
     return () if value is None or value.shape is None else tuple(value.shape)
 
 
@@ -206,23 +206,25 @@ def _without_tokens(value: onnx_ir.Value) -> onnx_ir.Shape:
     return onnx_ir.Shape([value.shape[0], value.shape[2]])
 
 
-# ---- One torch tower to one ONNX graph
-
 OPSET = 18
 INLINE_BYTES = 2**31 - 2**20
-"""Weights above this lie beside the graph: a protobuf message cannot exceed 2 GB."""
+"""larger weights are stored beside the graph: a protobuf message cannot exceed 2 GB"""
 
 _OUTPUTS: dict[Tower, str] = {"vision": "image_embeds", "text": "text_embeds"}
 
 
+Feeds: TypeAlias = Mapping[str, NDArray[Any]]
+"""the inputs of one run of a graph, by name"""
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One tower as ONNX.
+    """A tower in ONNX.
 
     Attributes:
-        model: the graph, its weights still shared with the torch module.
-        nodes_before: how many nodes torch's exporter wrote.
-        nodes_after: how many are left after simplification.
+        model: the graph; its weights are shared with the torch module.
+        nodes_before: the number of nodes that torch's exporter wrote.
+        nodes_after: the number of nodes after simplification.
     """
 
     model: onnx_ir.Model
@@ -241,7 +243,7 @@ def text_graph(module: torch.nn.Module, ids: torch.Tensor, *, mask: bool) -> Gra
 
     Args:
         module: the tower.
-        ids: a few rows that it can read; n and l must differ, so that the exporter does not take them for one.
+        ids: example rows; n and l must differ, or the exporter takes them for the same dimension.
         mask: whether the tower takes an attention mask.
     """
     assert ids.shape[0] != ids.shape[1]
@@ -250,22 +252,34 @@ def text_graph(module: torch.nn.Module, ids: torch.Tensor, *, mask: bool) -> Gra
 
 
 def save(graph: Graph, path: Path) -> None:
-    """Write a graph; weights above `INLINE_BYTES` go to a file of the same name with `_data` at its end."""
+    """Write a graph; weights of more than `INLINE_BYTES` go to a file of the same name with `_data` appended."""
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = sum(value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value)
     beside = f"{path.name}_data" if weights > INLINE_BYTES else None
     onnx_ir.save(graph.model, path, external_data=beside)
 
 
+def open_model(model: onnx_ir.Model) -> Any:  # noqa: ANN401
+    """A session of ONNX Runtime on all cores that computes a graph as it is written, without fused int8 kernels."""
+    package = import_onnxruntime()
+    options = package.SessionOptions()
+    options.graph_optimization_level = package.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory(prefix="tuwen-open-") as folder:  # no protobuf holds 2 GB
+        path = Path(folder) / "tower.onnx"
+        save(Graph(model, 0, 0), path)
+        return package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 class UnitLength(torch.nn.Module):
-    """A tower whose rows have length 1."""
+    """A tower whose output rows have length 1."""
 
     def __init__(self, tower: torch.nn.Module) -> None:
         super().__init__()
         self.tower = tower
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The tower's output, each row divided by its length: spelled out, since MNN misreads ONNX's `ReduceL2`."""
+        """The tower's output, each row divided by its length; spelled out, because MNN misreads `ReduceL2`."""
         vectors: torch.Tensor = self.tower(*inputs)
         lengths = vectors.square().sum(dim=-1, keepdim=True).sqrt()
         return vectors / lengths.clamp_min(1e-12)
@@ -273,7 +287,7 @@ class UnitLength(torch.nn.Module):
 
 def _to_graph(tower: Tower, module: torch.nn.Module, inputs: dict[str, torch.Tensor], axes: dict[int, str]) -> Graph:
     with plain_attention(), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts; none of it is the caller's to mend
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
         program = torch.onnx.export(
             UnitLength(module).eval(),
             tuple(inputs.values()),
@@ -287,7 +301,7 @@ def _to_graph(tower: Tower, module: torch.nn.Module, inputs: dict[str, torch.Ten
         )
         assert program is not None
         before = program.model.graph.num_nodes()
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what it leaves unfolded is no fault either
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it logs what it cannot fold
         program.optimize()
     pool_early(program.model)
     model = _tidy(program.model)
@@ -295,7 +309,7 @@ def _to_graph(tower: Tower, module: torch.nn.Module, inputs: dict[str, torch.Ten
 
 
 def _tidy(model: onnx_ir.Model) -> onnx_ir.Model:
-    """Drop what was computed twice or for nobody, and the exporter's notes: they hold paths of this machine."""
+    """Remove duplicates, unused parts and the exporter's metadata, which contains local paths."""
     simplify = Sequential(
         passes.CommonSubexpressionEliminationPass(),
         passes.DeduplicateInitializersPass(),
@@ -306,6 +320,6 @@ def _tidy(model: onnx_ir.Model) -> onnx_ir.Model:
     )
     tidy = simplify(model).model
     tidy.producer_name, tidy.producer_version = "tuwen", None
-    for place, node in enumerate(tidy.graph):  # torch counts nodes through the whole process
-        node.name = f"{node.op_type}_{place}"
+    for number, node in enumerate(tidy.graph):  # torch numbers nodes across exports in one process
+        node.name = f"{node.op_type}_{number}"
     return tidy

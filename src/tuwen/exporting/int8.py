@@ -1,6 +1,6 @@
-"""A tower at int8: static QDQ by NNCF with SmoothQuant, and activations left in fp32 until it is good enough.
+"""Quantise a tower to int8: static QDQ by NNCF with SmoothQuant.
 
-Knows one graph at a time. Does not know folders, nor what a bundle is verified on.
+Activations that lose too much in 8 bits are left in fp32, most costly first, until the tower is close enough to fp32.
 """
 
 import contextlib
@@ -9,9 +9,10 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,8 +21,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from tuwen.errors import require
-from tuwen.exporting.graph import Graph
-from tuwen.exporting.qdq import Feeds, noise, open_model, products_of_two, sites, undo
+from tuwen.exporting.graph import Feeds, Graph, open_model
 from tuwen.runtime.engines import import_onnxruntime, import_openvino
 
 log = logging.getLogger(__name__)
@@ -178,3 +178,113 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         logging.getLogger("nncf").setLevel(logging.ERROR)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An activation that passes through QuantizeLinear and DequantizeLinear.
+
+    Attributes:
+        name: of the first node that computes with it.
+        quantize: the node that rounds it.
+        dequantize: the nodes that bring it back.
+    """
+
+    name: str
+    quantize: onnx_ir.Node
+    dequantize: tuple[onnx_ir.Node, ...]
+
+
+def sites(model: onnx_ir.Model) -> list[Site]:
+    """Every rounded activation, in the graph's order; weights, which are constants, are not among them."""
+    found = []
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear":
+            back = tuple(use.node for use in node.outputs[0].uses())
+            users = [use.node for after in back for use in after.outputs[0].uses()]
+            found.append(Site(str(users[0].name if users else node.name), node, back))
+    return found
+
+
+def products_of_two(model: onnx_ir.Model) -> list[str]:
+    """The names of matrix products whose two inputs are both rounded activations."""
+    found = sites(model)
+    back = {value for site in found for node in site.dequantize for value in node.outputs}
+    users = {use.node for value in back for use in value.uses()}
+    return [str(node.name) for node in users if node.op_type == "MatMul" and back.issuperset(node.inputs)]
+
+
+def undo(model: onnx_ir.Model, names: Collection[str]) -> None:
+    """Remove the rounding of the named activations, in place; products with them are then computed in fp32."""
+    for site in sites(model):
+        if site.name in names:
+            for node in site.dequantize:
+                node.outputs[0].replace_all_uses_with(_input(site.quantize), replace_graph_outputs=True)
+                model.graph.remove(node, safe=True)
+            model.graph.remove(site.quantize, safe=True)
+
+
+def noise(model: onnx_ir.Model, feeds: Sequence[Feeds]) -> dict[str, float]:
+    """The cost of rounding at each site: the squared error relative to the squared signal, by name.
+
+    Measured after the product with the weights that follow, if any: an error in a channel with small weights costs
+    little. All other activations are left unrounded.
+    """
+    found = sites(model)
+    plain = model.clone()
+    undo(plain, [site.name for site in found])
+    values = {value.name: value for node in plain.graph for value in node.outputs}
+    values |= {value.name: value for value in plain.graph.inputs}
+    plain.graph.outputs[:] = list(dict.fromkeys(values[_input(site.quantize).name] for site in found))
+    wanted = [str(value.name) for value in plain.graph.outputs]
+    session, sums = open_model(plain), np.zeros((len(found), 2))
+    for feed in feeds:
+        seen = dict(zip(wanted, session.run(wanted, dict(feed)), strict=True))
+        for row, site in enumerate(found):
+            sums[row] += _error_and_signal(site, seen[str(_input(site.quantize).name)])
+    return {site.name: float(error / max(signal, 1e-30)) for site, (error, signal) in zip(found, sums, strict=True)}
+
+
+def _error_and_signal(site: Site, values: NDArray[np.float32]) -> tuple[float, float]:
+    scale, zero = (_along_axis(site.quantize, value, values.ndim) for value in site.quantize.inputs[1:3])
+    bounds = np.iinfo(zero.dtype)
+    rounded = (np.rint(values / scale) + zero).clip(bounds.min, bounds.max)
+    error = (rounded - zero) * scale - values
+    weights = _weights(site)
+    if weights is not None:
+        error, values = error @ weights, values @ weights
+    return float(np.square(error, dtype=np.float64).sum()), float(np.square(values, dtype=np.float64).sum())
+
+
+def _along_axis(quantize: onnx_ir.Node, value: onnx_ir.Value | None, rank: int) -> NDArray[Any]:
+    """A scale or zero point, of the tensor or (before depthwise convolutions) of each channel, to broadcast."""
+    constant = _constant(value)
+    if constant.size == 1:
+        return constant.reshape(())
+    axis = quantize.attributes.get_int("axis", 1)
+    return constant.reshape([-1 if place == axis % rank else 1 for place in range(rank)])
+
+
+def _weights(site: Site) -> NDArray[np.float32] | None:
+    """The constant matrix that the site is multiplied by, if it is."""
+    for node in site.dequantize:
+        for use in node.outputs[0].uses():
+            if use.node.op_type == "MatMul" and use.idx == 0:
+                made = use.node.inputs[1].producer() if use.node.inputs[1] else None
+                if made is not None and made.op_type == "DequantizeLinear" and _input(made).const_value is not None:
+                    stored, scale, zero = (_constant(value) for value in made.inputs[:3])
+                    weights: NDArray[np.float32] = (stored.astype(np.float32) - zero) * scale
+                    return weights
+    return None
+
+
+def _input(node: onnx_ir.Node) -> onnx_ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _constant(value: onnx_ir.Value | None) -> NDArray[Any]:
+    assert value is not None
+    assert value.const_value is not None
+    return value.const_value.numpy()

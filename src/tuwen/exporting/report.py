@@ -1,7 +1,4 @@
-"""A verify report to read: Markdown with every check, and a plot of how far the vectors are off.
-
-Knows checks and matplotlib. Does not know how anything was computed.
-"""
+"""A verification report in Markdown: a table of all checks, and a plot of how far the vectors are off."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +9,21 @@ from tuwen.errors import require
 from tuwen.exporting.checks import WORST_COSINE
 
 NAME = "VERIFY.md"
-"""The report's name in a bundle; its plot stands beside it, with the ending `.png`."""
+"""the report's name in a bundle; its plot has the same name with the extension `.png`"""
 
-_STAGES = {"image": ("pictures", "o", "#0072b2"), "text": ("texts", "s", "#d55e00")}
+_STAGES = {"image": ("images", "o", "#0072b2"), "text": ("texts", "s", "#d55e00")}
 _LEAST = 1e-8
-"""What is nearer than this is drawn here: the logarithm of nothing has no place."""
+"""smaller distances are drawn here, since the axis is logarithmic"""
 
 
 def write_report(file: Path, manifest: Manifest, compared_with: str, reports: Sequence[Report]) -> None:
-    """Write `file` in Markdown, and its plot beside it as a PNG of the same name.
+    """Write a report in Markdown, and its plot beside it as a PNG of the same name.
 
     Args:
-        file: where to.
-        manifest: the bundle's.
+        file: the Markdown file.
+        manifest: the bundle's manifest.
         compared_with: what the bundle was compared with, in words.
-        reports: what was found.
+        reports: the reports; a check that is in several is listed once.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -47,15 +44,15 @@ def _lines(manifest: Manifest, compared_with: str, checks: Sequence[Check], plot
         "",
         f"{verdict} Fingerprint `{manifest.fingerprint()}`, source `{manifest.source}`.",
         "",
-        f"![how far the vectors are from what they should be]({plot})",
+        f"![distance of the vectors to their reference]({plot})",
         "",
         head,
         "|---|---|---|--:|--:|--:|--:|--:|---|",
         *map(_line, checks),
         "",
-        "Cosines are of vectors (image, text), of a picture's cosines to all texts (similarity), and of its",
-        "probabilities over them (labels). Top 1 and top 10: the share of each picture's best texts that stay the",
-        "best. A stage that gave no vectors, or such as are not finite, has no cosine and an infinite difference.",
+        "Cosines compare vectors (image, text), each image's cosines to all texts (similarity), and its",
+        "probabilities over them (labels). Top 1 and top 10: the share of each image's best texts that stay the",
+        "same. A stage without finite vectors has no cosine and an infinite difference.",
     ]
 
 
@@ -69,7 +66,7 @@ def _line(check: Check) -> str:
 
 
 def _draw(checks: Sequence[Check], file: Path) -> None:
-    """One row a way to run the bundle: the worst and the mean vector's distance, on a scale of decades."""
+    """One row for each run: the worst and the mean distance of its vectors, on a logarithmic scale."""
     require("matplotlib", extra="plot")
     from matplotlib.figure import Figure
 
@@ -89,12 +86,12 @@ def _draw(checks: Sequence[Check], file: Path) -> None:
             axes.plot([1 - WORST_COSINE[precision]] * 2, [row - 0.4, row + 0.4], color="#222222", linewidth=1)
     for label, mark, colour in _STAGES.values():
         axes.plot([], [], mark, color=colour, label=f"{label}, worst (filled) and mean")
-    axes.plot([], [], color="#222222", linewidth=1, label="the worst allowed")
+    axes.plot([], [], color="#222222", linewidth=1, label="limit")
     axes.set_xscale("log")
     axes.set_xlim(_LEAST / 2, 2)
     axes.set_ylim(len(ways) - 0.5, -0.5)
     axes.set_yticks(range(len(ways)), labels=[f"{runtime}, {precision}" for precision, runtime in ways])
-    axes.set_xlabel(f"1 - cosine to what it should be ({_LEAST:g}: that or less)")
+    axes.set_xlabel(f"1 - cosine to the reference ({_LEAST:g}: this or less)")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
@@ -102,5 +99,5 @@ def _draw(checks: Sequence[Check], file: Path) -> None:
 
 
 def _distance(cosine: float | None) -> float:
-    """1 - cosine; 1 where there was no vector."""
+    """1 - cosine; 1 if there is no vector."""
     return 1.0 if cosine is None else max(_LEAST, 1 - cosine)

@@ -1,7 +1,8 @@
-"""The pictures and texts that a bundle is proved on: given ones, or those made here, the same on every machine.
+"""Images and texts to verify a bundle and to calibrate int8 on: the user's own, or built-in ones.
 
-The latter are no benchmark of quality. They reach the corners where two implementations part: odd sizes, extreme
-ratios, texts in many scripts, of every length, with what cleaners and tokenizers treat differently.
+The built-in samples are the same on every machine. They do not measure quality; they cover cases in which two
+implementations differ: odd sizes, extreme aspect ratios, texts in many scripts and of every length, and characters
+that cleaners and tokenizers treat differently.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from tuwen.data.files import find_sources
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, RejectedImages
-from tuwen.exporting.qdq import Feeds
+from tuwen.exporting.graph import Feeds
 from tuwen.runtime.encoder import MAX_PIXELS
 from tuwen.runtime.machine import usable_cores
 from tuwen.runtime.pipeline import BATCH, prefetch
@@ -72,12 +73,12 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What to verify on.
+    """Images and texts to verify on.
 
     Attributes:
-        images: upright RGB pictures.
+        images: upright RGB images.
         texts: captions, or labels in their template.
-        labelled: whether the texts are a person's own labels.
+        labelled: whether the texts are the user's own labels.
     """
 
     images: Sequence[Image.Image]
@@ -86,52 +87,56 @@ class Samples:
 
 
 def built_in() -> Samples:
-    """Nine pictures of different shapes and the texts above."""
+    """Nine images of different shapes, and the texts above."""
     return Samples([_picture(size, seed) for seed, size in enumerate(_SIZES)], TEXTS)
 
 
 def drawn(count: int) -> list[Image.Image]:
-    """Further pictures like the built-in ones, none of them the same."""
+    """Further images like the built-in ones, all different."""
     return [_picture(_SIZES[seed % len(_SIZES)], 100 + seed) for seed in range(count)]
 
 
 def given(images: Sequence[Path], texts: Path | None) -> Samples:
-    """Pictures and captions of one's own; the built-in ones for what is not given.
+    """The user's images and captions; built-in ones for what is not given.
 
     Args:
-        images: pictures, or folders of pictures.
-        texts: a file with one caption a line, in UTF-8; empty lines are left out.
+        images: image files, or folders of images.
+        texts: a file with one caption per line, in UTF-8; empty lines are skipped.
 
     Raises:
-        InvalidInput: fewer than two pictures or captions are found.
-        RejectedImages: one of the pictures cannot be read, once it is its turn.
+        InvalidInput: fewer than two images or captions are found.
+        RejectedImages: an image cannot be read; raised when it is reached.
     """
     found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else None
     lines = None if texts is None else [line for line in _lines(texts) if line.strip()]
-    for name, values in (("pictures", found), ("captions", lines)):
+    for name, values in (("images", found), ("captions", lines)):
         if values is not None and len(values) < 2:
-            raise InvalidInput(f"{len(values)} {name} were given to verify on; at least 2 are needed")
+            raise InvalidInput(
+                f"{len(values)} {name} were given to verify on; at least 2 are needed", value=len(values), where=name
+            )
     default = built_in()
     return Samples(default.images if found is None else Photos(found), default.texts if lines is None else lines)
 
 
 def labelled(images: Sequence[Path], labels: Sequence[str]) -> Samples:
-    """Pictures of one's own, one or more, and labels in their template; the built-in pictures where none are given.
+    """The user's images (by default the built-in ones), and labels in their template.
 
     Raises:
-        InvalidInput: there is no picture, or one label alone: it would always get everything.
-        RejectedImages: one of the pictures cannot be read, once it is its turn.
+        InvalidInput: no image is found, or there are fewer than two labels: one label alone always gets 100 %.
+        RejectedImages: an image cannot be read; raised when it is reached.
     """
     found = [item.path for item in find_sources(images, Path.cwd()) if isinstance(item, Source)] if images else None
     if found is not None and not found:
-        raise InvalidInput(f"there are no pictures at {', '.join(map(str, images))}")
+        raise InvalidInput(f"there are no images at {', '.join(map(str, images))}", value=list(images))
     if len(labels) < 2:
-        raise InvalidInput(f"{len(labels)} labels were given to compare distributions over; at least 2 are needed")
+        raise InvalidInput(
+            f"{len(labels)} labels were given to compare probabilities over; at least 2 are needed", value=list(labels)
+        )
     return Samples(built_in().images if found is None else Photos(found), labels, labelled=True)
 
 
 class Photos(Sequence[Image.Image]):
-    """Pictures in files, each decoded, exactly, when it is looked at: a thousand photos do not fit into memory."""
+    """Image files that are decoded exactly when they are accessed: a thousand photos do not fit into memory."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -164,7 +169,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _picture(size: tuple[int, int], seed: int) -> Image.Image:
-    """Soft colours, sharp shapes and a little noise: smooth, edged and fine parts, as photographs have."""
+    """Soft colours, sharp shapes and a little noise, as photographs have smooth areas, edges and fine detail."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
     picture = coarse.resize(size, Image.Resampling.BICUBIC)
@@ -179,23 +184,21 @@ def _picture(size: tuple[int, int], seed: int) -> Image.Image:
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
-# ---- What int8 measures its ranges on: pictures and texts as the towers read them, one at a time.
-
 MOST = 64
-"""More pictures or texts than this change the ranges no more."""
+"""more images or texts than this hardly change the ranges"""
 FEWEST = 16
-"""With fewer pictures than this, drawn ones join them."""
+"""if there are fewer images, drawn ones are added"""
 CHECKED = 32
-"""On how many of the samples int8 is compared with fp32 while activations are left out, one after the other."""
+"""the number of samples on which int8 is compared with fp32"""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A tower's inputs.
+    """Inputs of a tower for quantisation.
 
     Attributes:
-        measured: what ranges are measured on, one at a time.
-        checked: what the outcome is compared on; half of it, or more, is not in `measured`.
+        measured: inputs on which ranges are measured, one at a time.
+        checked: inputs on which the result is compared; at least half of them are not in `measured`.
     """
 
     measured: Sequence[Feeds]
@@ -205,15 +208,9 @@ class Calibration:
 def calibration(
     samples: Samples, image_spec: ImageSpec, text_spec: TextSpec, tokenizer: Tokenizer
 ) -> dict[Tower, Calibration]:
-    """Every second picture and text of the samples, and those built in: the other half is to check on.
+    """Every second image and text of the samples, and the built-in texts; the other half is for checking.
 
-    Texts stand at their own length where they may be cut, else padded: as they are encoded.
-
-    Args:
-        samples: given ones, or the built-in set.
-        image_spec: how pictures become pixels.
-        text_spec: with `cut_exact` as it was proved.
-        tokenizer: how texts become tokens.
+    Texts are padded as they are when encoded: not at all if `text_spec.cut_exact`, else to the context length.
     """
     images, texts = samples.images[::2][:MOST], list(samples.texts[::2][:MOST])
     if len(images) < FEWEST:

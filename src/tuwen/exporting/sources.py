@@ -1,4 +1,4 @@
-"""Checkpoints by name: where a source that only names a model has its files, on this machine or on the hub."""
+"""Find the files of a checkpoint that is given by name, on this machine or on the hub."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """What `load_source` takes: a source, and the file of its weights if they are apart.
+    """The arguments of `load_source`: a source, and the file of its weights if that is separate.
 
-    `named`: what it was called before its files were fetched, None where they were given.
+    `named`: the name that it was downloaded by; None if its files were given.
     """
 
     source: str
@@ -36,17 +36,17 @@ def download(
     offline: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The folder of a repository's files, downloaded if they are not on this machine yet.
+    """The folder of a repository's files, which are downloaded unless they are on this machine.
 
     Args:
         name: the repository, `ORG/NAME`.
-        choose: which of its files.
-        settings: where they are kept.
-        offline: never ask the hub.
+        choose: selects its files.
+        settings: where downloads are kept.
+        offline: do not download anything.
         on_progress: called with the bytes done and the bytes in all.
 
     Raises:
-        PullFailed: they are not here and cannot be downloaded.
+        PullFailed: they are not on this machine and cannot be downloaded.
     """
     for step in fetch(name, choose, cache=settings.cache, offline=offline or settings.offline):
         if step.folder is not None:
@@ -57,9 +57,9 @@ def download(
 
 
 def repository_of(source: str) -> str | None:
-    """The repository of a checkpoint that is named, not given as a file; None where there is none.
+    """The hub repository of a named checkpoint; None if the source is a file, or names none.
 
-    Named as `hf:ORG/NAME`, as a known model's source, or as one that open_clip publishes.
+    Names are `hf:ORG/NAME`, the sources in the catalogue, and the weights that open_clip publishes.
     """
     family, _, name = source.partition(":")
     if folder_named(source).exists() or (name and folder_named(name).exists()):
@@ -73,8 +73,8 @@ def repository_of(source: str) -> str | None:
 
 
 def _published(name: str) -> str | None:
-    """Where open_clip says that it publishes the weights `ARCHITECTURE/TAG`."""
-    from tuwen.models.openclip import import_open_clip
+    """The repository in which open_clip publishes the weights `ARCHITECTURE/TAG`."""
+    from tuwen.models.torchvision import import_open_clip
 
     architecture, _, tag = name.partition("/")
     entry = import_open_clip().get_pretrained_cfg(architecture, tag)
@@ -90,10 +90,10 @@ def checkpoint(
     offline: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkpoint:
-    """A source as it was typed, its files downloaded where it only names them; arguments as `download`.
+    """The checkpoint of a source, downloaded if the source only names it; arguments as `download`.
 
     Raises:
-        PullFailed: they cannot be fetched.
+        PullFailed: it cannot be downloaded.
     """
     repository = repository_of(source) if weights is None else None
     if repository is None:
@@ -106,7 +106,7 @@ def checkpoint(
 
 
 def in_folder(source: str, folder: Path) -> Checkpoint:
-    """A named source, as the files of it that were fetched to a folder; a repository's family is told by these."""
+    """A named checkpoint whose files were downloaded to a folder; the files tell the family."""
     known = find_known(source)
     source = source if known is None else known.source
     if source.startswith("hf:") and is_openclip(folder):
@@ -119,23 +119,23 @@ def in_folder(source: str, folder: Path) -> Checkpoint:
 
 
 def as_named(towers: "Towers", checkpoint: Checkpoint) -> "Towers":
-    """What was fetched, called as it was named and not after the folder that it came to."""
+    """The towers of a downloaded checkpoint, with the name it was downloaded by and not that of its folder."""
     if checkpoint.named is None:
         return towers
     return replace(towers, name=checkpoint.named.partition(":")[2], source=checkpoint.named)
 
 
 def advice(name: str, tried: Sequence[str], settings: Settings) -> str:
-    """What was tried, and the three ways out."""
+    """Which repositories were tried, and three ways to go on."""
     return (
-        f"Tried {' and '.join(tried)} at {endpoint()}. Ways out: a mirror (HF_ENDPOINT=URL); tuwen pull {name} on "
-        f"another machine, and its folder below {settings.models} copied to the same place here; or the checkpoint "
-        "as a local file: tuwen export SOURCE --weights FILE"
+        f"Tried {' and '.join(tried)} at {endpoint()}. You can use a mirror (HF_ENDPOINT=URL); run tuwen pull {name} "
+        f"on another machine and copy its folder below {settings.models} to the same place on this one; or export a "
+        "local file: tuwen export SOURCE --weights FILE"
     )
 
 
 def checkpoint_of(manifest: Manifest, weights: Path | None, settings: Settings) -> Checkpoint:
-    """What a bundle was made from, as far as it is on this machine; nothing is fetched.
+    """The checkpoint that a bundle was made from; nothing is downloaded.
 
     Raises:
         InvalidInput: it is not on this machine.
@@ -143,32 +143,35 @@ def checkpoint_of(manifest: Manifest, weights: Path | None, settings: Settings) 
     found = checkpoint_here(manifest.source, weights, settings)
     if found is None:
         known = repository_of(manifest.source) is not None
+        hint = "add --weights PATH" + (f", or run tuwen pull {manifest.source} --export" if known else "")
         raise InvalidInput(
-            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: add --weights PATH"
-            + (f", or get it with tuwen pull {manifest.source} --export" if known else "")
+            f"the checkpoint of {manifest.name} ({manifest.source}) is not on this machine: {hint}",
+            value=manifest.source,
+            hint=hint,
         )
     return found
 
 
 def named_here(source: str, weights: Path | None, settings: Settings) -> Checkpoint:
-    """A checkpoint as it was typed, as far as it is on this machine; nothing is fetched.
+    """The checkpoint of a source; nothing is downloaded.
 
     Raises:
-        InvalidInput: it is named after a repository of the hub, and is not on this machine.
+        InvalidInput: the source names a repository of the hub that is not on this machine.
     """
     found = checkpoint_here(source, weights, settings)
     if found is None and repository_of(source) is not None:
-        raise InvalidInput(f"{source} is not on this machine: tuwen export {source} -o FOLDER gets it")
+        hint = f"tuwen export {source} -o FOLDER downloads it"
+        raise InvalidInput(f"{source} is not on this machine: {hint}", value=source, hint=hint)
     return found or Checkpoint(source, weights)
 
 
 def checkpoint_here(source: str, weights: Path | None, settings: Settings) -> Checkpoint | None:
-    """The checkpoint that a source names, as it is on this machine; None where it is not.
+    """The checkpoint of a source on this machine; None if it is not here.
 
     Args:
-        source: as it was typed, or as a bundle's manifest has it.
-        weights: the file of its weights, or the folder of a checkpoint that is one, where it is given.
-        settings: where things are.
+        source: as the user or a bundle's manifest writes it.
+        weights: the file of its weights, or the checkpoint's folder, if given.
+        settings: where downloads are kept.
     """
     family, _, name = source.partition(":")
     if weights is not None and weights.is_dir():

@@ -1,1 +1,1 @@
-"""TORCH: the checkpoints of each family as their authors define them."""
+"""Checkpoints of each model family in PyTorch, as their authors define them."""

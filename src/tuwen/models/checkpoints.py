@@ -1,13 +1,15 @@
-"""Checkpoint files to named tensors, whatever wrote them, without running any code that a file may carry.
+"""Read the tensors of checkpoint files without running code that they may contain.
 
-Knows safetensors, torch's files (zipped, and of before 1.6), TorchScript archives and Paddle's `.pdparams`, told
-apart by content. Does not know what the names mean.
+Formats are told apart by content: safetensors, torch's files (zipped, and from before 1.6), TorchScript archives,
+and Paddle's `.pdparams`.
 """
 
 import json
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
 from tuwen.models.pickles import Refused, read_archive, read_arrays
 
@@ -24,6 +27,40 @@ _FOLDER = ("model.safetensors", "pytorch_model.bin")
 """What a folder's weights are called, best first; what is split has an index of this name beside its pieces."""
 _WRAPPERS = ("state_dict", "model", "module")
 """Under which keys trainers keep a model beside their optimizer."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The content of a checkpoint's file or folder, as far as it tells the family; parts are read on first access.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The folder's `config.json`; empty where there is none.
+
+        Raises:
+            BundleInvalid: it is no JSON object.
+        """
+        place = self.path / "config.json"
+        return read_object(place) if place.is_file() else {}
+
+    @cached_property
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """The file's tensors by name; empty for a folder.
+
+        Raises:
+            InvalidInput: as `read_tensors`.
+        """
+        return {} if self.path.is_dir() else read_tensors(self.path)
+
+    def has(self, *names: str) -> bool:
+        """Whether all these files are in the folder."""
+        return all((self.path / name).is_file() for name in names)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
-"""Chinese-CLIP as its authors publish it: one `.pt` of a Vision Transformer and a BERT, by names of their own.
+"""Chinese-CLIP as its authors publish it: one `.pt` file of a Vision Transformer or ResNet and a BERT.
 
-Knows the published architectures, which a file does not state but its shapes tell, and how its names become those
-of transformers' Chinese-CLIP, which computes the same.
+The file does not name its architecture; the shapes of its tensors tell it. Weights are renamed for transformers'
+Chinese-CLIP, which computes the same.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,20 @@ import torch
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput, require
-from tuwen.models.checkpoints import read_tensors
+from tuwen.models.checkpoints import Contents, read_tensors
 from tuwen.models.openclip_weights import State, depth, vision_state
-from tuwen.models.sources import Contents
-from tuwen.models.tokenizers import import_transformers, wordpieces
+from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import Towers
-from tuwen.models.transformers import Pictures, build, configured, processed_by, texts_of, towers_of
-
-# ---- Chinese-CLIP's RN50: the ResNet that open_clip defines beside the BERT that transformers defines.
+from tuwen.models.transformers import Pictures, build, configured, processed_by, texts_of, towers_of, wordpieces
 
 RESNET = 0
-"""Stands for the side of a patch where there is none."""
+"""stands for the patch size of a ResNet, which has no patches"""
 _SHRINKS = 32
-"""How many pixels of a side make one of the last feature map's."""
+"""pixels of the image per pixel of the last feature map, along a side"""
 
 
 class Joined(torch.nn.Module):
-    """The two towers with what joins them, under the names that transformers' Chinese-CLIP has for its own."""
+    """The two towers with their projection and scale, under the names of transformers' Chinese-CLIP."""
 
     def __init__(self, config: Any, visual: torch.nn.Module, text: torch.nn.Module, state: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -48,7 +45,7 @@ def is_resnet(state: Mapping[str, torch.Tensor]) -> bool:
 
 
 def resnet_sizes(state: Mapping[str, torch.Tensor]) -> tuple[int, int, int]:
-    """Width, blocks in all, and the side of a picture in pixels."""
+    """Width, number of blocks, and image size in pixels."""
     grid = int((len(state["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
     return len(state["visual.conv3.weight"]), sum(_stages(state)), grid * _SHRINKS
 
@@ -57,12 +54,12 @@ def with_resnet(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], na
     """Both towers with the checkpoint's weights, in fp32.
 
     Args:
-        config: as `config.json` of transformers' Chinese-CLIP; what it says of an image tower is left out.
-        state: the weights by the authors' names.
-        name: for messages.
+        config: as in `config.json` of transformers' Chinese-CLIP; its image tower is ignored.
+        state: the weights with the authors' names.
+        name: the name for messages.
 
     Raises:
-        InvalidInput: a tensor is missing, of another shape, or belongs nowhere.
+        InvalidInput: a tensor is missing, unexpected, or has another shape.
     """
     require("open_clip", extra="export")
     from open_clip.modified_resnet import ModifiedResNet
@@ -92,22 +89,20 @@ def _below(state: Mapping[str, torch.Tensor], prefix: str, without: tuple[str, .
     return {name: tensor for name, tensor in inner.items() if not name.startswith(without)}
 
 
-# ---- Chinese-CLIP as its authors publish it
-
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HEAD = 64
-"""How wide a head of attention is, in all of them but one."""
+"""the width of an attention head, in all of them but one"""
 _WIDE_HEADS = {1280: 80}
-"""The exception, by the width of the image tower: that of ViT-H-14."""
+"""the exception, by the width of the image tower: ViT-H-14"""
 
 _TABLES = "bert.embeddings."
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What tells the architectures apart: width and layers of both towers, sides of a picture and of a patch.
+    """The sizes that tell the architectures apart: width and layers of both towers, image and patch size.
 
-    A ResNet has blocks for layers, and no patch (`RESNET`).
+    A ResNet has blocks in place of layers, and no patches (`RESNET`).
     """
 
     width: int
@@ -125,26 +120,30 @@ ARCHITECTURES = {
     "ViT-H-14": Sizes(1280, 32, 224, 14, 1024, 24),
     "RN50": Sizes(64, 16, 224, RESNET, 768, 3),
 }
-"""The published ones: github.com/OFA-Sys/Chinese-CLIP, `cn_clip/clip/model_configs`."""
+"""the published architectures: github.com/OFA-Sys/Chinese-CLIP, `cn_clip/clip/model_configs`"""
 
 
 def load(weights: Path, arch: str | None = None) -> Towers:
     """Load a checkpoint.
 
     Args:
-        weights: the `.pt`, of the authors' own training or of yours with their code.
-        arch: which of `ARCHITECTURES` it must be; the shapes tell it without.
+        weights: the `.pt` file, of the authors' own training or of yours with their code.
+        arch: the one of `ARCHITECTURES` that it must be; by default the shapes tell it.
 
     Raises:
-        InvalidInput: it is no such checkpoint, of another architecture than said, or could run code.
+        InvalidInput: it is not such a checkpoint, is of another architecture than `arch`, or could run code.
     """
     state = read_tensors(weights)
     if not _is_whole(state):
-        raise InvalidInput(f"{weights} is no checkpoint of Chinese-CLIP: it lacks its towers' tensors")
+        raise InvalidInput(
+            f"{weights} is not a checkpoint of Chinese-CLIP: it lacks tensors of the towers", where=weights
+        )
     sizes = _sizes(state)
     name = next((name for name, known in ARCHITECTURES.items() if known == sizes), weights.stem)
     if arch not in (None, name):
-        raise InvalidInput(f"{weights} is {name}, not {arch}: leave --arch out, or give the other file")
+        raise InvalidInput(
+            f"{weights} is {name}, not {arch}; leave --arch out, or give the other file", value=arch, where=weights
+        )
     words = wordpieces(_vocabulary(weights, len(state[f"{_TABLES}word_embeddings.weight"])))
     source, pictures = f"chinese-clip:{name}", _pictures(sizes.image)
     if sizes.patch == RESNET:
@@ -155,15 +154,19 @@ def load(weights: Path, arch: str | None = None) -> Towers:
 
 
 def is_here(contents: Contents) -> bool:
-    """Whether this is a checkpoint by the authors' names."""
+    """Whether this is a checkpoint with the authors' names."""
     return _is_whole(contents.tensors)
 
 
 def _vocabulary(weights: Path, words: int) -> list[str]:
-    """BERT's for Chinese, which all of them share. One of its words is a line separator to Python."""
+    """BERT's vocabulary for Chinese, which all of them share; one of its tokens is a line separator in Python."""
     vocabulary = Path(__file__).with_name("chinese_clip_vocab.txt").read_text(encoding="utf-8").strip("\n").split("\n")
     if len(vocabulary) != words:
-        raise InvalidInput(f"{weights} knows {words} words, and Chinese-CLIP's vocabulary has {len(vocabulary)}")
+        raise InvalidInput(
+            f"{weights} has {words} tokens, but Chinese-CLIP's vocabulary has {len(vocabulary)}",
+            value=words,
+            where=weights,
+        )
     return vocabulary
 
 
@@ -181,7 +184,7 @@ def _sizes(state: Mapping[str, torch.Tensor]) -> Sizes:
 
 
 def _config(sizes: Sizes, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """As `config.json` of transformers' Chinese-CLIP."""
+    """The configuration as in `config.json` of transformers' Chinese-CLIP."""
     words, positions, types = (
         len(state[f"{_TABLES}{name}_embeddings.weight"]) for name in ("word", "position", "token_type")
     )
@@ -212,7 +215,7 @@ def _config(sizes: Sizes, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _renamed(state: Mapping[str, torch.Tensor]) -> State:
-    """By transformers' names; BERT's own pooling, which the authors do not use, is left out."""
+    """Renamed for transformers, without BERT's pooling, which the authors do not use."""
     text = {
         f"text_model.{name.removeprefix('bert.')}": tensor
         for name, tensor in state.items()

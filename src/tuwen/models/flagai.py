@@ -1,4 +1,4 @@
-"""AltCLIP (-m9, -m18) as FlagAI keeps it in a folder: its own configuration around the tensors of transformers.
+"""AltCLIP (-m9, -m18) in FlagAI's folder layout: its own configuration, with tensors as in transformers.
 
 FlagAI's configuration calls itself a CLIP whose text configuration is that of XLM-R; the tensors have the names
 that transformers' AltCLIP took over. Its older models over a BERT are not read: transformers' AltCLIP numbers
@@ -12,11 +12,9 @@ from typing import Any
 from tuwen.bundle.foreign import name_of
 from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import read_folder
-from tuwen.models.sources import Contents
-from tuwen.models.tokenizers import tokenizer_of
+from tuwen.models.checkpoints import Contents, read_folder
 from tuwen.models.towers import Towers
-from tuwen.models.transformers import build, pictures_of, texts_of, towers_of
+from tuwen.models.transformers import build, pictures_of, texts_of, tokenizer_of, towers_of
 
 _TEXT = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act"),
@@ -27,17 +25,16 @@ _VISION = (
     *("image_size", "patch_size", "layer_norm_eps"),
 )
 _UNUSED = ("text_model.roberta.pooler.", "text_model.encoder_tfm.")
-"""What FlagAI's classes have and its vectors are not made of."""
+"""tensors of FlagAI's classes that its vectors do not depend on"""
 
 
 def load(folder: Path) -> Towers:
-    """Load the model in a folder, e.g. `checkpoints/AltCLIP-XLMR-L`, as FlagAI's AutoLoader leaves it.
+    """Load the model in a folder as FlagAI's AutoLoader writes it, e.g. `checkpoints/AltCLIP-XLMR-L`.
 
     Raises:
-        InvalidInput: another file is missing or damaged, the text tower is no XLM-R, or the weights are of another
-            model or could run code.
-        BundleInvalid: `config.json` or `preprocessor_config.json` is missing, is no JSON, or says what tuwen does
-            not know.
+        InvalidInput: another file is missing or damaged, the text tower is not XLM-R, or the weights belong to
+            another model or could run code.
+        BundleInvalid: `config.json` or `preprocessor_config.json` is missing, is not JSON, or has unknown values.
     """
     config = read_object(folder / "config.json")
     name = name_of(folder)
@@ -54,12 +51,14 @@ def is_here(contents: Contents) -> bool:
 
 
 def _converted(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """As `config.json` of transformers' AltCLIP."""
+    """The configuration as in `config.json` of transformers' AltCLIP."""
     text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
     if text.get("model_type") != "xlm-roberta":
         raise InvalidInput(
-            f"{folder / 'config.json'}: the text tower is {text.get('model_type')!r}, and only FlagAI's models "
-            "over xlm-roberta are read"
+            f"{folder / 'config.json'}: the text tower is {text.get('model_type')!r}; only FlagAI's models over "
+            "xlm-roberta are supported",
+            value=text.get("model_type"),
+            where=folder / "config.json",
         )
     return {
         "model_type": "altclip",

@@ -1,7 +1,6 @@
 """OpenAI CLIP and the OpenCLIP models, as the package `open_clip` defines them.
 
-Knows how open_clip's parts make a whole: definition, model, tokenizer, preprocessing. Never goes to the network:
-weights and what belongs to them come from local files, or weights are random with a seed.
+Nothing is downloaded: weights and the files that belong to them are local, or weights are random with a seed.
 """
 
 import difflib
@@ -19,18 +18,16 @@ from PIL import Image
 
 from tuwen.bundle.huggingface import read_object
 from tuwen.bundle.manifest import ImageSpec, Scoring
-from tuwen.errors import InvalidInput, require
+from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript
 from tuwen.models.openclip_tokens import reading
 from tuwen.models.openclip_weights import build, find_weights, load_weights, text_tower
-from tuwen.models.torchvision import make_torchvision_importable
+from tuwen.models.torchvision import import_open_clip
 from tuwen.models.towers import ToPixels, Towers
 from tuwen.types import Pixels
 
-# ---- What decides an open_clip model before its weights
-
 CONFIG = "open_clip_config.json"
-"""The file that open_clip writes beside weights on the hub."""
+"""the file that open_clip writes beside weights on the hub"""
 
 _QUICK = "-quickgelu"
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
@@ -55,10 +52,10 @@ class Definition:
 
 
 def published(open_clip: ModuleType, architecture: str, tag: str | None, weights: Path | None) -> Definition:
-    """An architecture that open_clip carries, with what is known of these weights of it.
+    """The definition of an architecture in open_clip, with the preprocessing and activation of these weights.
 
     Raises:
-        InvalidInput: no such architecture or tag; or the weights' file does not say what the tag would.
+        InvalidInput: an unknown architecture or tag, or the tag is needed and not given.
     """
     config = open_clip.get_model_config(architecture)
     if config is None:
@@ -69,7 +66,7 @@ def published(open_clip: ModuleType, architecture: str, tag: str | None, weights
         for name in open_clip.list_pretrained_tags_by_model(architecture)
     }
     if tag is None and weights is not None and is_torchscript(weights):
-        tag = "openai"  # nobody else published TorchScript archives
+        tag = "openai"  # only OpenAI published TorchScript archives
     if tag is not None and tag not in tags:
         known = ", ".join(tags) or "none"
         raise InvalidInput(f"open_clip knows no weights {tag!r} of {architecture}; known: {known}")
@@ -84,16 +81,16 @@ def published(open_clip: ModuleType, architecture: str, tag: str | None, weights
 
 
 def _named_after_activation(open_clip: ModuleType, architecture: str) -> bool:
-    """Whether the architecture comes in two kinds that differ in nothing but QuickGELU."""
+    """Whether the architecture comes in two variants that only differ in QuickGELU."""
     plain = architecture.removesuffix(_QUICK)
     return plain + _QUICK in open_clip.list_models() and plain in open_clip.list_models()
 
 
 def _training(architecture: str, own: Mapping[str, Any], tags: Mapping[str, Any], *, random: bool) -> dict[str, Any]:
-    """What all of `tags` agree on, and the architecture's own word where they are several.
+    """The preprocessing and activation that all of `tags` share.
 
     Raises:
-        InvalidInput: they do not agree, and taking one of them would be a guess.
+        InvalidInput: they differ, so that choosing one would be a guess.
     """
     ways = [{key: entry.get(key, value) for key, value in own.items()} for entry in tags.values()]
     if len(tags) != 1 and not random:
@@ -116,11 +113,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def described(folder: Path) -> Definition:
-    """The model that a folder's `open_clip_config.json` describes, in the layout that the hub has.
+    """The definition in a folder's `open_clip_config.json`.
 
     Raises:
-        InvalidInput: it is missing, or says what open_clip does not know.
-        BundleInvalid: it is no JSON object.
+        InvalidInput: the file is missing, or has fields that open_clip does not know.
+        BundleInvalid: it is not a JSON object.
     """
     if not (path := folder / CONFIG).is_file():
         raise InvalidInput(f"{folder} has no {CONFIG}: get it from where the weights come from")
@@ -146,10 +143,7 @@ def _check_fields(
         raise InvalidInput(f"{path} has {', '.join(unknown)}, which this open_clip does not know: update open_clip")
     for key, allowed in _ALLOWED.items():
         if preprocessing[key] not in allowed:
-            raise InvalidInput(f"{path} has {key} {preprocessing[key]!r}; tuwen knows {', '.join(allowed)}")
-
-
-# ---- OpenAI CLIP and the OpenCLIP models, as the package `open_clip` defines them.
+            raise InvalidInput(f"{path} has {key} {preprocessing[key]!r}; tuwen supports {', '.join(allowed)}")
 
 
 def load(
@@ -168,16 +162,15 @@ def load(
         weights: a local checkpoint (`.bin`, `.pt`, `.safetensors`; OpenAI's TorchScript archives too), read
             without running any code in it. None: random weights drawn with `seed`.
         tag: which published weights these are, e.g. `laion2b_s34b_b79k`; it decides preprocessing and QuickGELU.
-            Needed where a file could be of published weights that differ in these; OpenAI's archives need none.
-        folder: where the files of the hub lie that the architecture names and open_clip does not carry:
-            the tokenizer's, and the text tower's `config.json`. None: beside the weights.
-        seed: of the random weights.
+            Needed if published weights of the architecture differ in these; OpenAI's archives need none.
+        folder: the folder of files that the architecture refers to and that are not part of open_clip: the
+            tokenizer's, and the text tower's `config.json`. None: beside the weights.
+        seed: the seed of random weights.
         overrides: replaces entries of the architecture's configuration, nested ones by nested mappings, e.g.
             `{"vision_cfg": {"layers": 2}}`.
 
     Raises:
-        InvalidInput: no such architecture or tag, the weights are not of this architecture, or what belongs to them
-            is not there.
+        InvalidInput: an unknown architecture or tag, weights of another architecture, or a missing file.
     """
     definition = published(import_open_clip(), architecture, tag, weights)
     _merge(definition.model, overrides or {})
@@ -187,15 +180,15 @@ def load(
 
 
 def load_folder(folder: Path, weights: Path | None = None) -> Towers:
-    """Load a model from a folder in the layout that open_clip's models have on the hub.
+    """Load a model from a folder, as models of open_clip are on the hub.
 
     Args:
-        folder: it holds `open_clip_config.json`, the weights, and, where the configuration names them, the files of
+        folder: contains `open_clip_config.json`, the weights, and, if the configuration refers to them, the files of
             a tokenizer and the `config.json` of a text tower.
-        weights: the weights, where they lie elsewhere or are not the only ones.
+        weights: the weights, if they are elsewhere or there are several.
 
     Raises:
-        InvalidInput: one of them is missing, or does not fit the others.
+        InvalidInput: one of these is missing, or does not fit the others.
     """
     import_open_clip()
     definition = described(folder)
@@ -203,7 +196,7 @@ def load_folder(folder: Path, weights: Path | None = None) -> Towers:
 
 
 def _towers(name: str, definition: Definition, weights: Path | None, folder: Path | None, seed: int) -> Towers:
-    """What the model and its definition say."""
+    """The towers of a definition."""
     text = reading(definition.model["text_cfg"], folder)
     model = build(import_open_clip(), definition.model, seed, folder)
     if weights is not None:
@@ -227,28 +220,18 @@ def _towers(name: str, definition: Definition, weights: Path | None, folder: Pat
 
 
 def _blueprint(definition: Definition, folder: Path | None) -> dict[str, Any]:
-    """The configuration, and that of a text tower of the hub, which is in a file of its own."""
+    """The model's configuration, and that of a text tower of transformers."""
     name = definition.model["text_cfg"].get("hf_model_name")
     return {"open_clip": definition.model, "text": text_tower(name, folder) if name else None}
 
 
 def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Both modules of a blueprint, with weights that are yet to come."""
+    """Both modules of a blueprint, with random weights."""
     with TemporaryDirectory() as folder:
         if blueprint["text"] is not None:
             (Path(folder) / "config.json").write_text(json.dumps(blueprint["text"]), encoding="utf-8")
         model = build(import_open_clip(), blueprint["open_clip"], 0, Path(folder))
     return _First(model.visual), _First(_short_inputs(model.text))
-
-
-def import_open_clip() -> ModuleType:
-    """The package `open_clip`, importable beside any torch.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    make_torchvision_importable()
-    return require("open_clip", extra="export")
 
 
 def _merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -260,7 +243,7 @@ def _merge(config: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 
 
 class _First(torch.nn.Module):
-    """A tower that gives its pooled output alone: CoCa's towers give their tokens beside it."""
+    """A tower that returns its pooled output only; CoCa's towers also return their tokens."""
 
     def __init__(self, tower: torch.nn.Module) -> None:
         super().__init__()
@@ -273,7 +256,7 @@ class _First(torch.nn.Module):
 
 
 def _short_inputs(text: Any) -> torch.nn.Module:  # noqa: ANN401  (open_clip's towers share no typed base)
-    """Let a text tower take fewer tokens than its context: open_clip cuts its positions but not its causal mask."""
+    """Let a text tower take fewer tokens than its context: open_clip slices its positions, but not its causal mask."""
     if hasattr(text, "_embeds"):
         embed = text._embeds
 

@@ -1,7 +1,6 @@
-"""The tokenizer of an open_clip model: as a `tokenizer.json`, as its text spec, and open_clip's own beside them.
+"""The tokenizer of an open_clip model: its `tokenizer.json`, its text spec, and open_clip's own tokenizer as reference.
 
-Knows CLIP's tokenizer, which open_clip carries, and the tokenizers of transformers, which it names and a folder has
-to hold. Never goes to the network.
+CLIP's tokenizer comes with open_clip; tokenizers of transformers are read from a folder. Nothing is downloaded.
 """
 
 import gzip
@@ -22,7 +21,7 @@ from tuwen.errors import InvalidInput
 from tuwen.models.towers import ToTokens
 from tuwen.types import Tokens
 
-_CONTEXT = 77  # open_clip's, where a configuration does not say
+_CONTEXT = 77  # open_clip's default
 _CLIP_END = 49407  # the last entry of CLIP's vocabulary; pooling finds it as the largest id
 _FILES = ("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json")
 _CONFIG = "tokenizer_config.json"
@@ -31,7 +30,7 @@ _CLASSES = {
     "xlm-roberta-large": "XLMRobertaTokenizer",
     "roberta-base": "RobertaTokenizer",
 }
-"""Tokenizers whose class open_clip's hub repositories do not say: LAION's hold a `tokenizer.json` and no more."""
+"""tokenizers whose class is not stated in LAION's repositories, which only have a `tokenizer.json`"""
 _CLEANING: dict[str, Cleaning] = {"whitespace": "ftfy_html_cased", "canonicalize": "ftfy_canonicalize"}
 _PROBES = (
     "A brown dog isn't running; it's 7 o'clock.",
@@ -52,7 +51,7 @@ class Reading:
 
     Attributes:
         tokenizer: the bytes of `tokenizer.json`.
-        spec: what that cannot say.
+        spec: the text spec, with what `tokenizer.json` cannot contain.
         to_tokens: open_clip's own tokenizer.
     """
 
@@ -62,14 +61,14 @@ class Reading:
 
 
 def reading(text_config: Mapping[str, Any], folder: Path | None) -> Reading:
-    """What the `text_cfg` of a model names.
+    """The tokenizer that a model's `text_cfg` names.
 
     Args:
-        text_config: open_clip's.
-        folder: where the files of a tokenizer of transformers lie.
+        text_config: open_clip's `text_cfg`.
+        folder: the folder of the files of a tokenizer of transformers.
 
     Raises:
-        InvalidInput: they do not lie there, or it is of a kind whose ids `tokenizer.json` cannot give.
+        InvalidInput: the files are missing, or the ids cannot be produced by a `tokenizer.json`.
     """
     options = dict(text_config.get("tokenizer_kwargs") or {})
     context = text_config.get("context_length") or _CONTEXT
@@ -109,7 +108,7 @@ def _with_files(name: str, folder: Path | None) -> Path:
 
 @contextmanager
 def _described(name: str, folder: Path) -> Iterator[Path]:
-    """The folder; or, for the block, a copy of its tokenizer beside the configuration that it lacks."""
+    """The folder, or a temporary copy of its tokenizer with the configuration that it lacks."""
     if name not in _CLASSES or (folder / _CONFIG).is_file():
         yield folder
         return
@@ -149,15 +148,14 @@ def _reference(name: str, folder: Path, options: dict[str, Any]) -> Any:  # noqa
     try:
         with _described(name, folder) as place:
             return HFTokenizer(str(place), local_files_only=True, trust_remote_code=False, **options)
-    except Exception as error:  # the libraries raise nothing narrower
+    except Exception as error:  # the libraries raise no narrower class
         raise InvalidInput(f"{folder} holds no tokenizer that transformers can read: {error!r}") from error
 
 
 def _tokenizer_json(reference: Any, folder: Path) -> bytes:  # noqa: ANN401  (open_clip is not typed)
-    """The folder's own `tokenizer.json` where it gives the reference's ids, else as transformers has made it of it.
+    """The folder's own `tokenizer.json` if it gives the reference's ids, else the one that transformers makes.
 
-    Its own comes first because its bytes do not change with the version of transformers, and so neither does the
-    model's fingerprint.
+    Its bytes do not change with the version of transformers, so the model's fingerprint does not either.
     """
     from tokenizers import Tokenizer
 
@@ -176,7 +174,7 @@ def _tokenizer_json(reference: Any, folder: Path) -> bytes:  # noqa: ANN401  (op
 
 
 def _with_separator_stripped(document: bytes, reference: Any) -> bytes:  # noqa: ANN401
-    """The tokenizer with its separator numbered 0, as open_clip does it after tokenizing for CLIPA."""
+    """The tokenizer with the id 0 for its separator, which open_clip sets after tokenizing for CLIPA."""
     content = json.loads(document)
     separator = reference.tokenizer.sep_token
     content["model"]["vocab"][separator] = 0

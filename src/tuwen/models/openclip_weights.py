@@ -1,7 +1,7 @@
-"""An open_clip model from its definition, and its weights from a file. Never goes to the network.
+"""Build an open_clip model from its definition, and load its weights from a file.
 
-Knows open_clip's constructors and checkpoints. A text tower that open_clip would configure from the hub is
-configured from `config.json` in a folder, or from what is written here.
+A text tower that open_clip would configure from the hub is configured from `config.json` in a folder, or from the
+configurations in this module. Nothing is downloaded.
 """
 
 import json
@@ -18,6 +18,7 @@ import torch
 from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
 from tuwen.models.checkpoints import is_torchscript, read_tensors
+from tuwen.models.torchvision import import_open_clip
 
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -25,7 +26,7 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
 )
-"""What open_clip's own weights are called in a folder of the hub; the first that is there is taken."""
+"""the names of open_clip's weights in a folder of the hub; the first one found is used"""
 
 _ROBERTA_BASE: dict[str, Any] = {
     "hidden_size": 768,
@@ -50,26 +51,26 @@ _TEXT_TOWERS: dict[str, dict[str, Any]] = {
     "xlm-roberta-large": {"model_type": "xlm-roberta", "vocab_size": 250002, **_ROBERTA_LARGE},
     "roberta-base": {"model_type": "roberta", "vocab_size": 50265, **_ROBERTA_BASE},
 }
-"""Text towers that open_clip names and does not describe; the others need their `config.json`."""
+"""text towers that open_clip names without a configuration; others need their `config.json`"""
 
 
 def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: Path | None) -> Any:  # noqa: ANN401
-    """The model with random weights, on the CPU, with its text tower apart (`force_custom_text`).
+    """A model with random weights on the CPU, with a separate text tower (`force_custom_text`).
 
     Args:
         open_clip: the package.
         config: its `model_cfg`.
-        seed: of the weights.
-        folder: where a text tower of the hub finds its `config.json`.
+        seed: the seed of the weights.
+        folder: the folder of a text tower's `config.json`.
 
     Raises:
-        InvalidInput: the text tower's configuration is neither known nor in `folder`, or open_clip can make nothing
-            of what it is given.
+        InvalidInput: the text tower's configuration is neither known nor in `folder`, or open_clip cannot build the
+            model.
     """
     arguments = deepcopy(dict(config))
     arguments.pop("custom_text", None)
     if "timm_model_name" in arguments["vision_cfg"]:
-        arguments["vision_cfg"]["timm_model_pretrained"] = False  # True would ask the hub
+        arguments["vision_cfg"]["timm_model_pretrained"] = False  # True would download weights
     built = open_clip.CoCa if "multimodal_cfg" in arguments else open_clip.CustomTextCLIP
     with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         if name := arguments["text_cfg"].get("hf_model_name"):
@@ -85,10 +86,10 @@ def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: P
 
 
 def text_tower(name: str, folder: Path | None) -> dict[str, Any]:
-    """What transformers needs to know of a text tower: `config.json` of the folder, where it is of such a one.
+    """The configuration of a text tower of transformers: the folder's `config.json`, or one of `_TEXT_TOWERS`.
 
     Raises:
-        InvalidInput: it is described nowhere.
+        InvalidInput: there is neither.
     """
     from open_clip.hf_configs import arch_dict
 
@@ -104,10 +105,10 @@ def text_tower(name: str, folder: Path | None) -> dict[str, Any]:
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights in a folder: by the names open_clip gives them, or the only file that could be them.
+    """The weights in a folder: a file with one of open_clip's names, or the only file with weights.
 
     Raises:
-        InvalidInput: there is none, or more than one that could be.
+        InvalidInput: there is none, or more than one.
     """
     named = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     found = named[:1] or [p for p in sorted(folder.iterdir()) if p.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
@@ -118,10 +119,10 @@ def find_weights(folder: Path) -> Path:
 
 
 def load_weights(model: torch.nn.Module, weights: Path, name: str) -> None:
-    """Fill a model from a checkpoint, in place, every tensor of it; no code in the file is run.
+    """Load every tensor of a model from a checkpoint, in place, without running code in the file.
 
     Raises:
-        InvalidInput: it is missing, holds more than tensors, or is of another model than `name`.
+        InvalidInput: the file is missing, contains more than tensors, or belongs to another model than `name`.
     """
     from open_clip.factory import load_checkpoint
 
@@ -151,29 +152,30 @@ def _load_archive(model: torch.nn.Module, weights: Path) -> None:
     model.load_state_dict(convert_to_custom_text_state_dict(state))
 
 
-# ---- Which architectures of open_clip a file of weights may be of, by the shapes of its tensors.
-
 Sizes = dict[str, int]
 
 
 def architecture_of(weights: Path) -> str:
-    """The one architecture that a file fits.
+    """The only architecture that a file's tensors fit.
 
     Raises:
-        InvalidInput: it fits several or none; the message lists them. Or it cannot be read.
+        InvalidInput: they fit several (`.value` lists them) or none, or the file cannot be read.
     """
     found = candidates(read_tensors(weights))
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InvalidInput(f"{weights} has the shapes of no architecture of open_clip: if it is one, add --arch NAME")
-    raise InvalidInput(f"{weights} may be of {len(found)} architectures: add --arch NAME, one of {', '.join(found)}")
+        raise InvalidInput(
+            f"{weights} has the shapes of no architecture of open_clip; if it is one, add --arch NAME",
+            where=weights,
+            hint="add --arch NAME",
+        )
+    hint = f"add --arch NAME, one of: {', '.join(found)}"
+    raise InvalidInput(f"{weights} fits {len(found)} architectures; {hint}", value=found, where=weights, hint=hint)
 
 
 def candidates(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """The names of all architectures whose sizes do not contradict these tensors', in open_clip's order."""
-    from tuwen.models.openclip import import_open_clip
-
+    """The names of all architectures with the sizes of these tensors, in open_clip's order."""
     open_clip = import_open_clip()
     found = _of_tensors(tensors)
     names: list[str] = open_clip.list_models()
@@ -181,7 +183,7 @@ def candidates(tensors: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def _agree(found: Sizes, said: Sizes) -> bool:
-    """Nothing differs, and both or neither are Vision Transformers of CLIP's own kind."""
+    """Whether no size differs, and both or neither are Vision Transformers of CLIP."""
     same = all(found[key] == said[key] for key in found.keys() & said.keys())
     return same and ("patch" in found) == ("patch" in said) and ("text_layers" in found) == ("text_layers" in said)
 
@@ -219,8 +221,6 @@ def _of_config(config: Mapping[str, Any]) -> Sizes:
         sizes |= {"context": text.get("context_length", 77), "text_layers": text.get("layers", 12)}
     return sizes
 
-
-# ---- The tensors of a transformer as OpenAI's CLIP names them
 
 State = dict[str, torch.Tensor]
 

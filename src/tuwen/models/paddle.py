@@ -1,36 +1,36 @@
-"""CLIP as PaddleClas trains it: one `.pdparams` of OpenAI's towers, by OpenAI's names in Paddle's layout.
+"""CLIP as PaddleClas trains it: one `.pdparams` file with OpenAI's names, and linear layers transposed.
 
-Knows the four published architectures and that Paddle keeps the matrix of a linear layer the other way round. The
-towers are those of transformers' CLIP; a text is pooled at its end token, as CLIP's are, and not at its first one,
+The towers are those of transformers' CLIP. A text is pooled at its end token, as in CLIP, and not at its first token,
 where PaddleClas' own text tower gives every text the same vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import read_tensors
+from tuwen.models.checkpoints import Contents, read_tensors
 from tuwen.models.openclip_tokens import reading
 from tuwen.models.openclip_weights import State, depth, text_state, vision_state
-from tuwen.models.sources import Contents
-from tuwen.models.tokenizers import import_transformers
 from tuwen.models.towers import Towers
-from tuwen.models.transformers import Pictures, Texts, build, processed_by, towers_of
+from tuwen.models.transformers import Pictures, Texts, build, towers_of
+from tuwen.types import Pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HEAD = 64
-"""How wide a head of attention is, in both towers of all four."""
+"""the width of an attention head, in both towers of all four"""
 _LINEAR = (".in_proj.", ".q_proj.", ".k_proj.", ".v_proj.", ".out_proj.", ".c_fc.", ".c_proj.")
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What tells the architectures apart."""
+    """The sizes that tell the architectures apart."""
 
     width: int
     layers: int
@@ -44,7 +44,7 @@ ARCHITECTURES = {
     "CLIP_vit_large_patch14_224": Sizes(1024, 24, 14, 768),
     "CLIP_vit_large_patch16_224": Sizes(1024, 24, 16, 768),
 }
-"""PaddleClas' names, of which `_with_TextEncoder` is left off."""
+"""PaddleClas' names, without the suffix `_with_TextEncoder`"""
 
 
 def load(weights: Path, arch: str | None = None) -> Towers:
@@ -52,20 +52,24 @@ def load(weights: Path, arch: str | None = None) -> Towers:
 
     Args:
         weights: the `.pdparams`.
-        arch: which of `ARCHITECTURES` it must be; the shapes tell it without.
+        arch: the one of `ARCHITECTURES` that it must be; by default the shapes tell it.
 
     Raises:
-        InvalidInput: it is no such checkpoint, has no text tower, is of another architecture than said, or could
+        InvalidInput: it is not such a checkpoint, has no text tower, is of another architecture than `arch`, or could
             run code.
     """
     state = read_tensors(weights)
     if not _is_whole(state):
-        raise InvalidInput(f"{weights} is no CLIP of PaddleClas: it lacks the tensors of its two towers")
+        raise InvalidInput(
+            f"{weights} is not a CLIP checkpoint of PaddleClas: it lacks tensors of the two towers", where=weights
+        )
     sizes = _sizes(state)
     name = next((name for name, known in ARCHITECTURES.items() if known == sizes), weights.stem)
     said = None if arch is None else arch.removesuffix("_with_TextEncoder")
     if said not in (None, name):
-        raise InvalidInput(f"{weights} is {name}, not {arch}: leave --arch out, or give the other file")
+        raise InvalidInput(
+            f"{weights} is {name}, not {arch}; leave --arch out, or give the other file", value=arch, where=weights
+        )
     model = build(_config(sizes, state), _renamed(state), str(weights))
     pictures = _pictures(model.config.vision_config.image_size)
     texts = reading({"context_length": len(state["positional_embedding"])}, None)  # as PaddleClas copies it
@@ -73,7 +77,7 @@ def load(weights: Path, arch: str | None = None) -> Towers:
 
 
 def is_here(contents: Contents) -> bool:
-    """Whether this is a file of such names in Paddle's layout."""
+    """Whether this is a file with these names in Paddle's layout."""
     return contents.path.is_file() and _is_whole(contents.tensors)
 
 
@@ -90,7 +94,7 @@ def _sizes(state: Mapping[str, torch.Tensor]) -> Sizes:
 
 
 def _config(sizes: Sizes, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """As `config.json` of transformers' CLIP."""
+    """The configuration as in `config.json` of transformers' CLIP."""
     words = len(state["token_embedding.weight"])
     grid = int((len(state["visual.positional_embedding"]) - 1) ** 0.5)
     return {
@@ -120,7 +124,7 @@ def _tower(width: int, layers: int) -> dict[str, Any]:
 
 
 def _renamed(state: Mapping[str, torch.Tensor]) -> State:
-    """By transformers' names, every linear layer turned round; Paddle's `in_proj` is a layer, OpenAI's a pair."""
+    """Renamed for transformers, linear layers transposed; Paddle's `in_proj` is a layer, OpenAI's a pair of tensors."""
     ours = {
         name.replace(".in_proj.", ".in_proj_"): tensor.T if tensor.ndim == 2 and _is_linear(name) else tensor
         for name, tensor in state.items()
@@ -133,10 +137,28 @@ def _is_linear(name: str) -> bool:
 
 
 def _pictures(side: int) -> Pictures:
-    """As PaddleClas' CLIP was meant to be fed: OpenAI's preprocessing."""
-    spec = ImageSpec(size=(side, side), resize="shortest", crop_rounding="floor", mean=MEAN, std=STD)
-    square = {"height": side, "width": side}
-    processor = import_transformers().CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size=square, image_mean=list(MEAN), image_std=list(STD)
+    """PaddleClas' own operators, in `ppcls/data/preprocess/ops/operators.py`, with the backend `pil` and bicubic.
+
+    `ResizeImage` rounds both sides, `CropImage` rounds the margin down: transformers rounds both down, open_clip
+    rounds the margin.
+    """
+    spec = ImageSpec(
+        size=(side, side), resize="shortest", crop_rounding="floor", resize_rounding="round", mean=MEAN, std=STD
     )
-    return Pictures(spec, processed_by(processor))
+
+    def prepared(images: Sequence[Image.Image]) -> Pixels:
+        return np.stack([_prepared(image, side) for image in images])
+
+    return Pictures(spec, prepared)
+
+
+def _prepared(image: Image.Image, side: int) -> Pixels:
+    """One image to (3, side, side) float32."""
+    scale = side / min(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    resized = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    left, top = ((length - side) // 2 for length in size)
+    cropped = resized[top : top + side, left : left + side].astype(np.float32) * np.float32(1 / 255)
+    mean, std = np.asarray(MEAN, dtype=np.float32), np.asarray(STD, dtype=np.float32)
+    normalised: Pixels = (cropped - mean) / std
+    return normalised.transpose(2, 0, 1)

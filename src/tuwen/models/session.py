@@ -1,8 +1,4 @@
-"""A tower of a checkpoint in PyTorch, in the shape that the runtimes have: what a bundle is compared with.
-
-Has the attributes and the `run` of `runtime/session.py`'s protocol, so that an encoder works on it as on any other
-runtime. Does not know how a checkpoint is loaded, nor what the vectors are for.
-"""
+"""Run a checkpoint's tower in PyTorch with the interface of a runtime session (see `runtime/session.py`)."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,7 +18,7 @@ COMPUTED: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16,
 
 
 class TorchSession:
-    """A `Session` on PyTorch. Its module may be trained on between two runs: each runs it as it is by then."""
+    """A `Session` on PyTorch. Its module may be trained between runs; each run uses its current weights."""
 
     runtime = "torch"
 
@@ -39,22 +35,24 @@ class TorchSession:
 
         Args:
             module: called with one tensor for each of `inputs`, in their order; returns (n, dim).
-            inputs: what it takes, see `ports`.
-            device: PyTorch's name: `cpu`, `cuda:1`, `mps`.
-            precision: `fp32`, `bf16` or `fp16`; the last two by autocast, the weights stay as they are.
-            threads: for computing on the CPU, of this whole process; None leaves them as they are.
+            inputs: its inputs, see `ports`.
+            device: PyTorch's name, e.g. `cpu`, `cuda:1`, `mps`.
+            precision: `fp32`, `bf16` or `fp16`; the last two by autocast, with weights in fp32.
+            threads: threads for computing on the CPU, for the whole process; None leaves the setting as it is.
 
         Raises:
-            InvalidInput: there is no such precision.
-            RuntimeUnavailable: there is no such device.
+            InvalidInput: an unknown precision.
+            RuntimeUnavailable: the device is not available.
         """
         if precision not in COMPUTED:
-            raise InvalidInput(f"torch does not compute in {precision!r}: choose {', '.join(COMPUTED)}")
+            raise InvalidInput(
+                f"torch does not compute in {precision!r}; choose one of: {', '.join(COMPUTED)}", value=precision
+            )
         try:
             self._module = module.to(device)
         except (RuntimeError, AssertionError) as error:  # without CUDA it is the latter
             first = str(error).strip().splitlines()[0]
-            raise RuntimeUnavailable(f"torch cannot compute on {device!r} here: {first}") from error
+            raise RuntimeUnavailable(f"torch cannot compute on {device!r}: {first}", value=device) from error
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = device
@@ -62,9 +60,9 @@ class TorchSession:
         self.inputs = inputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Compute (n, dim) float32 for feeds of all inputs, by their names.
+        """Compute (n, dim) float32 from all inputs, by name.
 
-        The module is in eval mode meanwhile, and then again in the mode it was in.
+        The module is in eval mode meanwhile, and returns to its previous mode.
         """
         arguments = [torch.from_numpy(feeds[port.name]).to(self.device) for port in self.inputs]
         kind = COMPUTED[self.precision]
@@ -81,7 +79,7 @@ class TorchSession:
 
 
 def ports(towers: Towers, tower: Tower) -> tuple[Port, ...]:
-    """What a tower takes: pixels, or ids with their mask where it reads one. Batch and length are dynamic."""
+    """The inputs of a tower: pixels, or ids and, if it takes one, a mask. Batch and length are dynamic."""
     if tower == "vision":
         return (Port("pixel_values", (None, 3, *towers.image_spec.size), np.dtype(np.float32)),)
     names = ("input_ids", "attention_mask") if towers.text_spec.mask else ("input_ids",)
@@ -91,6 +89,6 @@ def ports(towers: Towers, tower: Tower) -> tuple[Port, ...]:
 def torch_session(
     towers: Towers, tower: Tower, *, device: str = "cpu", precision: str = "fp32", threads: int | None = None
 ) -> TorchSession:
-    """One tower of a checkpoint, ready to run; arguments and errors as `TorchSession`."""
+    """A session of one tower; arguments and errors as `TorchSession`."""
     module = towers.vision if tower == "vision" else towers.text
     return TorchSession(module, ports(towers, tower), device=device, precision=precision, threads=threads)

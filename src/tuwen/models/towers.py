@@ -1,8 +1,4 @@
-"""What export needs to know of any checkpoint: two torch modules, how their inputs are made, and whose they are.
-
-A family's file builds `Towers`; export reads them. Neither knows anything else of the other. Knows nothing of
-ONNX, bundles on disk or runtimes.
-"""
+"""`Towers`: what export and training need of any checkpoint. Each family's module builds one."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +28,10 @@ class Towers:
     proved, and normalises the outputs itself.
 
     Attributes:
-        name: what people call the model; it becomes the bundle's name.
+        name: the model's name, which becomes the bundle's.
         family: who defines the modules, e.g. `openclip`.
         source: the checkpoint they were made from.
-        licence: SPDX identifier or name of the weights' licence; "" where it is not known.
+        licence: SPDX identifier or name of the weights' licence; "" if not known.
         vision: called with pixel_values (n, 3, h, w) float32, returns (n, dim) float32 of any length.
         text: called with input_ids (n, l) int64, and with attention_mask (n, l) int64 (1 = real, 0 = padding)
             after it where `text_spec.mask` is set; returns (n, dim) float32 of any length. It must take any l
@@ -47,12 +43,12 @@ class Towers:
         scoring: how cosines become probabilities.
         tokenizer: the bytes of a `tokenizer.json` that gives the model's ids, special tokens included.
         weights: every tensor that decides a vector, by name; they identify the model (see `weights_sha256`).
-        to_pixels: the authors' own preprocessing, the reference that ours is verified against. A model trained
-            on `tuwen.prepare`'s pixels has that as its reference.
+        to_pixels: the authors' own preprocessing, which ours is verified against. For a model trained with tuwen, that
+            is `tuwen.data.pixels.to_pixels`.
         to_tokens: the authors' own tokenizer, likewise.
-        facts: what is worth recording for people, e.g. quality figures.
-        blueprint: what both modules are, as JSON has it, in the words of who builds them: with it they can be made
-            again without the file of their weights. None: they cannot.
+        facts: facts to record for people, e.g. quality figures.
+        blueprint: the configuration of both modules as JSON, from which they can be built again without the checkpoint;
+            None if they cannot.
     """
 
     name: str
@@ -82,22 +78,20 @@ class Towers:
 
 
 def _bytes_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """The tensor's values as they lie in memory; numpy has no bfloat16, hence the view as bytes."""
+    """The tensor's bytes; numpy has no bfloat16."""
     flat: NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
     return flat
 
 
-# ---- Proof that cutting padding off does not change a text's vector.
-
 TOLERANCE = 1e-6
-"""What reordered sums of fp32 may differ by, in a vector of length 1."""
+"""how much fp32 sums in another order may differ, in a vector of length 1"""
 
 
 def cut_is_exact(text: torch.nn.Module, tokens: Tokens, *, mask: bool) -> bool:
-    """Whether every text's vector is the same, within `TOLERANCE`, at its own length and at full length.
+    """Whether each text has the same vector, within `TOLERANCE`, without padding and at full length.
 
-    True of causal towers that pool at the end token and of towers that mask padding; not of towers that see
-    their padding or number their positions from the end.
+    True for causal towers that pool at the end token and for towers that mask padding; false for towers that read
+    their padding or count positions from the end.
 
     Args:
         text: the tower, as `Towers.text`.
@@ -114,12 +108,12 @@ def cut_is_exact(text: torch.nn.Module, tokens: Tokens, *, mask: bool) -> bool:
 
 
 def vectors(text: torch.nn.Module, tokens: Tokens, *, mask: bool, batch: int = 16) -> np.ndarray:
-    """The torch tower's own vectors for tokens as they stand: (n, dim) float32 of unit length."""
+    """The torch tower's vectors for tokens as they are: (n, dim) float32 of unit length."""
     text.eval()
     inputs = [torch.from_numpy(tokens.ids)]
     if mask:
         real = np.arange(tokens.ids.shape[1]) < tokens.lengths[:, None]
         inputs.append(torch.from_numpy(real.astype(np.int64)))
-    with torch.no_grad():  # not inference_mode: what a tower keeps from here may be trained with later
+    with torch.no_grad():  # not inference_mode: tensors that a tower caches here may be used in training
         parts = [text(*(x[start : start + batch] for x in inputs)) for start in range(0, len(tokens.ids), batch)]
     return torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()

@@ -1,7 +1,7 @@
-"""What a training run leaves: how its towers were made, and the weights that they have now.
+"""Checkpoints of training: how the towers were made, and their trained weights.
 
-A checkpoint's folder holds `tuwen-training.json` (what the towers are and how they are used), `tokenizer.json` and
-`weights.pt`. Knows these three files. Does not know optimisers, nor what else lies there.
+A checkpoint's folder contains `tuwen-training.json` (what the towers are and how they are used), `tokenizer.json` and
+`weights.pt`.
 """
 
 import importlib
@@ -21,19 +21,19 @@ from tuwen.bundle.manifest import TOKENIZER, ImageSpec, Scoring, TextSpec
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput
+from tuwen.models import openclip
+from tuwen.models import transformers as huggingface
 from tuwen.models.towers import ToPixels, Towers
 from tuwen.types import Pixels
-
-# ---- Functions of the user's own modules, named in a configuration as `python:package.module:function`.
 
 PREFIX = "python:"
 
 
 def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN401  (whatever it returns)
-    """What the function behind `python:package.module:function` returns.
+    """Call the function named `python:package.module:function`.
 
     Raises:
-        InvalidInput: there is no such function, or it does not take these arguments.
+        InvalidInput: there is no such function, or it does not accept these arguments.
     """
     function = _function_of(name)
     try:
@@ -44,22 +44,20 @@ def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN
 
 
 def _function_of(name: str) -> Callable[..., Any]:
-    """What stands behind `python:package.module:function`; modules of the folder that one is in are found, too.
+    """The function named `python:package.module:function`; modules in the working folder are found too.
 
     Raises:
         InvalidInput: there is no such module, or it has no such function.
     """
     module, _, attribute = name.removeprefix(PREFIX).partition(":")
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: a script's own folder is where it is run
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidInput(f"{name} cannot be imported: {error}; write {PREFIX}package.module:function") from error
     return function
 
-
-# ---- What a training run leaves: how its towers were made, and the weights that they have now.
 
 FILE = "tuwen-training.json"
 WEIGHTS = "weights.pt"
@@ -120,7 +118,7 @@ def build(recipe: Recipe) -> Towers:
         return _of_module(recipe)
     if recipe.scratch:
         return _random(recipe)
-    from tuwen.models.sources import load_source
+    from tuwen.models.sources import load_source  # which loads checkpoints of training too
 
     return load_source(recipe.source, recipe.weights, arch=recipe.arch)
 
@@ -181,10 +179,7 @@ def _states(weights: Path) -> dict[str, dict[str, torch.Tensor]]:
 def _rebuilt(trained: Trained, known: Definition, tokenizer: bytes) -> Towers:
     """The towers, with weights that are yet to come. What prepared their inputs in training is their reference."""
     modules = known.blueprint
-    if "open_clip" in modules:
-        from tuwen.models.openclip import rebuilt
-    else:
-        from tuwen.models.transformers import rebuilt
+    rebuilt = openclip.rebuilt if "open_clip" in modules else huggingface.rebuilt
     vision, text = rebuilt(modules)
     padded = known.text.model_copy(update={"pad_to": "context"})
     return Towers(
@@ -213,8 +208,6 @@ def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
 def _random(recipe: Recipe) -> Towers:
     kind, _, name = recipe.source.partition(":")
     if kind == "hf" and Path(name).is_dir():
-        from tuwen.models import transformers as huggingface
-
         return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
     if kind != "openclip" or not name:
         raise InvalidInput(
@@ -222,8 +215,6 @@ def _random(recipe: Recipe) -> Towers:
             "of hf:FOLDER with a configuration and a tokenizer, or of a module of your own, "
             "python:package.module:function"
         )
-    from tuwen.models import openclip
-
     architecture, _, tag = name.partition("/")
     return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
 

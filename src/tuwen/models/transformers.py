@@ -1,7 +1,6 @@
-"""A model that the package `transformers` defines, with its tokenizer and image processor, to towers.
+"""Models, tokenizers and image processors of the package `transformers`: CLIP, Chinese-CLIP, AltCLIP and SigLIP.
 
-Knows what its CLIP, Chinese-CLIP, AltCLIP and SigLIP classes have in common and where they differ: one record a
-`model_type`. Does not know files: who calls it has read the configuration and the weights.
+The differences between its classes are one record (`Kind`) for each `model_type`.
 """
 
 import json
@@ -17,26 +16,26 @@ from PIL import Image
 
 from tuwen.bundle.foreign import name_of
 from tuwen.bundle.huggingface import image_spec, processor_of, read_object
-from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.bundle.manifest import Cleaning, ImageSpec, Scoring, TextSpec
+from tuwen.data.vocabularies import sentencepiece_tokenizer_json
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import read_folder
-from tuwen.models.sources import Contents
-from tuwen.models.tokenizers import Tokenizer, import_transformers, tokenizer_of
+from tuwen.models.checkpoints import Contents, read_folder
+from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import ToPixels, ToTokens, Towers
 from tuwen.types import Pixels, Tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What sets one `model_type` apart.
+    """The properties of one `model_type`.
 
     Attributes:
-        mask: whether its text tower needs to know which tokens are padding. CLIP's is causal and ends at the end
-            token; SigLIP's was trained to read its padding.
-        first: whether a text's vector is made of its first token, instead of what the tower pools itself.
+        mask: whether its text tower takes an attention mask. CLIP's is causal and ends at the end token; SigLIP's was
+            trained to read its padding.
+        first: whether a text's vector is made from its first token, and not from the tower's own pooling.
         projects: whether projections follow the towers.
-        context: the length that the family was trained at, where its position table is longer.
-        languages: ISO 639-1 codes, where the family has one answer.
+        context: the length that the family was trained with, if its position table is longer.
+        languages: ISO 639-1 codes, if they are the same for the whole family.
     """
 
     mask: bool
@@ -56,7 +55,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """How pictures become pixels: in our words, and by the reference."""
+    """How images become pixels: the image spec, and the reference implementation."""
 
     spec: ImageSpec
     to_pixels: ToPixels
@@ -64,7 +63,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """How texts become tokens: in our words with the bytes of `tokenizer.json`, and by the reference."""
+    """How texts become tokens: the text spec with the bytes of `tokenizer.json`, and the reference implementation."""
 
     spec: TextSpec
     json: bytes
@@ -85,7 +84,7 @@ def towers_of(
         source: the family and its name for the model.
         pictures: of the same checkpoint.
         texts: likewise.
-        vision: the model's image tower, where it is not one of transformers.
+        vision: the image tower, if it is not one of transformers.
     """
     kind = KINDS[model.config.model_type]
     family, _, name = source.partition(":")
@@ -107,7 +106,7 @@ def towers_of(
 
 
 def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Both modules of a blueprint, with weights that are yet to come."""
+    """Both modules of a blueprint, with random weights."""
     model = random(blueprint["transformers"], "the blueprint", seed=0)
     kind = KINDS[model.config.model_type]
     return _Vision(model, kind), _Text(model, kind)
@@ -117,7 +116,7 @@ def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN
     """The model in fp32 on the CPU with random weights.
 
     Raises:
-        InvalidInput: the configuration is none of transformers', or makes no model.
+        InvalidInput: transformers does not accept the configuration.
     """
     made = configured(config, name)
     with torch.random.fork_rng(devices=[]):
@@ -125,7 +124,9 @@ def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN
         try:
             model = import_transformers().AutoModel.from_config(made, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise InvalidInput(f"the configuration of {name} makes no model: {_first_line(error)}") from error
+            raise InvalidInput(
+                f"transformers cannot build the configuration of {name}: {_first_line(error)}"
+            ) from error
     return model.eval()
 
 
@@ -133,11 +134,11 @@ def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], name: st
     """The model in fp32 on the CPU, every weight from `state`.
 
     Raises:
-        InvalidInput: a weight is missing, of another shape, or belongs to no part of the model.
+        InvalidInput: a weight is missing, unexpected, or has another shape.
     """
     transformers = import_transformers()
     made = configured(config, name)
-    transformers.utils.logging.set_verbosity_error()  # it prints a table of what does not fit; we raise
+    transformers.utils.logging.set_verbosity_error()  # it prints a table of what does not fit; this function raises
     transformers.utils.logging.disable_progress_bar()
     full = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
     try:
@@ -156,17 +157,17 @@ def configured(config: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
     """The configuration as an object of transformers.
 
     Raises:
-        InvalidInput: it is none that transformers takes.
+        InvalidInput: transformers does not accept it.
     """
     values = dict(config)
     try:
         return import_transformers().AutoConfig.for_model(values.pop("model_type"), **values)
-    except Exception as error:  # its checks share no base
-        raise InvalidInput(f"the configuration of {name} is none of transformers': {_first_line(error)}") from error
+    except Exception as error:  # its checks share no base class
+        raise InvalidInput(f"transformers does not accept the configuration of {name}: {_first_line(error)}") from error
 
 
 def _matters(name: str) -> bool:
-    """Tables of 0, 1, 2, … that older versions saved, and a pooling that the family does not use, do not."""
+    """Whether an unexpected weight is an error; position tables and an unused pooling of older versions are not."""
     return not name.endswith(("position_ids", "token_type_ids")) and not name.startswith("text_model.pooler.")
 
 
@@ -211,10 +212,10 @@ def _scoring(model: Any) -> Scoring:  # noqa: ANN401
 
 
 def pictures_of(folder: Path) -> Pictures:
-    """What a folder says of its pictures, and transformers' processor in its exact form, on Pillow.
+    """The image spec of a folder, and transformers' exact processor, on Pillow.
 
     Raises:
-        BundleInvalid: the file that says it is missing, or says what tuwen does not know.
+        BundleInvalid: the processor's configuration is missing or has unknown values.
     """
     spec = image_spec(processor_of(folder))
     automatic = import_transformers().AutoImageProcessor
@@ -222,7 +223,7 @@ def pictures_of(folder: Path) -> Pictures:
 
 
 def processed_by(processor: Any) -> ToPixels:  # noqa: ANN401
-    """A processor of transformers, one picture after the other: they differ in size."""
+    """A processor of transformers, applied image by image, since they differ in size."""
 
     def to_pixels(images: Sequence[Image.Image]) -> Pixels:
         each = [processor(image, return_tensors="np")["pixel_values"] for image in images]
@@ -231,18 +232,75 @@ def processed_by(processor: Any) -> ToPixels:  # noqa: ANN401
     return to_pixels
 
 
+_FILES = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("sentencepiece.bpe.model",),
+    ("spiece.model",),
+)
+"""The files of a tokenizer; without them, transformers silently makes one with an empty vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A tokenizer of transformers, and the `tokenizer.json` that gives the same ids.
+
+    Attributes:
+        reference: transformers' tokenizer.
+        json: the bytes of `tokenizer.json`.
+        cleaning: the cleaning before it.
+    """
+
+    reference: Any
+    json: bytes
+    cleaning: Cleaning
+
+
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """The tokenizer in a folder.
+
+    Raises:
+        InvalidInput: there is none, or its files cannot be read.
+    """
+    if not any(all((folder / name).is_file() for name in names) for names in _FILES):
+        known = ", ".join(" with ".join(names) for names in _FILES)
+        raise InvalidInput(f"{folder} has no tokenizer: none of {known}", where=folder)
+    transformers = import_transformers()
+    try:
+        reference = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split())[:160]
+        raise InvalidInput(f"{folder} has no tokenizer that transformers can read: {said}", where=folder) from error
+    backend = getattr(reference, "backend_tokenizer", None)
+    if backend is not None:
+        return Tokenizer(reference, backend.to_str().encode(), "none")
+    model = Path(reference.vocab_file).read_bytes()
+    return Tokenizer(reference, sentencepiece_tokenizer_json(model), "unpunctuated")
+
+
+def wordpieces(vocabulary: Sequence[str]) -> Tokenizer:
+    """BERT's tokenizer for lower case, over a vocabulary in the order of its ids."""
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    reference = import_transformers().BertTokenizer(vocab=ids, do_lower_case=True)
+    return Tokenizer(reference, reference.backend_tokenizer.to_str().encode(), "none")
+
+
 def texts_of(tokenizer: Tokenizer, config: Any) -> Texts:  # noqa: ANN401
     """How a model with this configuration reads texts.
 
     Raises:
-        InvalidInput: the tokenizer pads on the left, or knows more words than the model.
+        InvalidInput: the tokenizer pads on the left, or has more tokens than the model.
     """
     kind, reference = KINDS[config.model_type], tokenizer.reference
     words = config.text_config.vocab_size
     if len(reference) > words:
-        raise InvalidInput(f"its tokenizer has {len(reference)} words, its text tower {words}: they are of two models")
+        raise InvalidInput(
+            f"the tokenizer has {len(reference)} tokens, but the text tower {words}: they belong to different models",
+            value=len(reference),
+        )
     if reference.padding_side != "right":
-        raise InvalidInput("its tokenizer pads on the left, which tuwen does not")
+        raise InvalidInput("the tokenizer pads on the left, which tuwen does not support")
     ends = reference("").input_ids[-1:]
     limits = (reference.model_max_length, config.text_config.max_position_embeddings, kind.context or math.inf)
     spec = TextSpec(
@@ -267,29 +325,32 @@ def _tokenized_by(tokenizer: Any, length: int) -> ToTokens:  # noqa: ANN401
     return to_tokens
 
 
-# ---- Models of transformers in a local folder, as its `save_pretrained` and the hub lay them out.
-
-
 def load(
     folder: Path, name: str | None = None, *, seed: int | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Towers:
-    """Load the model in a folder, or make one like it.
+    """Load the model in a folder, as `save_pretrained` and the hub lay it out.
 
     Args:
-        folder: with config.json, a processor's configuration, a tokenizer's files, and the weights.
-        name: what people call the model; else the folder's name, of a snapshot the repository's.
-        seed: of random weights in place of the folder's, which need not be there.
-        overrides: what `config.json` should say instead, nested entries in nested mappings; only with a seed.
+        folder: contains config.json, a processor's configuration, a tokenizer's files, and the weights.
+        name: the model's name; by default the folder's, for a snapshot of the hub the repository's.
+        seed: draws random weights instead of reading the folder's.
+        overrides: values that replace those of `config.json`, nested ones in nested mappings; only with a seed.
 
     Raises:
-        InvalidInput: another file is missing or damaged, the model is of a kind that is not known, or the weights
-            are not of this model or could run code.
-        BundleInvalid: `config.json` is missing or no JSON, or the processor's says what tuwen does not know.
+        InvalidInput: another file is missing or damaged, the model type is unknown, or the weights belong to another
+            model or could run code.
+        BundleInvalid: `config.json` is missing or not JSON, or the processor's configuration has unknown values.
     """
     config = read_object(folder / "config.json")
     kind = config.get("model_type")
     if kind not in KINDS:
-        raise InvalidInput(f"{folder / 'config.json'}: model_type is {kind!r}; there are {', '.join(KINDS)}")
+        hint = f"known types: {', '.join(KINDS)}"
+        raise InvalidInput(
+            f"{folder / 'config.json'}: unknown model_type {kind!r}; {hint}",
+            value=kind,
+            where=folder / "config.json",
+            hint=hint,
+        )
     name = name or name_of(folder)
     pictures = pictures_of(folder)
     if seed is None:
@@ -307,5 +368,5 @@ def _merged(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def is_here(contents: Contents) -> bool:
-    """Whether this is the folder of a model that `load` takes."""
+    """Whether this is the folder of a model that `load` accepts."""
     return contents.config.get("model_type") in KINDS

@@ -1,4 +1,4 @@
-"""A graph with its weights in 16 bits, and back. Knows graphs alone, no towers and no folders."""
+"""Store the weights of a graph in fp16 and back, and find the nodes whose results fp16 cannot hold."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,16 @@ import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from tuwen.exporting.graph import Graph
-from tuwen.exporting.qdq import Feeds, open_model
-
-# ---- How large a tower's numbers get on their way
+from tuwen.exporting.graph import Feeds, Graph, open_model
 
 FP16_SAFE = 65504 / 2
-"""Half of fp16's largest number: other inputs than those looked at get larger ones."""
+"""half of the largest number in fp16: other inputs may give larger results than the samples do"""
 _MASK = -1e30
-"""What lies below is no number on its way but a mask; minus infinity does as well for it."""
+"""lower values are masks, for which minus infinity does as well"""
 
 
 def overflowing(graph: Graph, feeds: Sequence[Feeds]) -> dict[str, float]:
-    """The nodes whose results exceed `FP16_SAFE` on some of the inputs, with the largest that was seen of each."""
+    """The nodes whose results exceed `FP16_SAFE` on some of the inputs, with the largest result of each."""
     model = graph.model.clone()
     made = {
         str(value.name): node
@@ -44,20 +41,18 @@ def _largest(values: NDArray[np.float32]) -> float:
     return max(-low, float(values.max(initial=0.0)))
 
 
-# ---- A graph with its weights in 16 bits, and back. Knows graphs alone, no towers and no folders.
-
 SMALLEST = 4096
-"""Tensors of fewer values (biases, norms, scales) stay fp32: halving them saves nothing."""
+"""tensors with fewer values (biases, norms, scales) stay fp32: halving them saves nothing"""
 TOLERANCE = 1e-3
-"""The most that a tensor may lose, relative to its length: twice what rounding to fp16's 11 bits costs at worst.
-What overflows or vanishes in fp16 loses more, and stays fp32."""
+"""The largest error of a tensor relative to its norm: twice what rounding to fp16's 11 bits costs at worst. Tensors
+that overflow or vanish in fp16 lose more, and stay fp32."""
 
 
 def half_weights(graph: Graph) -> Graph:
-    """The same graph with its weights stored as fp16: half the size, and fp32 where it computes.
+    """The same graph with its weights stored in fp16: half the size, computed in fp32.
 
-    Each weight is followed by a cast to fp32, which runtimes fold when they load the graph, or keep where the
-    device computes in fp16 anyway. A table that is only looked up in (token embeddings) is cast after the look-up.
+    Each weight is followed by a cast to fp32, which runtimes fold when they load the graph, or keep if the device
+    computes in fp16. The rows of a table (token embeddings) are cast after they are looked up.
     """
     model = graph.model.clone()
     for weight in list(model.graph.initializers.values()):
@@ -68,13 +63,13 @@ def half_weights(graph: Graph) -> Graph:
 
 
 def full_weights(graph: Graph) -> Graph:
-    """The same graph with every fp16 weight stored as fp32, and nothing cast: what `half_weights` made, undone."""
+    """The same graph with every fp16 weight stored in fp32 and no casts: the reverse of `half_weights`."""
     model = graph.model.clone()
     for weight in list(model.graph.initializers.values()):
         if weight.dtype == onnx_ir.DataType.FLOAT16 and weight.const_value is not None:
             full = weight.const_value.numpy().astype(np.float32)
             weight.const_value = onnx_ir.tensor(full, name=weight.name)
-            weight.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)  # a clone shares its types: none is changed
+            weight.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)  # a new object: clones share their types
             for use in list(weight.uses()):
                 _uncast(use.node)
     RemoveUnusedNodesPass()(model)
@@ -82,7 +77,7 @@ def full_weights(graph: Graph) -> Graph:
 
 
 def _uncast(node: onnx_ir.Node) -> None:
-    """Let what reads a weight's cast, or the cast of what was looked up in it, read what is before the cast."""
+    """Remove the cast of a weight, or of the rows that were looked up in it."""
     if node.op_type == "Cast" and node.inputs[0] is not None:
         node.outputs[0].replace_all_uses_with(node.inputs[0], replace_graph_outputs=True)
     elif node.op_type == "Gather":
@@ -92,7 +87,7 @@ def _uncast(node: onnx_ir.Node) -> None:
 
 
 def kept_in_fp32(graph: Graph) -> list[str]:
-    """The large weights that `half_weights` leaves as they are, because fp16 cannot hold them."""
+    """The large weights that `half_weights` leaves in fp32, because fp16 cannot hold them."""
     large = (weight for weight in graph.model.graph.initializers.values() if _is_large(weight))
     return [str(weight.name) for weight in large if _halved(weight) is None]
 
@@ -103,7 +98,7 @@ def _is_large(weight: onnx_ir.Value) -> bool:
 
 
 def _halved(weight: onnx_ir.Value) -> onnx_ir.Value | None:
-    """The weight as fp16, or None where it is small or would lose more than `TOLERANCE`."""
+    """The weight in fp16; None if it is small or would lose more than `TOLERANCE`."""
     if not _is_large(weight) or weight.const_value is None:
         return None
     full = weight.const_value.numpy()
@@ -131,7 +126,7 @@ def _replace(graph: onnx_ir.Graph, weight: onnx_ir.Value, halved: onnx_ir.Value)
 
 
 def _cast_result(graph: onnx_ir.Graph, gather: onnx_ir.Node, halved: onnx_ir.Value) -> None:
-    """Let a look-up read the fp16 table, and cast what it found."""
+    """Look rows up in the fp16 table, and cast them."""
     found = gather.outputs[0]
     cast = _cast(found, f"{found.name}_fp32", found.shape)
     found.replace_all_uses_with(cast.outputs[0])
