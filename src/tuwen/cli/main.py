@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": ("tuwen.cli.evaluate", "Measure retrieval or zero-shot classification on a dataset."),
     "export": ("tuwen.cli.export", "Export a checkpoint to a verified bundle that needs no torch."),
     "index": ("tuwen.cli.index", "Build and maintain an index of images and texts."),
+    "mcp": ("tuwen.cli.mcp", "Offer an index to language models as tools (MCP)."),
     "models": ("tuwen.cli.models", "List known models, and those on this machine."),
     "pull": ("tuwen.cli.pull", "Download a model from the hub."),
     "run": ("tuwen.cli.run", "Run a PaddleClas CLIP configuration."),

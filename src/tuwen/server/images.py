@@ -3,8 +3,10 @@
 import os
 import re
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 from PIL import ImageOps
 
@@ -118,6 +120,53 @@ class Thumbnails:
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
+
+
+def zip_of(files: Mapping[str, Path], missing: Sequence[str]) -> Iterator[bytes]:
+    """A zip archive, piece by piece; images are stored uncompressed.
+
+    Args:
+        files: the files, by their names in the archive.
+        missing: what to list in `missing.txt`, besides files that cannot be read; without any there is no such file.
+    """
+    written = _Written()
+    with ZipFile(written, "w") as archive:
+        absent = [*missing]
+        for name, path in files.items():
+            try:
+                source = open_file(path)
+            except OSError:
+                absent.append(name)
+                continue
+            with source, archive.open(name, "w", force_zip64=True) as target:
+                while block := source.read(2**20):
+                    target.write(block)
+                    yield written.taken()
+        if absent:
+            archive.writestr("missing.txt", "\n".join(absent))
+    yield written.taken()
+
+
+class _Written:
+    """A file that can only be written, whose content is taken out meanwhile."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def write(self, data: bytes, /) -> int:
+        self._content += data
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def taken(self) -> bytes:
+        content = bytes(self._content)
+        self._content.clear()
+        return content
 
 
 def rounded(size: int) -> int:

@@ -10,9 +10,12 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from tuwen.errors import InvalidInput
 from tuwen.index.store import Stored, row_id
 
 if TYPE_CHECKING:
@@ -20,10 +23,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MONTHS_FOR, MOST_PERIODS = 3, 80
+"""years up to which images are counted by month, and the most years that are counted"""
+
 CACHED = 8
 """filters whose keys are cached"""
 SECONDS = 60.0
 """after which what others may have changed is read again"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """The number of images in each year or month.
+
+    Attributes:
+        field: the payload field with the date: `taken`, or `modified` where no row has that.
+        periods: the first day of each period, its last day, and the number of images.
+    """
+
+    field: str
+    periods: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +52,16 @@ class Summary:
     Attributes:
         types: the number of rows of each type.
         folders: the number of rows in each folder, by name.
+        cameras: the number of images of each camera; empty where the index does not know.
+        dates: the images over time; None where there is none.
         modified: the earliest and the latest time, None where there is no image.
         width: the smallest and the largest.
     """
 
     types: dict[str, int]
     folders: tuple[tuple[str, int], ...]
+    cameras: tuple[tuple[str, int], ...]
+    dates: "Dates | None"
     modified: tuple[float, float] | None
     width: tuple[int, int] | None
 
@@ -52,14 +75,21 @@ class Listing:
         self._keys: _Cache[list[str]] = _Cache()
         self._summary: _Cache[Summary] = _Cache()
 
-    def page(self, where: str | None, offset: int, k: int) -> tuple[int, list[Stored]]:
-        """The number of rows that match a filter, and a page of them in the order of their keys.
+    def page(self, where: str | None, offset: int, k: int, sort: str = "path") -> tuple[int, list[Stored]]:
+        """The number of rows that match a filter, and a page of them.
+
+        Args:
+            where: the filter.
+            offset: rows to skip.
+            k: rows of the page.
+            sort: a payload field, with `-` before it for the reverse order. Rows without the field come last.
 
         Raises:
             InvalidInput: the filter is malformed.
         """
         where = where or None
-        keys = self._keys.get(where or "", self._rows(where), lambda: list(self._index.keys(where)))
+        name = where or "" if sort == "path" else f"{sort} {where or ''}"
+        keys = self._keys.get(name, self._rows(where), lambda: self._sorted(where, sort))
         wanted = [str(row_id(key)) for key in keys[offset : offset + k]]
         rows = self._index.get(wanted)
         return len(keys), [rows[it] for it in wanted if it in rows]
@@ -77,6 +107,16 @@ class Listing:
         """This service has removed a row."""
         self._keys.change("", lambda keys: -_take_out(keys, key))
         self._summary.clear()
+
+    def _sorted(self, where: str | None, sort: str) -> list[str]:
+        keys = list(self._index.keys(where))
+        field, backwards = sort.removeprefix("-"), sort.startswith("-")
+        if field == "path":
+            return keys[::-1] if backwards else keys
+        found = {str(row.payload["path"]): row.payload.get(field) for row in self._index.list(where)}
+        values = {key: value for key, value in found.items() if value is not None}
+        known = sorted((key for key in keys if key in values), key=lambda key: values[key], reverse=backwards)
+        return known + [key for key in keys if key not in values]
 
     def _rows(self, where: str | None) -> int | None:
         """The number of rows that match a filter, where that may change without this service."""
@@ -145,6 +185,40 @@ def _summed(index: "VectorIndex") -> Summary:
     return Summary(
         index.values("type"),
         tuple(sorted(index.values("folder").items())),
+        _cameras(index),
+        _dates(index),
         index.bounds("modified"),
         None if width is None else (int(width[0]), int(width[1])),
     )
+
+
+def _cameras(index: "VectorIndex") -> tuple[tuple[str, int], ...]:
+    try:
+        return tuple(sorted(index.values("camera").items()))
+    except InvalidInput:  # an index without this field
+        return ()
+
+
+def _dates(index: "VectorIndex") -> Dates | None:
+    """Images by year, or by month where they are of at most three years."""
+    for field in ("taken", "modified"):
+        try:
+            bounds = index.bounds(field)
+        except InvalidInput:  # an index without this field
+            continue
+        if bounds is not None:
+            first, last = (datetime.fromtimestamp(seconds, UTC).date() for seconds in bounds)
+            days = _years(first, last) if last.year - first.year >= MONTHS_FOR else _months(first, last)
+            periods = ((str(a), str(b), index.count(f'{field} >= "{a}" and {field} <= "{b}"')) for a, b in days)
+            return Dates(field, tuple(periods))
+    return None
+
+
+def _years(first: date, last: date) -> list[tuple[date, date]]:
+    return [(date(year, 1, 1), date(year, 12, 31)) for year in range(first.year, last.year + 1)][-MOST_PERIODS:]
+
+
+def _months(first: date, last: date) -> list[tuple[date, date]]:
+    months = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
+    starts = [date(month // 12, month % 12 + 1, 1) for month in (*months, months.stop)]
+    return [(start, following - timedelta(days=1)) for start, following in pairwise(starts)]

@@ -1,12 +1,14 @@
 """The routes of the API: health, images, the index and its model, search and classification, uploads."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path as PathOnDisk
 from time import monotonic
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, File, Path, Query, Request, UploadFile
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from tuwen.classify.classifier import predictions
 from tuwen.classify.labels import averaged, checked_labels, label_texts
@@ -14,7 +16,8 @@ from tuwen.errors import RejectedImages
 from tuwen.index.store import Stored, Vector
 from tuwen.runtime.encoder import Encoder
 from tuwen.search.search import describe
-from tuwen.server.images import SIZES, UNKNOWN, content_type, file_of, rounded
+from tuwen.server.images import SIZES, UNKNOWN, content_type, file_of, rounded, zip_of
+from tuwen.server.listing import Dates
 from tuwen.server.middleware import may_write
 from tuwen.server.queries import Query as SearchQuery
 from tuwen.server.queries import data_of, find, terms_of
@@ -22,6 +25,7 @@ from tuwen.server.responses import Answer, APIError, hits_as_documents, not_foun
 from tuwen.server.schemas import (
     MAX_HITS,
     ClassifyRequest,
+    DownloadRequest,
     Failure,
     Health,
     Hits,
@@ -61,10 +65,16 @@ async def ready(service: Here) -> Answer:
 images_router = APIRouter(prefix="/v1/images", tags=["images"])
 
 RowId = Annotated[str, Path(alias="id", max_length=64, description="the id of a row")]
+SORT = r"^-?(path|name|modified|taken|bytes)$"
 ALONE = "default-src 'none'; sandbox"
 """the content security policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
 _IMAGE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
@@ -74,9 +84,10 @@ async def browse(
     where: Annotated[str | None, Query(max_length=4096)] = None,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
     k: Annotated[int, Query(ge=1, le=MAX_HITS)] = 60,
+    sort: Annotated[str, Query(pattern=SORT, description="a field; `-` before it reverses the order")] = "path",
 ) -> Answer:
-    """List rows by path, page by page; with `where`, those that match the filter."""
-    total, rows = await service.calling.run(service.listing.page, where, offset, k)
+    """List rows page by page; with `where`, those that match the filter."""
+    total, rows = await service.calling.run(service.listing.page, where, offset, k, sort)
     return Answer({"total": total, "rows": [row_as_document(row) for row in rows]})
 
 
@@ -144,9 +155,16 @@ async def index(request: Request, service: Here) -> Answer:
     document["calibration"] = None if calibration is None else calibration.model_dump()
     document["types"] = summary.types
     document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
+    document["cameras"] = [{"name": name, "rows": rows} for name, rows in summary.cameras]
+    document["dates"] = None if summary.dates is None else _dates(summary.dates)
     document["modified"] = summary.modified
     document["width"] = summary.width
     return Answer(document)
+
+
+def _dates(dates: Dates) -> dict[str, object]:
+    periods = [{"first": first, "last": last, "rows": rows} for first, last, rows in dates.periods]
+    return {"field": dates.field, "periods": periods}
 
 
 @index_router.get("/models", responses={200: {"model": Models}})
@@ -231,6 +249,34 @@ async def _image(request: ClassifyRequest, service: Service) -> tuple[str, Vecto
     return str(rows[request.id].payload["path"]), vectors[request.id]
 
 
+downloads_router = APIRouter(prefix="/v1", tags=["images"])
+
+
+@downloads_router.post("/download", response_class=StreamingResponse, responses=_ZIP)
+async def download(request: DownloadRequest, service: Here) -> StreamingResponse:
+    """The files of some rows as a zip archive. Rows without a file are listed in `missing.txt` in it."""
+    files, missing = await service.calling.run(_files, request.ids, service)
+    if not files:
+        raise not_found("none of these rows has a file")
+    headers = {"content-disposition": 'attachment; filename="images.zip"'}
+    return StreamingResponse(zip_of(files, missing), media_type="application/zip", headers=headers)
+
+
+def _files(ids: Sequence[str], service: Service) -> tuple[dict[str, PathOnDisk], list[str]]:
+    rows = service.index.get(ids)
+    files: dict[str, PathOnDisk] = {}
+    missing: list[str] = []
+    for ident in ids:
+        try:
+            path = file_of(rows[ident], service.root)
+            files[path.relative_to(service.root.resolve()).as_posix()] = path
+        except KeyError:
+            missing.append(ident)
+        except APIError:
+            missing.append(str(rows[ident].payload["path"]))
+    return files, missing
+
+
 uploads_router = APIRouter(prefix="/v1/images", tags=["images"])
 
 
@@ -275,4 +321,4 @@ def _check_allowed(service: Service) -> None:
         raise APIError(403, "read_only", "this service does not accept changes: start it with --allow-upload")
 
 
-ROUTERS = (search_router, images_router, uploads_router, index_router, health_router)
+ROUTERS = (search_router, images_router, downloads_router, uploads_router, index_router, health_router)

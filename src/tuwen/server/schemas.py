@@ -119,6 +119,12 @@ class ClassifyRequest(_Request):
         return self
 
 
+class DownloadRequest(_Request):
+    """Rows whose files to download."""
+
+    ids: list[Id] = Field(min_length=1, max_length=MAX_HITS)
+
+
 Value: TypeAlias = str | int | float
 
 
@@ -218,6 +224,22 @@ class Folder(_Answer):
     rows: int
 
 
+class Period(_Answer):
+    """A year or a month, and the number of its images."""
+
+    first: str
+    last: str
+    rows: int
+
+
+class Dates(_Answer):
+    """The images over time."""
+
+    field: str
+    """the payload field with the date: `taken`, or `modified` where no row has that"""
+    periods: list[Period]
+
+
 class IndexFacts(_Answer):
     """The index, and what there is to filter by."""
 
@@ -236,6 +258,8 @@ class IndexFacts(_Answer):
     calibration: Calibration | None
     types: dict[str, int]
     folders: list[Folder]
+    cameras: list[Folder]
+    dates: Dates | None
     modified: list[float] | None
     width: list[int] | None
 

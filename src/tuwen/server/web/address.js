@@ -2,8 +2,10 @@
 // A picture of one's own is not in it: the address only says that there was one.
 
 export const NOTHING = Object.freeze({
-  text: "", picture: false, like: [], unlike: [], type: "", folder: "", from: "", to: "", side: 0, min: 0, show: "",
+  text: "", picture: false, like: [], unlike: [], type: "", folder: "", camera: "", from: "", to: "", side: 0, min: 0, sort: "", show: "",
 });
+
+const SORTS = ["-date", "date", "name", "-bytes"];
 
 export function read(query) {
   const said = new URLSearchParams(query);
@@ -12,8 +14,9 @@ export function read(query) {
   const count = (name) => Math.max(0, Number(said.get(name)) || 0);
   return {
     text: said.get("q") ?? "", picture: said.has("picture"), like: list("like"), unlike: list("unlike"),
-    type: ["image", "text"].find((one) => one === said.get("type")) ?? "", folder: said.get("folder") ?? "", from: date("from"), to: date("to"), side: count("side"),
+    type: ["image", "text"].find((one) => one === said.get("type")) ?? "", folder: said.get("folder") ?? "", camera: said.get("camera") ?? "", from: date("from"), to: date("to"), side: count("side"),
     min: Math.min(1, count("min")), show: said.get("show") ?? "",
+    sort: SORTS.includes(said.get("sort")) ? said.get("sort") : "",
   };
 }
 
@@ -24,23 +27,24 @@ export function write(state) {
   put("picture", state.picture ? "1" : "");
   put("like", state.like.join(","));
   put("unlike", state.unlike.join(","));
-  for (const name of ["type", "folder", "from", "to", "side", "min", "show"]) put(name, state[name]);
+  for (const name of ["type", "folder", "camera", "from", "to", "side", "min", "sort", "show"]) put(name, state[name]);
   const query = said.toString().replaceAll("%2C", ",");
   return query ? `?${query}` : location.pathname;
 }
 
 /** The filters as the service reads them. A text in quotes is written as JSON writes it: the filter language has its escapes. */
-export function where({ type, folder, from, to, side }) {
+export function where({ type, folder, camera, from, to, side }, dated) {
   const parts = [];
   if (type) parts.push(`type == ${quoted(type)}`);
   if (folder) parts.push(`(folder == ${quoted(folder)} or folder startswith ${quoted(`${folder}/`)})`);
-  if (from) parts.push(`modified >= "${from}"`);
-  if (to) parts.push(`modified <= "${to}"`);
+  if (camera) parts.push(`camera == ${quoted(camera)}`);
+  if (from) parts.push(`${dated} >= "${from}"`);
+  if (to) parts.push(`${dated} <= "${to}"`);
   if (side) parts.push(`(width >= ${side} or height >= ${side})`);
   return parts.join(" and ") || undefined;
 }
 
-export const filters = ({ type, folder, from, to, side, min }) => [type, folder, from, to, side, min].filter(Boolean).length;
+export const filters = ({ type, folder, camera, from, to, side, min }) => [type, folder, camera, from, to, side, min].filter(Boolean).length;
 
 function quoted(words) {
   const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -2,6 +2,7 @@
 
 import { filters } from "./address.js";
 import { $, kept, make } from "./dom.js";
+import * as ruler from "./ruler.js";
 import { number, say } from "./words.js";
 
 const SIDES = [256, 512, 1024, 2048, 4096];
@@ -11,7 +12,8 @@ let top = 0.5; // the best score seen: the slider's right end
 /** `change(patch, replaced)` is called with what a person sets; `replaced` where it is one of many small steps. */
 export function start(change) {
   const form = $("filters");
-  for (const name of ["type", "folder", "from", "to"]) $(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
+  ruler.start(change);
+  for (const name of ["type", "folder", "camera", "sort", "from", "to"]) $(name).addEventListener("change", (event) => change({ [name]: event.target.value }));
   $("side").addEventListener("change", (event) => change({ side: Number(event.target.value) }));
   let pause = 0;
   $("min").addEventListener("input", () => {
@@ -23,7 +25,7 @@ export function start(change) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
     event.preventDefault();
-    change({ type: "", folder: "", from: "", to: "", side: 0, min: 0 });
+    change({ type: "", folder: "", camera: "", from: "", to: "", side: 0, min: 0, sort: "" });
   });
   $("filtering").addEventListener("click", () => fold(!form.hidden));
   fold(kept.get("filters") !== "open");
@@ -36,19 +38,23 @@ function fold(away) {
 }
 
 /** What there is to choose from, as the index says. */
-export function offer({ types, rows, folders, modified, width }) {
+export function offer({ types, rows, folders, cameras, dates, width }) {
   $("types").hidden = !types.text || types.text === rows;
   const all = say(make("option", { value: "" }), "all-folders");
   $("folder").replaceChildren(all, ...folders.map(({ name, rows }) => make("option", { value: name }, `${name || "/"}  (${number(rows)})`)));
-  const days = (modified ?? []).map((seconds) => new Date(seconds * 1000).toISOString().slice(0, 10));
-  for (const name of ["from", "to"]) [$(name).min, $(name).max] = [days[0] ?? "", days[1] ?? ""];
+  $("cameras").hidden = !cameras.length;
+  const any = say(make("option", { value: "" }), "all-cameras");
+  $("camera").replaceChildren(any, ...cameras.map(({ name, rows }) => make("option", { value: name }, `${name}  (${number(rows)})`)));
+  for (const name of ["from", "to"]) [$(name).min, $(name).max] = [dates?.periods[0]?.first ?? "", dates?.periods.at(-1)?.last ?? ""];
+  ruler.draw(dates);
   const fitting = SIDES.filter((side) => side <= (width?.[1] ?? 0));
   $("side").replaceChildren(say(make("option", { value: "0" }), "any-size"), ...fitting.map((n) => say(make("option", { value: n }), "side-of", { n })));
 }
 
 /** Let the controls show a state; without anything to be near to, nearness is not asked for. */
 export function showFilters(state, searches) {
-  for (const name of ["type", "folder", "side"]) choose($(name), String(state[name] || (name === "side" ? 0 : "")));
+  ruler.show(state);
+  for (const name of ["type", "folder", "camera", "side", "sort"]) choose($(name), String(state[name] || (name === "side" ? 0 : "")));
   $("from").value = state.from;
   $("to").value = state.to;
   $("min").disabled = !searches;

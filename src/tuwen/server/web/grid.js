@@ -12,7 +12,7 @@ let ended = true;
 let laid = 0;
 let actions = {};
 
-/** `open(place)`, `steer(id, how)`, `steered(id)`, `more()`: what tiles call. */
+/** `open(place, event)`, `steer(id, how)`, `steered(id)`, `toggle(place)`, `selecting()`, `selected(id)`, `more()`: what tiles call. */
 export function start(calls) {
   actions = calls;
   list.addEventListener("keydown", walk);
@@ -58,6 +58,10 @@ export function mark() {
   hits.forEach((hit, place) => {
     const how = actions.steered(hit.id);
     list.children[place].dataset.steers = how ?? "";
+    list.children[place].classList.toggle("chosen", actions.selected(hit.id));
+    const chosen = actions.selecting() ? actions.selected(hit.id) : null;
+    if (chosen === null) list.children[place].firstElementChild.removeAttribute("aria-pressed");
+    else list.children[place].firstElementChild.setAttribute("aria-pressed", chosen);
     for (const button of list.children[place].querySelectorAll("[data-how]"))
       button.setAttribute("aria-pressed", button.dataset.how === how);
   });
@@ -67,9 +71,9 @@ function tile(hit, at) {
   const { payload, id } = hit;
   const name = named(payload);
   const scored = hit.score === undefined ? {} : { score: hit.score.toFixed(3) };
-  const open = make("button", { type: "button", class: "tile", onclick: () => actions.open(at) }, face(hit));
+  const open = make("button", { type: "button", class: "tile", onclick: (event) => actions.open(at, event) }, face(hit));
   label(open, hit.score === undefined ? "picture-of" : "picture-scored", { name, ...scored });
-  const item = make("li", {}, open);
+  const item = make("li", {}, open, make("span", { class: "check", "aria-hidden": "true" }, icon("select")));
   if (hit.score !== undefined) item.append(make("span", { class: "score", "aria-hidden": "true" }, scored.score));
   item.append(make("div", { class: "quick" }, thumb("like", id, name), thumb("unlike", id, name)));
   return item;
@@ -123,6 +127,7 @@ function walk(event) {
   const at = items.indexOf(item);
   let to = null;
   if (event.key in steps) to = items[Math.min(items.length - 1, Math.max(0, at + steps[event.key]))];
+  if (event.key === "x" && at >= 0 && !event.ctrlKey && !event.metaKey) actions.toggle([...list.children].indexOf(item));
   if (event.key === "ArrowDown") to = beyond(items.slice(at + 1), item, 1);
   if (event.key === "ArrowUp") to = beyond(items.slice(0, at).reverse(), item, -1);
   if (!to) return;

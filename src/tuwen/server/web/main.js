@@ -6,11 +6,12 @@ import { call } from "./api.js";
 import { $, kept, make } from "./dom.js";
 import * as drop from "./drop.js";
 import * as filtering from "./filters.js";
-import { finding, forget } from "./finding.js";
+import { date, finding, forget } from "./finding.js";
 import * as grid from "./grid.js";
 import "./key.js";
 import { complain, note } from "./notes.js";
 import { numbered, pictures, showChip, taken } from "./own.js";
+import * as selection from "./selection.js";
 import * as place from "./state.js";
 import { showTray } from "./tray.js";
 import * as viewer from "./viewer.js";
@@ -163,7 +164,7 @@ function tell() {
   const { hits, done, total, searches } = current;
   const n = hits.length;
   if (!searches) say($("status"), n < total ? "shown-of" : "browsing", { n, total });
-  else say($("status"), done ? "found" : "nearest", { n });
+  else say($("status"), state.sort ? "sorted" : done ? "found" : "nearest", { n });
 }
 
 function nothing() {
@@ -171,7 +172,7 @@ function nothing() {
   const without = (patch) => () => change(patch);
   const ways = [];
   if (state.min) ways.push(["no-threshold", without({ min: 0 })]);
-  if (filters({ ...state, min: 0 })) ways.push(["no-filters", without({ type: "", folder: "", from: "", to: "", side: 0 })]);
+  if (filters({ ...state, min: 0 })) ways.push(["no-filters", without({ type: "", folder: "", camera: "", from: "", to: "", side: 0 })]);
   if (state.like.length || state.unlike.length) ways.push(["no-steering", without({ like: [], unlike: [] })]);
   return place.tell("none-title", [place.line("none-why")], [...ways, ["all", all]]);
 }
@@ -283,6 +284,7 @@ async function learn() {
   }
   $("add").hidden = !index.write;
   filtering.offer(index);
+  if (date(index.dates?.field ?? "modified") && (state.from || state.to || state.sort)) run();
   controls();
   if (current && !current.hits.length && current.done) nothing();
   if (state.show && viewer.open()) present();
@@ -291,13 +293,23 @@ async function learn() {
 // What a person does
 
 const scrolling = grid.start({
-  open: (at) => change({ show: current.hits[at].id }, false, true),
+  open: (at, { ctrlKey, metaKey, shiftKey }) => {
+    if (selection.selecting() || ctrlKey || metaKey || shiftKey) selection.toggle(current.hits, at, shiftKey);
+    else change({ show: current.hits[at].id }, false, true);
+  },
+  toggle: (at) => selection.toggle(current.hits, at),
+  selecting: selection.selecting,
+  selected: selection.isSelected,
   steer,
   steered,
   more,
 });
 viewer.start({ step, left, remove, steer: (how) => steer(state.show, how) });
 filtering.start(change);
+selection.start({
+  mark: grid.mark,
+  like: (ids) => change({ like: [...new Set([...state.like, ...ids])].slice(0, 100), show: "" }),
+});
 drop.start({ mayAdd: () => Boolean(index.write), search: searchWith, add: addAll });
 
 $("search").addEventListener("submit", (event) => {
@@ -339,6 +351,7 @@ $("share").addEventListener("click", async () => {
 });
 addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea, dialog");
+  if (event.key === "?" && !typing) note("keys", {}, { stays: true });
   if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   $("words").select();
