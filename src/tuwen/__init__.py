@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TuwenError,
         WrongModel,
     )
+    from tuwen.evaluation.adapt import adapt
     from tuwen.evaluation.evaluate import evaluate
     from tuwen.exporting.export import export
     from tuwen.search.query import Query
@@ -85,6 +86,7 @@ __all__ = [
     "TuwenError",
     "WrongModel",
     "__version__",
+    "adapt",
     "evaluate",
     "export",
     "load",
@@ -124,6 +126,7 @@ _MODULES = {
     "TrainResult": "tuwen.training.loop",
     "TuwenError": "tuwen.errors",
     "WrongModel": "tuwen.errors",
+    "adapt": "tuwen.evaluation.adapt",
     "evaluate": "tuwen.evaluation.evaluate",
     "export": "tuwen.exporting.export",
     "load": "tuwen.api",

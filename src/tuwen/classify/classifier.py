@@ -3,11 +3,13 @@
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.bundle.manifest import Scoring
+from tuwen.classify.adapter import Adapter
 from tuwen.classify.labels import PLAIN, LabelVectors, checked_labels, label_vectors
 from tuwen.errors import InvalidInput, RejectedImages
 from tuwen.runtime.encoder import Encoder
@@ -98,6 +100,26 @@ class Classifier:
         self._encoder = encoder
         templates = [template] if isinstance(template, str) else template
         self._vectors = label_vectors(self.labels, templates, encoder)
+        self._adapter: Adapter | None = None
+
+    @classmethod
+    def load(cls, folder: Path | str, encoder: Encoder) -> Self:
+        """A classifier learnt from a few images of each class, see `tuwen.adapt`.
+
+        Args:
+            folder: the adapter's.
+            encoder: the model that it belongs to.
+
+        Raises:
+            InvalidInput: it is not an adapter.
+            WrongModel: it belongs to another model.
+        """
+        adapter = Adapter.load(folder)
+        adapter.check(encoder.name, encoder.fingerprint)
+        classifier = cls.__new__(cls)
+        classifier.labels, classifier.multi_label = adapter.classes, False
+        classifier._encoder, classifier._adapter = encoder, adapter
+        return classifier
 
     def predict(
         self, images: Path | str | Iterable[ImageSource], *, none_below: float | None = None
@@ -129,6 +151,10 @@ class Classifier:
     ) -> Generator[Predictions]:
         """Classify any number of images in bounded memory; see `predict` and `Encoder.stream`."""
         for encoded in self._encoder.stream(images, batch=batch):
+            if self._adapter is not None:
+                found = adapted(encoded.keys, encoded.vectors, self._adapter, none_below)
+                yield Predictions(tuple(found), encoded.rejected)
+                continue
             found = predictions(
                 encoded.keys,
                 encoded.vectors,
@@ -163,10 +189,8 @@ def predictions(
     Raises:
         InvalidInput: `none_below` is no probability.
     """
-    if none_below is not None and not 0 <= none_below <= 1:
-        raise InvalidInput(
-            f"none_below is {none_below}: it is a probability, from 0 to 1", value=none_below, where="none_below"
-        )
+    if none_below is not None:
+        _checked(none_below)
     cosines, neutral = vectors @ labels.vectors.T, vectors @ labels.neutral
     scores = probabilities(cosines, neutral, scoring, multi_label=multi_label)
     alone = probabilities(cosines, neutral, scoring, multi_label=True).max(axis=1)
@@ -175,6 +199,31 @@ def predictions(
         Prediction(path, _ranked(labels.labels, scores[row], cosines[row]), bool(none[row]))
         for row, path in enumerate(paths)
     ]
+
+
+def adapted(
+    paths: Sequence[str], vectors: Vectors, adapter: Adapter, none_below: float | None = None
+) -> list[Prediction]:
+    """As `predictions`, by an adapter: probabilities are its own, and the best one is what `none_below` is about.
+
+    `none_below`: None: what was measured with the adapter.
+    """
+    checked = _checked(none_below) if none_below is not None else adapter.none_below or 0.0
+    cosines, scores = vectors @ adapter.texts.T, adapter.probabilities(vectors)
+    found = []
+    for row, path in enumerate(paths):
+        order = np.argsort(-scores[row], kind="stable")
+        labels = (Label(adapter.classes[one], float(scores[row, one]), float(cosines[row, one])) for one in order)
+        found.append(Prediction(path, tuple(labels), bool(scores[row].max() < checked)))
+    return found
+
+
+def _checked(none_below: float) -> float:
+    if not 0 <= none_below <= 1:
+        raise InvalidInput(
+            f"none_below is {none_below}: it is a probability, from 0 to 1", value=none_below, where="none_below"
+        )
+    return none_below
 
 
 def _ranked(labels: Sequence[str], scores: NDArray[np.float64], cosines: NDArray[np.float32]) -> tuple[Label, ...]:

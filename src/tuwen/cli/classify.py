@@ -11,7 +11,7 @@ from typing import TypeAlias
 import click
 
 from tuwen.api import Encoder
-from tuwen.classify.classifier import Label, Prediction, Predictions
+from tuwen.classify.classifier import Classifier, Label, Prediction, Predictions
 from tuwen.classify.labels import PLAIN, fill, read_labels, split_labels
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
@@ -33,12 +33,14 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
     examples=(
         'tuwen classify cat.jpg --labels "cat,dog,rat,man,woman" --template "a photo of a _"',
         'tuwen classify PHOTOS/ --label-file labels.txt --template "一张_的照片" -o res.json',
+        "tuwen classify PHOTOS/ --adapter adapter/",
         'tuwen classify cat.jpg --labels "cat,dog" --url http://127.0.0.1:8000',
     ),
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--labels", metavar="A,B,…", help="Labels, with commas between them (, ， 、 ،).")
 @click.option("--label-file", type=options.FILE, help="Labels, one a line, in UTF-8.")
+@click.option("--adapter", type=options.FOLDER, metavar="FOLDER", help="Classify by what tuwen adapt learnt.")
 @click.option(
     "--template",
     "templates",
@@ -65,6 +67,7 @@ def classify(
     path: Path,
     labels: str | None,
     label_file: Path | None,
+    adapter: Path | None,
     templates: Sequence[str],
     multi_label: bool,
     none_below: float | None,
@@ -79,8 +82,10 @@ def classify(
     --multi-label, a softmax model's probability is sigmoid(scale * (cosine - neutral)); neutral is the cosine to
     the template without any label.
     """
-    chosen = _labels(labels, label_file)
-    how = _How(chosen, templates, multi_label, none_below)
+    if adapter is not None and (labels or label_file or templates or multi_label):
+        raise click.UsageError("--adapter has its own labels: leave out the options about labels")
+    chosen = _labels(labels, label_file) if adapter is None else ()
+    how = _How(chosen, templates, multi_label, none_below, adapter)
     if service is None:
         model, done, rejected = _classify_here(path, how, computing, warmup)
     else:
@@ -89,16 +94,16 @@ def classify(
     if output is not None:
         _write(done, output)
     if as_json:
-        images = [_document(item, none_below) for item in done]
+        images = [_document(item, none_below is None and adapter is None) for item in done]
         emit({"model": model, "images": images, "rejected": [asdict(item) for item in rejected]})
     elif output is None:
         _show(done)
     return REJECTED if rejected else 0
 
 
-def _document(prediction: Prediction, none_below: float | None) -> dict[str, object]:
+def _document(prediction: Prediction, plain: bool) -> dict[str, object]:
     document = asdict(prediction)
-    if none_below is None:
+    if plain:
         del document["none"]
     return document
 
@@ -119,13 +124,17 @@ class _How:
     templates: Sequence[str]
     multi_label: bool
     none_below: float | None
+    adapter: Path | None
 
 
 def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
     encoder = computing.load(computing.model or computing.settings.default_model)
-    templates = how.templates or (PLAIN,)
-    _say_notes(how, templates, encoder)
-    classifier = encoder.classifier(how.labels, templates, multi_label=how.multi_label)
+    if how.adapter is not None:
+        classifier = Classifier.load(how.adapter, encoder)
+    else:
+        templates = how.templates or (PLAIN,)
+        _say_notes(how, templates, encoder)
+        classifier = encoder.classifier(how.labels, templates, multi_label=how.multi_label)
     if warmup is not None:
         encoder.encode_images([warmup])
     return encoder.name, *_run_shown(path, classifier.stream(path, none_below=how.none_below))
@@ -139,6 +148,8 @@ def _say_notes(how: _How, templates: Sequence[str], encoder: Encoder) -> None:
 
 
 def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
+    if how.adapter is not None:
+        raise click.UsageError("--adapter is a folder on this machine: leave out --url")
     if warmup is not None:
         raise click.UsageError(f"--warmup is for a model in this process, not for the service at {service}")
     with service.client() as client:

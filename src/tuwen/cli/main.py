@@ -8,6 +8,7 @@ from tuwen import __version__
 from tuwen.cli.command import LazyGroup, exit_code
 
 COMMANDS = {
+    "adapt": ("tuwen.cli.adapt", "Learn a classifier from a few images of each class."),
     "bench": ("tuwen.cli.bench", "Measure a model's throughput and latency on this machine."),
     "calibrate": ("tuwen.cli.calibrate", "Measure the score below which nothing in an index matches."),
     "classify": ("tuwen.cli.classify", "Classify images by labels of your choice."),

@@ -1,0 +1,156 @@
+"""Choosing a method and its parameters inside the support: every image is judged by a classifier that has not seen it.
+
+With up to four images of each class, each fold leaves out one image of every class; else there are five stratified
+folds. Nothing else is looked at. With one image of a class nothing is tuned: the first parameters of each method.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen.classify.methods import METHODS, Floats, Parameters, Support, candidates, softmax
+from tuwen.types import Vectors
+
+FOLDS = 5
+AT_ONCE = "gda"
+"""the method that `auto` takes where nothing can be tuned"""
+MOST_PRODUCTS = 2e9
+"""images x classes x dimensions above which `auto` leaves out the trained methods, and uses a single fold"""
+MOST_KERNEL = 6000
+"""images above which `auto` leaves out the method that solves a system of that size"""
+ORDER = ("zero-shot", "gda", "proker", "tip", "linear", "tip-f")
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A method with its parameters, and how it judged the images that were left out.
+
+    Attributes:
+        method: its name.
+        parameters: as `methods` names them, with `alpha`.
+        rows: (m,) the support images that were left out once; none where nothing could be.
+        logits: (m, classes) of these.
+        accuracy: the share of them that was right; None where there are none.
+    """
+
+    method: str
+    parameters: Parameters
+    rows: NDArray[np.int64]
+    logits: Floats
+    accuracy: float | None
+
+
+def choose(support: Support, methods: Sequence[str], *, seed: int = 0) -> dict[str, Choice]:
+    """The best parameters of each method, measured on left-out support images."""
+    folds = list(splits(support.labels, seed, single=_is_large(support)))
+    return {name: _tuned(support, name, folds) for name in methods}
+
+
+def best_of(choices: Mapping[str, Choice]) -> Choice:
+    """The most accurate; of equals the simpler one. Where nothing was measured, the method named by `AT_ONCE`."""
+    ordered = [choices[name] for name in ORDER if name in choices]
+    if ordered[0].accuracy is None:
+        return choices.get(AT_ONCE, ordered[-1])
+    return max(ordered, key=lambda choice: choice.accuracy or 0.0)
+
+
+def for_auto(support: Support) -> tuple[str, ...]:
+    """The methods that `auto` chooses among."""
+    large = _is_large(support)
+    left_out = ({"linear", "tip-f"} if large else set()) | ({"proker"} if len(support.labels) > MOST_KERNEL else set())
+    return tuple(name for name in METHODS if name not in left_out)
+
+
+def _is_large(support: Support) -> bool:
+    return len(support.labels) * support.texts.size > MOST_PRODUCTS
+
+
+def splits(labels: NDArray[np.int64], seed: int, *, single: bool = False) -> Iterator[NDArray[np.int64]]:
+    """The images that each fold leaves out: of every class, a share; never all, so a single image is never left out."""
+    chance = np.random.default_rng(seed)
+    most = int(np.bincount(labels).max())
+    folds = 0 if most < 2 else most if most <= 4 else FOLDS
+    fold = np.full(len(labels), -1)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) > 1:
+            fold[chance.permutation(rows)] = np.arange(len(rows)) % folds
+    for number in range(min(folds, 1) if single else folds):
+        if (fold == number).any():
+            yield np.flatnonzero(fold == number)
+
+
+def choose_on(
+    support: Support, vectors: Vectors, labels: NDArray[np.int64], methods: Sequence[str]
+) -> dict[str, Choice]:
+    """The best parameters of each method, measured on other images: what papers often do on their test set."""
+
+    def tuned(name: str) -> Choice:
+        def residual(parameters: Parameters) -> Floats:
+            return METHODS[name].fit(support, parameters).of(vectors)
+
+        return _best(name, support.zero_shot(vectors), labels, np.arange(len(labels)), residual)
+
+    return {name: tuned(name) for name in methods}
+
+
+def _tuned(support: Support, name: str, folds: Sequence[NDArray[np.int64]]) -> Choice:
+    if not folds:
+        parameters, alphas = next(candidates(name))
+        nothing = np.empty(0, dtype=np.int64)
+        return Choice(name, {**parameters, "alpha": alphas[0]}, nothing, np.empty((0, len(support.texts))), None)
+    rows = np.concatenate(folds)
+
+    def residual(parameters: Parameters) -> Floats:
+        return np.concatenate([_left_out(support, name, parameters, fold) for fold in folds])
+
+    return _best(name, support.zero_shot(support.vectors[rows]), support.labels[rows], rows, residual)
+
+
+def _best(
+    name: str,
+    base: Floats,
+    labels: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    residual: Callable[[Parameters], Floats],
+) -> Choice:
+    """The most accurate of a method's candidates; of equals the first."""
+    best: Choice | None = None
+    for parameters, alphas in candidates(name):
+        added = residual(parameters)
+        for alpha in alphas:
+            logits = base + alpha * added
+            accuracy = float((logits.argmax(axis=1) == labels).mean())
+            if best is None or best.accuracy is None or accuracy > best.accuracy:
+                best = Choice(name, {**parameters, "alpha": alpha}, rows, logits, accuracy)
+    assert best is not None, name
+    return best
+
+
+def _left_out(support: Support, name: str, parameters: Parameters, fold: NDArray[np.int64]) -> Floats:
+    """The residual of images by a classifier that has not seen them."""
+    seen = np.setdiff1d(np.arange(len(support.labels)), fold)
+    return METHODS[name].fit(support.only(seen), parameters).of(support.vectors[fold])
+
+
+def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
+    """The number that logits are divided by so that their probabilities are right on average; 1 without logits.
+
+    It minimises the negative log-likelihood (On Calibration of Modern Neural Networks, Guo et al., ICML 2017).
+    """
+    if not len(labels):
+        return 1.0
+    rows = np.arange(len(labels))
+
+    def loss(logarithm: float) -> float:
+        found = softmax(logits / np.exp(logarithm))[rows, labels]
+        return float(-np.log(np.maximum(found, 1e-300)).mean())
+
+    low, high = np.log(0.01), np.log(1000.0)
+    inner = (np.sqrt(5) - 1) / 2
+    for _ in range(40):  # golden-section search: the loss has one minimum
+        left, right = high - inner * (high - low), low + inner * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return float(np.exp((low + high) / 2))

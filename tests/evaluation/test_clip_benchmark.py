@@ -1,0 +1,149 @@
+"""Every figure equals that of CLIP_benchmark on the same vectors, and on the same weights and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tuwen
+from tuwen.data.samples import Columns
+from tuwen.demo import demo_gallery
+from tuwen.evaluation.evaluate import evaluate
+from tuwen.evaluation.metrics import classification, multi_label, retrieval
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch")
+theirs_retrieval = pytest.importorskip("clip_benchmark.metrics.zeroshot_retrieval", exc_type=ImportError)
+theirs_classes = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification", exc_type=ImportError)
+# numpy 2.4 takes no array of one number for a float
+theirs_classes.float = lambda value: float(value) if isinstance(value, str) else np.asarray(value).item()
+
+
+class Known(torch.nn.Module):
+    """A model whose inputs are vectors already."""
+
+    def encode_image(self, images):
+        return images
+
+    def encode_text(self, texts):
+        return texts
+
+
+class Batches(list):
+    """Batches, and the dataset that they come from."""
+
+    dataset: object
+
+
+def unit(rows) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def their_retrieval(images, texts, owners, model=None, tokenizer=torch.stack):
+    """CLIP_benchmark's figures, images and their captions in batches of 16."""
+    own = [[texts[row] for row in np.flatnonzero(owners == image)] for image in range(len(images))]
+    batches = [(images[first : first + 16], own[first : first + 16]) for first in range(0, len(images), 16)]
+    return theirs_retrieval.evaluate(model or Known(), batches, tokenizer, "cpu", amp=False, recall_k_list=[1, 5, 10])
+
+
+def their_classes(images, labels, names, texts, model=None):
+    """CLIP_benchmark's figures; `texts`: name -> the vectors of its prompts."""
+    batches = Batches((images[first : first + 16], labels[first : first + 16]) for first in range(0, len(images), 16))
+    batches.dataset = type("Dataset", (), {"classes": names})
+    templates = {name: name for name in names}
+    return theirs_classes.evaluate(
+        model or Known(), batches, lambda name: texts[name], names, templates, "cpu", amp=False
+    )
+
+
+def same(ours: dict[str, float], theirs: dict[str, float]) -> None:
+    known = {name: value for name, value in theirs.items() if not np.isnan(value)}
+    assert known.keys() <= ours.keys()
+    assert {name: ours[name] for name in known} == pytest.approx(known, abs=1e-6)
+
+
+@pytest.mark.parametrize(("images", "captions"), [(60, (1, 1)), (40, (5, 5)), (50, (1, 7))])
+def test_retrieval(images: int, captions: tuple[int, int]) -> None:
+    chance = np.random.default_rng(images)
+    pictures = unit(chance.standard_normal((images, 32)))
+    owners = np.sort(np.repeat(np.arange(images), chance.integers(captions[0], captions[1] + 1, size=images)))
+    texts = unit(pictures[owners] + 0.4 * chance.standard_normal((len(owners), 32)))
+    found = retrieval(pictures, texts, owners).metrics()
+    same(found, their_retrieval(torch.from_numpy(pictures), torch.from_numpy(texts), owners))
+
+
+def test_ties_are_never_to_the_models_advantage() -> None:
+    chance = np.random.default_rng(0)
+    pictures = np.repeat(unit(chance.standard_normal((10, 32))), 4, axis=0)
+    texts = unit(pictures + 0.1 * chance.standard_normal((40, 32)))
+    ours = retrieval(pictures, texts, np.arange(40)).metrics()
+    theirs = their_retrieval(torch.from_numpy(pictures), torch.from_numpy(texts), np.arange(40))
+    assert ours["image_retrieval_recall@1"] == 0
+    assert theirs["image_retrieval_recall@1"] > 0  # whichever of four equal pictures sorting puts first
+    assert all(ours[name] <= value + 1e-6 for name, value in theirs.items())
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize(("classes", "absent"), [(12, 0), (12, 3), (3, 0)])
+def test_classification(classes: int, absent: int) -> None:
+    chance = np.random.default_rng(classes)
+    names = [f"class {number}" for number in range(classes)]
+    prompts = {name: torch.from_numpy(unit(chance.standard_normal((4, 32)))) for name in names}
+    targets = unit(np.stack([unit(prompts[name].numpy()).mean(axis=0) for name in names]))
+    labels = chance.integers(classes - absent, size=150)
+    vectors = unit(targets[labels] + 0.3 * chance.standard_normal((150, 32)))
+    theirs = their_classes(torch.from_numpy(vectors), torch.from_numpy(labels), names, prompts)
+    same(classification(vectors, targets, labels).metrics(), theirs)
+
+
+def test_several_labels() -> None:
+    chance = np.random.default_rng(1)
+    names = [f"class {number}" for number in range(6)]
+    targets = unit(chance.standard_normal((6, 32)))
+    wanted = chance.random((90, 6)) < 0.3
+    wanted[:, 5] = False
+    vectors = unit(wanted @ targets + 0.8 * chance.standard_normal((90, 32)))
+    prompts = {name: torch.from_numpy(targets[place : place + 1]) for place, name in enumerate(names)}
+    theirs = their_classes(torch.from_numpy(vectors), torch.from_numpy(wanted.astype(np.int64)), names, prompts)
+    same(multi_label(vectors.astype(np.float64) @ targets.T, wanted).metrics(), theirs)
+
+
+def test_the_packaged_model_on_files() -> None:
+    encoder = tuwen.load("demo", precision="fp32", threads=1)
+    found = evaluate(encoder, demo_gallery(), task="zero-shot", templates=["_", "a picture of _"])
+    names = list(found.measured[0].classes)
+    files = sorted(demo_gallery().rglob("*.webp"))
+    texts = {
+        name: torch.from_numpy(encoder.encode_texts([called, f"a picture of {called}"]))
+        for name, called in ((name, name.replace("_", " ")) for name in names)
+    }
+    vectors = torch.from_numpy(encoder.encode_images(files))
+    labels = torch.tensor([names.index(file.parent.name) for file in files])
+    same(found.metrics, their_classes(vectors, labels, names, texts))
+
+
+@pytest.mark.long
+def test_the_same_weights_and_photos(shared_data: Path, tmp_path: Path) -> None:
+    from tuwen.models import openclip
+    from tuwen.training.evaluate import torch_encoder
+
+    open_clip = pytest.importorskip("open_clip")
+    torch.manual_seed(0)
+    reference, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32")
+    reference.eval()
+    torch.save(reference.state_dict(), tmp_path / "weights.pt")
+    towers = openclip.load("ViT-B-32", tmp_path / "weights.pt")
+    encoder = torch_encoder(towers, tmp_path, "cpu", "fp32", weights=b"random")
+    encoder.reading = type(encoder.reading)(near=None, max_pixels=encoder.reading.max_pixels)
+    columns = Columns(captions={"en": "en"})
+    found = evaluate(encoder, shared_data / "flickr8k_200" / "captions.jsonl", columns=columns)
+    measured = found.measured[0]
+    owners = measured.result.owners  # type: ignore[attr-defined]
+    pictures = [
+        Image.open(shared_data / "flickr8k_200" / measured.encoded.keys[row]).convert("RGB") for row in measured.rows
+    ]
+    images = torch.stack([preprocess(picture) for picture in pictures])
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    theirs = their_retrieval(images, list(measured.names), owners, reference, tokenizer)
+    same(found.metrics, theirs)
