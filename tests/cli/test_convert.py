@@ -37,7 +37,7 @@ def test_bench_has_it_beside_the_bundle(converted) -> None:
     assert [start["runtime"] for start in document["starts"]] == ["onnxruntime", "mnn"]
     twice = run("bench", "demo", "--converted", folder, "--converted", folder)
     assert twice.exit_code == 2
-    assert "two of --converted are of one kind" in twice.stderr
+    assert "--converted" in twice.stderr
 
 
 def test_a_dry_run_prints_the_command_and_runs_nothing(tmp_path, monkeypatch) -> None:
@@ -54,10 +54,10 @@ def test_a_dry_run_prints_the_command_and_runs_nothing(tmp_path, monkeypatch) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("demo", "--to", "tensorrt"), 1, "trtexec is not on this machine's PATH"),
-        (("demo", "--to", "om"), 2, "add --chip"),
-        (("nowhere", "--to", "mnn"), 1, "the model nowhere is not on this machine"),
-        (("demo", "--to", "coreml"), 2, "'coreml' is not one of"),
+        (("demo", "--to", "tensorrt"), 1, "trtexec"),
+        (("demo", "--to", "om"), 2, "--chip"),
+        (("nowhere", "--to", "mnn"), 1, "nowhere"),
+        (("demo", "--to", "coreml"), 2, "'coreml'"),
     ],
 )
 def test_what_goes_wrong_is_said(arguments, code, message, tmp_path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """Vectors brought into an index by a command: what is refused leaves nothing behind."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_the_root_of_an_index_stays(desk: Type) -> None:
     desk(*words, "--root", "photos")
     ended = run(*words, "--root", "photos/red")
     assert ended.exit_code == 2
-    assert "i.tuwen is the index of" in ended.stderr
+    assert "i.tuwen" in ended.stderr
     for again in (("--root", "photos"), ()):
         assert desk(*words, *again) == "i.tuwen: 15 rows; 15 imported, 0 rejected\n"
+
+
+def test_the_kind_of_a_new_index(desk: Type) -> None:
+    desk("embed", "photos", "-o", "embedded", "--model", "model")
+    desk("index", "import", "embedded", "--index", "i.tuwen", "--model", "model", "--kind", "flat", "--metric", "l2")
+    found = json.loads(desk("index", "info", "--index", "i.tuwen", "--json"))
+    assert (found["kind"], found["metric"], found["rows"]) == ("flat", "l2", 15)

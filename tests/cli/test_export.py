@@ -112,9 +112,9 @@ def test_labels_on_two_runtimes(exported, place, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--labels", "cat,dog", "--texts", "captions.txt"), "stand in place of --texts"),
-        (("--template", "a _"), "stand in place of --texts"),
-        (("--devices", "cpu,cuda", "--against", "openclip:ViT-B-32"), "leave one out"),
+        (("--labels", "cat,dog", "--texts", "captions.txt"), "--labels"),
+        (("--template", "a _"), "--labels"),
+        (("--devices", "cpu,cuda", "--against", "openclip:ViT-B-32"), "--against"),
     ],
 )
 def test_words_that_do_not_go_together(arguments, message, tmp_path, monkeypatch) -> None:
@@ -128,20 +128,20 @@ def test_words_that_do_not_go_together(arguments, message, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("export", "clip", "-o", "b"), 2, "'clip' is not a checkpoint; write "),
-        (("export", "openclip:ViT-B-32", "-o", "b"), 2, "needs the file of its weights: add --weights FILE"),
+        (("export", "clip", "-o", "b"), 2, "'clip'"),
+        (("export", "openclip:ViT-B-32", "-o", "b"), 2, "--weights FILE"),
         (
             ("export", "hf:org/name", "-o", "b", "--precision", "fp7"),
             2,
-            "there is no precision fp7: choose of fp32",
+            "'fp7'",
         ),
-        (("verify", "demo", "--against", "hf:org/name"), 2, "hf:org/name is not on this machine: tuwen export"),
+        (("verify", "demo", "--against", "hf:org/name"), 2, "tuwen export hf:org/name"),
         (
             ("verify", "demo", "--against", "torch"),
             2,
-            "the checkpoint of tuwen-emoji (recipes/emoji) is not on this",
+            "recipes/emoji",
         ),
-        (("verify", "nowhere"), 1, "the model nowhere is not on this machine"),
+        (("verify", "nowhere"), 1, "nowhere"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(arguments, code, message, tmp_path, monkeypatch) -> None:
@@ -215,8 +215,8 @@ def test_the_same_vectors_from_every_runtime_and_from_the_checkpoint(embedded) -
             ("a cat", "--model", "bundle", "--runtime", "torch"),
             "is not on this machine: add --weights",
         ),
-        ((".", "-o", "out", "--static"), "--static is for single items: . holds samples"),
-        ((".", "-o", "out", "--runtime", "torch"), "--runtime torch is for single items"),
+        ((".", "-o", "out", "--static"), "--static"),
+        ((".", "-o", "out", "--runtime", "torch"), "--runtime torch"),
         ((), "name what to embed"),
     ],
 )

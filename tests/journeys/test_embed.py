@@ -89,11 +89,11 @@ def test_single_items(terminal, bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("shards",), "say where the vectors go: add -o OUT"),
-        (("shards", "a cat", "-o", "out"), "holds samples, 'a cat' is a single item"),
+        (("shards",), "-o OUT"),
+        (("shards", "a cat", "-o", "out"), "'a cat'"),
         (("none.tar", "-o", "out"), "none.tar does not exist"),
         (("none.jpg",), "none.jpg does not exist"),
-        (("a cat", "-o", "x.txt"), "name it something.npy"),
+        (("a cat", "-o", "x.txt"), ".npy"),
         (("shards", "-o", "shards"), "not an embedding job"),
     ],
 )

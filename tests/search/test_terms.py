@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.search.query import RowId, Term, describe, doubts, parse_term
+from tuwen.search.query import RowId, Term, describe, doubts, parse_term, path_kind
 
 ROW = "1b671a64-40d5-591e-99b0-da01ff1f3341"
 
@@ -43,6 +43,17 @@ def test_an_operand_that_is_a_file_is_a_picture(tmp_path: Path, monkeypatch: pyt
     assert parse_term("odd:0.5") == Term(Path("odd:0.5"))
     assert parse_term("odd:0.5:0.7") == Term(Path("odd:0.5"), 0.7)
     assert parse_term("folder") == Term("folder")
+
+
+def test_a_text_can_be_the_path_of_something_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats").mkdir()
+    for name in ("cats/tabby", "猫.jpg", "notes"):
+        (tmp_path / name).touch()
+    assert [path_kind(text) for text in ("猫.jpg", "cats/tabby", "cats", "./cats", str(tmp_path / "cats"))] == [
+        *("file", "file", "folder", "folder", "folder"),
+    ]
+    assert [path_kind(text) for text in ("", "notes", "gone.jpg", "a dog", "狗" * 1000)] == [None] * 5
 
 
 def test_a_text_that_reads_like_a_file_is_told() -> None:

@@ -1,1 +1,1 @@
-"""TERMINAL: one file per group of commands."""
+"""The command line: one module for each group of commands."""

@@ -11,10 +11,10 @@ from tuwen.bench.targets import Target, bundle_targets, converted_target
 from tuwen.bench.workloads import material
 from tuwen.bundle.bundle import Bundle
 from tuwen.cli import options
+from tuwen.cli.bundles import steps_shown
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit, table
 from tuwen.cli.options import Computing, as_set
-from tuwen.cli.verification import steps_shown
 from tuwen.errors import require
 from tuwen.progress import Progress
 from tuwen.runtime.loading import find_bundle

@@ -1,4 +1,4 @@
-"""`tuwen calibrate`: from which score on a hit means something, measured on an index."""
+"""`tuwen calibrate`: measure the score below which a hit means nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ from tuwen.runtime.encoder import Encoder
 from tuwen.search.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 
 RANDOM = 200
-"""how many random queries of each kind there are where nobody says a number and no file is given"""
+"""random queries of each kind, if neither their number nor a file is given"""
 
-APART = "which score on scales of their own: no threshold holds for both, so keep them in two indexes to have one"
-"""said of an index of both: a search finds either, and what is told apart by score is mostly the two"""
+MIXED = "whose scores are on different scales: no threshold holds for both, so keep them in two indexes"
+"""said of an index of images and texts: by their scores, a search mostly tells these two apart"""
 
 
 @click.command(
@@ -33,16 +33,16 @@ APART = "which score on scales of their own: no threshold holds for both, so kee
     ),
 )
 @options.index
-@click.option("--labelled", type=options.FILE, help="Queries and what they should find: JSONL, CSV or TSV.")
+@click.option("--labelled", type=options.FILE, help="Queries and what each should find: JSONL, CSV or TSV.")
 @click.option(
     "--random",
     "chosen",
     type=click.IntRange(min=0, max=5000),
     metavar="N",
-    help=f"Add N texts that nothing matches, and N of the index's pictures; {RANDOM} without --labelled, else 0.",
+    help=f"Add N texts that nothing matches, and N images of the index; {RANDOM} without --labelled, else 0.",
 )
 @click.option(
-    "--plot", type=options.NEW_PLOT, metavar="FILE", help="Draw the scores and the thresholds, too (png, svg, pdf)."
+    "--plot", type=options.NEW_PLOT, metavar="FILE", help="Plot the scores and the thresholds (png, svg, pdf)."
 )
 @options.computing
 @options.progress
@@ -59,8 +59,8 @@ def calibrate(
 ) -> None:
     """Measure the score below which nothing in an index matches.
 
-    It is kept with the index, for tuwen search --min-score auto. The rates of errors are of queries that the
-    threshold was not chosen by.
+    One threshold for queries by text and one for queries by image. They are stored with the index and used by tuwen
+    search --min-score auto. Error rates are measured on queries that were not used to choose the threshold.
     """
     target = options.index_folder(folder)
     number = chosen if chosen is not None else 0 if labelled else RANDOM
@@ -68,9 +68,9 @@ def calibrate(
         measured = samples(_scores(_probes(labelled, number, encoder, index), encoder, index, progress))
         found = thresholds(measured, index.info().rows)
         for kind in measured.keys() - found.keys():
-            say(f"{measured[kind].count} queries of the kind {kind}: too few for a threshold")
+            say(f"{measured[kind].count} {kind} queries are too few for a threshold")
         if len(index.values("type")) > 1:
-            say(f"{target} has rows of pictures and of texts, {APART}")
+            say(f"{target} has rows of images and of texts, {MIXED}")
         calibration = _with(found, index)
         index.calibrate(calibration)
     if plot is not None:
@@ -84,7 +84,7 @@ def _probes(labelled: Path | None, number: int, encoder: Encoder, index: VectorI
     asked = labelled_probes(labelled, index) if labelled else []
     asked += random_probes(number, encoder, index) if number else []
     if not asked:
-        raise click.UsageError("no query to measure with: give --labelled FILE, or --random a number above 0")
+        raise click.UsageError("no queries: give --labelled FILE, or --random with a number above 0")
     return asked
 
 
@@ -100,13 +100,13 @@ def _scores(probes: Sequence[Probe], encoder: Encoder, index: VectorIndex, progr
 
 
 def _with(found: dict[QueryKind, Threshold], index: VectorIndex) -> Calibration:
-    """What was measured now, and of the other kind of query what was measured before."""
+    """The new thresholds, and the earlier one of a kind of query that was not measured now."""
     before = _before(index) or Calibration(fingerprint=index.info().fingerprint)
     return before.model_copy(update={str(kind): it for kind, it in found.items()})
 
 
 def _before(index: VectorIndex) -> Calibration | None:
-    """What was measured before; a file that cannot be read is written anew."""
+    """The earlier thresholds; a file that cannot be read is replaced."""
     try:
         return index.calibration()
     except IndexInvalid as error:

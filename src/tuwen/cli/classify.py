@@ -1,4 +1,4 @@
-"""`tuwen classify`: which of some labels fits an image."""
+"""`tuwen classify`: classify images by labels of your choice."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -38,17 +38,17 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
     ),
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--labels", metavar="A,B,…", help="Labels, with commas between them (, ， 、 ،).")
-@click.option("--label-file", type=options.FILE, help="Labels, one a line, in UTF-8.")
+@click.option("--labels", metavar="A,B,…", help="Comma-separated labels (, ， 、 ،).")
+@click.option("--label-file", type=options.FILE, help="A UTF-8 file with one label per line.")
 @click.option("--adapter", type=options.FOLDER, metavar="FOLDER", help="Classify by what tuwen adapt learnt.")
 @click.option(
     "--template",
     "templates",
     multiple=True,
     metavar="TEXT",
-    help="A sentence with exactly one _ or {} for the label; repeatable, then averaged. Else the label alone.",
+    help="A sentence with exactly one _ or {} for the label; repeat it to average several. By default the label alone.",
 )
-@click.option("--multi-label", is_flag=True, help="Judge each label by itself, not against the others.")
+@click.option("--multi-label", is_flag=True, help="Judge each label by itself instead of against the others.")
 @click.option(
     "--none-below",
     type=click.FloatRange(0, 1),
@@ -77,10 +77,10 @@ def classify(
 ) -> int:
     """Classify images by labels of your choice.
 
-    PATH is a picture, or a folder whose pictures are all labelled; paths are relative to it. Probabilities use the
-    model's own scale: softmax over the labels, or sigmoid of each where the model was trained so. With
-    --multi-label, a softmax model's probability is sigmoid(scale * (cosine - neutral)); neutral is the cosine to
-    the template without any label.
+    PATH is an image, or a folder of images; paths in the result are relative to it. Probabilities use the model's own
+    scale: softmax over the labels, or a sigmoid for each if the model was trained that way. With --multi-label, the
+    probability of a softmax model is sigmoid(scale * (cosine - neutral)), where neutral is the cosine to the template
+    without a label.
     """
     if adapter is not None and (labels or label_file or templates or multi_label):
         raise click.UsageError("--adapter has its own labels: leave out the options about labels")
@@ -113,7 +113,7 @@ def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
         return split_labels(labels)
     if label_file is not None and labels is None:
         return read_labels(label_file)
-    raise click.UsageError('give the labels, either as --labels "cat,dog" or as --label-file FILE')
+    raise click.UsageError('labels are missing: give either --labels "cat,dog" or --label-file FILE')
 
 
 @dataclass(frozen=True, slots=True)

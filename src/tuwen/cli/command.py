@@ -71,20 +71,18 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-# ---- How a command ends: one line for an error, and the exit code.
-
 REJECTED = 3
-"""The exit code of a command that is done, but for the inputs that it lists as rejected."""
+"""the exit code of a command that is done except for the inputs that it lists as rejected"""
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""the exit code after Ctrl-C: 128 + SIGINT, as in shells"""
 
 
 def exit_code(run: Callable[[], object]) -> int:
-    """Run a command and return the code to leave with; errors are printed to standard error, in one line.
+    """Run a command and return its exit code; an error is printed to standard error in one line.
 
     Args:
-        run: the command; what it returns is the exit code if that is an int, else 0.
+        run: the command; an int that it returns is the exit code, otherwise 0.
     """
     _never_fail_to_print()
     try:
@@ -121,14 +119,14 @@ def say(line: str) -> None:
 
 
 def _never_fail_to_print() -> None:
-    """A character that the terminal's encoding does not have is printed as an escape."""
+    """Print characters that the terminal's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _quiet() -> int:
-    """The reader of a pipe has gone (`| head`): not an error, and Python must not complain at exit either."""
+    """A closed pipe (`| head`) is not an error, and Python must not complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

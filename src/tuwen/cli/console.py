@@ -1,7 +1,4 @@
-"""What a command prints on standard output: a JSON document, or a table and lines for people.
-
-Knows widths and encodings. Does not know what it prints.
-"""
+"""What commands print: a JSON document, or tables and lines for people."""
 
 import json
 import shutil
@@ -20,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def emit(document: object) -> None:
-    """One JSON document, for `--json`. Letters beyond ASCII stay as they are where the stream can take them."""
+    """Print one JSON document, for `--json`; non-ASCII characters are kept if the stream's encoding has them."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()
     click.echo(json.dumps(document, ensure_ascii=plain, indent=2))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> None:
-    """Rows in columns, as wide as the terminal (80 in a pipe).
+    """Print rows in columns, at most as wide as the terminal (80 characters in a pipe).
 
-    Columns stand closer where that spares a line; what is too long even so goes on in the next one.
+    Columns are moved closer together if that avoids wrapping; cells that are still too long are wrapped.
 
     Args:
-        head: the columns' names.
+        head: the names of the columns.
         rows: the cells.
-        numbers: which columns are set to the right.
+        numbers: the columns that are aligned to the right.
     """
     from rich.console import Console
     from rich.table import Table
@@ -55,18 +52,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Seq
 
 
 def printable(text: str) -> str:
-    """The text with control characters as escapes: a file's name must not steer the terminal."""
+    """The text with control characters escaped: the name of a file must not control the terminal."""
     return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
 
 
 def shortened(text: str, length: int) -> str:
-    """The text in one line, cut to so many characters."""
+    """The text on one line, truncated to so many characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def list_rejected(rejected: Iterable[Rejected]) -> None:
-    """One line of standard error for each input that was rejected."""
+    """Print one line to standard error for each rejected input."""
     for item in rejected:
         say(f"rejected: {printable(item.path)}: {printable(item.reason)}")
 

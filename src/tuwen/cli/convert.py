@@ -1,4 +1,4 @@
-"""`tuwen convert`: a bundle to what another runtime reads."""
+"""`tuwen convert`: a bundle to the format of another runtime."""
 
 import shlex
 from pathlib import Path
@@ -9,8 +9,7 @@ import click
 
 from tuwen.bundle.converted import Converted, Target
 from tuwen.bundle.manifest import TOWERS, Report
-from tuwen.cli import options
-from tuwen.cli import verification as proof
+from tuwen.cli import bundles, options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
 from tuwen.cli.options import as_set
@@ -34,14 +33,20 @@ if TYPE_CHECKING:
     "--to",
     type=click.Choice(["openvino", "mnn", "ncnn", "tensorrt", "om"]),
     required=True,
-    help="OpenVINO IR, MNN, ncnn; engines by trtexec, Ascend OM by atc.",
+    help="OpenVINO IR, MNN, ncnn; TensorRT engines by trtexec; Ascend OM by atc.",
 )
-@click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", help="Where to; MODEL-TO here by default.")
+@click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", help="The output folder; MODEL-TO by default.")
 @click.option(
-    "--precision", type=click.Choice(["fp32", "fp16"]), help="Weights; fp32 by default, fp16 for tensorrt and om."
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    help="Precision of the weights; fp32 by default, fp16 for tensorrt and om.",
 )
 @click.option(
-    "--tower", type=click.Choice(["both", "vision", "text"]), default="both", show_default=True, help="Which half."
+    "--tower",
+    type=click.Choice(["both", "vision", "text"]),
+    default="both",
+    show_default=True,
+    help="Which towers to convert.",
 )
 @click.option(
     "--batch",
@@ -50,10 +55,10 @@ if TYPE_CHECKING:
     default="1,8,32",
     show_default=True,
     metavar="LIST",
-    help="tensorrt: the least, usual and largest batch; om: a file for each.",
+    help="Batch sizes. tensorrt: minimum, optimum and maximum; om: one file for each.",
 )
-@click.option("--chip", metavar="NAME", help="om: the processor, as npu-smi info has it, e.g. 310P3.")
-@click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
+@click.option("--chip", metavar="NAME", help="The processor, for om, as npu-smi info reports it, for example 310P3.")
+@click.option("--dry-run", is_flag=True, help="Print the commands without running them.")
 @options.as_json
 def convert(
     *,
@@ -69,8 +74,8 @@ def convert(
 ) -> None:
     """Convert a bundle for another runtime, and compare the two.
 
-    What computes something else is not published, and what stood at FOLDER stays. TensorRT engines and OM files
-    need their hardware: they are not compared.
+    If the outputs differ, nothing is written, and an existing FOLDER is left as it was. TensorRT engines and OM files
+    are not compared, because they need their hardware.
     """
     from tuwen.exporting.convert import conversion_commands
     from tuwen.exporting.convert import convert as convert_bundle
@@ -86,7 +91,7 @@ def convert(
         )
         _show_commands(lines, to, as_json=as_json)
         return
-    with proof.steps_shown():
+    with bundles.steps_shown():
         found = convert_bundle(
             bundle,
             folder,
@@ -117,15 +122,15 @@ def _show(converted: Converted, folder: Path, seconds: float, *, as_json: bool) 
         emit(_as_document(converted, folder, report, seconds))
         return
     if converted.checks:
-        proof.show_checks([report])
+        bundles.show_checks([report])
     else:
-        click.echo("not compared with the bundle: this machine cannot run it")
+        click.echo("not compared with the bundle: this machine cannot run the result")
     click.echo(
         f"\n{folder}: {converted.model} for {converted.to}, weights in {converted.precision}, by {converted.tool}"
     )
     if converted.unit_length is False:
         say(
-            f"note: what {converted.to} gives for a batch is not of length 1: normalise the rows where you run it; "
+            f"note: {converted.to} does not return unit vectors for a batch: normalise them where you run the model; "
             "tuwen does"
         )
 
@@ -142,5 +147,5 @@ def _as_document(converted: Converted, folder: Path, report: Report, seconds: fl
         "commands": [list(command) for command in converted.commands],
         "unit_length": converted.unit_length,
         "seconds": seconds,
-        "checks": proof.as_documents([report]),
+        "checks": bundles.checks_document([report]),
     }

@@ -1,4 +1,4 @@
-"""`tuwen demo`: the packaged gallery, indexed and searched in several languages, so that all of it can be seen."""
+"""`tuwen demo`: the packaged gallery, indexed and searched in several languages."""
 
 import shutil
 from dataclasses import dataclass
@@ -29,8 +29,7 @@ QUERIES = (
     ("hi", "हाथी"),
     ("ko", "피자"),
 )
-"""A language and what is looked for in it: words that the model knows, to show what a search looks like. How well
-it knows all of them is measured in `recipes/emoji`."""
+"""a language, and a query in it that the model knows; `recipes/emoji` measures how well it knows others"""
 
 NEXT = """
 What to type next:
@@ -38,7 +37,7 @@ What to type next:
     tuwen search "雨伞" --index {index} -k 12 --sheet hits.png
     tuwen search --image {picture} --index {index}
     tuwen search --like "cat" --like "love" --index {index}
-    tuwen models    # photos want a model of photos; tuwen pull MODEL gets it
+    tuwen models    # photos need a model of photos: tuwen pull MODEL
     tuwen index build PHOTOS/ --index photos.tuwen --model MODEL
     tuwen doctor
     tuwen --help
@@ -51,15 +50,17 @@ What to type next:
     type=options.ANY_PATH,
     default=Path("demo-output"),
     show_default=True,
-    help="Where the index and the sheets go; those of an earlier demo are replaced.",
+    help="The folder for the index and the contact sheets; those of an earlier demo are replaced.",
 )
-@click.option("-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="How many hits a query.")
+@click.option(
+    "-k", "k", type=click.IntRange(min=1), default=5, show_default=True, help="Number of hits for each query."
+)
 @options.as_json
 def demo(output: Path, k: int, as_json: bool) -> None:
     """Index and search the packaged gallery.
 
-    The hits of each query are printed, and drawn on a sheet. Nothing is fetched. The packaged model knows
-    pictograms; photos want a model of photos.
+    The hits of queries in several languages are printed, and drawn on contact sheets. Nothing is downloaded. The
+    packaged model knows pictograms; photos need a model of photos.
     """
     computing = options.as_set("demo")
     folder = output / "gallery.tuwen"
@@ -82,7 +83,7 @@ def demo(output: Path, k: int, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The hits of one query, and the language it is in."""
+    """The hits of one query, and its language."""
 
     language: str
     query: str

@@ -1,4 +1,4 @@
-"""`tuwen doctor`: what this machine has, what is missing, and the one line that would make better use of it."""
+"""`tuwen doctor`: what this machine can run, and what to install to make better use of it."""
 
 from dataclasses import asdict
 from platform import python_version
@@ -18,7 +18,7 @@ from tuwen.settings import Settings, read_settings
 def doctor(as_json: bool) -> None:
     """Show what this machine can run, and what to install.
 
-    Processor features, accelerators, runtimes found and missing, and the one pip line that uses it better.
+    CPU features, accelerators, available and missing runtimes, and the pip command that would make better use of them.
     """
     settings, machine = read_settings(), look()
     if as_json:
@@ -27,7 +27,11 @@ def doctor(as_json: bool) -> None:
     table(("what", "here"), _rows(machine, settings))
     if machine.conflict:
         click.echo(f"\nConflict: {machine.conflict}")
-    click.echo(f"\n{machine.advice}" if machine.advice else "\nNothing to install: this machine is used as it can be.")
+    click.echo(
+        f"\n{machine.advice}"
+        if machine.advice
+        else "\nNothing to install: tuwen is already making full use of this machine."
+    )
 
 
 def _rows(machine: Machine, settings: Settings) -> list[tuple[str, object]]:
@@ -35,7 +39,7 @@ def _rows(machine: Machine, settings: Settings) -> list[tuple[str, object]]:
         ("tuwen", f"{__version__}, Python {python_version()}"),
         ("cpu", machine.cpu),
         ("cores", machine.cores),
-        ("features", ", ".join(machine.features) or "none that matter"),
+        ("features", ", ".join(machine.features) or "none that are used"),
         ("accelerators", ", ".join(machine.accelerators) or "none"),
         *((engine.name, _engine(engine)) for engine in machine.engines),
         *_settings(settings).items(),
@@ -47,5 +51,5 @@ def _engine(engine: Engine) -> str:
 
 
 def _settings(settings: Settings) -> dict[str, str]:
-    """Where models are, and which one a new index of photos takes."""
+    """Where models are, and the default model of a new index."""
     return {"models": str(settings.models), "cache": str(settings.cache), "default_model": settings.default_model}

@@ -1,4 +1,4 @@
-"""`tuwen embed`: vectors of a few pictures and texts, or of millions, into files or an index."""
+"""`tuwen embed`: vectors of single images and texts, or of large collections, as files or in an index."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -31,19 +31,17 @@ from tuwen.runtime.loading import find_bundle, portable_name
 from tuwen.runtime.selection import Choice, make_plan
 from tuwen.types import Rejected
 
-# ---- Single pictures and texts of `tuwen embed`
-
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """What is to be embedded, and how.
+    """What to embed.
 
     Attributes:
-        sources: pictures where files of these names exist, else texts.
+        sources: images where files of these names exist, otherwise texts; or what holds samples.
         texts: texts in any case.
-        output: a file for the vectors, None for none; of samples in bulk, a folder or an index.
+        output: a file for the vectors of single items, or a folder or an index for samples; None to print them.
         weights: the checkpoint, or the file of its weights, for PyTorch.
-        static: in shapes that do not change.
+        static: run one item at a time, texts at full length.
     """
 
     sources: Sequence[str]
@@ -53,10 +51,10 @@ class Items:
     static: bool
 
     def place_of_bulk(self, computing: Computing) -> Place:
-        """Where the vectors of samples in bulk go.
+        """Where the vectors of samples go.
 
         Raises:
-            click.UsageError: it is not said, or something is asked for that is for single items.
+            click.UsageError: there is no output, or an option is given that is for single items.
         """
         asked = {
             "--text": self.texts,
@@ -66,19 +64,19 @@ class Items:
         }
         for option, given in asked.items():
             if given:
-                raise click.UsageError(f"{option} is for single items: {self.sources[0]} holds samples")
+                raise click.UsageError(f"{option} is for single items, and {self.sources[0]} holds samples")
         if self.output is None:
-            raise click.UsageError("say where the vectors go: add -o OUT")
+            raise click.UsageError("the output is missing: add -o OUT")
         return self.output
 
 
 def embed_items(items: Items, computing: Computing, *, as_json: bool) -> int:
     """Embed them, print or save the vectors; the exit code."""
     if not items.sources and not items.texts:
-        raise click.UsageError("name what to embed: pictures, texts, or what holds samples")
+        raise click.UsageError("nothing to embed: name images, texts, or files and folders of samples")
     file = _file(items.output)
     for source in items.sources:
-        is_picture(source)  # a slip of the pen is told before a model is loaded
+        is_picture(source)  # raises for a path that does not exist, before a model is loaded
     encoder = _encoder(items, computing)
     vectors = vectors_of(items.sources, encoder, texts=items.texts)
     if file is not None:
@@ -97,7 +95,7 @@ def _file(output: Place | None) -> Path | None:
     """The array's file; InvalidInput for anything else."""
     if output is None or (isinstance(output, Path) and output.suffix == ".npy"):
         return output
-    raise InvalidInput(f"{output}: vectors of single items are saved as one file: name it something.npy")
+    raise InvalidInput(f"{output}: vectors of single items are saved as one file, whose name must end in .npy")
 
 
 def _encoder(items: Items, computing: Computing) -> Encoder:
@@ -105,7 +103,7 @@ def _encoder(items: Items, computing: Computing) -> Encoder:
     if computing.runtime == "torch":
         return _in_torch(model, items, computing)
     if items.weights is not None:
-        raise click.UsageError("--weights is the checkpoint: add --runtime torch")
+        raise click.UsageError("--weights is for PyTorch: add --runtime torch")
     return computing.load(model, static=items.static)
 
 
@@ -128,31 +126,29 @@ def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
     )
 
 
-# ---- Where a bulk job is computed: the options `--engine --address --workers`.
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Here, or on a cluster."""
+    """Where a bulk job is computed: on this machine, or on a cluster."""
 
     engine: str
     address: str | None
     workers: int | None
 
     def check(self) -> None:
-        """See that the options go together.
+        """Check that the options fit together.
 
         Raises:
-            InvalidInput: an address or workers, and no cluster.
+            InvalidInput: an address or a number of workers without a cluster.
         """
         if self.engine == "local" and (self.address is not None or self.workers is not None):
-            raise InvalidInput("--address and --workers are about a cluster: add --engine ray")
+            raise InvalidInput("--address and --workers are for a cluster: add --engine ray")
 
     @contextmanager
     def opened(self, loaded: "Loaded") -> Iterator[Engine]:
-        """What computes, as long as the block lasts."""
+        """The engine, as long as the block lasts."""
         if self.engine == "local":
             yield _here(loaded)
             return
@@ -191,12 +187,14 @@ def where(command: F) -> F:
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True),
-    click.option("--address", metavar="auto|local|ray://…", help="Which Ray cluster; auto by default."),
-    click.option("--workers", type=click.IntRange(min=1), help="Of the cluster; as many as it has cores for."),
+    click.option("--address", metavar="auto|local|ray://…", help="The address of the Ray cluster; auto by default."),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Worker processes; by default as many as the cluster has cores for.",
+    ),
 )
 
-
-# ---- `tuwen embed`: vectors of a few pictures and texts, or of millions, into files or an index.
 
 FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 
@@ -214,17 +212,38 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
     ),
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE…")
-@click.option("-o", "--output", type=options.PLACE, metavar="OUT", help="Folder or index; FILE.npy for a few.")
+@click.option(
+    "-o", "--output", type=options.PLACE, metavar="OUT", help="A folder or an index; FILE.npy for single items."
+)
 @click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
-@click.option("--only", type=click.Choice(["images", "texts"]), help="Embed one of the two, where both are there.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="In files; float16 for clip-retrieval.")
-@click.option("--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples a shard.")
-@click.option("--key-column", metavar="NAME", help="In tables: what joins a picture and its captions.")
-@click.option("--image-column", metavar="NAME", help="In tables: the picture, or its path.")
-@click.option("--caption-column", metavar="NAME", help="In tables: the caption, or a list of them.")
-@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text, even if a file of that name exists.")
-@click.option("--static", is_flag=True, help="Single items: one at a time, texts at full length.")
-@click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, for --runtime torch.")
+@click.option(
+    "--only",
+    type=click.Choice(["images", "texts"]),
+    help="Embed only the images or only the texts of samples that have both.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Number format in files; float16 by default for clip-retrieval.",
+)
+@click.option("--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples per shard.")
+@click.option("--key-column", metavar="NAME", help="The column that joins an image and its captions, in tables.")
+@click.option("--image-column", metavar="NAME", help="The column of images or of their paths, in tables.")
+@click.option("--caption-column", metavar="NAME", help="The column of captions or of lists of them, in tables.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="A text to embed, even if a file of that name exists; repeatable.",
+)
+@click.option("--static", is_flag=True, help="Embed single items one at a time, texts at full length.")
+@click.option(
+    "--weights",
+    type=options.EXISTING,
+    metavar="PATH",
+    help="The checkpoint or the file of its weights, for --runtime torch.",
+)
 @where
 @options.computing_in_torch_too
 @options.progress
@@ -250,10 +269,10 @@ def embed(
 ) -> int:
     """Compute vectors of images and texts.
 
-    A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: pictures,
-    captions, or both, joined by key; their vectors go to OUT. Stopped or killed, the same command goes on where it
-    was and ends with the same bytes. Any other SOURCE is one item: a picture if a file of that name exists, else a
-    text; the vectors are printed, one a line, or saved as FILE.npy. PyTorch computes single items, too.
+    A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: images, captions,
+    or both, joined by key; their vectors go to OUT. Rerun an interrupted command to resume it; the output is
+    byte-identical. Any other SOURCE is a single item: an image if a file of that name exists, otherwise a text; the
+    vectors are printed, one per line, or saved as FILE.npy. Single items can also be computed by PyTorch.
     """
     wanted = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
@@ -271,7 +290,7 @@ def embed(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How far it is and what came of it, in what form."""
+    """How to show progress and the result."""
 
     progress: str
     as_json: bool
@@ -279,7 +298,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model, how it computes (`choice`: nothing in it is `auto`), and what of that the vectors depend on."""
+    """The model, how it computes (nothing in `choice` is `auto`), and the facts that the vectors depend on."""
 
     model: str
     encoder: Encoder
@@ -304,7 +323,7 @@ def _loaded(computing: Computing) -> Loaded:
 
 
 def _are_bulk(sources: Sequence[str]) -> bool:
-    """Whether the sources hold samples; a mixture of such and single items is refused."""
+    """Whether the sources hold samples; a mixture with single items is an error."""
     bulk = [source for source in sources if is_bulk(Path(source))]
     for source in bulk:
         if not Path(source).exists():
@@ -313,12 +332,12 @@ def _are_bulk(sources: Sequence[str]) -> bool:
             )
     if bulk and len(bulk) < len(sources):
         other = next(source for source in sources if source not in bulk)
-        raise InvalidInput(f"{bulk[0]} holds samples, {other!r} is a single item: embed one after the other")
+        raise InvalidInput(f"{bulk[0]} holds samples, and {other!r} is a single item: embed them in two commands")
     return bool(bulk)
 
 
 def _run(request: Request, index: Place | None, loaded: Loaded, where: Where, shown: Shown) -> int:
-    """Do the job, show how far it is and what came of it; the exit code. `index`: what rows go to, if any."""
+    """Run the job, show its progress and result, and return the exit code. `index`: where rows go, if anywhere."""
     start = monotonic()
     written = total = 0
     report = None
@@ -336,7 +355,7 @@ def _run(request: Request, index: Place | None, loaded: Loaded, where: Where, sh
                 bar.show(step.seen, step.written)
     except KeyboardInterrupt:
         done = f"{written:,} of {count(total, 'sample')}"
-        say(f"stopped: {done} in {index or request.out}; run the same command again to go on")
+        say(f"stopped: {done} in {index or request.out}; run the same command again to resume")
         return INTERRUPTED
     assert report is not None, "a job ends with its report"
     if index is not None and index != request.out:
@@ -345,16 +364,16 @@ def _run(request: Request, index: Place | None, loaded: Loaded, where: Where, sh
 
 
 def _index_of(out: Place, layout: str) -> Place | None:
-    """The index that rows go to; None for the formats that are files."""
+    """The index that rows go to; None for file formats."""
     if layout == "index":
         return options.index_folder(out)
     if not isinstance(out, Path):
-        raise click.UsageError(f"{out} holds an index, not files: add --format index")
+        raise click.UsageError(f"{out} is an index: add --format index")
     return None
 
 
 def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded: Loaded) -> Path:
-    """Where the job is kept track of. An index that is not there yet is made."""
+    """Where the state of the job is kept. An index that does not exist is created."""
     if index is None:
         assert isinstance(out, Path), "files are in a folder: it was checked"
         return out
@@ -369,7 +388,7 @@ def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded:
 
 @contextmanager
 def _opened(place: Place | None, loaded: Loaded) -> Iterator[VectorIndex | None]:
-    """The index that rows go to; None for the formats that are files."""
+    """The index that rows go to; None for file formats."""
     if place is None:
         yield None
         return

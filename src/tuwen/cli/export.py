@@ -7,8 +7,7 @@ from time import monotonic
 import click
 
 from tuwen.bundle.bundle import Bundle
-from tuwen.cli import hub, options
-from tuwen.cli import verification as proof
+from tuwen.cli import bundles, options
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
 from tuwen.errors import require
@@ -26,13 +25,15 @@ from tuwen.runtime.machine import peak_mib
     ),
 )
 @click.argument("source")
-@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint; read without running code in it.")
-@click.option("--arch", metavar="NAME", help="The architecture, where a file does not tell it.")
-@click.option("-o", "--output", type=options.ANY_PATH, metavar="FOLDER", required=True, help="The bundle.")
+@click.option("--weights", type=options.FILE, metavar="FILE", help="The checkpoint; no code in it is run.")
+@click.option("--arch", metavar="NAME", help="The architecture, if the file does not contain it.")
+@click.option(
+    "-o", "--output", type=options.ANY_PATH, metavar="FOLDER", required=True, help="The folder of the bundle."
+)
 @click.option("--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8.")
-@click.option("--name", metavar="NAME", help="What to call the model; else after its source.")
-@hub.offline
-@proof.samples
+@click.option("--name", metavar="NAME", help="The model's name; by default that of its source.")
+@bundles.offline
+@bundles.samples
 @options.as_json
 def export(
     *,
@@ -49,22 +50,22 @@ def export(
 ) -> None:
     """Export a checkpoint to a verified bundle that needs no torch.
 
-    SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG where the published tag decides how pictures are
-    prepared; hf:FOLDER, chinese-clip:FILE, flagai:FOLDER or paddle:FILE; or the path of a checkpoint, whose family
-    is told by its content. A published one, or hf:ORG/NAME, is fetched from the hub where no file is given. Every
-    stage is compared with the checkpoint in PyTorch, on every runtime of this machine; a bundle that differs is not
-    published, and what stood at FOLDER stays.
+    SOURCE is openclip:ARCHITECTURE, or openclip:ARCHITECTURE/TAG, where the tag also decides how images are
+    preprocessed; hf:FOLDER, chinese-clip:FILE, flagai:FOLDER or paddle:FILE; or the path of a checkpoint, whose
+    family is detected from its content. A published checkpoint, or hf:ORG/NAME, is downloaded unless a file is given.
+    Every stage is compared with the checkpoint in PyTorch, on every runtime of this machine. If any of them differs,
+    nothing is written, and an existing FOLDER is left as it was.
 
-    A bundle's folder is exported again, at other precisions, from its own files, and compared with these.
+    SOURCE can also be a bundle: it is exported again from its own files at other precisions, and compared with them.
     """
     start = monotonic()
     if (weights is not None or arch is not None) and (Path(source) / "tuwen.json").exists():
-        raise click.UsageError(f"{source} is a bundle, which has its weights: leave out --weights and --arch")
-    precisions = hub.listed(precision)
+        raise click.UsageError(f"{source} is a bundle, which contains its weights: leave out --weights and --arch")
+    precisions = bundles.listed(precision)
     require("torch", extra="export")
     from tuwen.exporting.export import export as to_bundle
 
-    with hub.shown(source) as progress:
+    with bundles.download_shown(source) as progress:
         bundle = to_bundle(
             source,
             output,
@@ -84,18 +85,18 @@ def _show(bundle: Bundle, start: float, *, as_json: bool) -> None:
 
     manifest, peak, seconds = bundle.manifest, peak_mib(), monotonic() - start
     if not as_json:
-        proof.show_checks(manifest.verify.values())
+        bundles.show_checks(manifest.verify.values())
         precisions = ", ".join(bundle.precisions)
-        click.echo(f"\n{bundle.folder}: {manifest.name}, {manifest.dim} numbers a vector, {precisions}")
-        click.echo(f"{seconds:.0f} s" + ("" if peak is None else f", at most {peak:,.0f} MiB of memory"))
+        click.echo(f"\n{bundle.folder}: {manifest.name}, {manifest.dim} dimensions, {precisions}")
+        click.echo(f"{seconds:.0f} s" + ("" if peak is None else f", peak memory {peak:,.0f} MiB"))
         return
     emit(
         {
-            **proof.named(bundle),
+            **bundles.named(bundle),
             "cut_exact": manifest.text.cut_exact,
             "facts": manifest.facts,
             "seconds": seconds,
             "peak_mib": peak,
-            "checks": proof.as_documents(manifest.verify.values()),
+            "checks": bundles.checks_document(manifest.verify.values()),
         }
     )

@@ -1,4 +1,4 @@
-"""`tuwen index …`: what is in an index, and how it gets there."""
+"""`tuwen index …`: build, update and inspect an index."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,8 +45,6 @@ from tuwen.search.duplicates import Duplicates, Group
 from tuwen.settings import read_settings
 from tuwen.types import Rejected
 
-# ---- `tuwen index sync`: an index made equal to a folder, once or for as long as it runs.
-
 
 @click.command(
     cls=Command,
@@ -57,8 +55,8 @@ from tuwen.types import Rejected
 )
 @click.argument("photos", type=options.ANY_PATH)
 @options.index
-@click.option("--watch", is_flag=True, help="Keep it so until Ctrl-C; one line a batch of changes.")
-@click.option("--allow-empty", is_flag=True, help="Take out all rows where PHOTOS has no picture.")
+@click.option("--watch", is_flag=True, help="Keep watching until Ctrl-C; prints one line per batch of changes.")
+@click.option("--allow-empty", is_flag=True, help="Remove all rows if PHOTOS has no images.")
 @options.computing
 @options.progress
 @options.as_json
@@ -72,10 +70,10 @@ def sync(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Make an index equal to the pictures below PHOTOS.
+    """Update an index to match the images in a folder.
 
-    New and changed pictures are read, moved ones keep their vectors, the rows of deleted ones are taken out. Rows
-    of pictures elsewhere, and of texts, stay. A folder without pictures is taken for one that is not mounted.
+    New and changed images are encoded, moved ones keep their vectors, and rows of deleted ones are removed. Rows of
+    images elsewhere, and of texts, are kept. A folder without images is an error, as it may not be mounted.
     """
     identity_of(photos)
     target = options.index_folder(folder)
@@ -89,7 +87,7 @@ def sync(
 
 
 class _Keeping:
-    """`--watch`: the index is open only while there is something to do, so that it can be searched meanwhile."""
+    """`--watch`: the index is open only while there are changes, so that it can be searched in between."""
 
     def __init__(self, photos: Path, target: Place, computing: Computing, shown: Shown, allow_empty: bool) -> None:
         self._photos = photos
@@ -101,12 +99,12 @@ class _Keeping:
         self._rejected: set[Rejected] = set()
 
     def run(self) -> int:
-        """Until Ctrl-C: 0."""
+        """Watch until Ctrl-C, and return 0."""
         pending = Pending(self._photos)
         own = self._target.absolute() if isinstance(self._target, Path) else None
         try:
             with closing(watched(self._photos, own)) as changes:
-                for changed in changes:  # the first come before anything is read, so that none is missed
+                for changed in changes:  # the first are noted before anything is read, so that none is missed
                     pending.note(changed, monotonic())
                     due = pending.take(monotonic())
                     if due is not None and not self._done(due):
@@ -116,7 +114,7 @@ class _Keeping:
         return 0
 
     def _done(self, due: Due) -> bool:
-        """Look at what is due, and tell what was new; whether the index could be opened."""
+        """Apply the changes that are due and report what was new; return whether the index could be opened."""
         first = self._encoder is None
         try:
             with self._opened() as (encoder, index):
@@ -132,7 +130,7 @@ class _Keeping:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Encoder, VectorIndex]]:
-        """The index, and its model, which is loaded once."""
+        """The index and its model, which is loaded once."""
         if self._encoder is None:
             with opened_or_new(self._target, self._photos, self._computing, anywhere=True) as both:
                 self._encoder = both[0]
@@ -153,13 +151,10 @@ class _Keeping:
         return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
 
     def _tell(self, report: IngestReport, news: Sequence[Rejected]) -> None:
-        """One line, or one JSON document in a line, of a batch of changes."""
+        """Print one line, or one JSON document on one line, for a batch of changes."""
         list_rejected(news)
         line = f"{strftime('%H:%M:%S')} {summary(report, self._shown)}"
         click.echo(json.dumps(as_document(report, self._target)) if self._shown.as_json else line)
-
-
-# ---- `tuwen index duplicates`: pictures of an index that are nearly the same.
 
 
 @click.command(
@@ -175,15 +170,15 @@ class _Keeping:
     type=click.FloatRange(0, 1, min_open=True),
     default=0.97,
     show_default=True,
-    help="The cosine from which two are nearly the same.",
+    help="The lowest cosine of near-duplicates.",
 )
 @options.progress
 @options.as_json
 def duplicates(folder: Path | None, threshold: float, progress: str, as_json: bool) -> None:
-    """List groups of pictures that are nearly the same.
+    """List groups of near-duplicate images.
 
-    One path a line, an empty line between groups; in each the picture with most pixels comes first. Where a is near
-    b and b near c, all are in one group. Nothing is changed.
+    Prints one path per line, with an empty line between groups; the image with the most pixels comes first in its
+    group. If a is near b and b is near c, all three are in one group. Nothing is changed.
     """
     target = options.index_folder(folder)
     patience = read_settings().lock_timeout
@@ -209,19 +204,17 @@ def _show(groups: list[Group]) -> None:
     say(f"{count(len(groups), 'group')} of {count(sum(map(len, groups)), 'row')}")
 
 
-# ---- The options of commands that take in texts instead of pictures, read into one value.
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_texts(command: F) -> F:
-    """Add `--texts --text-column --key-column`; `command` gets `texts`, the columns, or None for pictures."""
+    """Add `--texts --text-column --key-column`; the command gets `texts`: the columns, or None for images."""
 
     @wraps(command)
     def reading(texts: bool, text_column: str | None, key_column: str | None, **options: Any) -> object:  # noqa: ANN401
 
         if not texts and (text_column or key_column):
-            raise click.UsageError("columns are of files of texts: add --texts")
+            raise click.UsageError("--text-column and --key-column are for files of texts: add --texts")
         return command(texts=Columns(caption=text_column, key=key_column) if texts else None, **options)
 
     for option in reversed(_TEXTS):
@@ -230,37 +223,30 @@ def with_texts(command: F) -> F:
 
 
 def check_files(paths: Sequence[Path]) -> None:
-    """See that all are files.
-
-    Raises:
-        click.UsageError: one is a folder.
-    """
+    """Raise `click.UsageError` if one of the paths is a folder."""
     for path in paths:
         if path.is_dir():
-            raise click.UsageError(f"{path} is a folder: with --texts, name files of texts")
+            raise click.UsageError(f"{path} is a folder: --texts needs files of texts")
 
 
 def check_folder(path: Path) -> None:
-    """See that it is a folder.
-
-    Raises:
-        click.UsageError: it is a file.
-    """
+    """Raise `click.UsageError` if the path is a file."""
     if not path.is_dir():
         raise click.UsageError(
-            f"{path} is a file: build takes a folder of pictures, or a file of texts with --texts; "
-            "tuwen index add takes single pictures"
+            f"{path} is a file: build needs a folder of images, or a file of texts with --texts; "
+            "tuwen index add accepts single images"
         )
 
 
 _TEXTS = (
-    click.option("--texts", is_flag=True, help="Take in texts: one a line, or one a record of CSV, TSV or JSONL."),
-    click.option("--text-column", metavar="NAME", help="The column of the texts; else text or caption."),
-    click.option("--key-column", metavar="NAME", help="The column that names them; else id or key, else the line."),
+    click.option("--texts", is_flag=True, help="Index texts: one per line, or one per record of CSV, TSV or JSONL."),
+    click.option("--text-column", metavar="NAME", help="The column of the texts; text or caption by default."),
+    click.option(
+        "--key-column",
+        metavar="NAME",
+        help="The column that names them; id or key by default, otherwise the line number.",
+    ),
 )
-
-
-# ---- `tuwen index …`: what is in an index, and how it gets there.
 
 
 @click.group()
@@ -298,10 +284,10 @@ def build(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Index every picture below PHOTOS; with --texts, every text of the file PHOTOS.
+    """Index every image in the folder PHOTOS, or with --texts every text in the file PHOTOS.
 
-    Run again, it goes on where it was stopped: new and changed files are read, the others are left alone. Files
-    that have vanished keep their rows. --kind, --metric and --store are of the index when it is made.
+    Rerun the command to resume or update: new and changed files are read, and the others are left as they are. Rows
+    of deleted files are kept. --kind, --metric and --store are fixed when the index is created.
     """
     target = options.index_folder(folder)
     if texts is not None:
@@ -334,14 +320,14 @@ def add(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Add pictures, folders of pictures, or with --texts files of texts, to an index.
+    """Add images, folders of images, or with --texts files of texts, to an index.
 
-    A path below the index's root is stored relative to it, any other as an absolute path. With --url the pictures
-    are sent to the service, which keeps them below its own root and calls them by their content.
+    A path below the index's root is stored relative to it, and any other as an absolute path. With --url, the images
+    are sent to the service, which stores them below its own root, named after their content.
     """
     if isinstance(place, Address):
         if texts is not None:
-            raise click.UsageError(f"the service at {place} takes pictures, not --texts")
+            raise click.UsageError(f"the service at {place} accepts images only: leave out --texts")
         with place.client() as client:
             return upload(paths, client, Shown(place, progress, as_json))
     if texts is not None:
@@ -363,10 +349,10 @@ def add(
 @options.place
 @options.as_json
 def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
-    """Take pictures and texts out of an index; the files stay where they are.
+    """Remove images and texts from an index; files are not deleted.
 
-    A PATH is what `tuwen index list` shows, or a file or folder, there or gone; a folder stands for all below it.
-    With --url, a file that was added through the service goes with its row.
+    A PATH is one that `tuwen index list` shows, or a file or folder, which need not exist any more; a folder stands
+    for everything below it. With --url, a file that was added through the service is deleted with its row.
     """
     with opened_alone(place) as store:
         report = take_out(paths, store)
@@ -381,7 +367,7 @@ index.add_command(sync)
 @options.place
 @options.as_json
 def info(place: Place | Address, as_json: bool) -> None:
-    """Show what an index holds, and of which model."""
+    """Show the size, kind and model of an index."""
     with opened_alone(place) as store:
         facts, calibration = store.info(), store.calibration()
     measured = {kind: calibration and getattr(calibration, kind) for kind in QUERY_KINDS}
@@ -417,10 +403,10 @@ def info(place: Place | Address, as_json: bool) -> None:
     ),
 )
 @options.place
-@click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
+@click.option("--where", metavar="FILTER", help="""For example 'width >= 1024 and folder == "2023"'.""")
 @options.as_json
 def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
-    """List what is in an index: one path a line, or whole rows with --json."""
+    """List the rows of an index: one path per line, or complete rows with --json."""
     with opened_alone(place) as store:
         if as_json:
             rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]

@@ -1,4 +1,4 @@
-"""`tuwen index copy`: an index to another place, or into another store."""
+"""`tuwen index copy`, `import` and `export`: rows to another index, from other tools and to them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -40,10 +40,10 @@ from tuwen.settings import read_settings
 @options.progress
 @options.as_json
 def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, as_json: bool) -> int:
-    """Copy all rows of an index into another: folder to cluster, cluster to folder, one store to another.
+    """Copy all rows of an index to another: folder to cluster, cluster to folder, one store to another.
 
-    Keys, ids, facts and vectors stay exactly as they are; nothing is encoded again. TO is made where there is no
-    index yet. Run again, it goes on where it was stopped. FROM stays as it is, and so do rows that only TO has.
+    Keys, ids, payloads and vectors are copied exactly; nothing is encoded again. TO is created if it does not exist.
+    Rerun the command to resume. FROM is not changed, and rows that only TO has are kept.
     """
     begun, ended = options.index_folder(source), options.index_folder(target)
     try:
@@ -51,7 +51,7 @@ def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, 
             report = _shown(old, new, progress)
             notes = new.info().notes
     except KeyboardInterrupt:
-        say("stopped: run the same command again to go on")
+        say("stopped: run the same command again to resume")
         return INTERRUPTED
     for note in notes:
         say(note)
@@ -67,14 +67,14 @@ def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, 
             }
         )
     else:
-        there = f", {report.unchanged:,} were there" if report.unchanged else ""
+        there = f", {report.unchanged:,} unchanged" if report.unchanged else ""
         click.echo(f"{begun} to {ended}: {count(report.copied, 'row')} copied{there}; {report.seconds:.1f} s")
     return 0
 
 
 @contextmanager
 def _both(source: Place, target: Place, asked: Mapping[str, str]) -> Iterator[tuple[VectorIndex, VectorIndex]]:
-    """Both indexes, open; the target is made where there is none."""
+    """Both indexes, opened; the target is created if it does not exist."""
     known = manifest_of(source)
     model = KnownModel(known.model, known.dim, known.fingerprint, (known.precisions or ("fp32",))[0])
     try:
@@ -94,7 +94,7 @@ def _both(source: Place, target: Place, asked: Mapping[str, str]) -> Iterator[tu
 
 
 def _shown(source: VectorIndex, target: VectorIndex, progress: str) -> CopyReport:
-    """Copy, and show how far it is; the report of the whole run."""
+    """Copy and show progress; return the report of the whole run."""
     with Progress(progress) as shown, closing(copied(source, target)) as reports:
         before = target.info().rows
         shown.begin(source.info().rows if shown.draws else None)
@@ -103,32 +103,31 @@ def _shown(source: VectorIndex, target: VectorIndex, progress: str) -> CopyRepor
     return report
 
 
-# ---- `tuwen index import` and `export`: vectors from other tools, and to them.
-
-
 @click.command(
     "import",
     cls=Command,
     examples=(
         "tuwen index import embedded/ --index photos.tuwen --model b32",
         "tuwen index import vectors.npy --names names.txt --index photos.tuwen --model b32 --normalise",
-        "tuwen index import labels.npy --names labels.txt --texts --index labels.tuwen --model b32",
+        "tuwen index import labels.npy --names labels.txt --texts --index labels.tuwen --model b32 --kind flat",
     ),
 )
 @click.argument("vectors", type=click.Path(exists=True, path_type=Path))
 @options.index
-@click.option("--names", type=options.FILE, help="Of an .npy file: a name a line, in the order of its rows.")
-@click.option("--texts", is_flag=True, help="Vectors of texts, which their names say; else of pictures.")
-@click.option("--vector-column", metavar="NAME", help="In Parquet: the vectors.")
-@click.option("--key-column", metavar="NAME", help="In tables: what names a row.")
-@click.option("--root", type=options.FOLDER, help="Of a new index: the folder that paths are relative to.")
-@click.option("--normalise", is_flag=True, help="Bring vectors of other lengths to length 1.")
+@click.option("--names", type=options.FILE, help="For .npy: one name per line, in the order of the rows.")
+@click.option("--texts", is_flag=True, help="The vectors are of texts, which are their names; otherwise of images.")
+@click.option("--vector-column", metavar="NAME", help="The column of vectors, for Parquet.")
+@click.option("--key-column", metavar="NAME", help="The column that names a row, for tables.")
+@click.option("--root", type=options.FOLDER, help="The folder that paths are relative to, for a new index.")
+@click.option("--normalise", is_flag=True, help="Scale vectors of other lengths to length 1.")
+@options.designed
 @options.computing
 @options.progress
 @options.as_json
 def import_(
     *,
     computing: Computing,
+    asked: Mapping[str, str],
     vectors: Path,
     folder: Place | None,
     names: Path | None,
@@ -140,21 +139,22 @@ def import_(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Bring vectors that another tool has computed into an index.
+    """Import vectors that another tool has computed.
 
-    VECTORS is a folder of clip-retrieval, an .npy file with --names, or Parquet with columns of vectors, a file or
-    a folder of them. --model says whose vectors they are: it must be the model that computed them.
+    VECTORS is a folder of clip-retrieval, an .npy file with --names, or a Parquet file (or a folder of them) with a
+    column of vectors. --model must be the model that computed them. --kind, --metric and --store apply to a new
+    index.
     """
     target = options.index_folder(folder)
     if computing.model is None:
-        raise click.UsageError("say whose vectors these are: add --model MODEL, the model that computed them")
+        raise click.UsageError("--model is missing: name the model that computed these vectors")
     files, start, done = VectorFiles(vectors, names, vector_column, texts), monotonic(), Imported(0)
     _check_root(target, root)
     check_vectors(files, _model(computing, computing.model), normalise=normalise)
     base = root or (target.absolute().parent if isinstance(target, Path) else Path.cwd())
     with (
         Progress(progress) as bar,
-        opened_or_new(target, base, computing, anywhere=True) as (_, index),
+        opened_or_new(target, base, computing, asked, anywhere=True) as (_, index),
         closing(import_vectors(files, index, key_column=key_column)) as steps,
     ):
         bar.begin(None)
@@ -165,7 +165,7 @@ def import_(
 
 
 def _check_root(target: Place, root: Path | None) -> None:
-    """InvalidInput where an index has another root than the one that is asked for."""
+    """Raise `InvalidInput` if an index exists and has another root."""
     if root is None:
         return
     try:
@@ -173,11 +173,13 @@ def _check_root(target: Place, root: Path | None) -> None:
     except IndexNotFound:
         return
     if not (base.exists() and base.samefile(root)):
-        raise InvalidInput(f"{target} is the index of {base}, not of {root}: --root is for a new one, leave it out")
+        raise InvalidInput(
+            f"{target} is the index of {base}, not of {root}: leave out --root, which is for a new index"
+        )
 
 
 def _model(computing: Computing, model: str) -> Model:
-    """What there is to know of a model without loading it."""
+    """A model's facts, without loading it."""
     found = find_bundle(model, computing.settings.models, computing.settings.cache).manifest
     return KnownModel(found.name, found.dim, found.fingerprint(), computing.precision)
 
@@ -206,9 +208,9 @@ def _show(done: Imported, target: Place, rows: int, seconds: float, *, as_json: 
     "--format",
     "layout",
     type=click.Choice(["clip-retrieval", "parquet", "npy"]),
-    help="By the ending of OUT: .parquet, .npy, else clip-retrieval.",
+    help="By default from the extension of OUT: .parquet, .npy, otherwise clip-retrieval.",
 )
-@click.option("--where", metavar="FILTER", help="""Which rows, e.g. 'type == "image"'.""")
+@click.option("--where", metavar="FILTER", help="""Which rows, for example 'type == "image"'.""")
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
 @options.progress
 @options.as_json
@@ -222,9 +224,10 @@ def export(
     progress: str,
     as_json: bool,
 ) -> None:
-    """Write an index's vectors and payloads in a layout of another tool.
+    """Write an index's vectors and payloads in the layout of another tool.
 
-    clip-retrieval: a folder. parquet: one file with all fields. npy: one array, with the paths beside it as .txt.
+    clip-retrieval writes a folder, parquet one file with all fields, and npy one array, with the paths in a .txt file
+    beside it.
     """
     target = options.index_folder(folder)
     endings = {".parquet": "parquet", ".npy": "npy"}

@@ -1,7 +1,4 @@
-"""Pictures and texts into an index, as a person sees it: the bar, the report, Ctrl-C.
-
-Knows what is shown. Does not know how an index is filled: see `tasks/ingest.py`, `texts.py` and `sync.py`.
-"""
+"""Run an ingest with its progress bar, its report, and its end by Ctrl-C."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a command shows: of which index, how far it is, in what form the outcome, and what goes in."""
+    """What a command shows: its index, how to show progress and the report, and what it indexes."""
 
     target: Place | Address
     progress: str
@@ -41,18 +38,18 @@ class Shown:
 
 
 def fill(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, shown: Shown) -> int:
-    """Run `ingest`, show how far it is and what came of it; return the exit code."""
+    """Index images, show progress and the report, and return the exit code."""
     return run_shown(*_pictures(paths, encoder, index), index, shown)
 
 
 def fill_texts(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, columns: Columns, shown: Shown) -> int:
-    """Run `ingest_texts`, show how far it is and what came of it; return the exit code."""
+    """Index texts, show progress and the report, and return the exit code."""
     reports = ingest_texts(paths, encoder, index, columns)
     return run_shown(reports, lambda: sum(1 for path in paths for _ in read_captions(path, columns)), index, shown)
 
 
 def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
-    """Send pictures to a service, show how far it is and what came of it; return the exit code."""
+    """Send images to a service, show progress and the report, and return the exit code."""
 
     def total() -> int:
         return sum(1 for _ in find_files(paths, Path()))
@@ -61,9 +58,9 @@ def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
 
 
 def run_shown(reports: Reports, total: Callable[[], int], index: Rows, shown: Shown) -> int:
-    """Run a task to its end, show how far it is (of `total`) and what came of it; return the exit code.
+    """Run an ingest, show progress (out of `total()` inputs) and the report, and return the exit code.
 
-    Ctrl-C drops the batch that is not written yet and says what is in the index: 130.
+    Ctrl-C discards the batch that is not written yet, prints what is in the index, and returns 130.
     """
     try:
         report = last_report(reports, total, shown.progress)
@@ -78,7 +75,7 @@ def run_shown(reports: Reports, total: Callable[[], int], index: Rows, shown: Sh
 
 
 def show_report(report: IngestReport, shown: Shown) -> None:
-    """The report in words or as JSON, and a line for each input that was rejected."""
+    """Print the report as a line or as JSON, and one line for each rejected input."""
     list_rejected(report.rejected)
     if shown.as_json:
         emit(as_document(report, shown.target))
@@ -87,7 +84,7 @@ def show_report(report: IngestReport, shown: Shown) -> None:
 
 
 def summary(report: IngestReport, shown: Shown) -> str:
-    """The report in one line."""
+    """The report as one line."""
     parts = (
         (report.indexed, "indexed"),
         (report.replaced, "replaced"),
@@ -102,7 +99,7 @@ def summary(report: IngestReport, shown: Shown) -> str:
 
 
 def ingest_shown(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, progress: str) -> IngestReport:
-    """Run `ingest` to its end and show how far it is; the report of the whole run."""
+    """Index images and show progress; return the report of the whole run."""
     return last_report(*_pictures(paths, encoder, index), progress)
 
 
@@ -112,18 +109,18 @@ def last_report(reports: Reports, total: Callable[[], int], progress: str) -> In
 
 
 def count_files(paths: Sequence[Path], index: VectorIndex) -> int:
-    """How many files a task on these paths will see."""
+    """The number of files below these paths."""
     return sum(1 for _ in find_files(paths, index.root, but=index.folder))
 
 
 def _pictures(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> tuple[Reports, Callable[[], int]]:
-    """`ingest`, and what counts the files that it will see."""
+    """The reports of indexing images, and a function that counts the files."""
     reports = ingest(paths, encoder, index)
     return reports, lambda: count_files(paths, index)
 
 
 def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
-    """What the service says that became of them; `rows` counts what others add meanwhile at the end."""
+    """The service's reports; the last one also counts rows that others added meanwhile."""
     before = client.info().rows
     for added in client.adding(paths):
         report = IngestReport(

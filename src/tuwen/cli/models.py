@@ -1,4 +1,4 @@
-"""`tuwen models`: which models are known by name, what was published of them, and which are here."""
+"""`tuwen models`: known models with their published figures, and the models on this machine."""
 
 import shutil
 import sys
@@ -25,20 +25,20 @@ WIDE = (*NARROW, "flickr-en", "flickr-cn")
     cls=Command,
     examples=("tuwen models", "tuwen models --language zh", "tuwen models --local --json"),
 )
-@click.option("--language", metavar="CODE", help="Those that know it, e.g. zh; many-language models are among them.")
-@click.option("--local", is_flag=True, help="Those on this machine alone.")
+@click.option("--language", metavar="CODE", help="Only models that know this language, for example zh.")
+@click.option("--local", is_flag=True, help="Only models on this machine.")
 @options.as_json
 def models(*, language: str | None, local: bool, as_json: bool) -> None:
     """List known models, and those on this machine.
 
-    Languages, size, licence and published quality; what is left empty is not known. A wide terminal shows more
-    columns. Quality is recall in percent, each column on one set of pictures: compare within a column alone. What
-    each is of, and where it was published, is in --json.
+    Languages, size, licence and published quality; an empty cell is unknown. A wide terminal shows more columns.
+    Quality is recall in percent, and each column is measured on one set of images: compare only within a column.
+    --json says what each figure measures and where it was published.
     """
     here = dict(local_bundles(read_settings().models))
     rows = [_document(known, here.pop(known.name, None)) for known in catalogue().models]
-    rows += [row for name, folder in sorted(here.items()) if (row := _stranger(name, folder))]
-    rows = [row for row in rows if _is_meant(row, language, local=local)]
+    rows += [row for name, folder in sorted(here.items()) if (row := _uncatalogued(name, folder))]
+    rows = [row for row in rows if _is_wanted(row, language, local=local)]
     if as_json:
         emit({"models": rows, "figures": _figures()})
         return
@@ -51,8 +51,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
         table(head, ((*_row(row, WIDE), row["licence"] or "") for row in rows), numbers=range(2, 4 + len(WIDE)))
     else:
         table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
-    click.echo("\n* here  + pulled without torch  lang: which, or how many  M: million parameters")
-    click.echo("en, zh (xm3600): recall of pictures by English, Chinese text, in percent")
+    click.echo("\n* on this machine  + needs no torch  lang: which, or how many  M: million parameters")
+    click.echo("en, zh (xm3600): recall of images by English and Chinese text, in percent")
 
 
 def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
@@ -64,7 +64,7 @@ def local_bundles(models: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _figures() -> list[dict[str, str]]:
-    """What each figure of quality is of, and where it was published."""
+    """What each figure measures, and where it was published."""
     return [{"figure": name, **figure.model_dump()} for name, figure in catalogue().figures.items()]
 
 
@@ -84,8 +84,8 @@ def _document(known: Known, folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _stranger(name: str, folder: Path) -> dict[str, Any] | None:
-    """A bundle on this machine that the catalogue does not know: what its manifest says; a broken one is told."""
+def _uncatalogued(name: str, folder: Path) -> dict[str, Any] | None:
+    """A bundle on this machine that is not in the catalogue, from its manifest; None, with a note, if it is broken."""
     try:
         manifest = read_manifest(folder)
     except BundleError as error:
@@ -106,7 +106,7 @@ def _stranger(name: str, folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _is_meant(row: dict[str, Any], language: str | None, *, local: bool) -> bool:
+def _is_wanted(row: dict[str, Any], language: str | None, *, local: bool) -> bool:
     knows = language is None or bool({language, "many"} & set(row["languages"]))
     return knows and (not local or row["here"] is not None)
 

@@ -1,7 +1,4 @@
-"""The options that commands share, read once into one value.
-
-Knows settings and their options. Does not know any command.
-"""
+"""The options that commands share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class NewFile(click.Path):
-    """A file to be written, in a folder that is there: found out before any work is done.
+    """A file to write, in a folder that exists: checked before any work is done.
 
-    `endings`: what its name may end with, e.g. `.png`, where that says what is written; any where there are none.
+    `endings`: the extensions that its name may have, for example `.png`; any if there are none.
     """
 
     def __init__(self, *endings: str) -> None:
@@ -38,10 +35,10 @@ class NewFile(click.Path):
         self._endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
-        """The path; a usage error if it cannot be written to."""
+        """The path; a usage error if it cannot be written."""
         path = Path(value)
         if not path.parent.is_dir():
-            self.fail(f"{path} cannot be written: there is no folder {path.parent}", param, ctx)
+            self.fail(f"{path} cannot be written: the folder {path.parent} does not exist", param, ctx)
         if path.is_dir():
             self.fail(f"{path} is a folder: name a file in it", param, ctx)
         if self._endings and path.suffix.lower() not in self._endings:
@@ -50,25 +47,25 @@ class NewFile(click.Path):
 
 
 class NewPlot(NewFile):
-    """A plot to be drawn, with what draws it: found out before what it shows is measured."""
+    """A plot to write; that it can be drawn is checked before any work is done."""
 
     def __init__(self) -> None:
         super().__init__(".png", ".svg", ".pdf")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
-        """The path; a usage error if it cannot be written to, `MissingExtra` if nothing can draw it."""
+        """The path; a usage error if it cannot be written, `MissingExtra` if matplotlib is not installed."""
         path = super().convert(value, param, ctx)
         require("matplotlib", extra="plot")
         return path
 
 
 class PlaceType(click.ParamType[Place]):
-    """Where an index is or shall be: a folder, or a cluster's URL."""
+    """The place of an index: a folder, or a cluster's URL."""
 
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:  # noqa: ANN401
-        """The place; a usage error if it is a URL that names none."""
+        """The place; a usage error for a URL without one."""
         try:
             return place_of(value)
         except InvalidInput as error:
@@ -117,44 +114,46 @@ progress = click.option(
     type=click.Choice(KINDS),
     default="auto",
     show_default=True,
-    help='What standard error shows meanwhile; json: one line {"committed": n} a batch.',
+    help='Progress on standard error; json: one line {"committed": n} per batch.',
 )
 index = click.option(
     "--index",
     "folder",
     type=PLACE,
     metavar="INDEX",
-    help="The index: a folder, or qdrant://host:6333/name; else the setting TUWEN_INDEX.",
+    help="The index: a folder, or qdrant://host:6333/name; the setting TUWEN_INDEX by default.",
 )
 
-url = click.option("--url", metavar="URL", help="A running service, in place of --index; else TUWEN_URL.")
+url = click.option(
+    "--url", metavar="URL", help="A running service, instead of --index; the setting TUWEN_URL by default."
+)
 COMPUTING = ("model", "runtime", "device", "precision", "threads", "exact_decode")
-"""the parameters of the options of `computing`"""
+"""the parameters that `computing` adds"""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A running service whose index a command works on, and the key that it wants. As text: where it answers."""
+    """The URL of a running service whose index a command uses, and its key."""
 
     url: str
     key: str | None
 
     def __str__(self) -> str:
-        """As people type it."""
+        """The URL."""
         return self.url
 
     def client(self) -> "Client":
-        """A client of it."""
+        """A client of the service."""
         return tuwen.Client(self.url, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """Which model, and how it computes: the options of `computing`, over the settings.
+    """The model and how it computes: the options of `computing`, over the settings.
 
     Attributes:
         settings: all of them.
-        model: what `--model` says, None where it says nothing.
+        model: the value of `--model`, None if it is not given.
         exact_decode: whether JPEGs are decoded at full scale.
     """
 
@@ -168,11 +167,11 @@ class Computing:
 
     @property
     def cores(self) -> int:
-        """Threads that read and decode: as many as compute."""
+        """The number of threads for computing: all usable cores unless it is given."""
         return self.threads or usable_cores()
 
     def load(self, model: str, *, static: bool = False) -> Encoder:
-        """The encoder of that model, as the options want it to compute; `static`: in shapes that do not change."""
+        """Load a model with these options; `static`: for fixed input shapes."""
         silence_libtiff()
         return load_encoder(
             model,
@@ -186,9 +185,9 @@ class Computing:
 
 
 def place(command: F) -> F:
-    """Add `--index --url`; `command` gets one `place`: an index's folder, or the `Address` of a service.
+    """Add `--index --url`; the command gets `place`: an index's place, or the `Address` of a service.
 
-    Outside of `computing`, if a command has both: what a service computes with is its own choice.
+    Outermost, if a command has `computing` too: its options are refused for a service.
     """
 
     @wraps(command)
@@ -201,7 +200,7 @@ def place(command: F) -> F:
 
 
 def service(command: F) -> F:
-    """Add `--url` alone, for what needs no index; `command` gets one `service`, None where it is not said."""
+    """Add `--url` alone, for commands without an index; the command gets `service`, None if it is not given."""
 
     @wraps(command)
     def with_service(**options: Any) -> object:  # noqa: ANN401
@@ -210,12 +209,12 @@ def service(command: F) -> F:
         _check_computing(found, options)
         return command(service=found, **options)
 
-    asks = click.option("--url", metavar="URL", help="Ask a running service, with its model.")
+    asks = click.option("--url", metavar="URL", help="Use a running service and its model.")
     return asks(with_service)  # type: ignore[return-value]
 
 
 def computing(command: F) -> F:
-    """Add `--model --runtime --device --precision --threads --exact-decode`; `command` gets one `Computing`."""
+    """Add `--model --runtime --device --precision --threads --exact-decode`; the command gets a `Computing`."""
 
     @wraps(command)
     def with_computing(**options: Any) -> object:  # noqa: ANN401
@@ -230,7 +229,7 @@ def computing(command: F) -> F:
 
 
 def computing_in_torch_too(command: F) -> F:
-    """As `computing`, where `--runtime torch` is a choice, too."""
+    """As `computing`, with `--runtime torch`."""
     with_computing = computing(command)
     for option in with_computing.__click_params__:  # type: ignore[attr-defined]
         if option.name == "runtime":
@@ -247,7 +246,7 @@ def computing_of_argument(command: F) -> F:
 
 
 def designed(command: F) -> F:
-    """Add `--kind --metric --store`; `command` gets what is said of them, see `index/kinds.py`."""
+    """Add `--kind --metric --store`; the command gets `asked`, those that are given; see `tuwen.index.store.design`."""
 
     @wraps(command)
     def with_design(**words: Any) -> object:  # noqa: ANN401
@@ -260,30 +259,30 @@ def designed(command: F) -> F:
 
 
 def _check_computing(place: object, options: Mapping[str, Any]) -> None:
-    """Raises click.UsageError: what a service computes with is asked for."""
+    """Raise `click.UsageError` if an option is given that a service chooses itself."""
     given = [name.replace("_", "-") for name in COMPUTING if options.get(name)]
     if given and isinstance(place, Address):
-        raise click.UsageError(f"--{given[0]} is for the service at {place} to say: leave it out")
+        raise click.UsageError(f"--{given[0]} is chosen by the service at {place}: leave it out")
 
 
 def _place(folder: Place | None, url: str | None) -> Place | Address:
-    """What `--index` or `--url` says, or the settings.
+    """The place of `--index` or `--url`, or of the settings.
 
     Raises:
-        click.UsageError: neither says anything, or both do.
+        click.UsageError: neither is given, or both are.
     """
     settings = read_settings()
     if folder is None and url is None:
         folder, url = None if settings.index is None else place_of(settings.index), settings.url
     if folder is not None and url is not None:
-        raise click.UsageError(f"both an index ({folder}) and a service ({url}) are given: say --index or --url")
+        raise click.UsageError(f"both an index ({folder}) and a service ({url}) are given: use --index or --url")
     if url is not None:
         return Address(url, settings.key)
     return index_folder(folder)
 
 
 def as_set(model: str | None = None) -> Computing:
-    """How the settings want it, where a command line says nothing."""
+    """The settings' choices, for a command without options of its own."""
     settings = read_settings()
     return Computing(
         settings, model, settings.runtime, settings.device, settings.precision, settings.threads, exact_decode=False
@@ -304,19 +303,25 @@ def index_folder(folder: Place | None) -> Place:
 
 
 _DESIGN = (
-    click.option("--kind", metavar="KIND", help="How rows are found: hnsw (or HNSW32; the default), flat or ivf."),
-    click.option("--metric", metavar="METRIC", help="cosine (or ip; the default) or l2; scores are cosines anyway."),
+    click.option("--kind", metavar="KIND", help="hnsw (or HNSW32; the default), flat or ivf."),
+    click.option(
+        "--metric", metavar="METRIC", help="cosine (or ip; the default) or l2; scores are cosines in either case."
+    ),
     click.option(
         "--store",
         type=click.Choice(["auto", "qdrant-edge", "faiss"]),
-        help="What keeps the rows; auto: FAISS for ivf, else Qdrant Edge.",
+        help="The storage engine; auto: FAISS for ivf, otherwise Qdrant Edge.",
     ),
 )
 _COMPUTING = (
     click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo."),
-    click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="What computes."),
-    click.option("--device", metavar="DEVICE", help="E.g. cpu, cuda:1, openvino:GPU; see tuwen doctor."),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), help="What in."),
+    click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="The runtime."),
+    click.option("--device", metavar="DEVICE", help="For example cpu, cuda:1, openvino:GPU; see tuwen doctor."),
+    click.option(
+        "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), help="The precision to compute in."
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="Threads for computing; all cores by default."),
-    click.option("--exact-decode", is_flag=True, help="Decode JPEGs at full scale: slower, bit-exact resizing."),
+    click.option(
+        "--exact-decode", is_flag=True, help="Decode JPEGs at full scale, as the reference libraries do: slower."
+    ),
 )

@@ -4,9 +4,8 @@ from time import monotonic
 
 import click
 
-from tuwen.bundle.bundle import Bundle
-from tuwen.cli import hub, options
-from tuwen.cli import verification as proof
+from tuwen.cli import options
+from tuwen.cli.bundles import download_shown, listed, named, offline
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
 from tuwen.exporting.pull import pull as pull_model
@@ -22,41 +21,35 @@ from tuwen.settings import read_settings
     ),
 )
 @click.argument("model")
-@click.option(
-    "--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: of fp32, fp16, int8."
-)
-@click.option("--export", "exports", is_flag=True, help="From the checkpoint, even if ready ONNX files are known.")
-@hub.offline
+@click.option("--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8.")
+@click.option("--export", "export", is_flag=True, help="Export the checkpoint even if ready ONNX files are published.")
+@offline
 @options.progress
 @options.as_json
-def pull(*, model: str, precision: str, exports: bool, offline: bool, progress: str, as_json: bool) -> None:
+def pull(*, model: str, precision: str, export: bool, offline: bool, progress: str, as_json: bool) -> None:
     """Download a model from the hub.
 
-    MODEL is a name that `tuwen models` lists, or a repository, ORG/NAME. Ready ONNX files are taken where they are
-    known; else the checkpoint is fetched and exported, which needs the extra `export`. A model that is here already
-    causes no request. A transfer that broke off, for whatever reason, is gone on with.
+    MODEL is a name that `tuwen models` lists, or a repository, ORG/NAME. Ready ONNX files are used where they are
+    published; otherwise the checkpoint is downloaded and exported, which needs the extra `export`. Every command
+    then finds the model by its name. A model that is already on this machine triggers no network request, and an
+    interrupted download is resumed.
     """
-    read_settings()  # reports a setting with an impossible value
-    kinds, start = hub.listed(precision), monotonic()
-    with hub.shown(model, progress) as show:
-        bundle, already = pull_model(model, precisions=kinds, export=exports, offline=offline, on_progress=show)
-    if bundle.manifest.scoring is None:
-        say(f"{bundle.manifest.name} searches; for tuwen classify, its scale is needed: tuwen pull {model} --export")
-    _show(bundle, already=already, seconds=monotonic() - start, as_json=as_json)
-
-
-def _show(bundle: Bundle, *, already: bool, seconds: float, as_json: bool) -> None:
-    manifest = bundle.manifest
-    if as_json:
-        emit(
-            {
-                **proof.named(bundle),
-                "source": manifest.source,
-                "already": already,
-                "seconds": round(seconds, 3),
-            }
+    read_settings()  # reports a setting with an invalid value
+    start = monotonic()
+    with download_shown(model, progress) as on_progress:
+        found = pull_model(
+            model,
+            precisions=listed(precision),
+            export=export,
+            offline=offline,
+            on_progress=on_progress,
         )
+    bundle, manifest, seconds = found.bundle, found.bundle.manifest, monotonic() - start
+    if manifest.scoring is None:
+        say(f"{manifest.name} can search; tuwen classify also needs its logit scale: tuwen pull {model} --export")
+    if as_json:
+        emit({**named(bundle), "source": manifest.source, "already": found.already, "seconds": round(seconds, 3)})
         return
-    state = "is here already" if already else f"pulled in {seconds:.0f} s"
-    click.echo(f"{manifest.name}: {state}; {', '.join(bundle.precisions)}, {manifest.dim} numbers a vector")
+    state = "is already here" if found.already else f"pulled in {seconds:.0f} s"
+    click.echo(f"{manifest.name}: {state}; {', '.join(bundle.precisions)}, {manifest.dim} dimensions")
     click.echo(f"use it from anywhere: --model {manifest.name}")

@@ -1,4 +1,4 @@
-"""`tuwen search`: what is looked for, in words or pictures, and the hits."""
+"""`tuwen search`: a query by texts and images, and its hits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,16 @@ from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, shortened, table
 from tuwen.cli.locations import Rows, Searched, opened_to_search
 from tuwen.cli.options import Computing
+from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
-from tuwen.search.query import doubts, parse_compose
+from tuwen.search.query import doubts, parse_compose, path_kind
 from tuwen.search.search import Term, Wanted, describe, parse_term
 from tuwen.search.sheet import contact_sheet
 from tuwen.types import Hit
 
 OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
 NOTHING = "nothing here matches"
-UNIQUE = "Show pictures that are nearly the same once; 0.97 is a good start."
+UNIQUE = "Show near-duplicates once; 0.97 is a good start."
 
 
 class MinScore(click.ParamType[float | str]):
@@ -51,31 +52,33 @@ MIN_SCORE = MinScore()
     ),
 )
 @click.argument("query", required=False)
-@click.option("--image", type=options.FILE, help="A picture that hits shall be like.")
-@click.option("--like", multiple=True, metavar=OPERAND, help="What hits shall be like; repeatable.")
-@click.option("--unlike", multiple=True, metavar=OPERAND, help="What not; repeatable.")
-@click.option("--compose", metavar="TERMS", help='All of it in one line: "beach + 0.5 * sunset - people".')
+@click.option("--image", type=options.FILE, help="Search by this image.")
+@click.option("--like", multiple=True, metavar=OPERAND, help="What hits should resemble; repeatable.")
+@click.option("--unlike", multiple=True, metavar=OPERAND, help="What hits should not resemble; repeatable.")
+@click.option("--compose", metavar="TERMS", help='A whole query in one line: "beach + 0.5 * sunset - people".')
 @options.place
-@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of hits.")
 @click.option(
     "--min-score",
     type=MIN_SCORE,
     metavar="COSINE|auto",
-    help="Leave out hits that score less; auto: see calibrate.",
+    help="Leave out hits with a lower score; auto: the threshold of tuwen calibrate.",
 )
 @click.option("--where", metavar="FILTER", help="""E.g. 'width >= 1024 and folder == "2023"'.""")
-@click.option("--exact", is_flag=True, help="Compare with every row instead of asking the approximate index.")
+@click.option("--exact", is_flag=True, help="Compare with every row instead of the approximate index.")
 @click.option(
     "--strategy",
     type=click.Choice(["average", "best"]),
     default="average",
     show_default=True,
-    help="Look for the sum of all that is liked, or near any one of it.",
+    help="Search near the sum of all --like terms, or near any one of them.",
 )
-@click.option("--diversity", type=click.FloatRange(0, 1), default=0.0, help="How much hits shall differ: 0 to 1.")
+@click.option(
+    "--diversity", type=click.FloatRange(0, 1), default=0.0, help="How much hits should differ from each other, 0 to 1."
+)
 @click.option("--unique", type=click.FloatRange(0, 1, min_open=True), metavar="COSINE", help=UNIQUE)
 @click.option(
-    "--sheet", type=options.NEW_PICTURE, metavar="FILE", help="Draw the hits on one picture, too (png, jpg, webp)."
+    "--sheet", type=options.NEW_PICTURE, metavar="FILE", help="Also draw the hits on a contact sheet (png, jpg, webp)."
 )
 @options.computing
 @options.as_json
@@ -95,9 +98,9 @@ def search(
 ) -> None:
     """Search an index by text, by image, or by both.
 
-    QUERY is taken as it is. What --like and --unlike are given is a picture if a file of that name exists, a row if
-    it is a path that the index has, or id: and a row's id; else a text. It may end in a weight, a colon and a
-    number with a decimal point: cat.jpg:0.5. Rows that are named so are no hits.
+    QUERY is a text. An operand of --like and --unlike is an image if a file of that name exists, a row if it is the
+    path of a row or id: and a row's id, and otherwise a text. It may end in a weight, a colon and a number with a
+    decimal point: cat.jpg:0.5. Rows named this way are never returned.
     """
     asked = _Asked(query, image, like, unlike, compose)
     asked.check()
@@ -119,7 +122,7 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the command line says of what is looked for."""
+    """The query as it is typed."""
 
     query: str | None
     image: Path | None
@@ -128,9 +131,30 @@ class _Asked:
     compose: str | None
 
     def check(self) -> None:
-        """A usage error if it says nothing."""
+        """Refuse a query that says nothing, and a path where a text is meant to be.
+
+        Raises:
+            click.UsageError: there is no query.
+            InvalidInput: QUERY is the path of an image, or an operand is a folder.
+        """
         if self.query is None and self.compose is None and not (self.image or self.like or self.unlike):
-            raise click.UsageError("nothing to look for: give a QUERY, --image, --like, --unlike or --compose")
+            raise click.UsageError("no query: give a QUERY, --image, --like, --unlike or --compose")
+        kind = path_kind(self.query or "")
+        if self.query is not None and (kind == "file" or (kind == "folder" and len(Path(self.query).parts) > 1)):
+            question = f"did you mean --image {self.query}?" if kind == "file" else "name an image in it with --image"
+            raise InvalidInput(
+                f"{self.query} is a {kind}, and QUERY is a text: {question}", value=self.query, where="QUERY"
+            )
+        for option, operands in (("--like", self.like), ("--unlike", self.unlike)):
+            for operand in operands:
+                what = parse_term(operand).what
+                if isinstance(what, str) and path_kind(what) == "folder":
+                    raise InvalidInput(
+                        f"{option} {operand}: {what} is a folder: name an image in it. A text of that name can be "
+                        "given as QUERY or in --compose",
+                        value=operand,
+                        where=option,
+                    )
 
     def terms(self, index: Rows) -> list[Term]:
         """All of it, in the order of the options' help."""
@@ -142,13 +166,13 @@ class _Asked:
 
 
 def as_document(hit: Hit, *, similar: bool = False) -> dict[str, object]:
-    """A hit as `--json` prints it; `similar`: with the rows that were folded into it."""
+    """A hit as `--json` prints it; with `similar`, also the ids of its near-duplicates."""
     document = {"id": hit.id, "score": hit.score, "payload": dict(hit.payload)}
     return {**document, "similar": list(hit.similar)} if similar else document
 
 
 def _tell(searched: Searched, terms: Sequence[Term], query: str | None) -> None:
-    """What a person should know about the texts. The query is always meant as one."""
+    """Print notes about the texts of a query."""
     texts = [term.what for term in terms if isinstance(term.what, str)]
     for note in (*doubts(texts[query is not None :]), *searched.notes(texts)):
         say(note)
@@ -162,7 +186,7 @@ def _threshold(searched: Searched, terms: Sequence[Term]) -> float:
 
 
 def show(hits: Sequence[Hit], nothing: str) -> None:
-    """A table of hits: rank, score, size in pixels and path; of a text, what it says; or a line for none."""
+    """Print a table of hits: rank, score, size in pixels, and path or text; or a line where there are none."""
     if not hits:
         say(nothing)
         return
@@ -171,7 +195,7 @@ def show(hits: Sequence[Hit], nothing: str) -> None:
 
 
 def _size(hit: Hit) -> str:
-    """Texts have none."""
+    """Width and height; nothing for a text."""
     return f"{hit.payload['width']}×{hit.payload['height']}" if "width" in hit.payload else ""
 
 
@@ -182,19 +206,19 @@ def _name(hit: Hit) -> str:
 
 
 def is_text(hit: Hit) -> bool:
-    """Whether the row is of a text; the others are of pictures."""
+    """Whether the row is a text; others are images."""
     return hit.payload.get("type") == "text"
 
 
 def _draw(hits: Sequence[Hit], root: Path, file: Path, max_pixels: int) -> None:
-    """A sheet, and a line about it."""
+    """Write a contact sheet, and say where."""
     if all(map(is_text, hits)):
-        say("no sheet: all hits are texts")
+        say("no sheet is written: all hits are texts")
         return
     draw_sheet(hits, root, file, max_pixels)
     say(f"sheet: {file}")
 
 
 def draw_sheet(hits: Sequence[Hit], root: Path, file: Path, max_pixels: int) -> None:
-    """Write a contact sheet of the pictures among the hits."""
+    """Write a contact sheet of the images among the hits."""
     contact_sheet(hits, root, max_pixels=max_pixels).save(file, quality=90)

@@ -31,33 +31,61 @@ from tuwen.server.config import ServerConfig, checked
     ),
 )
 @options.index
-@click.option("--root", type=options.FOLDER, help="Where the pictures are here, if not where the index says.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--root", type=options.FOLDER, help="The folder of the images on this machine, if not the one in the index."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--root-path", default="", metavar="PATH", help="The path below which a reverse proxy serves it.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="Who has it may read and write; repeatable.")
-@click.option("--read-key", "read_keys", multiple=True, metavar="KEY", help="Who has it may read; repeatable.")
-@click.option("--insecure", is_flag=True, help="Listen beyond this machine without any key.")
-@click.option("--allow-upload", is_flag=True, help="Pictures may be added and removed.")
-@click.option("--allow-url", is_flag=True, help="Pictures may be named by public addresses, and are fetched.")
-@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name of the service.")
-@click.option("--cors", "origins", multiple=True, metavar="ORIGIN", help="A site whose pages may call it; repeatable.")
-@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Requests a second for each key; 0: any number.")
-@click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs a batch.")
-@click.option("--batch-wait", type=click.FloatRange(0, 1000), default=3.0, show_default=True, help="ms for a batch.")
-@click.option("--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Waiting inputs, at most.")
-@click.option("--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds to answer.")
-@click.option("--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Texts kept.")
-@click.option("--max-picture", type=click.IntRange(1), default=32, show_default=True, help="MiB of a picture.")
-@click.option("--max-upload", type=click.IntRange(1), default=256, show_default=True, help="MiB of an upload.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on; 0: any free port.",
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="KEY", help="A key that grants read and write access; repeatable."
+)
+@click.option(
+    "--read-key", "read_keys", multiple=True, metavar="KEY", help="A key that grants read access; repeatable."
+)
+@click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback without a key.")
+@click.option("--allow-upload", is_flag=True, help="Allow clients to add and remove images.")
+@click.option("--allow-url", is_flag=True, help="Allow queries by the public URL of an image, which is fetched.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another host name of the service; repeatable."
+)
+@click.option(
+    "--cors", "origins", multiple=True, metavar="ORIGIN", help="An origin whose pages may call the service; repeatable."
+)
+@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Requests per second and key; 0: unlimited.")
+@click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Inputs per batch.")
+@click.option(
+    "--batch-wait",
+    type=click.FloatRange(0, 1000),
+    default=3.0,
+    show_default=True,
+    help="Milliseconds to wait for a batch to fill.",
+)
+@click.option(
+    "--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Maximum number of waiting inputs."
+)
+@click.option(
+    "--deadline", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds until a request times out."
+)
+@click.option(
+    "--text-cache", type=click.IntRange(min=0), default=10_000, show_default=True, help="Text vectors to cache."
+)
+@click.option("--max-picture", type=click.IntRange(1), default=32, show_default=True, help="Maximum MiB of an image.")
+@click.option("--max-upload", type=click.IntRange(1), default=256, show_default=True, help="Maximum MiB of an upload.")
 @click.option(
     "--log",
     type=click.Choice(["none", "errors", "requests", "queries"]),
     default="requests",
     show_default=True,
-    help="What standard error shows, a JSON document a line.",
+    help="What to log to standard error, one JSON document per line.",
 )
-@click.option("--open/--no-open", "opens", default=True, help="Open the page in a browser.")
+@click.option("--open/--no-open", "opens", default=True, help="Open the search page in a browser.")
 @options.computing
 @options.as_json
 def serve(
@@ -70,8 +98,8 @@ def serve(
 ) -> None:
     """Serve an index over HTTP, with a search page.
 
-    Only this machine can reach it, unless --host says otherwise; then a key must be set: --key, or the setting
-    TUWEN_SERVE_KEY, which other users of this machine do not see.
+    The service runs until Ctrl-C, and only this machine can reach it. With any other --host, a key is required: --key,
+    or the setting TUWEN_SERVE_KEY, which other users of this machine cannot see.
     """
     require("fastapi", extra="serve")
     require("uvicorn", extra="serve")
@@ -103,7 +131,7 @@ def _config(
     max_upload: int,
     **given: Any,  # noqa: ANN401
 ) -> ServerConfig:
-    """What the options and the settings say, in the service's units."""
+    """The options and settings as the service's configuration."""
     settings = computing.settings
     given["keys"] = given["keys"] or tuple(filter(None, [settings.serve_key]))
     given["read_keys"] = given["read_keys"] or tuple(filter(None, [settings.serve_read_key]))
@@ -119,25 +147,25 @@ def _config(
 
 
 def _see_root(config: ServerConfig, index: VectorIndex) -> None:
-    """Say where pictures are missing because their folder is.
+    """Warn if the folder of the images is missing.
 
     Raises:
-        InvalidInput: pictures shall be added to it.
+        InvalidInput: images are to be added to it.
     """
     root = config.root or index.root
     if root.is_dir():
         return
-    missing = f"{root}, the folder of the pictures in {index.place}, is not on this machine: --root says where it is"
+    missing = f"{root}, the folder of the images in {index.place}, does not exist on this machine: name it with --root"
     if config.allow_upload:
         raise InvalidInput(missing)
     say(missing)
 
 
 def _tell(config: ServerConfig, url: str, *, as_json: bool) -> None:
-    """The address, the API's description, and whether a key is needed (never the key: terminals are recorded)."""
+    """Print the address and whether a key is required, but never the key: terminals are recorded."""
     if as_json:
         emit({"url": url, "docs": f"{url}docs", "key": config.protected, "write": config.allow_upload})
         return
-    say(f"{url} (API: {url}docs); Ctrl-C ends it")
+    say(f"{url} (API: {url}docs); press Ctrl-C to stop")
     if config.protected:
-        say("a key is needed: Authorization: Bearer KEY")
+        say("a key is required: Authorization: Bearer KEY")

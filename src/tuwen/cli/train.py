@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tuwen.bundle.bundle import read_bundle
-from tuwen.cli import options
-from tuwen.cli import verification as proof
+from tuwen.cli import bundles, options
 from tuwen.cli.bench import bench
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import emit
@@ -59,7 +58,7 @@ def train(
         click.echo(dump_config(chosen) if is_first() else "", nl=False)
         return None
     try:
-        with proof.steps_shown():
+        with bundles.steps_shown():
             result = run.train(config, overrides, resume=resume, on_line=say)
     except KeyboardInterrupt:
         if is_first():
@@ -102,6 +101,6 @@ def _document(result: "TrainResult") -> dict[str, Any]:
         "report": str(result.report),
         "bundle": None if result.bundle is None else str(result.bundle),
         "fingerprint": None if manifest is None else manifest.fingerprint(),
-        "checks": [] if manifest is None else proof.as_documents(manifest.verify.values()),
+        "checks": [] if manifest is None else bundles.checks_document(manifest.verify.values()),
         "skipped": [{"key": key, "reason": reason} for key, reason in result.skipped.items()],
     }

@@ -1,23 +1,17 @@
-"""`tuwen verify`: does a bundle still compute what it should, here and now?"""
+"""`tuwen verify`: check that a bundle computes what its checkpoint does, on this machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from tuwen.classify.labels import fill, split_labels
-from tuwen.cli import options
-from tuwen.cli import verification as proof
+from tuwen.classify.labels import PLAIN, fill, split_labels
+from tuwen.cli import bundles, options
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit
 from tuwen.errors import require
 from tuwen.runtime.loading import find_bundle
 from tuwen.settings import read_settings
-
-if TYPE_CHECKING:
-    from tuwen.exporting.samples import Samples
-    from tuwen.exporting.verify import Verification
 
 
 @click.command(
@@ -34,19 +28,21 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="SOURCE",
-    help="The checkpoint in PyTorch, named as for tuwen export; torch: the bundle's own.",
+    help="Compare with this checkpoint in PyTorch, named as for tuwen export; torch: the bundle's own.",
 )
 @click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, or its weights' file.")
-@click.option("--arch", metavar="NAME", help="Its architecture, where the file does not tell it.")
+@click.option("--arch", metavar="NAME", help="Its architecture, if the file does not contain it.")
 @click.option(
     "--devices",
     metavar="A,B,…",
-    help="Compare these with the first of them: DEVICE[:RUNTIME][@PRECISION], e.g. cpu, cuda:1, cpu:openvino@int8.",
+    help="Compare these: DEVICE[:RUNTIME][@PRECISION], for example cpu, cuda:1, cpu:openvino@int8.",
 )
-@proof.samples
-@click.option("--labels", metavar="A,B,…", help="Labels to compare probabilities over, in place of captions.")
-@click.option("--template", default="_", metavar="TEXT", help='What a label stands in: "a photo of a _".')
-@click.option("--report", type=options.ANY_PATH, metavar="FILE", help="Write Markdown, and a plot beside it, FILE.png.")
+@bundles.samples
+@click.option("--labels", metavar="A,B,…", help="Compare probabilities over these labels instead of captions.")
+@click.option("--template", default="_", metavar="TEXT", help='The template for labels: "a photo of a _".')
+@click.option(
+    "--report", type=options.ANY_PATH, metavar="FILE", help="Write a report in Markdown, with a plot in FILE.png."
+)
 @options.as_json
 def verify(
     *,
@@ -73,43 +69,35 @@ def verify(
     compared with the canonical outputs and with the first one named. With --labels, the probabilities of the images
     over these labels must agree to a cosine above 0.99. Exit code 1 if a check fails.
     """
+    if (weights is not None or arch is not None) and against is None:
+        raise click.UsageError("--weights and --arch describe the checkpoint of --against: add --against SOURCE")
+    if against is not None and devices is not None:
+        raise click.UsageError(
+            "--devices compares devices with each other, --against compares with PyTorch: use one of them"
+        )
     require("torch", extra="export")
+    from tuwen.exporting.samples import Samples, given, labelled
     from tuwen.exporting.verify import verify as verify_bundle
 
-    _check_words(against, weights, arch, devices)
-    settings, samples = read_settings(), _samples(images, texts, labels, template)
+    settings = read_settings()
+    samples: Samples | None = None
+    if labels is not None and texts is None:
+        samples = labelled(images, [fill(template, label) for label in split_labels(labels)])
+    elif labels is not None or template != PLAIN:
+        raise click.UsageError("--labels and --template replace --texts: give --labels A,B,… without --texts")
+    elif images or texts is not None:
+        samples = given(images, texts)
     bundle = find_bundle(model, settings.models, settings.cache)
-    with proof.steps_shown():
+    with bundles.steps_shown():
         found = verify_bundle(
             bundle, against=against, weights=weights, arch=arch, devices=devices or None, samples=samples
         )
     if report is not None:
         found.write(report)
-    return _show(found, as_json=as_json)
-
-
-def _show(found: "Verification", *, as_json: bool) -> int:
-    bundle, passed = found.bundle, found.passed
     if as_json:
-        emit({"bundle": str(bundle.folder), "passed": passed, "checks": proof.as_documents(found.reports)})
+        checks = bundles.checks_document(found.reports)
+        emit({"bundle": str(bundle.folder), "passed": found.passed, "checks": checks})
     else:
-        proof.show_checks(found.reports)
-        click.echo(f"\n{bundle.manifest.name}: {'passed' if passed else 'FAILED'}")
-    return 0 if passed else 1
-
-
-def _check_words(against: str | None, weights: Path | None, arch: str | None, devices: str | None) -> None:
-    if (weights is not None or arch is not None) and against is None:
-        raise click.UsageError("--weights and --arch are of the checkpoint that --against names: add --against SOURCE")
-    if against is not None and devices is not None:
-        raise click.UsageError("--devices compares places with each other, --against with PyTorch: leave one out")
-
-
-def _samples(images: Sequence[Path], texts: Path | None, labels: str | None, template: str) -> "Samples | None":
-    from tuwen.exporting.samples import given, labelled
-
-    if labels is None and template == "_":
-        return given(images, texts) if images or texts is not None else None
-    if labels is None or texts is not None:
-        raise click.UsageError("--labels A,B,… and --template stand in place of --texts: give the labels alone")
-    return labelled(images, [fill(template, label) for label in split_labels(labels)])
+        bundles.show_checks(found.reports)
+        click.echo(f"\n{bundle.manifest.name}: {'passed' if found.passed else 'FAILED'}")
+    return 0 if found.passed else 1

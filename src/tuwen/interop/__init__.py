@@ -1,1 +1,1 @@
-"""Files of other tools: PaddleClas configurations, and vector files of FAISS and clip-retrieval."""
+"""Files of other tools: PaddleClas configurations, and vectors of clip-retrieval, numpy and Parquet."""

@@ -1,15 +1,13 @@
-"""Vectors of other tools into an index, and an index's vectors out to their layouts.
-
-Knows rows and what makes a vector fit. Does not know how files are read (`vector_files.py`).
-"""
+"""Import vectors of other tools into an index, and export an index's vectors to their layouts."""
 
 import hashlib
+import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,67 +16,69 @@ from tuwen.data.files import key_of
 from tuwen.data.samples import Fact
 from tuwen.errors import InvalidInput, InvalidVectors, WrongModel, require
 from tuwen.index.filters import quoted
+from tuwen.index.index import VectorIndex
+from tuwen.index.manifest import Model
 from tuwen.index.rows import TOLERANCE
+from tuwen.index.store import Stored
 from tuwen.ingest.payloads import text_payload
 from tuwen.interop.vector_files import KEYS, Block, VectorFiles
 from tuwen.runtime.pipeline import batched
 from tuwen.types import Payload, Rejected, Row, Vectors
 
-if TYPE_CHECKING:
-    from tuwen.index.index import VectorIndex
-    from tuwen.index.manifest import Model
-    from tuwen.index.store import Stored
-
 LAYOUTS = ("clip-retrieval", "parquet", "npy")
 A_FILE = 100_000
-"""rows a file of clip-retrieval's layout"""
+"""rows per file of clip-retrieval's layout"""
 _AT_ONCE = 2_000
 
 _Table: TypeAlias = Any
-"""`pyarrow.Table`: pyarrow tells no types"""
+"""`pyarrow.Table`: pyarrow has no types"""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of the rows so far: how many are in the index, and those that are not."""
+    """The rows imported so far, and those that were rejected."""
 
     rows: int
     rejected: tuple[Rejected, ...] = ()
 
 
-def check_vectors(files: VectorFiles, model: "Model", *, normalise: bool) -> None:
-    """See that all vectors can be this model's, before an index is made for them.
+def check_vectors(files: VectorFiles, model: Model, *, normalise: bool) -> None:
+    """Check that all vectors can be those of a model, before an index is created for them.
 
     Args:
-        files: where they are.
-        model: whose vectors they are.
-        normalise: let vectors of other lengths than 1 pass, whose directions alone count.
+        files: the vectors.
+        model: the model that computed them.
+        normalise: accept vectors of other lengths than 1.
 
     Raises:
-        WrongModel: the files say that the vectors are another model's.
-        InvalidVectors: they are of another dimension, or not of length 1.
+        WrongModel: the files name another model.
+        InvalidVectors: the vectors have another dimension, or are not of length 1.
         InvalidInput: the files cannot be used.
     """
     for place, said in files.fingerprints():
         if said != model.fingerprint:
-            raise WrongModel(f"{place} holds vectors of the model {said}, not of {model.name} ({model.fingerprint})")
+            raise WrongModel(
+                f"{place} has vectors of the model {said}, not of {model.name} ({model.fingerprint})",
+                value=said,
+                where=place,
+            )
     for block in files.blocks():
         _check(block, model, normalise=normalise)
 
 
-def import_vectors(files: VectorFiles, index: "VectorIndex", *, key_column: str | None) -> Generator[Imported]:
-    """Bring vectors into an index, all at length 1; see `check_vectors` first.
+def import_vectors(files: VectorFiles, index: VectorIndex, *, key_column: str | None) -> Generator[Imported]:
+    """Import vectors into an index, scaled to length 1; call `check_vectors` first.
 
     A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
     row with a text's vector is a row of a text: its `text` or `caption`.
 
     Args:
-        files: where they are.
+        files: the vectors.
         index: opened for writing.
-        key_column: what names a row.
+        key_column: the column that names a row.
 
     Yields:
-        What is written so far, and flushed.
+        What is on disk so far.
 
     Raises:
         InvalidInput: the files cannot be used.
@@ -94,22 +94,26 @@ def import_vectors(files: VectorFiles, index: "VectorIndex", *, key_column: str 
     yield done
 
 
-def _check(block: Block, model: "Model", *, normalise: bool) -> None:
+def _check(block: Block, model: Model, *, normalise: bool) -> None:
     if len(block.vectors) and block.vectors.shape[1] != model.dim:
         raise InvalidVectors(
-            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {model.name} have {model.dim}"
+            f"{block.place} has vectors of {block.vectors.shape[1]} numbers; those of {model.name} have {model.dim}",
+            value=block.vectors.shape[1],
+            where=block.place,
         )
     lengths = np.linalg.norm(np.asarray(block.vectors, dtype=np.float64).reshape(len(block.vectors), -1), axis=1)
     off = np.flatnonzero(np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > TOLERANCE))
     if len(off) and not normalise:
         raise InvalidVectors(
             f"{block.place}: the vector of row {block.rows[off[0]]} has the length {lengths[off[0]]:.4g}, not 1: "
-            "if only directions count, --normalise brings all to length 1"
+            "--normalise scales all of them to length 1",
+            value=float(lengths[off[0]]),
+            where=f"{block.place}:{block.rows[off[0]]}",
         )
 
 
 def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]) -> tuple[list[Row], list[Rejected]]:
-    """Rows of a block; those without a direction or a name, or whose name has another vector, are rejected."""
+    """The rows of a block. A vector that is zero or not finite, a missing or a repeated name reject a row."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
     for place, raw, facts in zip(block.rows, block.vectors, block.facts, strict=True):
@@ -122,23 +126,23 @@ def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, byte
             rejected.append(Rejected(f"{block.place}:{place}", reason))
             continue
         seen[key] = digest
-        unit = exact if abs(length - 1.0) <= TOLERANCE else exact / length  # the index does the rest
+        unit = exact if abs(length - 1.0) <= TOLERANCE else exact / length  # the index normalises the rest
         rows.append(Row(key, unit.astype(np.float32), payload))
     return rows, rejected
 
 
 def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
     if not np.isfinite(length) or length == 0:
-        return "its vector has no direction: it is zero or not finite"
+        return "its vector is zero or not finite"
     if not key:
-        return f"has no name in any of the columns {', '.join(KEYS)}: say which with --key-column"
+        return f"has no name in any of the columns {', '.join(KEYS)}: choose one with --key-column"
     if before in (None, digest):
         return ""
-    return f"has the name {key!r} of an earlier row, but another vector: name rows by another --key-column"
+    return f"has the name {key!r} of an earlier row, but another vector: choose another --key-column"
 
 
 def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | None) -> tuple[str, Payload]:
-    """A row's key, and what is stored of it."""
+    """A row's key and payload."""
     stored = storable(facts)
     named = next((stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), "")
     key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
@@ -150,29 +154,29 @@ def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | Non
     return key, {"folder": folder, "name": name, "type": "image", **stored, "path": key}
 
 
-def export_vectors(index: "VectorIndex", out: Path, layout: str, *, where: str | None, dtype: str) -> Generator[int]:
-    """Write an index's rows in another tool's layout, in the order of their keys. What is written is whole.
+def export_vectors(index: VectorIndex, out: Path, layout: str, *, where: str | None, dtype: str) -> Generator[int]:
+    """Write an index's rows in another tool's layout, in the order of their keys. An interrupted export leaves no file.
 
     Args:
-        index: opened; without a model will do.
-        out: a folder for `clip-retrieval`; else a file, with the names beside it where it is `.npy`.
+        index: opened, with or without a model.
+        out: a folder for `clip-retrieval`, otherwise a file; the names of `.npy` go to a `.txt` file beside it.
         layout: one of `LAYOUTS`.
-        where: which rows.
+        where: a filter for the rows.
         dtype: `float32`, or `float16`, which is not exact.
 
     Yields:
-        How many rows are written so far.
+        The number of rows written so far.
 
     Raises:
-        InvalidInput: `out` is there already, or its file of names; or there are pictures and texts, and the layout
-            keeps them apart.
+        InvalidInput: `out` or its file of names exists already; or the index has both images and texts, which the
+            layout keeps apart.
     """
     names = out.with_suffix(".txt")
     if layout == "npy" and out == names:
-        raise InvalidInput(f"{out} is where the names of the rows go: let the file of vectors end in .npy")
+        raise InvalidInput(f"{out} is the file for the names of the rows: the name must end in .npy", value=out)
     for path in (out, names) if layout == "npy" else (out,):
         if path.exists():
-            raise InvalidInput(f"{path} is there already: name another")
+            raise InvalidInput(f"{path} exists already: choose another name", value=path)
     aside = out.with_name(f".{out.name}.part")
     writer = _Writer(index, aside, dtype, list(_described(index, where)), where)
     with ExitStack() as undo:
@@ -185,21 +189,21 @@ def export_vectors(index: "VectorIndex", out: Path, layout: str, *, where: str |
 
 def _one_line(name: str) -> str:
     if "\n" in name or "\r" in name:
-        raise InvalidInput(f"{name!r} has a line break, and names stand one a line: choose --format parquet")
+        raise InvalidInput(
+            f"{name!r} contains a line break, and there is one name per line: use --format parquet", value=name
+        )
     return name
 
 
 def _removed(aside: Path) -> None:
-    import shutil
-
     shutil.rmtree(aside, ignore_errors=True)
     if aside.is_file():
         aside.unlink()
     aside.with_suffix(".txt").unlink(missing_ok=True)
 
 
-def _described(index: "VectorIndex", where: str | None) -> Iterator[tuple[str, type]]:
-    """The columns of all rows, with one kind of value each."""
+def _described(index: VectorIndex, where: str | None) -> Iterator[tuple[str, type]]:
+    """The names of all payload fields, each with the type of its column."""
     kinds: dict[str, set[type]] = {}
     for row in index.list(where=where):
         for name, value in row.payload.items():
@@ -210,10 +214,10 @@ def _described(index: "VectorIndex", where: str | None) -> Iterator[tuple[str, t
 
 
 class _Writer:
-    """An index's rows on their way out."""
+    """Writes an index's rows."""
 
     def __init__(
-        self, index: "VectorIndex", out: Path, dtype: str, columns: Sequence[tuple[str, type]], where: str | None
+        self, index: VectorIndex, out: Path, dtype: str, columns: Sequence[tuple[str, type]], where: str | None
     ) -> None:
         self._index = index
         self._out = out
@@ -222,13 +226,13 @@ class _Writer:
         self._where = where
 
     def folder(self) -> Generator[int]:
-        """clip-retrieval's layout: pictures in img_emb, or texts in text_emb."""
+        """clip-retrieval's layout: images in img_emb, or texts in text_emb."""
         pq = require("pyarrow.parquet", extra="bulk")
         kinds = [kind for kind in sorted(self._index.values("type")) if self._index.count(self._of(kind))]
         if len(kinds) > 1:
             raise InvalidInput(
-                "this index has rows of pictures and of texts, which this layout pairs row by row: export one of "
-                """them with --where 'type == "image"', or choose --format parquet"""
+                "this index has rows of images and of texts, which this layout pairs row by row: export one of them "
+                """with --where 'type == "image"', or use --format parquet"""
             )
         name = "text_emb" if kinds == ["text"] else "img_emb"
         (self._out / name).mkdir(parents=True)
@@ -273,16 +277,16 @@ class _Writer:
                 yield done
 
     def _of(self, kind: str) -> str:
-        """The filter that keeps the rows of one type among those that are written."""
+        """The filter for the exported rows of one type."""
         return f"type == {quoted(kind)}" + (f" and ({self._where})" if self._where else "")
 
-    def _vectors(self, rows: "Sequence[Stored]") -> Vectors:
+    def _vectors(self, rows: Sequence[Stored]) -> Vectors:
         found = self._index.vectors([row.id for row in rows])
         vectors = np.array([found[row.id] for row in rows], dtype=self._dtype)
         return vectors.reshape(len(rows), self._index.info().dim)
 
-    def _described(self, rows: "Sequence[Stored]", key: str) -> _Table:
-        """The payloads as columns, `path` being called `key`; null where a row has no such field."""
+    def _described(self, rows: Sequence[Stored], key: str) -> _Table:
+        """The payloads as columns, with `path` renamed to `key`; null where a row lacks a field."""
         pa = require("pyarrow", extra="bulk")
         types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
         columns = {}

@@ -1,23 +1,19 @@
-"""The configuration of another tool's CLIP pipeline (PaddleClas, `inference_clip.yaml`), read key by key: a `Plan`.
-
-All problems are told at once, each with what to write instead. Knows how values go together; what each may be is in
-`pipeline_keys.py`. Does not know models, indexes nor what a mode does: see `modes.py`.
-"""
+"""The configuration of PaddleClas' CLIP pipeline (`inference_clip.yaml`), checked as a whole before anything runs."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import isclose
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Literal, get_args
 
-from tuwen.bundle import manifest as layout
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
 from tuwen.bundle.foreign import is_foreign
-from tuwen.bundle.manifest import ImageSpec
+from tuwen.bundle.manifest import MANIFEST, ImageSpec
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place, place_of
-
-# ---- The keys of another tool's CLIP pipeline, and what each may be.
 
 BUILDS = {"image_index_build": "image", "text_index_build": "text"}
 """mode -> what goes into the index"""
@@ -27,375 +23,336 @@ SEARCHES = {
     "image-to-image": ("image", "image"),
     "text-to-text": ("text", "text"),
 }
-"""mode -> what is asked with, and what is found"""
-OPERATIONS = ("new", "append", "remove")
-Check: TypeAlias = Callable[[Any], bool]
-_TEXT: tuple[Check, str] = (lambda value: isinstance(value, str) and value != "", "a text")
-_FLAG: tuple[Check, str] = (lambda value: isinstance(value, bool), "True or False")
-_COUNT: tuple[Check, str] = (lambda value: type(value) is int and value > 0, "a whole number above 0")
-_COSINE: tuple[Check, str] = (lambda value: type(value) in (int, float) and -1 <= value <= 1, "a cosine, -1 to 1")
-
-
-def _one_of(*values: str) -> tuple[Check, str]:
-    return lambda value: value in values, f"one of {', '.join(values)}"
-
-
-USED: Mapping[str, tuple[Check, str]] = {
-    "Global.mode": _one_of(*BUILDS, *SEARCHES),
-    "Global.infer_imgs": _TEXT,
-    "Global.texts": _TEXT,
-    "Global.model": _TEXT,
-    "Global.inference_image_encoder_dir": _TEXT,
-    "Global.inference_text_encoder_dir": _TEXT,
-    "Global.embedding_size": _COUNT,
-    "Global.use_gpu": _FLAG,
-    "Global.use_tensorrt": _FLAG,
-    "Global.use_fp16": _FLAG,
-    "Global.cpu_num_threads": _COUNT,
-    "PreProcess.transform_ops": (lambda value: isinstance(value, list), "a list of operations"),
-    "IndexProcess.index_method": _one_of("HNSW32", "IVF", "Flat"),
-    "IndexProcess.image_index_dir": _TEXT,
-    "IndexProcess.text_index_dir": _TEXT,
-    "IndexProcess.index_operation": _one_of(*OPERATIONS),
-    "IndexProcess.image_root": _TEXT,
-    "IndexProcess.data_file": _TEXT,
-    "IndexProcess.delimiter": _TEXT,
-    "IndexProcess.dist_type": _one_of("IP", "L2"),
-    "IndexProcess.embedding_size": _COUNT,
-    "IndexProcess.return_k": _COUNT,
-    "IndexProcess.score_thres": _COSINE,
-}
-"""what a key may be, and that in words"""
+"""mode -> what the queries are, and what is found"""
 IDLE = (
-    "Global.batch_size",
-    "Global.enable_mkldnn",
-    "Global.enable_benchmark",
-    "Global.ir_optim",
-    "Global.gpu_mem",
-    "Global.enable_profile",
-    "IndexProcess.batch_size",
+    *("Global.batch_size", "Global.enable_mkldnn", "Global.enable_benchmark", "Global.ir_optim", "Global.gpu_mem"),
+    *("Global.enable_profile", "IndexProcess.batch_size"),
 )
-"""nothing that is found depends on these: batches and memory are managed, CPUs always compute with oneDNN"""
+"""keys without an effect: batches and memory are managed, and CPUs always compute with oneDNN"""
+_ONE_MODEL = "one model encodes images and texts: write Global.model, or give --model"
 INSTEAD = {
-    "Global.inference_model_dir": "one model encodes pictures and texts: write Global.model, or give --model",
-    "Global.rec_inference_model_dir": "one model encodes pictures and texts: write Global.model, or give --model",
+    "Global.inference_model_dir": _ONE_MODEL,
+    "Global.rec_inference_model_dir": _ONE_MODEL,
     "Global.pretrained_model": "a Paddle checkpoint cannot be run: write Global.model, or give --model",
     "IndexProcess.index_dir": "write image_index_dir and text_index_dir",
-    "IndexProcess.hamming_radius": "binary vectors are not kept: leave it out, and write score_thres",
+    "IndexProcess.hamming_radius": "binary vectors are not supported: leave it out, and write score_thres",
 }
-"""keys of the pipeline's other configurations"""
-DEFAULTS: Mapping[str, Any] = {
-    "IndexProcess.index_operation": "new",
-    "IndexProcess.delimiter": "\t",
-    "IndexProcess.return_k": 1,
-    "IndexProcess.score_thres": 0.5,
-    "IndexProcess.image_root": ".",
-}
+"""keys of the pipeline's other configurations, and what to write instead"""
+
+Mode = Literal[
+    "image_index_build", "text_index_build", "text-to-image", "image-to-text", "image-to-image", "text-to-text"
+]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(gt=0)]
 
 
-def wrong(key: str, value: object) -> Iterator[str]:
-    """What is wrong with one key."""
-    if key in USED:
-        fits, words = USED[key]
-        if not fits(value):
-            yield f"{key}: {value!r} cannot be used: write {words}"
-    elif key in INSTEAD:
-        yield f"{key} cannot be used: {INSTEAD[key]}"
-    elif key not in IDLE:
-        near = difflib.get_close_matches(key, (*USED, *IDLE), n=1)
-        yield f"{key} is not known: " + (f"did you mean {near[0]}?" if near else "leave it out")
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-# ---- The configuration of another tool's CLIP pipeline (PaddleClas
+class Global(_Section):
+    """What to do, with which model."""
 
-Values: TypeAlias = Mapping[str, Any]
-"""dotted key -> value"""
+    mode: Mode | None = None
+    infer_imgs: Text | None = None
+    texts: Text | None = None
+    model: Text | None = None
+    inference_image_encoder_dir: Text | None = None
+    inference_text_encoder_dir: Text | None = None
+    embedding_size: Count | None = None
+    use_gpu: bool | None = None
+    use_tensorrt: bool = False
+    use_fp16: bool = False
+    cpu_num_threads: Count | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a configuration asks for. Paths are as they were written.
+class PreProcess(_Section):
+    """How images become pixels: must be what the model does anyway."""
+
+    transform_ops: list[dict[str, dict[str, Any] | None] | str] = []
+
+
+class IndexProcess(_Section):
+    """The index, and what is asked of it."""
+
+    index_method: Literal["HNSW32", "IVF", "Flat"] | None = None
+    image_index_dir: Text | None = None
+    text_index_dir: Text | None = None
+    index_operation: Literal["new", "append", "remove"] = "new"
+    image_root: Text = "."
+    data_file: Text | None = None
+    delimiter: Text = "\t"
+    dist_type: Literal["IP", "L2"] | None = None
+    embedding_size: Count | None = None
+    return_k: Count = 1
+    score_thres: Annotated[float, Field(ge=-1, le=1)] = 0.5
+
+
+_SECTIONS: Mapping[str, type[_Section]] = {"Global": Global, "PreProcess": PreProcess, "IndexProcess": IndexProcess}
+USED = tuple(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields)
+"""every key that has an effect"""
+
+
+class InvalidConfig(InvalidInput):
+    """A configuration that cannot be run. `.problems` has a line for each key that is wrong."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems))
+
+
+class PaddleConfig(BaseModel):
+    """A configuration. Paths are as they are written.
 
     Attributes:
-        mode: a key of `BUILDS` or `SEARCHES`.
-        images: a picture, or a folder of pictures.
-        texts: a file, one text a line.
-        listing: a file of pictures and texts, one pair a line; it goes before `images` and `texts` in builds.
-        delimiter: what stands between picture and text in `listing`.
-        root: what the paths in `listing`, and the keys of a new index, are relative to.
-        indexes: `image` and `text` -> where that index is.
-        design: kind and metric of the index, where they are said.
-        operation: `new`, `append` or `remove`.
-        k: how many hits.
-        min_score: the lowest cosine of a hit.
-        model: a model's name or folder; None: the index's own, or the default.
-        device, precision, threads: how to compute; None: as the settings say.
-        dims: key -> the length of a vector that the configuration counts on.
-        transforms: PreProcess.transform_ops: operation -> parameters.
-        idle: keys that nothing depends on.
+        general, preprocess, process: its sections Global, PreProcess and IndexProcess.
+        model: a model's name or folder; None: the index's own, or the default for a new index.
+        idle: keys that it has and that have no effect.
     """
 
-    mode: str
-    images: Path | None
-    texts: Path | None
-    listing: Path | None
-    delimiter: str
-    root: Path
-    indexes: Mapping[str, Place]
-    design: Mapping[str, str]
-    operation: str
-    k: int
-    min_score: float
+    model_config = ConfigDict(frozen=True)
+
+    general: Global
+    preprocess: PreProcess
+    process: IndexProcess
     model: str | None
-    device: str | None
-    precision: str | None
-    threads: int | None
-    dims: Mapping[str, int]
-    transforms: Mapping[str, Mapping[str, object]]
-    idle: Sequence[str]
+    idle: tuple[str, ...]
+
+    @property
+    def mode(self) -> str:
+        """A key of `BUILDS` or `SEARCHES`."""
+        return str(self.general.mode)
+
+    @property
+    def builds(self) -> str | None:
+        """`image` or `text`, in a mode that builds."""
+        return BUILDS.get(self.mode)
+
+    @property
+    def indexed(self) -> str:
+        """`image` or `text`: what the index has rows of."""
+        return self.builds or SEARCHES[self.mode][1]
+
+    @property
+    def index(self) -> Place:
+        """The index that the mode works on."""
+        return place_of(str(getattr(self.process, f"{self.indexed}_index_dir")))
+
+    @property
+    def root(self) -> Path:
+        """What paths in `data_file`, and the keys of a new index, are relative to."""
+        return Path(self.process.image_root)
+
+    @property
+    def design(self) -> dict[str, str]:
+        """Kind and metric of the index, where they are given."""
+        named = {"kind": self.process.index_method, "metric": self.process.dist_type}
+        return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def device(self) -> str | None:
+        """The device, where `use_gpu` is given."""
+        if self.general.use_gpu is None:
+            return None
+        return ("tensorrt" if self.general.use_tensorrt else "cuda") if self.general.use_gpu else "cpu"
 
 
-def read_plan(file: Path, overrides: Sequence[str], model: str | None) -> tuple[Plan | None, list[str]]:
+def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = None) -> PaddleConfig:
     """Read a configuration.
 
     Args:
         file: YAML.
         overrides: `Global.mode=text-to-image` and the like; they win over the file.
-        model: what `--model` says; it wins over both.
-
-    Returns:
-        The plan, None where there are problems; and the problems, one line each.
+        model: a model's name or folder; wins over both.
 
     Raises:
-        InvalidInput: the file cannot be read, or is no YAML of sections.
+        InvalidInput: the file or an override cannot be read.
+        InvalidConfig: a key is unknown, its value cannot be used, or a file that it names is missing.
     """
-    reader = _Reader({**_flat(_load(file), file), **_overridden(overrides)})
-    plan = reader.plan(model)
-    return (None if reader.problems else plan), reader.problems
+    values = {key: value for key, value in {**_flat(file), **_overridden(overrides)}.items() if value is not None}
+    idle = tuple(key for key in IDLE if values.pop(key, None) is not None)
+    sections, problems = _validated(values)
+    general, process = sections["Global"], sections["IndexProcess"]
+    problems += _missing(general, process)
+    if general.use_tensorrt and not general.use_gpu:
+        problems.append("Global.use_tensorrt: TensorRT runs on a GPU: write use_gpu: True, too")
+    if model is None:
+        model = _model(general, problems)
+    if problems:
+        raise InvalidConfig(problems)
+    delimiter = process.delimiter.replace("\\t", "\t")
+    return PaddleConfig(
+        general=general,
+        preprocess=sections["PreProcess"],
+        process=process.model_copy(update={"delimiter": delimiter}),
+        model=model,
+        idle=idle,
+    )
 
 
-def _load(file: Path) -> object:
-    import yaml
+def _validated(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The sections, without the keys that are wrong; and a line for each of these."""
+    problems = [_unknown(key) for key in values if key.partition(".")[0] not in _SECTIONS]
+    sections: dict[str, Any] = {}
+    for name, section in _SECTIONS.items():
+        given = {key.partition(".")[2]: value for key, value in values.items() if key.partition(".")[0] == name}
+        try:
+            sections[name] = section.model_validate(given)
+        except ValidationError as error:
+            wrong = {str(item["loc"][0]): item for item in error.errors()}
+            problems += [_described(name, item) for item in wrong.values()]
+            sections[name] = section.model_validate({key: given[key] for key in given.keys() - wrong.keys()})
+    if "Global.mode" not in values:
+        problems.append(f"Global.mode is missing: write one of {', '.join(get_args(Mode))}")
+    return sections, problems
 
+
+def _flat(file: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load(file.read_bytes())
+        sections = yaml.safe_load(file.read_bytes())
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}") from error
+        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}", where=file) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise InvalidInput(f"{file} is no YAML: {' '.join(str(error).split())}") from error
-
-
-def _flat(sections: object, file: Path) -> dict[str, Any]:
+        raise InvalidInput(f"{file} is not YAML: {' '.join(str(error).split())}", where=file) from error
     if not isinstance(sections, dict) or not all(isinstance(keys, dict) for keys in sections.values()):
-        raise InvalidInput(f"{file} must have sections with keys in them, such as Global: and IndexProcess:")
+        raise InvalidInput(f"{file} must have sections with keys, such as Global: and IndexProcess:", where=file)
     return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 
 def _overridden(overrides: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
     values = {}
     for override in overrides:
         key, found, text = override.partition("=")
         if not found or "." not in key:
             raise InvalidInput(
-                f"-o {override}: write KEY=VALUE with the key's section, e.g. -o Global.mode=text-to-image"
+                f"-o {override}: write SECTION.KEY=VALUE, for example Global.mode=text-to-image", value=override
             )
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise InvalidInput(f"-o {override}: the value is no YAML: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise InvalidInput(f"-o {override}: the value is not YAML: {reason}", value=override) from error
     return values
 
 
-class _Reader:
-    """Values to a plan; and what is wrong with them."""
+def _described(section: str, error: ErrorDetails) -> str:
+    key = f"{section}.{error['loc'][0]}"
+    if error["type"] == "extra_forbidden":
+        return _unknown(key)
+    return f"{key}: {error['input']!r} cannot be used: {error['msg'][0].lower()}{error['msg'][1:]}"
 
-    def __init__(self, values: Values) -> None:
-        self._values = {key: value for key, value in values.items() if value is not None}
-        self.problems = [problem for key, value in self._values.items() for problem in wrong(key, value)]
 
-    def plan(self, model: str | None) -> Plan:
-        """All of it. Of no use while there are problems."""
-        mode = self._get("Global.mode")
-        if mode is None:
-            self.problems.append(f"Global.mode is missing: write one of {', '.join((*BUILDS, *SEARCHES))}")
-        images, texts, listing = map(self._path, ("Global.infer_imgs", "Global.texts", "IndexProcess.data_file"))
-        indexes = {kind: self._place(f"IndexProcess.{kind}_index_dir") for kind in ("image", "text")}
-        self._check_inputs(mode, images, texts, listing)
-        self._check_index(mode)
-        return Plan(
-            mode=str(mode),
-            images=images,
-            texts=texts,
-            listing=listing,
-            delimiter=str(self._get("IndexProcess.delimiter")).replace("\\t", "\t"),
-            root=Path(str(self._get("IndexProcess.image_root"))),
-            indexes={kind: path for kind, path in indexes.items() if path is not None},
-            design=self._design(),
-            operation=str(self._get("IndexProcess.index_operation")),
-            k=self._get("IndexProcess.return_k"),
-            min_score=self._get("IndexProcess.score_thres"),
-            model=model or self._model(),
-            device=self._device(),
-            precision="fp16" if self._get("Global.use_fp16") else None,
-            threads=self._get("Global.cpu_num_threads"),
-            dims={key: value for key, value in self._values.items() if key.endswith(".embedding_size")},
-            transforms=self._transforms(),
-            idle=[key for key in IDLE if key in self._values],
-        )
+def _unknown(key: str) -> str:
+    if key in INSTEAD:
+        return f"{key} cannot be used: {INSTEAD[key]}"
+    near = difflib.get_close_matches(key, (*USED, *IDLE), n=1)
+    return f"{key} is unknown: " + (f"did you mean {near[0]}?" if near else "leave it out")
 
-    def _get(self, key: str) -> Any:  # noqa: ANN401
-        return self._values.get(key, DEFAULTS.get(key))
 
-    def _path(self, key: str) -> Path | None:
-        value = self._get(key)
-        return None if value is None else Path(str(value))
+def _missing(general: Global, process: IndexProcess) -> list[str]:
+    """What the mode needs and is not there."""
+    if general.mode is None:
+        return []
+    mode, problems = str(general.mode), []
+    reads = BUILDS.get(mode) or SEARCHES[mode][0]
+    image = None if general.infer_imgs is None else Path(general.infer_imgs)
+    if mode in BUILDS and process.data_file is not None:
+        if not Path(process.data_file).is_file():
+            problems.append(f"IndexProcess.data_file: no file {process.data_file}")
+    elif reads == "text" and not (general.texts and Path(general.texts).is_file()):
+        problems.append(f"Global.texts: no file {general.texts or 'is named'}")
+    elif reads == "image" and (image is None or not (image.exists() or _removes(mode, process))):
+        problems.append(f"Global.infer_imgs: no image or folder {image or 'is named'}")
+    name = f"{BUILDS.get(mode) or SEARCHES[mode][1]}_index_dir"
+    try:
+        if getattr(process, name) is None:
+            problems.append(f"IndexProcess.{name} is missing: name the folder of that index")
+        else:
+            place_of(getattr(process, name))
+    except InvalidInput as error:
+        problems.append(f"IndexProcess.{name}: {error}")
+    return problems
 
-    def _place(self, key: str) -> Place | None:
-        value = self._get(key)
-        try:
-            return None if value is None else place_of(str(value))
-        except InvalidInput as error:
-            self.problems.append(f"{key}: {error}")
-            return None
 
-    def _check_inputs(self, mode: str | None, images: Path | None, texts: Path | None, listing: Path | None) -> None:
-        """See that what the mode reads is there."""
-        build, asked = BUILDS.get(str(mode)), SEARCHES.get(str(mode), ("", ""))[0]
-        if build and listing is not None:
-            self._check_file("IndexProcess.data_file", listing)
-        elif "image" in (build, asked):
-            removing = build and self._get("IndexProcess.index_operation") == "remove"
-            if images is None or not (removing or images.exists()):
-                self.problems.append(
-                    f"Global.infer_imgs: {images or 'nothing'}: name a picture or a folder that is there"
-                )
-        elif "text" in (build, asked):
-            self._check_file("Global.texts", texts)
+def _removes(mode: str, process: IndexProcess) -> bool:
+    return mode in BUILDS and process.index_operation == "remove"
 
-    def _check_file(self, key: str, path: Path | None) -> None:
-        if path is None or not path.is_file():
-            self.problems.append(f"{key}: {path or 'nothing'}: name a file that is there")
 
-    def _check_index(self, mode: str | None) -> None:
-        kind = BUILDS.get(str(mode)) or SEARCHES.get(str(mode), ("", ""))[1]
-        if kind and self._get(f"IndexProcess.{kind}_index_dir") is None:
-            self.problems.append(f"IndexProcess.{kind}_index_dir is missing: name the folder of that index")
+def _model(general: Global, problems: list[str]) -> str | None:
+    """`Global.model`, or what both encoders' folders name, if that is a bundle."""
+    folders = {tower: getattr(general, f"inference_{tower}_encoder_dir") for tower in ("image", "text")}
+    named = {folder for folder in folders.values() if folder is not None}
+    if general.model is not None or not named:
+        return general.model
+    folder = Path(next(iter(named)))
+    if len(named) == 1 and None not in folders.values() and ((folder / MANIFEST).is_file() or is_foreign(folder)):
+        return str(folder)
+    problems += [
+        f"Global.inference_{tower}_encoder_dir: {name} is not a bundle, and Paddle inference models cannot be run: "
+        "give --model BUNDLE, or write Global.model (tuwen export makes bundles)"
+        for tower, name in folders.items()
+        if name is not None
+    ]
+    return None
 
-    def _design(self) -> dict[str, str]:
-        said = {"kind": self._get("IndexProcess.index_method"), "metric": self._get("IndexProcess.dist_type")}
-        return {name: str(value) for name, value in said.items() if value is not None}
 
-    def _device(self) -> str | None:
-        """`use_gpu` and `use_tensorrt`, where they are said."""
-        gpu, tensorrt = self._get("Global.use_gpu"), self._get("Global.use_tensorrt")
-        if tensorrt and not gpu:
-            self.problems.append("Global.use_tensorrt: TensorRT computes on a GPU: write use_gpu: True, too")
-        if gpu is None:
-            return None
-        return ("tensorrt" if tensorrt else "cuda") if gpu else "cpu"
+def check_model(config: PaddleConfig, model: str, dim: int, spec: ImageSpec) -> None:
+    """See that a configuration expects what a model computes.
 
-    def _model(self) -> str | None:
-        """`Global.model`, or what both encoders' folders name, if that is a bundle."""
-        named = self._get("Global.model")
-        folders = [self._get(f"Global.inference_{tower}_encoder_dir") for tower in ("image", "text")]
-        if named is not None or folders == [None, None]:
-            return None if named is None else str(named)
-        if folders[0] == folders[1] and _is_bundle(Path(str(folders[0]))):
-            return str(folders[0])
-        for tower, folder in zip(("image", "text"), folders, strict=True):
-            if folder is not None:
-                self.problems.append(
-                    f"Global.inference_{tower}_encoder_dir: {folder} is no bundle; a Paddle inference model cannot "
-                    "be run: give --model BUNDLE, or write Global.model (tuwen export makes bundles)"
-                )
-        return None
+    Raises:
+        InvalidConfig: it has another vector length than `dim`, or does not preprocess images as `spec` says.
+    """
+    sizes = {"Global": config.general.embedding_size, "IndexProcess": config.process.embedding_size}
+    problems = [
+        f"{section}.embedding_size: {size} is not the model's: {model} has {dim}"
+        for section, size in sizes.items()
+        if size not in (None, dim)
+    ]
+    problems += differences(config.preprocess.transform_ops, spec)
+    if problems:
+        raise InvalidConfig(problems)
 
-    def _transforms(self) -> dict[str, Mapping[str, object]]:
-        found: dict[str, Mapping[str, object]] = {}
-        for entry in self._get("PreProcess.transform_ops") or []:
-            name, parameters = next(iter(entry.items())) if isinstance(entry, dict) and entry else (str(entry), None)
-            if not isinstance(parameters, dict | None):
-                self.problems.append(f"PreProcess.transform_ops: {name} must have parameters with names")
+
+def differences(transforms: Sequence[Mapping[str, Any] | str], spec: ImageSpec) -> list[str]:
+    """One line for each value of `PreProcess.transform_ops` that is not what the model does."""
+    size: tuple[object, ...] = (list(spec.size), *({*spec.size} if len({*spec.size}) == 1 else ()))
+    known: dict[str, dict[str, tuple[object, ...]]] = {
+        "ResizeImage": {
+            "size": size,
+            "resize_short": (spec.edge or spec.size[0],),
+            "interpolation": (spec.interpolation,),
+            "backend": (),
+        },
+        "CropImage": {"size": size},
+        "NormalizeImage": {
+            "scale": (1 / 255, "1.0/255.0", "1/255", "1/255.0", "1.0/255", "1./255."),
+            "mean": (spec.mean,),
+            "std": (spec.std,),
+            "order": (),
+            "channel_num": (3,),
+            "output_fp16": (False,),
+        },
+        "ToCHWImage": {},
+    }
+    advice, found = "leave PreProcess out, the model brings its own", []
+    for entry in transforms:
+        for operation, parameters in (entry if isinstance(entry, Mapping) else {entry: None}).items():
+            place = f"PreProcess.transform_ops: {operation}"
+            if operation not in known:
+                found.append(f"{place} is not supported: {advice}")
                 continue
-            found[str(name)] = parameters or {}
-        return found
+            for name, value in (parameters or {}).items():
+                allowed = known[operation].get(name)
+                if allowed is None or (allowed and not any(_same(value, one) for one in allowed)):
+                    own = "" if not allowed else f" ({allowed[0]})"
+                    found.append(f"{place}.{name}: {value!r} is not the model's{own}: {advice}")
+    return found
 
 
-def _is_bundle(folder: Path) -> bool:
-    return (folder / layout.MANIFEST).is_file() or is_foreign(folder)
-
-
-# ---- Whether a configuration's preprocessing is the model's own
-
-_Check: TypeAlias = Callable[[object, ImageSpec], bool]
-
-
-def differences(transforms: Mapping[str, Mapping[str, object]], spec: ImageSpec) -> Iterator[str]:
-    """One line for each value of `PreProcess.transform_ops` that the model does otherwise."""
-    for operation, parameters in transforms.items():
-        place = f"PreProcess.transform_ops: {operation}"
-        if operation not in _OPERATIONS:
-            yield f"{place} cannot be done: leave PreProcess out, the model brings its own"
-            continue
-        for name, value in parameters.items():
-            check = _OPERATIONS[operation].get(name)
-            if check is None or not check(value, spec):
-                own = _own(name, spec)
-                yield f"{place}.{name}: {value!r} is not the model's{own}: leave PreProcess out, it brings its own"
-
-
-def _own(name: str, spec: ImageSpec) -> str:
-    values = {"size": spec.size, "resize_short": spec.edge or spec.size[0], "mean": spec.mean, "std": spec.std}
-    values |= {"interpolation": spec.interpolation}
-    return f" ({values[name]})" if name in values else ""
-
-
-def _is_size(value: object, spec: ImageSpec) -> bool:
-    return value in (spec.size[0], list(spec.size)) and (value != spec.size[0] or spec.size[0] == spec.size[1])
-
-
-def _is_edge(value: object, spec: ImageSpec) -> bool:
-    return value == (spec.edge or spec.size[0])
-
-
-def _is_scale(value: object, _: ImageSpec) -> bool:
-    """One 255th, as a number or as people write it; the numbers that it is made of are not computed."""
-    number = value if isinstance(value, int | float) else None
-    return str(value).replace(" ", "") in ("1.0/255.0", "1/255", "1/255.0", "1.0/255", "1./255.") or (
-        number is not None and isclose(number, 1 / 255, rel_tol=1e-4)
-    )
-
-
-def _are(values: object, own: tuple[float, float, float]) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == 3
-        and all(map(lambda a, b: isclose(a, b, abs_tol=1e-4), values, own))
-    )
-
-
-def _any(_: object, __: ImageSpec) -> bool:
-    return True
-
-
-_OPERATIONS: Mapping[str, Mapping[str, _Check]] = {
-    "ResizeImage": {
-        "size": _is_size,
-        "resize_short": _is_edge,
-        "interpolation": lambda value, spec: value == spec.interpolation,
-        "backend": _any,
-    },
-    "CropImage": {"size": _is_size},
-    "NormalizeImage": {
-        "scale": _is_scale,
-        "mean": lambda value, spec: _are(value, spec.mean),
-        "std": lambda value, spec: _are(value, spec.std),
-        "order": _any,
-        "channel_num": lambda value, _: value == 3,
-        "output_fp16": lambda value, _: value is False,
-    },
-    "ToCHWImage": {},
-}
-"""operation -> parameter -> whether the model does the same"""
+def _same(value: object, own: object) -> bool:
+    """Equal, numbers to four digits, and texts without their spaces."""
+    if isinstance(value, list) and isinstance(own, list | tuple):
+        return len(value) == len(own) and all(map(_same, value, own))
+    if isinstance(value, int | float) and isinstance(own, int | float):
+        return isclose(value, own, rel_tol=1e-4, abs_tol=1e-4 if own > 0.01 else 0)
+    return (value.replace(" ", "") if isinstance(value, str) else value) == own

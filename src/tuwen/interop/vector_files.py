@@ -1,7 +1,4 @@
-"""Vectors of other tools, read: clip-retrieval's folders, `.npy` with names, Parquet files with columns of vectors.
-
-Knows layouts. Does not know whose vectors they are, except where the files say so.
-"""
+"""Read vectors of other tools: clip-retrieval's folders, `.npy` with names, Parquet files with columns of vectors."""
 
 import json
 import re
@@ -18,19 +15,19 @@ from tuwen.data.samples import Fact, facts_of
 from tuwen.errors import InvalidInput, require
 
 AT_ONCE = 2_000
-"""rows that are read at a time"""
+"""rows read at a time"""
 COLUMNS = {
     "image": ("image_vector", "vector", "vectors", "embedding", "embeddings", "emb"),
     "text": ("text_vector",),
 }
-"""usual names of columns of vectors, and of what they are"""
+"""usual names of columns of vectors of images and of texts"""
 SAID = frozenset({"image_vector", "text_vector"})
-"""those of them that say it themselves"""
+"""those of them that tell images from texts"""
 KEYS = ("path", "image_path", "key", "id", "url")
 """usual names of the column that names a row"""
 
 _File: TypeAlias = Any
-"""`pyarrow.parquet.ParquetFile`: pyarrow tells no types"""
+"""`pyarrow.parquet.ParquetFile`: pyarrow has no types"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +35,11 @@ class Block:
     """Some rows.
 
     Attributes:
-        kind: what their vectors are of, `image` or `text`, where the rows themselves do not say.
-        vectors: (n, dim) as they stand in the file.
-        facts: what is known of each row.
+        kind: `image` or `text`, unless a row says otherwise.
+        vectors: (n, dim) as in the file.
+        facts: the other fields of each row.
         place: the file, for messages.
-        rows: the number of each row in it.
+        rows: the number of each row in the file.
     """
 
     kind: str
@@ -54,13 +51,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class VectorFiles:
-    """Where vectors are.
+    """Files of vectors.
 
     Attributes:
         path: a folder or a file.
-        names: of an `.npy`: the file of names.
-        column: in Parquet: that of the vectors.
-        texts: whether they are of texts, where the files do not say; a name is then what a text says.
+        names: the file of names, for `.npy`.
+        column: the column of vectors, for Parquet.
+        texts: whether they are vectors of texts, if the files do not say; a name is then the text.
     """
 
     path: Path
@@ -69,7 +66,7 @@ class VectorFiles:
     texts: bool = False
 
     def fingerprints(self) -> Iterator[tuple[Path, str]]:
-        """Which model's vectors these are, by each file that says so."""
+        """Each file that names its model, with that model's fingerprint."""
         job = self.path / STATE / JOB
         if job.is_file():
             yield self.path, str(json.loads(job.read_bytes())["fingerprint"])
@@ -80,10 +77,10 @@ class VectorFiles:
                 yield table, str(said.decode())
 
     def blocks(self) -> Iterator[Block]:
-        """The rows, in the order of the files. May be asked for again.
+        """The rows, in the order of the files. Can be read repeatedly.
 
         Raises:
-            InvalidInput: the path is none of these layouts, or its parts do not fit each other.
+            InvalidInput: the path has none of these layouts, or its files do not belong together.
         """
         if self.path.is_dir():
             yield from self._folder()
@@ -93,8 +90,9 @@ class VectorFiles:
             yield from self._table(self.path)
         else:
             raise InvalidInput(
-                f"{self.path} is no folder of clip-retrieval (img_emb, metadata) or of Parquet files, no .npy and "
-                "no .parquet file"
+                f"{self.path} is not a folder of clip-retrieval (img_emb, metadata) or of Parquet files, nor an .npy "
+                "or .parquet file",
+                value=self.path,
             )
 
     def _folder(self) -> Iterator[Block]:
@@ -103,7 +101,7 @@ class VectorFiles:
         for table in tables:
             yield from self._table(table)
         if not tables and self.texts:
-            raise InvalidInput(f"{self.path} says itself what is of texts (text_emb): leave out --texts")
+            raise InvalidInput(f"{self.path} keeps vectors of texts in text_emb: leave out --texts", value=self.path)
         if not tables:
             yield from _clip_retrieval(self.path)
 
@@ -119,7 +117,8 @@ class VectorFiles:
             said = columns.keys() & SAID
             if self.texts and said and columns.keys() != {"text_vector"}:
                 raise InvalidInput(
-                    f"{path} says itself what is of texts ({', '.join(sorted(said))}): leave out --texts"
+                    f"{path} tells images from texts by its columns ({', '.join(sorted(said))}): leave out --texts",
+                    where=path,
                 )
             for block in _blocks(file, path, columns):
                 yield replace(block, kind="text") if self.texts else block
@@ -133,7 +132,7 @@ def _clip_retrieval(folder: Path) -> Iterator[Block]:
             metadata = folder / "metadata" / f"metadata_{file.stem.removeprefix(f'{name}_')}.parquet"
             vectors = _array(file)
             if not metadata.is_file():
-                raise InvalidInput(f"{metadata} is missing: without it the rows of {file} have no names")
+                raise InvalidInput(f"{metadata} is missing: it has the names of the rows of {file}", where=metadata)
             with _opened(metadata) as table:
                 _check_length(file, len(vectors), metadata, table.metadata.num_rows)
                 first = 0
@@ -143,16 +142,18 @@ def _clip_retrieval(folder: Path) -> Iterator[Block]:
                     yield Block(kind, vectors[first : first + len(rows)], _facts(rows), str(file), numbers)
                     first += len(rows)
     if not found:
-        raise InvalidInput(f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy nor *.parquet")
+        raise InvalidInput(
+            f"{folder} has neither img_emb/img_emb_*.npy nor text_emb/text_emb_*.npy nor *.parquet", where=folder
+        )
 
 
 def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
     if names is None:
-        raise InvalidInput(f"{file} has vectors without names: add --names FILE, with a name a line")
+        raise InvalidInput(f"{file} has no names: add --names FILE, with one name per line", where=file)
     try:
         text = names.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{names} cannot be read as UTF-8 text: {error}") from error
+        raise InvalidInput(f"{names} cannot be read as UTF-8 text: {error}", where=names) from error
     lines = text.removesuffix("\n").split("\n") if text else []
     vectors = _array(file)
     _check_length(file, len(vectors), names, len(lines))
@@ -163,11 +164,13 @@ def _named(file: Path, names: Path | None, kind: str) -> Iterator[Block]:
 
 
 def _columns(names: Sequence[str], path: Path, column: str | None) -> dict[str, str]:
-    """The columns of vectors that are wanted -> what they are of."""
+    """The columns of vectors to read -> `image` or `text`."""
     usual = _usual(names)
     wanted = usual if column is None else {column: usual.get(column, "image")}
     if not wanted or not wanted.keys() <= set(names):
-        raise InvalidInput(f"{path} has no column of vectors that is known: say which of {', '.join(names)}")
+        raise InvalidInput(
+            f"{path} has no known column of vectors: choose --vector-column from {', '.join(names)}", where=path
+        )
     return wanted
 
 
@@ -196,7 +199,7 @@ def _matrix(column: Any, path: Path, name: str) -> NDArray[Any]:  # noqa: ANN401
         rows: NDArray[Any] = np.stack([row.values.to_numpy(zero_copy_only=False) for row in column])
         rows = rows if rows.dtype.kind in "fiu" else rows.astype(np.float64)
     except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidInput(f"{path}: the column {name} is none of vectors of one length") from error
+        raise InvalidInput(f"{path}: the column {name} does not have vectors of one length", where=path) from error
     return rows
 
 
@@ -208,15 +211,19 @@ def _array(file: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{file} cannot be read as a numpy array: {error}") from error
+        raise InvalidInput(f"{file} cannot be read as a numpy array: {error}", where=file) from error
     if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise InvalidInput(f"{file} has the shape {array.shape} of {array.dtype}; vectors are (n, dim) of numbers")
+        raise InvalidInput(
+            f"{file} has shape {array.shape} and dtype {array.dtype}; vectors are (n, dim) numbers", where=file
+        )
     return array
 
 
 def _check_length(file: Path, vectors: int, other: Path, rows: int) -> None:
     if vectors != rows:
-        raise InvalidInput(f"{file} has {vectors} vectors and {other} has {rows} rows: they do not belong together")
+        raise InvalidInput(
+            f"{file} has {vectors} vectors and {other} has {rows} rows: they do not belong together", where=file
+        )
 
 
 def _number(file: Path) -> tuple[int, str]:
@@ -229,4 +236,4 @@ def _opened(path: Path) -> _File:
     try:
         return require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
     except (OSError, arrow.ArrowInvalid) as error:
-        raise InvalidInput(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise InvalidInput(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}", where=path) from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tuwen.data.files import is_file
+from tuwen.data.files import is_file, is_folder
 from tuwen.data.formats import format_of_name
 from tuwen.errors import InvalidInput, InvalidVectors
 from tuwen.index.rows import unit_vector
@@ -133,6 +133,17 @@ def parse_term(operand: str, index: "Named | None" = None) -> Term:
     if match is None:
         return Term(whole or operand)
     return Term(_not_a_text(match["what"], index) or match["what"], float(match["weight"]))
+
+
+def path_kind(text: str) -> Literal["file", "folder"] | None:
+    """Whether a text is the path of something that exists, so that a person may not have meant it as a text.
+
+    A file counts if its name has an image's extension or the text has a separator, as in `photos/cat`.
+    """
+    path = Path(text)
+    if is_file(path):
+        return "file" if format_of_name(text) or len(path.parts) > 1 else None
+    return "folder" if text and is_folder(path) else None
 
 
 def doubts(texts: Sequence[str]) -> list[str]:
