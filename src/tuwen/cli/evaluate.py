@@ -90,7 +90,7 @@ def evaluate(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Measure retrieval or zero-shot classification of a model on a dataset.
+    """Measure retrieval or zero-shot classification on a dataset.
 
     MODEL is a bundle's folder or a model's name; with --runtime torch its checkpoint, or any checkpoint named as for
     tuwen export. DATASET is a folder or a file: images with captions (jsonl, csv, Parquet, WebDataset, annotation

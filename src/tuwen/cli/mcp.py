@@ -24,7 +24,7 @@ from tuwen.index.location import Place
 @click.option("--root", type=options.FOLDER, help="The folder of the images, if not the one the index remembers.")
 @options.computing
 def mcp(*, computing: Computing, folder: Place | None, root: Path | None) -> None:
-    """Offer an index to language models as tools, over the Model Context Protocol.
+    """Offer an index to language models as tools (MCP).
 
     Speaks on standard input and output, for a program that starts it. Its tools search, find similar images, classify,
     tell what is known of an image and show thumbnails; none of them changes anything.
