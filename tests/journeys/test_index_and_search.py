@@ -72,8 +72,8 @@ def test_search_by_what_is_liked_and_not(desk) -> None:
 
 def test_a_picture_that_is_not_there_is_told(desk) -> None:
     found = desk.type("search", "red.jpg", "--like", "gone.jpg:0.5", "--like", "gone.jpg:-0.5", *INDEX)
-    assert "gone.jpg:-0.5 is no file and no row: it is looked for as a text" in found.err
-    assert "gone.jpg is no file and no row" in found.err
+    assert "gone.jpg:-0.5 is neither a file nor a row" in found.err
+    assert "gone.jpg is neither a file nor a row" in found.err
     assert "red.jpg is" not in found.err, "the query is taken as it is"
 
 

@@ -39,9 +39,9 @@ def test_a_file_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("a + ", "character 4: a text, a file or a row's id is missing: a +► "),
         ("a - - b", "character 4: a text, a file or a row's id is missing: a -► - b"),
         ("a + + b - c", "character 4: a text, a file or a row's id is missing: a +► + b - c"),
-        ("b + 0.5 * a:0.7", "character 4: two weights for one thing: 0.5 * a:0.7; write one of them: b +► 0.5"),
+        ("b + 0.5 * a:0.7", "character 4: two weights for one operand: 0.5 * a:0.7; write one of them: b +► 0.5"),
         ("2 * 3 * a", "character 1: two weights"),
-        ("a + id:", "id: is not followed by a row's id"),
+        ("a + id:", "id: must be followed by a row's id"),
     ],
 )
 def test_an_error_points_at_its_place(text: str, message: str) -> None:

@@ -24,17 +24,9 @@ def test_a_single_text_is_its_own_vector(encoder) -> None:
     np.testing.assert_allclose(query_vector([Term("红")], encoder), encoder.encode_texts(["红"])[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("terms", "message"),
-    [
-        ([Term("red"), Term("red", -1.0)], r"cancel each other out \(red - red\)"),
-        ([Term("red", 0.0)], "cancel each other out"),
-        ([], "nothing to look for"),
-        ([Term("red"), Term("  ")], "empty text"),
-    ],
-)
-def test_what_has_no_direction_is_an_error(encoder, terms: list[Term], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+@pytest.mark.parametrize("terms", [[Term("red"), Term("red", -1.0)], [Term("red", 0.0)], [], [Term("red"), Term("  ")]])
+def test_what_has_no_direction_is_an_error(encoder, terms: list[Term]) -> None:
+    with pytest.raises(InvalidInput):
         query_vector(terms, encoder)
 
 
@@ -62,12 +54,15 @@ def test_the_content_of_a_file_is_a_picture(encoder, photos: Path) -> None:
 
 @pytest.mark.parametrize("row", ["1b671a64-40d5-591e-99b0-da01ff1f3341", "7", "no id"])
 def test_a_row_that_is_not_there_is_named(filled, row: str) -> None:
-    with pytest.raises(InvalidInput, match=f"the index has no row id:{row}: "):
+    with pytest.raises(InvalidInput) as caught:
         term_vectors([Term(RowId(row))], None, filled)
+    assert caught.value.value == row
 
 
 def test_what_is_no_row_wants_a_model(filled) -> None:
-    with pytest.raises(InvalidInput, match="red is no row of the index"):
+    with pytest.raises(InvalidInput) as caught:
         term_vectors([Term("red")], None, filled)
-    with pytest.raises(InvalidInput, match="there is no index"):
+    assert caught.value.value == "red"
+    with pytest.raises(InvalidInput) as caught:
         term_vectors([Term(RowId("7"))], None)
+    assert caught.value.value == "7"

@@ -97,7 +97,7 @@ def test_a_picture_that_is_a_file_finds_itself(filled, encoder, photos: Path) ->
     [
         (Wanted(k=0), "k is 0"),
         (Wanted(min_score=float("nan")), "min_score is not a number"),
-        (Wanted(strategy="worst"), "no strategy worst: it is one of average, best"),
+        (Wanted(strategy="worst"), "unknown strategy .worst."),
         (Wanted(diversity=1.5), "diversity is 1.5"),
         (Wanted(diversity=float("nan")), "diversity is nan"),
         (Wanted(unique=0.0), "unique is 0"),

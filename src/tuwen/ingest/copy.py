@@ -20,13 +20,13 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What a copy has done so far.
+    """The progress of a copy.
 
     Attributes:
-        rows: how many there are to copy.
-        copied: how many were written.
-        unchanged: how many were there already, as they are in the source.
-        seconds: how long it took.
+        rows: the number of rows to copy.
+        copied: rows written.
+        unchanged: rows that the target had already, identical to the source's.
+        seconds: since the start.
     """
 
     rows: int
@@ -36,15 +36,15 @@ class CopyReport:
 
 
 def copy(source: "VectorIndex", target: "VectorIndex") -> Generator[CopyReport]:
-    """Copy all rows. Interrupted and run again, it writes only what is not there yet.
+    """Copy all rows. Interrupted and run again, it writes only what is missing.
 
     Rows that only the target has stay there.
 
     Yields:
-        A report after each write, which is durable, and that of the whole run last.
+        A report after each write, which is durable by then; the last report is that of the whole run.
 
     Raises:
-        TuwenError: what an index raises.
+        TuwenError: from one of the indexes.
     """
     start = monotonic()
     report = CopyReport(source.info().rows)
@@ -63,7 +63,7 @@ def copy(source: "VectorIndex", target: "VectorIndex") -> Generator[CopyReport]:
 
 
 def _different(page: "list[Stored]", source: "VectorIndex", target: "VectorIndex") -> Iterator[Row]:
-    """The rows of a page that the target lacks, or has otherwise."""
+    """The rows of a page that are missing from the target, or differ there."""
     ids = [row.id for row in page]
     vectors, there, theirs = source.vectors(ids), target.get(ids), target.vectors(ids)
     for row in page:

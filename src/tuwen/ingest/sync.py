@@ -25,24 +25,24 @@ from tuwen.types import Rejected, Source
 def sync(
     folder: Path, images: ImageIngest, *, allow_empty: bool = False, only: Sequence[Path] | None = None
 ) -> Generator[IngestReport]:
-    """Make the rows of all pictures below a folder equal to what is there. Rows of texts stay as they are.
+    """Make the rows of all images below a folder equal to the files. Rows of texts stay as they are.
 
     Interrupted at any moment and run again, it ends with the rows of an uninterrupted run.
 
     Args:
-        folder: the folder. Rows of pictures that are not below it stay.
-        images: what reads and writes; its index is opened for writing.
-        allow_empty: take out all rows where the folder has no picture at all.
-        only: look at these paths within the folder alone, there or gone; None: at all of it.
+        folder: the folder. Rows of images that are not below it stay.
+        images: reads and writes; its index is opened for writing.
+        allow_empty: remove all rows if the folder has no image.
+        only: look only at these paths within the folder, existing or not; None: at all of it.
 
     Yields:
-        A report after every write, which is flushed, and the report of the whole run last. A moved picture is one
-        that is indexed and one that is removed.
+        A report after every write, which is flushed by then; the last report is that of the whole run. A moved image
+        counts as one indexed and one removed.
 
     Raises:
-        InvalidInput: the folder is not there, cannot be read, or was exchanged meanwhile; or it has no picture
-            though the index has some of it. No row was taken out.
-        TuwenError: what the encoder or the index raises. Rows of earlier reports are in the index.
+        InvalidInput: the folder does not exist, cannot be read, or was replaced meanwhile; or it has no image,
+            although the index has some of it. No row was removed.
+        TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
     before = identity_of(folder)
     scope = _Scope(folder, images.index, only)
@@ -61,7 +61,7 @@ def sync(
 
 
 class _Scope:
-    """A folder, or some paths in it: what is there, and what the index has of it."""
+    """A folder, or some paths in it: the files there, and the rows that the index has of them."""
 
     def __init__(self, folder: Path, index: VectorIndex, only: Sequence[Path] | None) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class _Scope:
         self._unknown: list[str] = []
 
     def found(self) -> Iterator[Found]:
-        """What is there; notes which keys that are, and where nobody could look."""
+        """The files; notes their keys, and the places that cannot be read."""
         there = [path for path in self._paths if os.path.lexists(path)]
         yield from self._noted(find_files(there, self._index.root, but=self._index.folder))
 
@@ -92,7 +92,7 @@ class _Scope:
             yield item
 
     def gone(self) -> list[str]:
-        """The keys of pictures that the index has and that are no longer there."""
+        """The keys of images that the index has and that are gone."""
         tops = [str(path) for path in self._paths]
         return [key for key in self._stored() if key not in self.seen and self._is_gone(key, tops)]
 
@@ -101,7 +101,7 @@ class _Scope:
         return is_below(path, tops) and not is_below(path, self._unknown)
 
     def _stored(self) -> Iterator[str]:
-        """The keys that may be of this scope: of a few paths, those that begin like them, and not all."""
+        """The stored keys that may be in this scope; for a few paths, not all keys are read."""
         keys = [key_of(path, self._index.root) for path in self._paths]
         if self._whole or any("%" in key for key in keys):  # a key with escapes does not begin like its folder's
             yield from self._index.keys('type == "image"')
@@ -114,7 +114,7 @@ class _Scope:
 
 
 def identity_of(folder: Path) -> tuple[int, int]:
-    """What tells a folder from another at the same path: a mounted one from the mount point, too.
+    """What distinguishes a folder from another one at the same path, such as a mount from its mount point.
 
     Raises:
         InvalidInput: there is no folder, or it cannot be looked at.
@@ -143,7 +143,7 @@ def _absolute(path: Path) -> Path:
 
 
 class Rows(Protocol):
-    """Rows that can be taken out. An `VectorIndex` opened here has them."""
+    """Rows that can be removed, as in a `VectorIndex`."""
 
     @property
     def root(self) -> Path: ...  # noqa: D102
@@ -152,12 +152,12 @@ class Rows(Protocol):
 
 
 def remove(paths: Sequence[str], index: Rows) -> IngestReport:
-    """Take out the rows of each path: a key, or a file, or all that is below a folder, whether it exists or not.
+    """Remove the rows of each path: of a key, a file, or everything below a folder, existing or not.
 
     A path is first taken as a key or a folder of keys, as `Index.keys` has them, and else as a path on disk.
 
     Args:
-        paths: what to take out.
+        paths: the paths.
         index: opened for writing.
 
     Returns:
@@ -184,7 +184,7 @@ def keys_at(path: str, root: Path, stored: Sequence[str]) -> list[str]:
 
 
 def _names(path: str, root: Path) -> Iterator[str]:
-    """What a path may be called in the index: as it is given, and as the path on disk that it is."""
+    """The keys that a path may have: as given, and as a path on disk."""
     if path:
         if path.rstrip("/") != ".":  # the working folder, which need not be the root, is no folder of keys
             yield path.rstrip("/")
@@ -192,7 +192,7 @@ def _names(path: str, root: Path) -> Iterator[str]:
 
 
 def _below(name: str, stored: Sequence[str]) -> list[str]:
-    """The keys of a file, or below a folder; below the root are all that are relative."""
+    """The keys of a file or below a folder; below the root are all relative keys."""
     if name == ".":
         return [key for key in stored if not Path(key).is_absolute()]
     return [key for key in stored if key == name or key.startswith(f"{name}/")]

@@ -26,23 +26,23 @@ _TICK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to look at now. `paths`: these, there or gone; None: the whole folder."""
+    """What to look at now: `paths`, existing or not; None: the whole folder."""
 
     paths: tuple[Path, ...] | None
 
 
 class Pending:
-    """What has changed and has not been looked at."""
+    """Changes that have not been looked at yet."""
 
     def __init__(self, folder: Path) -> None:
-        """At first, all of it is due."""
+        """At first, the whole folder is due."""
         self._folder = folder
         self._times: dict[Path, float] = {}
         self._whole = True
         self._check_at: float | None = None
 
     def note(self, paths: "set[Path] | None", now: float) -> None:
-        """Something happened to these paths; None: to some that nobody knows."""
+        """These paths changed; None: unknown ones did."""
         if paths is None:
             self._whole = True
         elif paths:
@@ -50,7 +50,7 @@ class Pending:
             self._check_at = now + QUIET
 
     def take(self, now: float) -> Due | None:
-        """What is due by now. It is looked at then; if it cannot be, `give_back`."""
+        """What is due by now; `give_back` it if it cannot be looked at."""
         if self._whole or (self._check_at is not None and now >= self._check_at):
             self._whole, self._check_at = False, None
             self._times.clear()
@@ -65,11 +65,11 @@ class Pending:
         return Due(tuple(sorted(ripe)))
 
     def give_back(self, due: Due, now: float) -> None:
-        """It could not be looked at: later, then."""
+        """Look at it later."""
         self.note(None if due.paths is None else set(due.paths), now)
 
     def _is_behind_a_link(self, path: Path) -> bool:
-        """Whether links to folders are involved: which name counts, only the whole folder tells."""
+        """Whether links to folders are involved: then only the whole folder shows which path counts."""
         inside = path.parent if path.is_file() else path
         if not inside.is_relative_to(self._folder):
             return True
@@ -77,11 +77,11 @@ class Pending:
 
 
 def watched(folder: Path, own: Path | None) -> Generator[set[Path] | None]:
-    """The paths that changed, a few times a second, also when none did; None: some changes were lost.
+    """The paths that changed, several times a second even if none did; None: some changes were lost.
 
     Args:
         folder: an absolute path.
-        own: an absolute path, whose changes are nobody's business: the index, where it may be in the folder.
+        own: an absolute path whose changes are ignored: the index, which may be in the folder.
 
     Raises:
         MissingExtra: the package watchfiles is missing.

@@ -13,7 +13,7 @@ _ROUNDING = 1e-6
 
 
 def folded(hits: Sequence[Hit], vectors: Mapping[str, NDArray[np.float32]], unique: float) -> list[Hit]:
-    """Of hits that are nearly the same only the first, with the others' ids as its `similar`.
+    """Keep only the first of hits that are nearly the same, with the others' ids as its `similar`.
 
     Each hit joins the first one kept so far that it has a cosine of `unique` or more with; else it is kept itself.
 
@@ -38,7 +38,7 @@ def folded(hits: Sequence[Hit], vectors: Mapping[str, NDArray[np.float32]], uniq
 
 
 def spread(hits: Sequence[Hit], vectors: Mapping[str, NDArray[np.float32]], diversity: float, k: int) -> list[Hit]:
-    """The k hits of highest maximal marginal relevance (Carbonell and Goldstein, 1998), in the order of choice.
+    """The k hits by maximal marginal relevance (Carbonell and Goldstein, 1998), in the order of choice.
 
     With S what is chosen already and lambda = 1 - diversity, the next one is the hit d of highest
 

@@ -25,31 +25,31 @@ Group = tuple[Stored, ...]
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """How far it is: `done` of `total` contents."""
+    """Progress: `done` of `total` contents."""
 
     done: int
     total: int
 
 
 class Groups:
-    """Things 0, 1, … in groups that are joined (union-find with path halving)."""
+    """Groups of the numbers 0, 1, …, which can be joined (union-find with path halving)."""
 
     def __init__(self, count: int) -> None:
         self._above = list(range(count))
 
     def first(self, one: int) -> int:
-        """The least of the group that one is in."""
+        """The smallest number of a group."""
         while self._above[one] != one:
             self._above[one] = one = self._above[self._above[one]]
         return one
 
     def join(self, one: int, other: int) -> None:
-        """Make one group of two."""
+        """Join two groups."""
         low, high = sorted((self.first(one), self.first(other)))
         self._above[high] = low
 
     def several(self) -> list[list[int]]:
-        """The groups of more than one."""
+        """The groups of more than one number."""
         members: dict[int, list[int]] = {}
         for one in range(len(self._above)):
             members.setdefault(self.first(one), []).append(one)
@@ -70,7 +70,7 @@ class Duplicates:
             InvalidInput: the threshold is not above 0, or above 1.
         """
         if not 0 < threshold <= 1:
-            raise InvalidInput(f"the threshold is {threshold:g}: it is a cosine above 0, up to 1")
+            raise InvalidInput(f"the threshold is {threshold:g}: it must be a cosine above 0, up to 1", value=threshold)
         self._index = index
         self._threshold = threshold - 1e-6  # a float32 vector's cosine with itself may be a little below 1
         self._ids: list[str] = []
@@ -127,6 +127,6 @@ def _best_first(row: Stored) -> tuple[float, float, str]:
 
 
 def _number(payload: Payload, field: str) -> float:
-    """A number of a picture's; 0 of a text's."""
+    """A number of a row, 0 if it has none."""
     value = payload.get(field, 0)
     return value if isinstance(value, int | float) else 0

@@ -22,43 +22,43 @@ if TYPE_CHECKING:
     from tuwen.runtime.pipeline import AnyImage
 
 _WEIGHT = re.compile(r"(?P<what>.*):(?P<weight>[0-9]*\.[0-9]+)", re.DOTALL)
-"""A weight is a final colon with a decimal number that has a decimal point; `ratio 16:9` has none."""
+"""a weight is a final colon and a number with a decimal point; `ratio 16:9` has none"""
 _TAIL = re.compile(r":[-+]?[0-9.]+")
-"""What may be meant as a weight."""
+"""what may be meant as a weight"""
 _ID = "id:"
 
 
 class Named(Protocol):
-    """Rows that are named by their paths. An `VectorIndex` is that."""
+    """Rows that can be looked up by their keys, as in a `VectorIndex`."""
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class RowId:
-    """A row of the index, by its id: `Hit.id`. Its vector is there already, so it needs no encoder."""
+    """A row of the index, by its id (`Hit.id`). Its vector is stored, so it needs no model."""
 
     id: str
 
     def __str__(self) -> str:
-        """As it is typed: `id:1b671a64-40d5-591e-99b0-da01ff1f3341`."""
+        """As on the command line: `id:1b671a64-40d5-591e-99b0-da01ff1f3341`."""
         return f"{_ID}{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One thing that hits shall be like, or unlike where `weight` is negative.
+    """Something that hits should resemble, or should not if `weight` is negative.
 
     Attributes:
         what: a text, an image (a path, a file's content, a Pillow image), a row, or a (dim,) vector of length 1.
-        weight: how much it counts.
+        weight: its weight in the query.
     """
 
     what: str | Path | bytes | Image.Image | RowId | Vector
     weight: float = 1.0
 
     def __str__(self) -> str:
-        """As people read it: `0.5 * cat.jpg`."""
+        """As in `describe`: `0.5 * cat.jpg`."""
         factor = "" if abs(self.weight) == 1 else f"{abs(self.weight):g} * "
         shown = "an image" if isinstance(self.what, bytes | Image.Image) else self.what
         shown = "a vector" if isinstance(shown, np.ndarray) else shown
@@ -120,13 +120,13 @@ def _term_of(operand: Operand | tuple[Operand, float], where: str) -> Term:
 
 
 def parse_term(operand: str, index: "Named | None" = None) -> Term:
-    """What `--like` is given: `cat.jpg:0.5`, `at night:2.0`, `id:1b671a64-40d5-591e-99b0-da01ff1f3341`.
+    """Parse an operand of `--like`: `cat.jpg:0.5`, `at night:2.0`, `id:1b671a64-40d5-591e-99b0-da01ff1f3341`.
 
-    An operand that is an existing file is a picture, also where its name looks as if it had a weight; one that is
-    the path of a row of `index` is that row; `id:` begins a row's id; all else is a text.
+    An existing file is an image, even if its name looks as if it had a weight; the key of a row of `index` is that
+    row; `id:` is followed by a row's id; anything else is a text.
 
     Raises:
-        InvalidInput: nothing stands after `id:`.
+        InvalidInput: nothing follows `id:`.
     """
     whole = _not_a_text(operand, index)
     match = None if whole else _WEIGHT.fullmatch(operand)
@@ -147,19 +147,21 @@ def path_kind(text: str) -> Literal["file", "folder"] | None:
 
 
 def doubts(texts: Sequence[str]) -> list[str]:
-    """A line about each operand that became a text, and reads like the name of a picture's file."""
+    """A line about each operand that is taken as a text but looks like the name of an image file."""
     named = [text for text in texts if format_of_name(_TAIL.sub("", text))]
-    return [f"{text} is no file and no row: it is looked for as a text; a weight is written :0.5" for text in named]
+    return [
+        f"{text} is neither a file nor a row: it is searched for as a text; weights are written :0.5" for text in named
+    ]
 
 
 def describe(terms: Sequence[Term]) -> str:
-    """What is looked for, in one line: `at night + 0.5 * cat.jpg - people`."""
+    """A query in one line: `at night + 0.5 * cat.jpg - people`."""
     first, *others = [str(term) for term in terms]
     return first + "".join(f" {other}" if other.startswith("- ") else f" + {other}" for other in others)
 
 
 def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
-    """The file or the row that an operand names, or None where it is a text, or has a weight that hides it."""
+    """The file or row that an operand names; None if it is a text, or ends in a weight."""
     path = Path(operand)
     if is_file(path):
         return path
@@ -172,21 +174,23 @@ def _not_a_text(operand: str, index: "Named | None") -> Path | RowId | None:
 
 def _row(given: str) -> RowId:
     if not given.strip():
-        raise InvalidInput("id: is not followed by a row's id: copy one from tuwen search --json")
+        raise InvalidInput(
+            "id: must be followed by a row's id: copy one from tuwen search --json", value=f"{_ID}{given}"
+        )
     return RowId(given.strip().lower())
 
 
 _OPERATOR = re.compile(r"(?:(?<=\s)|^)[+-](?=\s|$)")
-"""A plus or minus with white space around it, or an end: `T-shirt` has none, nor `C++`."""
+"""a plus or minus surrounded by white space or an end, so not the ones in `T-shirt` and `C++`"""
 _FACTOR = re.compile(r"(?P<weight>\d+(?:\.\d+)?|\.\d+)\s+\*\s+(?P<what>.*)", re.DOTALL)
 
 
 def parse_compose(text: str, index: "Named | None" = None) -> list[Term]:
-    """Terms added and subtracted: `+` and `-` with spaces around, weights as `0.5 * sunset` or `sunset:0.5`.
+    """Parse terms that are added and subtracted, with weights as in `0.5 * sunset` or `sunset:0.5`.
 
     Args:
-        text: the whole. Operands are those of `parse_term`; one that holds ` + ` or ` - ` itself cannot be said so.
-        index: for paths of its rows, see `parse_term`.
+        text: the query; `+` and `-` are surrounded by spaces, operands are those of `parse_term`.
+        index: to look up keys of rows, see `parse_term`.
 
     Raises:
         InvalidInput: an operand is missing, or has two weights; the message shows where.
@@ -213,7 +217,7 @@ def _term(text: str, sign: int, start: int, end: int, index: "Named | None") -> 
     if not match:
         return replace(term, weight=sign * term.weight)
     if term.weight != 1 or _FACTOR.fullmatch(str(term.what)):
-        raise InvalidInput(_at(text, start, f"two weights for one thing: {operand}; write one of them"))
+        raise InvalidInput(_at(text, start, f"two weights for one operand: {operand}; write one of them"))
     return replace(term, weight=sign * float(match["weight"]))
 
 
@@ -223,7 +227,7 @@ def _at(text: str, place: int, problem: str) -> str:
 
 
 class Encodes(Protocol):
-    """What computes the vectors of texts and pictures. An `Encoder` does."""
+    """Computes the vectors of texts and images, as an `Encoder` does."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(n, dim) float32, every row of length 1."""
@@ -235,12 +239,12 @@ class Encodes(Protocol):
 
 
 def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex | None" = None) -> Vectors:
-    """The vector of each term, whatever its weight.
+    """The vector of each term, regardless of its weight.
 
     Args:
         terms: one or more.
-        encoder: the model; None where all terms are rows.
-        index: what the rows are of; None where there are none.
+        encoder: the model; may be None if all terms are rows or vectors.
+        index: the index of the rows; may be None if there are none.
 
     Returns:
         (n, dim) float32, every row of length 1.
@@ -248,12 +252,12 @@ def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorI
     Raises:
         InvalidInput: there is no term, a text is empty, the index has no such row, or the encoder is missing.
         InvalidVectors: the vectors have different dimensions.
-        RejectedImages: a picture cannot be read.
+        RejectedImages: an image cannot be read.
     """
     if not terms:
-        raise InvalidInput("nothing to look for: give a text, a picture, or something that hits shall be like")
+        raise InvalidInput("the query is empty: give a text, an image, or something that hits should resemble")
     if any(isinstance(term.what, str) and not term.what.strip() for term in terms):
-        raise InvalidInput("an empty text finds nothing: say what to look for")
+        raise InvalidInput("a text of the query is empty: say what to search for")
     stored = _stored([term.what for term in terms if isinstance(term.what, RowId)], index)
     found = [stored[it.what] if isinstance(it.what, RowId) else _computed(it, encoder) for it in terms]
     shapes = {vector.shape for vector in found}
@@ -265,14 +269,14 @@ def term_vectors(terms: Sequence[Term], encoder: Encodes | None, index: "VectorI
 def query_vector(
     terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex | None" = None
 ) -> NDArray[np.float32]:
-    """The weighted sum of the terms' unit vectors, brought to length 1.
+    """The weighted sum of the terms' unit vectors, scaled to length 1.
 
     Returns:
         (dim,) float32.
 
     Raises:
         InvalidInput: see `term_vectors`; or the terms cancel each other out.
-        RejectedImages: a picture cannot be read.
+        RejectedImages: an image cannot be read.
     """
     return weighted_sum(terms, term_vectors(terms, encoder, index))
 
@@ -282,7 +286,7 @@ def weighted_sum(terms: Sequence[Term], vectors: Vectors) -> NDArray[np.float32]
     total = np.array([term.weight for term in terms]) @ vectors.astype(np.float64)
     length = float(np.linalg.norm(total))
     if length < 1e-6:
-        raise InvalidInput(f"nothing is left to look for: the terms cancel each other out ({describe(terms)})")
+        raise InvalidInput(f"the terms of the query cancel each other out ({describe(terms)})")
     found: NDArray[np.float32] = (total / length).astype(np.float32)
     return found
 
@@ -291,11 +295,11 @@ def _stored(rows: Sequence[RowId], index: "VectorIndex | None") -> dict[RowId, N
     if not rows:
         return {}
     if index is None:
-        raise InvalidInput(f"{rows[0]} is a row, and there is no index to look it up in")
+        raise InvalidInput(f"{rows[0]} is a row, but there is no index to look it up in", value=rows[0].id)
     found = index.vectors([row.id for row in rows])
     for row in rows:
         if row.id not in found:
-            raise InvalidInput(f"the index has no row {row}: tuwen index list --json shows the ids that it has")
+            raise InvalidInput(f"the index has no row {row}: tuwen index list --json shows the ids", value=row.id)
     return {row: found[row.id] for row in rows}
 
 
@@ -303,7 +307,9 @@ def _computed(term: Term, encoder: Encodes | None) -> NDArray[np.float32]:
     if isinstance(term.what, np.ndarray):
         return term.what
     if encoder is None:
-        raise InvalidInput(f"{term} is no row of the index: its vector takes the index's model")
+        raise InvalidInput(
+            f"{term} is not a row of the index: its vector has to be computed by the index's model", value=term.what
+        )
     assert not isinstance(term.what, RowId | np.ndarray)
     vector: NDArray[np.float32] = (
         encoder.encode_texts([term.what]) if isinstance(term.what, str) else encoder.encode_images([term.what])

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 _OVERSAMPLED = 4
-"""how many times as many rows `best` compares as are wanted, of each term: those near an unwanted term sink"""
+"""rows that `best` compares for each term, as a multiple of those wanted: rows near an unwanted term sink"""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which rows are looked at, see `Wanted`."""
+    """Which rows are searched, see `Wanted`."""
 
     where: str | None
     exact: bool
@@ -50,14 +50,14 @@ def by_average(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", sc
 
 
 def by_best(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", scope: Scope, count: int) -> list[Hit]:
-    """The `count` rows of highest `best_score`, among the rows nearest to each term that is liked.
+    """The `count` rows of highest `best_score`, among the rows nearest to each liked term.
 
     Raises:
         InvalidInput: no term has a weight above 0.
     """
     weights = np.array([term.weight for term in terms])
     if not (weights > 0).any():
-        raise InvalidInput("the strategy best wants something that hits shall be like: --unlike alone has no nearest")
+        raise InvalidInput("the strategy best needs something that hits should resemble: --unlike alone is not enough")
     found = {
         hit.id: hit
         for vector in vectors[weights > 0]
@@ -73,16 +73,16 @@ def by_best(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", scope
 
 
 def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How good rows are by the example that is nearest to each of them.
+    """The score of each row by the example that is nearest to it.
 
     The definition is that of Qdrant's recommendation strategy `best_score`. With p the highest cosine of a row with
-    what is liked, and n the highest with what is not, its score is
+    liked examples, and n the highest with unwanted ones, its score is
 
         p        where p > n
         -n * n   else
 
-    so that a row nearer to something unwanted stands behind all others, the further the nearer. A weight other than
-    1 multiplies the cosines of its example before they are compared: that is ours.
+    so that a row nearer to something unwanted comes after all others, the nearer the later. A weight other than 1
+    multiplies the cosines of its example before they are compared; this is our extension.
 
     Args:
         rows: (n, dim) float32, of length 1.
@@ -103,23 +103,23 @@ def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -
 __all__ = ["RowId", "Strategy", "Term", "Wanted", "describe", "parse_term", "query_vector", "search"]
 
 _POOL, _POOLED = 400, 4
-"""Candidates for `diversity`: 400, or 4 times k. A fixed number for common k keeps the order when k grows."""
+"""candidates for `diversity`: 400, or 4 times k; a fixed number for common k keeps the order when k grows"""
 _MOST = 20_000
-"""candidates that `unique` looks at before it gives less than k hits"""
+"""candidates that `unique` looks at before it returns fewer than k hits"""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many hits, and which.
+    """The options of a search.
 
     Attributes:
-        k: how many at most.
-        min_score: hits of a lower score are left out; there may be none left.
+        k: the most hits to return.
+        min_score: leave out hits of a lower score.
         where: a filter such as `width >= 1024 and folder == "2023"`.
-        exact: compare with every row instead of asking the approximate index.
-        strategy: what a score is made of, see `candidates.py`.
-        diversity: 0 to 1: how much hits shall differ from each other, see `diversity.spread`.
-        unique: the cosine from which two hits are one; the others' ids are its `similar`. None folds nothing.
+        exact: compare with every row instead of searching the approximate index.
+        strategy: how several terms make a score: `average` or `best`.
+        diversity: 0 to 1, how much hits should differ from each other, see `diversity.spread`.
+        unique: fold hits whose cosine to a better hit is at least this into that hit, see `Hit.similar`.
     """
 
     k: int = 10
@@ -135,17 +135,17 @@ def search(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex",
     """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
 
     `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
-    Rows that are terms themselves are no hits.
+    Rows that are terms themselves are not returned.
 
     Args:
-        terms: what hits shall be like, and unlike.
-        encoder: the index's model; None where all terms are rows.
-        index: where to look.
-        wanted: how many, and which.
+        terms: what hits should resemble, and what they should not.
+        encoder: the index's model; may be None if all terms are rows or vectors.
+        index: the index to search.
+        wanted: the options.
 
     Raises:
-        InvalidInput: see `query_vector`; or what is wanted cannot be.
-        RejectedImages: a picture of the query cannot be read.
+        InvalidInput: see `query_vector`; or an option is out of range.
+        RejectedImages: an image of the query cannot be read.
     """
     _check(wanted)
     vectors = term_vectors(terms, encoder, index)
@@ -174,19 +174,21 @@ def _unlike(candidates: Callable[[int], list[Hit]], index: "VectorIndex", unique
 
 
 def _with_vectors(hits: list[Hit], index: "VectorIndex") -> tuple[list[Hit], dict[str, NDArray[np.float32]]]:
-    """The vectors of hits, without those hits that another thread has taken out since."""
+    """Hits and their vectors, without hits that another thread has removed since."""
     vectors = index.vectors([hit.id for hit in hits])
     return [hit for hit in hits if hit.id in vectors], vectors
 
 
 def _check(wanted: Wanted) -> None:
     if wanted.k < 1:
-        raise InvalidInput(f"k is {wanted.k}: ask for at least 1 hit")
+        raise InvalidInput(f"k is {wanted.k}: it must be at least 1", value=wanted.k, where="k")
     if wanted.min_score is not None and math.isnan(wanted.min_score):
-        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None")
+        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None", where="min_score")
     if wanted.strategy not in STRATEGIES:
-        raise InvalidInput(f"there is no strategy {wanted.strategy}: it is one of {', '.join(STRATEGIES)}")
+        raise InvalidInput(
+            f"unknown strategy {wanted.strategy!r}: choose one of {', '.join(STRATEGIES)}", value=wanted.strategy
+        )
     if not 0 <= wanted.diversity <= 1:
-        raise InvalidInput(f"diversity is {wanted.diversity:g}: it goes from 0 to 1")
+        raise InvalidInput(f"diversity is {wanted.diversity:g}: it must be from 0 to 1", value=wanted.diversity)
     if wanted.unique is not None and not 0 < wanted.unique <= 1:
         raise InvalidInput(f"unique is {wanted.unique:g}: it is a cosine above 0, up to 1; 0.97 is near-duplicates")

@@ -16,27 +16,27 @@ _NAMES = {"text": "texts", "image": "pictures"}
 
 
 class Rows(Protocol):
-    """The rows that terms may name: an `Index`, or those behind a service."""
+    """Rows by id: of an index, or behind a service."""
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """A threshold, and a line if there is reason to doubt it; else the line is empty."""
+    """A threshold, and a line if there is reason to doubt it, else an empty one."""
 
     min_score: float
     doubt: str
 
 
 def auto_threshold(terms: Sequence[Term], rows: Rows, info: Info, calibration: Calibration | None) -> Auto:
-    """The threshold that was measured for queries of this kind, on this index with this model.
+    """The threshold that was measured for queries of this kind on an index.
 
     Args:
-        terms: what is looked for.
-        rows: those of the index.
-        info: facts about it.
-        calibration: what was measured on it, if anything was.
+        terms: the query.
+        rows: the rows of the index.
+        info: facts about the index.
+        calibration: the thresholds that were measured on it, if any.
 
     Raises:
         InvalidInput: none was measured; or texts and pictures are mixed, whose scores have no common scale.
