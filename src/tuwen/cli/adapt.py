@@ -14,13 +14,14 @@ from tuwen.classify.learning import AUTO, Labelled, encode_labelled, labelled_ro
 from tuwen.classify.methods import METHODS
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
-from tuwen.cli.console import Progress, count, emit, list_rejected, table
+from tuwen.cli.console import count, emit, list_rejected, table
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
 from tuwen.evaluation.tasks import names_of
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
+from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 
 
