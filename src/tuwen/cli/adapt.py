@@ -66,7 +66,7 @@ def adapt(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Learn a classifier from a few images of each class, without training the model.
+    """Learn a classifier from a few images of each class.
 
     SUPPORT is a folder with a folder for each class, or a table of images and labels; or name an index and the field
     that tells its classes apart. Method and parameters are chosen on support images that are left out in turn, and
