@@ -82,10 +82,10 @@ def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> N
     )
     assert all(check["passed"] for check in said["checks"])
     assert ["broken" in item["key"] for item in said["skipped"]] == [True]
-    assert set(said["figures"]) == {f"{way}@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5)}
+    assert set(said["figures"]) == {f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5)}
     assert bundle.manifest.facts["trained_steps"] == said["best"]
     assert bundle.manifest.name == "output"
-    assert "| step | image_to_text@1" in (output / "report.md").read_text()
+    assert "| step | image_retrieval_recall@1" in (output / "report.md").read_text()
     assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((output / "tensorboard").iterdir())
     assert "pairs/s  left 0:00:00" in done.stderr
@@ -95,7 +95,7 @@ def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
     """After the test above: nothing is left to do but what is asked for on top."""
     done = run("train", "--resume", place / "output", "-o", "run.steps=10")
     assert done.exit_code == 3, done.output
-    assert "going on after step 8" in done.stderr
+    assert "resuming after step 8" in done.stderr
     assert "output: 10 steps in " in done.stdout
 
 
@@ -166,7 +166,7 @@ def test_torchrun_on_one_machine_and_on_two_and_after_a_kill(place: Path) -> Non
     os.kill(int(children[-1]), signal.SIGKILL)
     process.communicate(timeout=600)
     assert process.returncode != 0
-    told = re.search(r"going on after step (\d+)", ended(torchrun(place, "killed", resume=True)))
+    told = re.search(r"resuming after step (\d+)", ended(torchrun(place, "killed", resume=True)))
     assert told is not None
     assert int(told[1]) < STEPS
     assert losses(place / "killed") == losses(place / "whole")

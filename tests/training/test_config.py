@@ -21,7 +21,7 @@ def test_the_least_that_must_be_said() -> None:
     assert [source.path for source in config.data.train] == [Path("mscoco/train")]
     with pytest.raises(InvalidInput) as raised:
         config_of({})
-    assert [line.split(":")[0].strip() for line in str(raised.value).splitlines()[1:]] == ["model", "data", "run"]
+    assert raised.value.value == ("model", "data", "run")
 
 
 def test_sources_are_paths_or_more_and_may_be_mixed() -> None:
@@ -38,36 +38,36 @@ def test_blocks_are_locked_by_number_or_all(locked: int | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "key"),
     [
-        (["run.steps=10"], "run: epochs and steps exclude each other"),
-        (["run.epochs=null"], "run: say how long: epochs or steps"),
-        (["run.chunk=512"], "run: chunk, 512, is above batch, 256"),
-        (["run.save_steps=5", "run.save_epochs=1"], "run: save_steps and save_epochs exclude each other"),
-        (["schedule.warmup_steps=5", "schedule.warmup_epochs=1"], "schedule: warmup_steps and warmup_epochs"),
-        (["evaluate.steps=5", "evaluate.epochs=1"], "evaluate: steps and epochs exclude each other"),
-        (["model.scratch=true", "model.weights=x.pt"], "model: scratch and weights exclude each other"),
-        (["model.overrides.width=64"], "model: overrides change an architecture"),
-        (["augment.scale=[0.9, 0.5]"], "augment: scale: the least, 0.9, is above the greatest, 0.5"),
-        (["data.train=[]"], "data.train: is []: "),
-        (["data.train={path: x, language: zh, captions: {en: a}}"], "data.train.0: language, language_column"),
-        (["data.train={path: x, language: zh, language_column: l}"], "data.train.0: language, language_column and"),
+        (["run.steps=10"], "run"),
+        (["run.epochs=null"], "run"),
+        (["run.chunk=512"], "run"),
+        (["run.save_steps=5", "run.save_epochs=1"], "run"),
+        (["schedule.warmup_steps=5", "schedule.warmup_epochs=1"], "schedule"),
+        (["evaluate.steps=5", "evaluate.epochs=1"], "evaluate"),
+        (["model.scratch=true", "model.weights=x.pt"], "model"),
+        (["model.overrides.width=64"], "model"),
+        (["augment.scale=[0.9, 0.5]"], "augment"),
+        (["data.train=[]"], "data.train"),
+        (["data.train={path: x, language: zh, captions: {en: a}}"], "data.train.0"),
+        (["data.train={path: x, language: zh, language_column: l}"], "data.train.0"),
         (
             ["data.train={path: x, captions: {zh: z}}", "data.languages={zh: 1, fr: 1, de: 2}"],
-            "data: languages: no source of train says that it has captions in fr, de: say it with language, ",
+            "data",
         ),
-        (["evaluate.templates=[a photo]"], 'evaluate.templates.0: is "a photo": '),
-        (["optimizer.lr=.inf"], "optimizer.lr: "),
-        (["schedule.cooldown_steps=5"], "schedule: a cosine comes down by itself"),
-        (["data=null"], "data: is null: say what to train on"),
-        (["objective.source=python:a.b:c"], "the file: an objective of your own has its own batches"),
-        (["objective.source=json"], 'objective.source: is "json": '),
+        (["evaluate.templates=[a photo]"], "evaluate.templates.0"),
+        (["optimizer.lr=.inf"], "optimizer.lr"),
+        (["schedule.cooldown_steps=5"], "schedule"),
+        (["data=null"], "data"),
+        (["objective.source=python:a.b:c"], "the file"),
+        (["objective.source=json"], "objective.source"),
     ],
 )
-def test_what_goes_not_together_is_told(overrides: list[str], said: str) -> None:
+def test_what_goes_not_together_is_told(overrides: list[str], key: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         made(*overrides)
-    assert f"\n  {said}" in str(raised.value)
+    assert raised.value.value == (key,)
 
 
 def test_every_key_says_what_it_is() -> None:
@@ -99,5 +99,6 @@ def test_an_objective_of_ones_own_takes_the_place_of_data() -> None:
     [("augment.flip=0.5", "augment"), ("run.chunk=8", "run.chunk"), ("run.fsdp=true", "run.fsdp")],
 )
 def test_what_an_objective_would_not_use_is_refused(unused: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=rf"leave out {said}$"):
+    with pytest.raises(InvalidInput) as raised:
         made(*OWN, unused)
+    assert str(raised.value).endswith(f" {said}")

@@ -1,4 +1,4 @@
-"""YAML and overrides in, one typed tree out; every problem told at once."""
+"""YAML and overrides to one typed tree; all problems are reported together."""
 
 import subprocess
 import sys
@@ -24,10 +24,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(file: Path, *overrides: str) -> list[str]:
+def refusal(file: Path, *overrides: str) -> InvalidInput:
     with pytest.raises(InvalidInput) as raised:
         read_config(file, overrides)
-    return str(raised.value).splitlines()
+    return raised.value
 
 
 def test_numbers_are_numbers(file: Path) -> None:
@@ -64,11 +64,11 @@ def test_an_override_within_a_list(file: Path) -> None:
     listed = "data.train=[./a, {path: ./b, language: zh}]"
     first, second = read_config(file, [listed, "data.train.1.path=./c", "data.train.0=./d"]).data.train
     assert (str(first.path), str(second.path), second.language) == ("d", "c", "zh")
-    assert "data.train" in refusal(file, listed, "data.train.2.path=./e")[1]
+    assert all(key.startswith("data.train") for key in refusal(file, listed, "data.train.2.path=./e").value)
 
 
 def test_all_problems_are_told_at_once(file: Path) -> None:
-    lines = refusal(
+    error = refusal(
         file,
         "optimizer.learning_rate=1",
         "optimizer.lr=true",
@@ -80,48 +80,34 @@ def test_all_problems_are_told_at_once(file: Path) -> None:
         "run.batch=0",
         "run.seed=1.5",
     )
-    assert lines[0] == f"{file} has 10 problems:"
-    told = dict(line.strip().split(": ", 1) for line in lines[1:])
-    assert told["optimizer.lr"] == "is true: input should be a valid number"
-    assert told["optimizer.learning_rate"].startswith("is no key (there are name, lr, betas")
-    assert told["loss.kind"] == "is \"triplet\": input should be 'infonce' or 'siglip'"
-    assert told["model.lock_image"] == "is \"some\": input should be a valid integer or input should be 'all'"
-    assert told["model.overides"].startswith("is no key, did you mean overrides? (there are source, weights,")
-    assert told["Global"].startswith("is no key (there are model, objective, data,")
-    assert told["evaluate.pairs.0.path"] == "is missing"
-    assert told["evaluate.pairs.0.captions.en"] == "is 3: input should be a valid string"
-    assert told["run.batch"] == "is 0: input should be greater than or equal to 1"
-    assert told["run.seed"] == "is 1.5: input should be a valid integer"
+    assert error.where == str(file)
+    assert set(error.value) == {
+        *("optimizer.learning_rate", "optimizer.lr", "loss.kind", "model.lock_image", "model.overides", "Global"),
+        *("evaluate.pairs.0.path", "evaluate.pairs.0.captions.en", "run.batch", "run.seed"),
+    }
+    _, *lines = str(error).splitlines()
+    told = dict(line.strip().split(": ", 1) for line in lines)
+    assert told.keys() == set(error.value)
+    assert "'infonce' or 'siglip'" in told["loss.kind"]
+    assert "layer_decay" in told["optimizer.learning_rate"]
+    assert "overrides" in told["model.overides"]
 
 
 @pytest.mark.parametrize("override", ["optimizer.lr", "=3", "optimizer..lr=3", "optimizer.lr=[1"])
 def test_an_override_that_is_none(file: Path, override: str) -> None:
-    assert refusal(file, override)[0].startswith(f"-o {override}: ")
+    assert refusal(file, override).value == override
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("run: {epochs: 3, epochs: 4}", "epochs stands twice"),
-        ("run: [", "is no YAML"),
-        ("- run", "must have sections"),
-        ("", "must have sections"),
-    ],
-)
-def test_a_file_that_is_none(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize("content", [b"run: {epochs: 3, epochs: 4}", b"run: [", b"- run", b"", b"\xff\xfe\x00", None])
+def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "x.yaml"
-    file.write_text(text, encoding="utf-8")
-    assert said in refusal(file)[0]
-
-
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal(tmp_path / "none.yaml")[0]
-    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "is not UTF-8" in refusal(tmp_path / "x.yaml")[0]
+    if content is not None:
+        file.write_bytes(content)
+    assert refusal(file).value == file
 
 
 def test_a_value_that_json_has_not() -> None:
-    with pytest.raises(InvalidInput, match="no text, number, list or mapping"):
+    with pytest.raises(InvalidInput):
         config_of({"model": {1, 2}})
 
 

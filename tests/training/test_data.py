@@ -153,8 +153,9 @@ def test_a_state_of_something_else_is_refused(pairs: Path, tmp_path: Path) -> No
         stream_of(pairs, part=Part(1, 2)),
         stream_of(write_pairs(tmp_path, range(22))),
     ):
-        with pytest.raises(InvalidInput, match="the run's data was left with"):
+        with pytest.raises(InvalidInput) as raised:
             other.load_state(state)
+        assert raised.value.where in {"pairs", "batch", "seed", "rank", "world", "buffer", "drop_last"}
 
 
 def spoil(folder: Path, numbers: Sequence[int]) -> None:
@@ -189,21 +190,25 @@ def test_all_good_ones_come_though_others_are_bad(tmp_path: Path) -> None:
 def test_a_run_over_too_many_bad_ones_stops(tmp_path: Path, workers: int) -> None:
     spoil(write_pairs(tmp_path, ALL), range(0, COUNT, 4))
     data = DataConfig(train=(PairSource(path=tmp_path),), max_bad=0.2)
-    with pytest.raises(InvalidInput, match=r"^5 of 23 pairs cannot be used, more than data.max_bad = 0.2 of them"):
+    with pytest.raises(InvalidInput) as raised:
         list(stream_of(data, workers=workers))
+    assert (raised.value.value, raised.value.where) == (5, "data.max_bad")
     spoil(tmp_path, ALL)
-    with pytest.raises(InvalidInput, match=r"raise data\.max_bad"):
+    with pytest.raises(InvalidInput) as raised:
         list(stream_of(data, workers=workers))
+    assert raised.value.where == "data.max_bad"
 
 
 def test_a_listing_with_too_many_bad_ones_is_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path, ALL)
     for caption_file in (tmp_path / "0").glob("*.txt"):
         caption_file.unlink()
-    with pytest.raises(InvalidInput, match=r"^12 of 23 pairs cannot be used.*has no caption"):
+    with pytest.raises(InvalidInput) as raised:
         stream_of(tmp_path)
+    assert raised.value.value == 12
 
 
 def test_too_few_pairs_are_told(pairs: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"there are 23 pairs .* fewer than one batch of 30"):
+    with pytest.raises(InvalidInput) as raised:
         stream_of(pairs, batch=30)
+    assert raised.value.value == 23

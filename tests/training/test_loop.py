@@ -161,8 +161,9 @@ def test_a_killed_run_in_half_precision(data: Path, tmp_path: Path, precision: s
 
 def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> None:
     settings = config(data, tmp_path, optimizer={"lr": 1e30, "clip": None})
-    with pytest.raises(Diverged, match=r"^step \d: the loss or a weight is no number .*Lower optimizer\.lr"):
+    with pytest.raises(Diverged) as raised:
         fit(settings, silent)
+    assert raised.value.where == tmp_path
     assert all(torch.isfinite(torch.tensor(losses(tmp_path))))
     assert not (tmp_path / "last").exists()
 
@@ -171,8 +172,9 @@ def test_another_runs_checkpoints_are_not_overwritten(data: Path, tmp_path: Path
     settings = config(data, tmp_path, run={"output": str(tmp_path), "steps": 3, "batch": 6, "workers": 0})
     outcome = fit(settings, silent)
     assert (outcome.steps, outcome.best_step) == (3, 3)
-    with pytest.raises(InvalidInput, match="has the checkpoints of another run: go on with it by --resume"):
+    with pytest.raises(InvalidInput) as raised:
         fit(settings, silent)
+    assert raised.value.value == tmp_path
     assert fit(settings, silent, resume=True).steps == 3  # nothing is left to do
 
 
@@ -185,9 +187,10 @@ def test_what_a_run_leaves_is_a_source(data: Path, tmp_path: Path) -> None:
     state = torch.load(tmp_path / "last" / "training.pt")["stepper"]["weights"]
     if outcome.best_step == outcome.steps:
         assert all(torch.equal(value, state[name]) for name, value in towers.weights.items())
-    assert set(outcome.metrics) == {f"{way}@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
+    assert set(outcome.metrics) == {f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5, 10)}
 
 
 def test_a_warm_up_must_leave_something(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="a warm-up of 8 steps leaves nothing of a run of 8"):
+    with pytest.raises(InvalidInput) as raised:
         fit(config(data, tmp_path, schedule={"warmup_steps": 8}), silent)
+    assert raised.value.value == 8

@@ -141,24 +141,24 @@ def test_a_run_of_other_parameters_is_not_gone_on_with(tmp_path: Path) -> None:
     fit(config(tmp_path, steps=2), silent)
     tree = config(tmp_path, steps=3).model_dump(mode="json")
     tree["model"]["lock_text"] = "all"
-    with pytest.raises(InvalidInput, match="the run trained other parameters"):
+    with pytest.raises(InvalidInput) as raised:
         fit(config_of(tree), silent, resume=True)
+    assert raised.value.where == "model"
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
-    [
-        ("not_an_objective", "returns str, not an instance of tuwen.training.objective.Objective"),
-        ("no_such", "cannot be imported: "),
-    ],
+    "function",
+    ["not_an_objective", "no_such"],
 )
-def test_what_is_no_objective_is_told(tmp_path: Path, function: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+def test_what_is_no_objective_is_told(tmp_path: Path, function: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
         fit(config(tmp_path, function), silent)
+    assert function in str(raised.value)
 
 
 def test_settings_that_it_does_not_take_are_told(tmp_path: Path) -> None:
     tree = config(tmp_path).model_dump(mode="json")
     tree["objective"]["settings"] = {"colour": "red"}
-    with pytest.raises(InvalidInput, match=r"python:.* does not take what it is given: .*'colour'"):
+    with pytest.raises(InvalidInput) as raised:
         fit(config_of(tree), silent)
+    assert "colour" in str(raised.value)

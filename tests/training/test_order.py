@@ -35,7 +35,7 @@ def test_only_what_is_within_the_buffer_is_mixed() -> None:
 def test_shares_are_apart_and_together_everything(world: int, count: int, drop_last: bool) -> None:
     batch = 4
     if drop_last and count < batch * world:
-        with pytest.raises(InvalidInput, match="fewer than one batch"):
+        with pytest.raises(InvalidInput):
             Share(count, batch, Part(0, world), drop_last=drop_last)
         return
     shares = [Share(count, batch, Part(rank, world), drop_last=drop_last) for rank in range(world)]

@@ -84,7 +84,7 @@ def test_a_recipe_runs_with_a_small_model_of_its_family(recipe: str, tmp_path: P
     outcome = fit(config, lambda line: None)
     assert len(losses(tmp_path / "output")) == 3
     assert outcome.skipped == {}
-    assert {"image_to_text@1", "text_to_image@10"} < set(outcome.metrics)
+    assert {"text_retrieval_recall@1", "image_retrieval_recall@10"} < set(outcome.metrics)
 
 
 def test_the_paddle_recipe_is_that_one() -> None:

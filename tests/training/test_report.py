@@ -10,10 +10,14 @@ STEPS = [{"step": step, "epoch": 1.0, "loss": 3.0 / step, "lr": 1e-3, "scale": 1
 
 
 def test_a_run_that_measured_something_else_after_a_break(tmp_path: Path) -> None:
-    rows = [*STEPS, {"step": 2, "image_to_text@1": 0.25}, {"step": 3, "zeroshot@1": 0.5, "image_to_text@1": 1.0}]
+    rows = [
+        *STEPS,
+        {"step": 2, "text_retrieval_recall@1": 0.25},
+        {"step": 3, "acc1": 0.5, "text_retrieval_recall@1": 1.0},
+    ]
     page = write_report(tmp_path, "small", rows, {"steps": "3"}).read_text()
     assert page.splitlines()[0] == "# small"
-    assert "| step | image_to_text@1 | zeroshot@1 |" in page
+    assert "| step | text_retrieval_recall@1 | acc1 |" in page
     assert "| 2 | 0.2500 |  |" in page
     assert "| 3 | 1.0000 | 0.5000 |" in page
 

@@ -1,4 +1,4 @@
-"""What is done to a training picture: a part of it, brought to the model's size, mirrored, its colours changed.
+"""Augmentation of training images: random crop, flip, colour jitter and grey, then the model's own normalisation.
 
 All that is random comes from the generator that is given, so that a picture is the same whichever thread makes it.
 Ends in exactly the scaling of the model's image spec. Knows pictures in memory. Does not know files.

@@ -5,7 +5,7 @@
                                         rank-0.pt, rank-1.pt, …           what each of them has of its own
     OUTPUT/last, OUTPUT/best            links to two of them
 
-Knows folders and files. Does not know what the states in them are. Several machines need one file system.
+On several machines, the folder must be on a shared file system.
 """
 
 import random
@@ -30,11 +30,11 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Where a run's checkpoints are.
+    """The checkpoints in a run's folder.
 
     Attributes:
         output: the run's folder.
-        keep: how many of the last are kept.
+        keep: how many of the last to keep.
     """
 
     output: Path
@@ -87,8 +87,10 @@ class Checkpoints:
         count = len(list(folder.glob("rank-*.pt")))
         if count != world():
             raise InvalidInput(
-                f"{folder} is of a run of {count} process{'es' if count > 1 else ''}, and now there are {world()}: "
-                "resume with as many"
+                f"{folder} was written by {count} processes, but now there are {world()}: resume with {count}",
+                value=world(),
+                where=folder,
+                hint=f"resume with {count} processes",
             )
         return _read(folder / SHARED), _read(folder / f"rank-{rank()}.pt")
 
@@ -112,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Let a link point to a folder beside it; at every moment it points to the old or the new one."""
+    """Point a link to another folder, atomically."""
     aside = link.with_name(f".{link.name}")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.relative_to(link.parent), target_is_directory=True)

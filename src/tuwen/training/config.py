@@ -1,7 +1,6 @@
-"""All that a training run is told: one typed tree, frozen, in which an unknown key is an error.
+"""The configuration of a training run: one typed, frozen tree. `config_file.py` reads it from YAML.
 
-Every section is read by the part that it is named after. Knows what each key may be and which exclude each other.
-Does not know files: see `config_file.py`. Never imports torch.
+This module never imports torch.
 """
 
 from pathlib import Path
@@ -19,16 +18,16 @@ Part = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
-    """Strict types, frozen, unknown keys refused."""
+    """Base of all sections: strict types, frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 def at_most_one(section: Section, *names: str) -> None:
-    """See to it that not more than one of these is set.
+    """Check that at most one of these keys is set.
 
     Raises:
-        ValueError: several are.
+        ValueError: several are set.
     """
     given = [name for name in names if getattr(section, name) is not None]
     if len(given) > 1:
@@ -36,7 +35,7 @@ def at_most_one(section: Section, *names: str) -> None:
 
 
 class PairSource(Section, strict=False):
-    """One place that pairs are read from."""
+    """A source of image-text pairs."""
 
     path: Path
     """a folder (`cat.jpg` and `cat.txt`; what img2dataset wrote), a WebDataset `.tar`, `.parquet`, `.csv`, `.tsv`,
@@ -46,34 +45,31 @@ class PairSource(Section, strict=False):
     splits: tuple[str, ...] = ()
     """which splits of a dataset that has splits; not set: `train`, which includes Karpathy's `restval`"""
     key: str | None = None
-    """the column that names a pair; not set: found by its usual names"""
+    """the column of keys; not set: found by its usual names"""
     image: str | None = None
-    """the column of pictures or their paths; likewise"""
+    """the column of images or their paths; not set: found by its usual names"""
     captions: Annotated[dict[str, str], Field(min_length=1)] | str | None = None
-    """the column of captions, or language -> column where each has one; not set: found by its usual names"""
+    """the column of captions, or language -> column; not set: found by its usual names"""
     language: str | None = None
-    """the language of all captions, e.g. `zh`"""
+    """the language of all captions, such as `zh`"""
     language_column: str | None = None
-    """the column that says which language a row's captions are in"""
+    """the column with the language of a row's captions"""
 
     @model_validator(mode="after")
-    def _language_is_said_once(self) -> Self:
-        said = (self.language is not None, self.language_column is not None, isinstance(self.captions, dict))
-        if sum(said) > 1:
-            raise ValueError(
-                "language, language_column and a language for each column of captions exclude each other: leave "
-                "all but one out"
-            )
+    def _has_one_language_setting(self) -> Self:
+        given = (self.language is not None, self.language_column is not None, isinstance(self.captions, dict))
+        if sum(given) > 1:
+            raise ValueError("language, language_column and captions by language exclude each other: keep one of them")
         return self
 
-    def speaks(self, language: str) -> bool:
-        """Whether there may be captions in a language."""
+    def may_have(self, language: str) -> bool:
+        """Whether the source may have captions in a language."""
         named = self.captions if isinstance(self.captions, dict) else {self.language: ""}
         return self.language_column is not None or language in named
 
 
 def _listed(value: object) -> object:
-    """`./photos` is `[{path: ./photos}]`, and so is one source that stands alone."""
+    """A list of sources: of one path or source, `./photos` becomes `[{path: ./photos}]`."""
     several = value if isinstance(value, list | tuple) else [value]
     return [{"path": item} if isinstance(item, str | Path) else item for item in several]
 
@@ -82,44 +78,44 @@ Sources: TypeAlias = Annotated[tuple[PairSource, ...], BeforeValidator(_listed),
 
 
 class DataConfig(Section):
-    """Which pairs are trained on, and in which order."""
+    """The pairs to train on, and their order."""
 
     train: Annotated[Sources, Field(min_length=1)]
     """a path, a source, or several of both"""
     languages: dict[str, Above] = Field(default_factory=dict)
-    """language -> weight: how often a caption is drawn from it, among those that a picture has; others are left
-    out. Empty: every caption is as likely"""
+    """language -> weight of drawing a caption in it, among the languages that an image has; other languages are
+    not used. Empty: every caption is equally likely"""
     shuffle: bool = True
-    """whether every epoch has an order of its own"""
+    """whether to shuffle the pairs in every epoch"""
     buffer: Positive = 10_000
-    """pairs that are mixed with each other: shards come in random order, and pairs within so many of them"""
+    """size of the shuffle window: shards come in random order, and pairs are shuffled within windows of this size"""
     drop_last: bool = True
-    """whether the pairs that do not fill a last batch wait for another epoch"""
+    """whether to drop an incomplete last batch"""
     cut: bool = True
-    """whether texts are cut to the longest of their batch, where that is known to change nothing for the model"""
+    """whether to truncate texts to the longest of their batch, for models where that does not change the vectors"""
     max_bad: Share = 0.01
-    """the run stops when a greater share of the pairs cannot be read"""
+    """the largest share of pairs that may be unreadable before the run stops"""
     max_pixels: Positive = 178_956_970
-    """a picture of more pixels counts as one that cannot be read"""
+    """images with more pixels are treated as unreadable"""
     exact: bool = False
-    """whether every pixel is decoded; else large pictures are decoded at reduced scale, several times as fast"""
+    """whether to decode at full resolution; otherwise large images are decoded at reduced scale, much faster"""
 
     @model_validator(mode="after")
     def _languages_are_spoken(self) -> Self:
-        silent = [name for name in self.languages if not any(source.speaks(name) for source in self.train)]
+        silent = [name for name in self.languages if not any(source.may_have(name) for source in self.train)]
         if silent:
             raise ValueError(
-                f"languages: no source of train says that it has captions in {', '.join(silent)}: say it with "
-                f"language, language_column, or captions: {{{silent[0]}: COLUMN}}"
+                f"languages: no source has captions in {', '.join(silent)}: set language, language_column, or "
+                f"captions: {{{silent[0]}: COLUMN}} of a source"
             )
         return self
 
 
 class Jitter(Section):
-    """Random changes of colour: each factor is drawn from 1 - x to 1 + x, hue from -x to x."""
+    """Random changes of colour: factors are drawn from 1 - x to 1 + x, the hue's shift from -x to x."""
 
     probability: Share = 0.8
-    """how often"""
+    """the probability of applying it"""
     brightness: Share = 0.0
     """x of the brightness"""
     contrast: Share = 0.0
@@ -131,26 +127,26 @@ class Jitter(Section):
 
 
 class AugmentConfig(Section):
-    """What is done to a training picture before it is scaled as the model's image spec says."""
+    """Augmentation of training images, before they are preprocessed as the model's image spec says."""
 
     crop: Literal["random", "none"] = "random"
-    """`random`: a random part, brought to the model's size; `none`: exactly as the model sees pictures later"""
+    """`random`: a random part, resized to the model's input; `none`: the preprocessing of inference"""
     scale: tuple[Part, Part] = (0.9, 1.0)
-    """the least and the greatest share of the picture's area that a random part has"""
+    """the smallest and the largest area of a random part, relative to the image"""
     ratio: tuple[Above, Above] = (0.75, 4 / 3)
-    """the least and the greatest ratio of its width to its height"""
+    """its smallest and its largest aspect ratio, width to height"""
     flip: Share = 0.0
-    """how often a picture is mirrored: captions may say left and right, and writing is to be read"""
+    """the probability of a horizontal flip; captions may say left and right, and images may have writing"""
     jitter: Jitter = Jitter()
     """changes of colour"""
     grayscale: Share = 0.0
-    """how often the colours are taken away"""
+    """the probability of conversion to grey"""
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> Self:
         for name, (low, high) in {"scale": self.scale, "ratio": self.ratio}.items():
             if low > high:
-                raise ValueError(f"{name}: the least, {low}, is above the greatest, {high}")
+                raise ValueError(f"{name}: the minimum {low} is above the maximum {high}")
         return self
 
 
@@ -159,10 +155,10 @@ Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ImageChanges(Section):
-    """How pictures are prepared, where not as the checkpoint says; the bundle will say it, too."""
+    """Changes of the checkpoint's image preprocessing, which the exported bundle records."""
 
     resize: Literal["shortest", "squash", "pad"] | None = None
-    """see the bundle's image spec, as the others"""
+    """the resize mode; for this and the others, see the bundle's image spec"""
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | None = None
     """the resampling filter"""
     mean: tuple[float, float, float] | None = None
@@ -172,173 +168,173 @@ class ImageChanges(Section):
 
 
 class ModelConfig(Section):
-    """What is trained."""
+    """The model to train."""
 
     source: str = Field(min_length=1)
     """`family:name`, `family:folder`, a path, or `python:package.module:function` that returns Towers"""
     weights: Path | None = None
-    """a file of weights for the architecture that `source` names"""
+    """a file of weights for the architecture of `source`"""
     arch: str | None = None
-    """the architecture, where a path does not tell it"""
+    """the architecture, if `source` is a path that does not tell it"""
     scratch: bool = False
-    """whether weights begin at random"""
+    """whether to start from random weights"""
     seed: int | None = None
-    """of the random weights; not set: run.seed"""
+    """seed of the random weights; not set: run.seed"""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """changes of the architecture, by the family's own names; only with scratch"""
+    """changes of the architecture, by the names of its family; only with scratch"""
     image: ImageChanges = ImageChanges()
-    """changes of how pictures are prepared"""
+    """changes of the image preprocessing"""
     lock_image: Blocks = 0
-    """how many of the vision tower's first blocks are not trained (what is before them included), or `all`"""
+    """how many of the vision tower's first blocks to freeze, with the embeddings before them; or `all`"""
     lock_text: Blocks = 0
-    """likewise, of the text tower"""
+    """how many of the text tower's first blocks to freeze; or `all`"""
     checkpointing: bool = False
-    """whether activations are computed again in the backward pass instead of kept"""
+    """whether to recompute activations in the backward pass, which saves memory"""
 
     @model_validator(mode="after")
     def _scratch_is_whole(self) -> Self:
         if self.scratch and self.weights is not None:
             raise ValueError("scratch and weights exclude each other")
         if self.overrides and not self.scratch:
-            raise ValueError("overrides change an architecture, which weights would not fit: set scratch: true")
+            raise ValueError("overrides change the architecture, which trained weights do not fit: set scratch: true")
         return self
 
 
 class LossConfig(Section):
-    """What is minimised."""
+    """The loss."""
 
     kind: Literal["infonce", "siglip"] = "infonce"
     """`infonce`: softmax both ways over the batch; `siglip`: a sigmoid for each pair"""
     dedupe: bool = True
-    """whether equal captions or pictures within a batch are no negatives of each other"""
+    """whether pairs with the same caption or image are excluded from each other's negatives"""
     max_scale: Above | None = None
-    """the greatest factor of the cosines; not set: 100, or what the model begins with if that is more"""
+    """the largest scale of the cosines; not set: 100, or the model's own if that is larger"""
 
 
 class ObjectiveConfig(Section):
-    """A loss of your own and the batches that it is computed on, in place of `data` and of the losses over pairs.
+    """A custom loss with its own batches, in place of `data` and the built-in losses.
 
-    Of the section `loss`, `kind` and `max_scale` still say how the scale begins and what it may become.
+    Of the section `loss`, `kind` and `max_scale` still determine the initial and the largest scale.
     """
 
     source: str = Field(pattern=r"^python:[\w.]+:\w+$")
     """`python:package.module:function` that returns a `tuwen.training.objective.Objective`"""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """what the function is given by name, after the pair, the section `run` and the process' part"""
+    """keyword arguments of the function, after the pair, the section `run` and the process' part"""
 
 
 class OptimizerConfig(Section):
-    """How weights move."""
+    """The optimiser."""
 
     name: Literal["adamw"] = "adamw"
-    """with weight decay apart from the gradient"""
+    """AdamW: weight decay is decoupled from the gradient"""
     lr: Above = 5e-4
-    """the greatest rate, after the warm-up"""
+    """the peak learning rate, after the warm-up"""
     betas: tuple[Beta, Beta] = (0.9, 0.98)
-    """decays of the averages of gradients and of their squares"""
+    """decay rates of the moments"""
     eps: Above = 1e-6
-    """added to the root of the latter"""
+    """added to the denominator"""
     weight_decay: AtLeast = 0.2
-    """of matrices; biases, norms and all else of one dimension have none"""
+    """weight decay of matrices; one-dimensional parameters (biases, norms) have none"""
     layer_decay: Part = 1.0
     """block i of n learns at lr * layer_decay^(n - i), embeddings at layer_decay^(n + 1)"""
     clip: Above | None = None
-    """the greatest norm of all gradients together"""
+    """the largest norm of the gradient; not set: no clipping"""
     accumulate: Positive = 1
-    """batches whose gradients are added up before a step"""
+    """batches whose gradients are accumulated for a step"""
 
 
 class ScheduleConfig(Section):
-    """How the rate changes, step by step: a line up from warmup_lr to lr, then a cosine down to eta_min."""
+    """The learning rate schedule: a linear warm-up from warmup_lr to lr, then a cosine down to eta_min."""
 
     name: Literal["cosine", "constant"] = "cosine"
-    """`constant`: stays at lr after the warm-up, until a cooldown if there is one"""
+    """`constant` stays at lr after the warm-up, until a cooldown if there is one"""
     warmup_lr: AtLeast = 0.0
-    """where the warm-up starts"""
+    """the learning rate at the start of the warm-up"""
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    """its length in steps; neither given: no warm-up"""
+    """length of the warm-up in steps; not set, as warmup_epochs: no warm-up"""
     warmup_epochs: AtLeast | None = None
-    """its length in epochs"""
+    """length of the warm-up in epochs"""
     cooldown_steps: Positive | None = None
-    """how many of the last steps lead from a constant rate down to eta_min, in a line; neither given: none"""
+    """how many of the last steps decrease a constant rate linearly to eta_min; not set, as cooldown_epochs: none"""
     cooldown_epochs: Above | None = None
-    """likewise, in epochs"""
+    """length of the cooldown in epochs"""
     eta_min: AtLeast = 0.0
-    """where the cosine or the cooldown ends"""
+    """the learning rate at the end of the cosine or the cooldown"""
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
         at_most_one(self, "warmup_steps", "warmup_epochs")
         at_most_one(self, "cooldown_steps", "cooldown_epochs")
         if self.name == "cosine" and (self.cooldown_steps or self.cooldown_epochs):
-            raise ValueError("a cosine comes down by itself: a cooldown needs name: constant")
+            raise ValueError("a cooldown needs name: constant, because the cosine already decreases")
         return self
 
 
 class RunConfig(Section):
-    """How long, how much at a time, and where to."""
+    """Length, batch size, device, and output of the run."""
 
     output: Path = Path("output")
-    """the folder of checkpoints, logs and the report"""
+    """the folder of checkpoints, logs, report and bundle"""
     epochs: Positive | None = None
-    """how often all pairs are seen; this or steps"""
+    """number of passes over all pairs; this or steps"""
     steps: Positive | None = None
-    """how often the weights move; this or epochs"""
+    """number of optimiser steps; this or epochs"""
     batch: Positive = 256
-    """pairs of one batch, of each process"""
+    """pairs in a batch of each process"""
     chunk: Positive | None = None
-    """pairs that go through the towers at once, with the gradient of the whole batch; not set: all of it"""
+    """pairs that pass through the towers at once, with the gradient of the whole batch; not set: the whole batch"""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """what the towers compute in; weights are kept in fp32"""
+    """the precision that the towers compute in; weights stay fp32"""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:1`"""
     workers: Annotated[int, Field(ge=0)] = 4
-    """threads of each process that read and prepare pairs; results do not depend on it"""
+    """threads of each process that read and preprocess pairs; does not change the results"""
     seed: Annotated[int, Field(ge=0)] = 0
-    """of the order of pairs, the captions drawn, the augmentations and all else that is random"""
+    """seed of everything random: the order of pairs, captions, augmentation, initial weights"""
     save_steps: Positive | None = None
-    """a checkpoint every so many steps"""
+    """interval of checkpoints in steps"""
     save_epochs: Positive | None = None
-    """a checkpoint every so many epochs; neither given: every epoch"""
+    """interval of checkpoints in epochs; not set, as save_steps: every epoch"""
     keep_last: Positive = 3
-    """how many checkpoints are kept, beside the best"""
+    """how many of the last checkpoints to keep, besides the best"""
     log_every: Positive = 10
-    """steps between two lines of the log"""
+    """interval of log lines in steps"""
     fsdp: bool = False
-    """whether weights, gradients and moments are shared among the processes: for what one device cannot hold"""
+    """whether to shard weights, gradients and optimiser states, for models that one device cannot hold"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """decay of a moving average of the weights, which is then what is evaluated and exported"""
+    """decay of the moving average of the weights, which is then evaluated and exported; not set: no average"""
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
         at_most_one(self, "epochs", "steps")
         at_most_one(self, "save_steps", "save_epochs")
         if self.epochs is None and self.steps is None:
-            raise ValueError("say how long: epochs or steps")
+            raise ValueError("the length is missing: set epochs or steps")
         if self.fsdp and self.ema is not None:
-            raise ValueError("fsdp and ema exclude each other: the mean weights are kept whole in every process")
+            raise ValueError("fsdp and ema exclude each other: averaged weights are kept whole in every process")
         if self.chunk is not None and self.chunk > self.batch:
             raise ValueError(f"chunk, {self.chunk}, is above batch, {self.batch}")
         return self
 
 
 class EvaluateConfig(Section):
-    """What is measured while training, by the encoder that also serves."""
+    """Evaluation during training, by the encoder that also serves."""
 
     steps: Positive | None = None
-    """every so many steps"""
+    """interval in steps"""
     epochs: Positive | None = None
-    """every so many epochs; neither given: every epoch, if there is something to measure"""
+    """interval in epochs; not set, as steps: every epoch, if there is something to evaluate on"""
     pairs: Sources = ()
-    """pairs never trained on: recall at k, both ways"""
+    """held-out pairs: recall at k in both directions"""
     zeroshot: Path | None = None
-    """a folder of folders of pictures, each named after its class: accuracy"""
+    """a folder with a folder of images for each class: zero-shot accuracy"""
     templates: tuple[Annotated[str, Field(pattern="_")], ...] = ("a photo of a _",)
-    """what a class's name is set into, in place of `_`"""
+    """prompt templates; `_` stands for the class"""
     k: tuple[Positive, ...] = (1, 5, 10)
-    """the k of recall at k and of the accuracy among the k best"""
+    """each k of recall at k and of top-k accuracy"""
     batch: Positive = 64
-    """pictures or texts encoded at once"""
+    """images or texts encoded at once"""
 
     @model_validator(mode="after")
     def _one_interval(self) -> Self:
@@ -347,14 +343,14 @@ class EvaluateConfig(Section):
 
 
 class ExportConfig(Section):
-    """The bundle that is made of the best checkpoint at the end."""
+    """The bundle that is exported from the best checkpoint at the end."""
 
     precisions: tuple[Precision, ...] = ("fp32",)
-    """what its files come in; empty: no bundle is made"""
+    """the precisions of its files; empty: no bundle is exported"""
     bench: bool = True
-    """whether the bundle's speed on this machine is measured, too"""
+    """whether the command line also measures the bundle's speed on this machine"""
     name: str | None = None
-    """what people call the model; not set: the name of the output folder"""
+    """the name of the model; not set: the name of the output folder"""
     licence: str = ""
     """SPDX identifier or name of the licence of the weights"""
 
@@ -375,13 +371,13 @@ class TrainConfig(Section):
 
     @field_validator("data")
     @classmethod
-    def _there_is_something_to_train_on(cls, data: DataConfig | None, info: ValidationInfo) -> DataConfig | None:
+    def _has_data_or_objective(cls, data: DataConfig | None, info: ValidationInfo) -> DataConfig | None:
         if data is None and info.data.get("objective", cls) is None:
-            raise ValueError("say what to train on, data: {train: ./pairs}, or an objective of your own")
+            raise ValueError("there is nothing to train on: set data: {train: ./pairs}, or an objective")
         return data
 
     @model_validator(mode="after")
-    def _an_objective_has_its_own(self) -> Self:
+    def _objective_replaces_data(self) -> Self:
         unused = {
             "data": self.data is not None,
             "augment": self.augment != AugmentConfig(),
@@ -389,7 +385,7 @@ class TrainConfig(Section):
             "run.chunk": self.run.chunk is not None,
             "run.fsdp": self.run.fsdp,
         }
-        said = ", ".join(name for name, found in unused.items() if found)
-        if self.objective is not None and said:
-            raise ValueError(f"an objective of your own has its own batches and its own loss: leave out {said}")
+        given = ", ".join(name for name, found in unused.items() if found)
+        if self.objective is not None and given:
+            raise ValueError(f"an objective has its own batches and loss: leave out {given}")
         return self

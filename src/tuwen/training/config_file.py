@@ -1,7 +1,4 @@
-"""YAML and `-o key.path=value` to a `TrainConfig`, and back to YAML.
-
-All that is wrong is told at once: which key, what it says, and what it may be. Knows no key by name.
-"""
+"""Reads a `TrainConfig` from YAML and `-o key.path=value`, and writes it as YAML. Reports all errors together."""
 
 import difflib
 import json
@@ -20,7 +17,7 @@ from tuwen.training.config import TrainConfig
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which `4e-4` is a number, a date is a text, and no key stands twice."""
+    """YAML in which `4e-4` is a number and a date is a string; duplicate keys are errors."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (the base class has it so)
         letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
@@ -28,11 +25,11 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As the base class, but a key that is there twice is an error."""
+        """As in the base class, but a duplicate key is an error."""
         seen = set[str]()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -53,22 +50,23 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
             place in a list, from 0: `data.train.0.path=./pairs`.
 
     Raises:
-        InvalidInput: the file cannot be read, or something in it cannot be used; every problem has a line.
+        InvalidInput: the file cannot be read, or the configuration is invalid: the message has a line for each
+            problem, and `value` the keys.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}") from error
+        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}", value=file) from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    tree = _loaded(text, str(file))
+        raise InvalidInput(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8", value=file) from error
+    tree = _loaded(text, str(file), file)
     if not isinstance(tree, dict):
-        raise InvalidInput(f"{file} must have sections with keys in them, such as model: and data:")
+        raise InvalidInput(f"{file} has no sections: it needs model:, data: and run:", value=file)
     return config_of(tree, overrides, str(file))
 
 
 def config_of(tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str = "the configuration") -> TrainConfig:
-    """A tree as YAML gives it to a configuration; `name` is what messages call it. Raises as `read_config`."""
+    """The configuration of a tree as parsed from YAML, which messages call `name`. Raises as `read_config`."""
     whole: object = tree
     for override in overrides:
         whole = _overridden(whole, override)
@@ -76,34 +74,35 @@ def config_of(tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str 
         return TrainConfig.model_validate_json(json.dumps(whole))
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
-            raise InvalidInput(f"{name} has a value that is no text, number, list or mapping: {error}") from error
+            raise InvalidInput(f"{name} has a value that is not a string, number, list or mapping: {error}") from error
         problems = _problems(error.errors())
-    said = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise InvalidInput(f"{name} has {said}:" + "".join(f"\n  {problem}" for problem in problems))
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = "".join(f"\n  {place}: {problem}" for place, problem in problems)
+    raise InvalidInput(f"{name} has {count}:{lines}", value=tuple(place for place, _ in problems), where=name)
 
 
 def dump_config(config: TrainConfig) -> str:
-    """The whole tree as YAML, defaults included; `read_config` makes the same of it."""
+    """The configuration as YAML, including defaults, from which `read_config` reads the same."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
-def _loaded(text: str, where: str) -> object:
+def _loaded(text: str, name: str, value: object) -> object:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+        raise InvalidInput(f"{name} is not valid YAML: {' '.join(str(error).split())}", value=value) from error
 
 
 def _overridden(tree: object, override: str) -> object:
     path, found, text = override.partition("=")
     if not found or not all(path.split(".")):
-        raise InvalidInput(f"-o {override}: write KEY=VALUE with the key's section, e.g. -o optimizer.lr=4e-4")
-    return _put(tree, path.split("."), _loaded(text, f"-o {override}: the value"))
+        raise InvalidInput(f"-o {override}: write KEY=VALUE, such as -o optimizer.lr=4e-4", value=override)
+    return _put(tree, path.split("."), _loaded(text, f"-o {override}: the value", override))
 
 
 def _put(tree: object, path: Sequence[str], value: object) -> object:
-    """A copy of the tree with the value in its place; what stands in the way of a section gives way to it."""
+    """A copy of the tree with the value at the path; a value in the place of a section is replaced."""
     if not path:
         return value
     step, *rest = path
@@ -113,22 +112,22 @@ def _put(tree: object, path: Sequence[str], value: object) -> object:
     return {**section, step: _put(section.get(step), rest, value)}
 
 
-def _problems(errors: Sequence[ErrorDetails]) -> list[str]:
-    """One line for each place; of a value that may be of several kinds, all of them are named."""
-    said: dict[tuple[str, str], list[str]] = {}
+def _problems(errors: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
+    """Each place with what is wrong there; of a union, all types are named."""
+    found: dict[tuple[str, str], list[str]] = {}
     for error in errors:
         place = tuple(_place(error["loc"]))
         value, allowed = _value(error), _allowed(error, place)
-        said.setdefault((".".join(place) or "the file", value), []).append(allowed)
+        found.setdefault((".".join(place) or "the file", value), []).append(allowed)
     return [
-        f"{place}: {value}{' or '.join(dict.fromkeys(allowed))}"
-        for (place, value), allowed in said.items()
-        if not any(deeper.startswith(f"{place}.") for deeper, _ in said)  # another kind that the value is not, either
+        (place, f"{value}{' or '.join(dict.fromkeys(allowed))}")
+        for (place, value), allowed in found.items()
+        if not any(deeper.startswith(f"{place}.") for deeper, _ in found)  # another type of a union
     ]
 
 
 def _value(error: ErrorDetails) -> str:
-    """What stands there, where it is short enough to be told."""
+    """The value that was found, unless it is missing or a section."""
     if error["type"] in {"missing", "extra_forbidden"} or isinstance(error["input"], Mapping):
         return ""
     return f"is {json.dumps(error['input'], ensure_ascii=False, default=str)}: "
@@ -147,11 +146,11 @@ def _unknown(place: Sequence[str]) -> str:
     known = list(_keys(TrainConfig, place[:-1]))
     near = difflib.get_close_matches(place[-1], known, n=1)
     hint = f", did you mean {near[0]}?" if near else ""
-    return f"is no key{hint} (there are {', '.join(known)})"
+    return f"unknown key{hint} (valid keys: {', '.join(known)})"
 
 
 def _place(loc: Sequence[int | str]) -> Iterator[str]:
-    """Where a problem is, without the names of kinds that a union adds."""
+    """The place of a problem, without the names of types that a union adds."""
     kinds: Any = TrainConfig
     for step in loc:
         below = _below(kinds, step)
@@ -161,7 +160,7 @@ def _place(loc: Sequence[int | str]) -> Iterator[str]:
 
 
 def _below(kind: Any, step: int | str) -> Any:  # noqa: ANN401
-    """What stands below a key or number in a value of this kind; None where a value has no such thing."""
+    """The type below a key or index in a value of this type; None if there is none."""
     kinds = list(_kinds(kind))
     if any(isinstance(each, type) and each.__name__ == step for each in kinds):
         return None

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs of a picture and a caption, row by row.
+    """Pairs of an image and a caption, one in each row.
 
     Attributes:
         pixels: (n, 3, h, w) float32, as the model's image spec says.
         ids: (n, l) int64, padded with the text spec's `pad_id`.
         mask: (n, l) int64, 1 where an id is real and 0 where it is padding.
-        image_keys: (n,) int64; equal where the pictures' files are equal.
-        text_keys: (n,) int64; equal where the ids are equal.
+        image_keys: (n,) int64; equal for equal image files.
+        text_keys: (n,) int64; equal for equal ids.
     """
 
     pixels: "Tensor"
@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A pair that has been read: pixels (3, h, w) float32, one caption, and a number of the picture's content."""
+    """A pair that has been read: pixels (3, h, w) float32, one caption, and a hash of the image's content."""
 
     pixels: NDArray[np.float32]
     text: str
@@ -64,7 +64,7 @@ class Example:
 
 
 class Examples:
-    """Reads pairs. May be used by many threads at once."""
+    """Reads and augments pairs. Thread-safe."""
 
     def __init__(self, config: DataConfig, augment: Augment, seed: int) -> None:
         self._weights, self._seed = config.languages, seed
@@ -73,7 +73,7 @@ class Examples:
         self._reader = SampleReader()
 
     def read(self, pair: Pair, epoch: int) -> Example | Rejected:
-        """An epoch's example of a pair, or why there is none. Nothing is raised for what is wrong with a pair."""
+        """A pair in an epoch, or why it cannot be used."""
         sample = pair.read(self._reader)
         if isinstance(sample, Rejected):
             return sample
@@ -86,7 +86,7 @@ class Examples:
             wanted = f" in {', '.join(self._weights)}" if self._weights else ""
             return Rejected(pair.listed.key, f"has no caption{wanted}")
         if sample.image is None:
-            return Rejected(pair.listed.key, "has no picture")
+            return Rejected(pair.listed.key, "has no image")
         picture = read_image(sample.image, sample.name, self._reading)
         if isinstance(picture, Rejected):
             return Rejected(pair.listed.key, picture.reason)
@@ -99,15 +99,15 @@ ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
 
 
 class Collate:
-    """Stacks pictures, tokenizes captions, and gives both their keys."""
+    """Stacks images, tokenizes captions, and computes the keys of both."""
 
     def __init__(self, spec: TextSpec, to_tokens: ToTokens, *, cut: bool) -> None:
         """Prepare.
 
         Args:
-            spec: what the ids are like.
+            spec: the text spec of the model.
             to_tokens: the model's tokenizer.
-            cut: whether ids are cut to the longest of their batch; else they have the context length.
+            cut: whether to truncate ids to the longest of their batch, instead of the context length.
         """
         self._spec, self._to_tokens, self._cut = spec, to_tokens, cut
 
@@ -141,7 +141,7 @@ BATCHES_EARLY = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How pairs become batches; see the configuration's keys of the same names. `batch` is of one process."""
+    """How pairs become batches: the configuration's keys of these names. `batch` is that of one process."""
 
     batch: int
     seed: int = 0
@@ -154,7 +154,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """How far an epoch is: batches made, pairs of the share taken for them, and those that could not be read."""
+    """The position in an epoch: batches made, pairs taken for them, and how many of those could not be read."""
 
     epoch: int = 0
     batches: int = 0
@@ -163,18 +163,18 @@ class _Place:
 
 
 class Stream:
-    """Batches, an epoch each time it is gone through. Begun again after a break, it goes on where it was.
+    """Batches, one epoch for each iteration. An interrupted epoch continues where it was.
 
     Attributes:
-        epoch: which one comes, or is under way; counted from 0.
-        skipped: key of a pair that could not be read -> why, of all epochs; what listing rejected is in it, too.
+        epoch: the current or next epoch, from 0.
+        skipped: key of a pair that could not be read -> the reason, of all epochs and of listing.
     """
 
     def __init__(self, listing: Listing, examples: Examples, collate: Collate, plan: Plan) -> None:
-        """Begin before the first batch.
+        """Prepare the first batch.
 
         Raises:
-            InvalidInput: there are too few pairs, or too many that are none.
+            InvalidInput: there are too few pairs, or too many that cannot be used.
         """
         self._listing, self._examples, self._collate, self._plan = listing, examples, collate, plan
         self._share = Share(len(listing), plan.batch, plan.part, drop_last=plan.drop_last)
@@ -187,16 +187,16 @@ class Stream:
         self._most_bad = (most - len(self.skipped)) / plan.part.world
 
     def __len__(self) -> int:
-        """How many batches an epoch has; the same in every process, whatever cannot be read."""
+        """How many batches an epoch has; the same in every process."""
         return self._share.batches
 
     @property
     def epoch(self) -> int:
-        """Which epoch comes, or is under way; counted from 0."""
+        """The current or next epoch, from 0."""
         return self._place.epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the epoch from here on.
+        """The remaining batches of the epoch.
 
         Raises:
             InvalidInput: more pairs than allowed cannot be read.
@@ -219,26 +219,26 @@ class Stream:
         self._place = _Place(epoch=self._place.epoch + 1)
 
     def state(self) -> State:
-        """Where the stream is, after the batch that it gave last. Each process has a state of its own."""
+        """The position after the last batch that was returned; each process has its own."""
         return {"data": self._identity(), "place": asdict(self._place), "skipped": dict(self.skipped)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken.
+        """Continue where `state` was taken.
 
         Raises:
-            InvalidInput: it was taken of other pairs, or they are divided otherwise.
+            InvalidInput: it was taken with other pairs, or other settings of batches.
         """
         for name, value in self._identity().items():
             if state["data"].get(name) != value:
-                raise InvalidInput(
-                    f"the run's data was left with {name} {state['data'].get(name)!r}, and now it is {value!r}: "
-                    "resume with the same pairs and settings, or begin a new run from the checkpoint's weights"
-                )
+                hint = "resume with the same pairs and settings, or start a new run from the checkpoint's weights"
+                before = state["data"].get(name)
+                message = f"the checkpoint was written with {name} {before!r}, but now it is {value!r}: {hint}"
+                raise InvalidInput(message, value=value, where=name, hint=hint)
         self._place = _Place(**state["place"])
         self.skipped |= state["skipped"]
 
     def _identity(self) -> State:
-        """All that decides which pair comes when."""
+        """What determines the order of the pairs."""
         plan = self._plan
         return {
             "pairs": self._listing.fingerprint,
@@ -251,7 +251,7 @@ class Stream:
         }
 
     def _numbers(self) -> Iterator[int]:
-        """The numbers of this process's pairs, from where the epoch is; after the last one, the first again."""
+        """The numbers of this process's pairs from the current position; after the last one, from the first again."""
         order = self._mixing.order(self._listing.shards, len(self._listing), self._place.epoch)
         return (int(order[self._share.place(position)]) for position in count(self._place.taken))
 
@@ -261,7 +261,7 @@ class Stream:
     def _batches(
         self, read: Iterator[Example | Rejected]
     ) -> Generator[tuple[Batch, _Place, Mapping[str, str]], None, None]:
-        """Each batch, with where the epoch is after it and what was skipped for it."""
+        """Each batch, with the position after it and what was skipped for it."""
         place = self._place
         while place.batches < len(self):
             size = self._share.size(place.batches)
@@ -282,14 +282,18 @@ class Stream:
 
     def _too_many(self, bad: int) -> InvalidInput:
         shown = "; ".join(f"{key} {reason}" for key, reason in list(self.skipped.items())[-3:])
+        total, hint = len(self._listing) + len(self._listing.rejected), "fix them, or raise data.max_bad"
         return InvalidInput(
-            f"{bad} of {len(self._listing) + len(self._listing.rejected)} pairs cannot be used, more than "
-            f"data.max_bad = {self._plan.max_bad:g} of them: {shown}. Mend them, or raise data.max_bad"
+            f"{bad} of {total} pairs cannot be used, more than data.max_bad={self._plan.max_bad:g} allows; {hint}: "
+            f"{shown}",
+            value=bad,
+            where="data.max_bad",
+            hint=hint,
         )
 
 
 def _in_background(items: Iterator[T]) -> Generator[T]:
-    """The same items, made by a thread while others are in use."""
+    """The same items, made in a thread ahead of their use."""
 
     def following(_: None) -> T | None:
         return next(items, None)
@@ -302,16 +306,16 @@ def _in_background(items: Iterator[T]) -> Generator[T]:
 
 
 def open_stream(config: TrainConfig, towers: Towers, part: Part = Part()) -> Stream:  # noqa: B008  (frozen)
-    """List the pairs and stand before the first batch.
+    """List the pairs and prepare the first batch.
 
-    Texts are cut where `data.cut` is set and `towers.text_spec.cut_exact` says that it changes nothing.
+    Texts are truncated if `data.cut` is set and `towers.text_spec.cut_exact` says that vectors stay the same.
 
     Raises:
         InvalidInput: a source cannot be used, or there are too few pairs.
         MissingExtra: a package that a source or an augmentation needs is not installed.
     """
     data, run = config.data, config.run
-    assert data is not None, "an objective of one's own has its own batches"
+    assert data is not None, "an objective has its own batches"
     plan = Plan(
         batch=run.batch,
         seed=run.seed,

@@ -1,7 +1,4 @@
-"""How good the towers are by now, through the encoder that also serves: recall both ways, zero-shot accuracy.
-
-Knows an encoder, pairs that are never trained on, and a folder of classes. Does not know steps.
-"""
+"""Evaluation during training, by the encoder that also serves: recall on held-out pairs, zero-shot accuracy."""
 
 import hashlib
 import tempfile
@@ -19,43 +16,44 @@ from tuwen.classify.labels import label_vectors
 from tuwen.data.datasets import SampleReader
 from tuwen.data.formats import format_of_name
 from tuwen.errors import InvalidInput
+from tuwen.evaluation.metrics import Classification, Retrieval, classification, retrieval
 from tuwen.models.session import torch_session
 from tuwen.models.towers import Towers
 from tuwen.runtime.encoder import Encoder
 from tuwen.training.config import EvaluateConfig
 from tuwen.training.pairs import Listing
-from tuwen.types import Rejected, Vectors
+from tuwen.types import Rejected
 
 SPLITS = ("val", "test")
-"""of a Karpathy file, what is measured on where nobody says"""
-_ROWS = 1024
+"""the splits that are evaluated on by default, of datasets that have splits"""
 T = TypeVar("T")
 
 
 class Evaluation:
-    """What is measured of towers in training.
+    """Evaluates towers in training.
 
     Attributes:
-        wanted: whether there is anything to measure.
-        skipped: how many pictures could not be read, the last time.
+        wanted: whether anything is to be evaluated.
+        skipped: how many images could not be read in the last evaluation.
     """
 
     def __init__(self, config: EvaluateConfig, precision: str, device: str) -> None:
-        """List what is measured on.
+        """List the pairs and the classes to evaluate on.
 
         Raises:
-            InvalidInput: there is nothing where the configuration says.
+            InvalidInput: the configuration names something that has no pairs or no classes.
         """
         self._config, self._precision, self._device = config, precision, device
         self._pairs = Listing(config.pairs, SPLITS) if config.pairs else None
         if self._pairs is not None and not len(self._pairs):
-            raise InvalidInput(f"evaluate.pairs: there is no pair in {', '.join(str(s.path) for s in config.pairs)}")
+            named = ", ".join(str(source.path) for source in config.pairs)
+            raise InvalidInput(f"evaluate.pairs: {named} has no pairs", value=named, where="evaluate.pairs")
         self._classes = _classes(config.zeroshot) if config.zeroshot else {}
         self.wanted = self._pairs is not None or bool(self._classes)
         self.skipped = 0
 
     def measure(self, towers: Towers) -> dict[str, float]:
-        """Recall at each k both ways, where there are pairs; accuracy among the k best, where there are classes."""
+        """The metrics by name: recalls if there are pairs to evaluate on, accuracies if there are classes."""
         self.skipped = 0
         with tempfile.TemporaryDirectory(prefix="tuwen-evaluate-") as folder:
             encoder = torch_encoder(towers, Path(folder), self._device, self._precision, weights=b"in training")
@@ -70,8 +68,8 @@ class Evaluation:
             texts += captions
             images.append(vector)
         if not texts:
-            raise InvalidInput("evaluate.pairs: none of the pictures can be read")
-        return recall(np.stack(images), encoder.encode_texts(texts), np.array(owners), self._config.k)
+            raise InvalidInput("evaluate.pairs: none of the images can be read", where="evaluate.pairs")
+        return recalls(retrieval(np.stack(images), encoder.encode_texts(texts), np.array(owners)), self._config.k)
 
     def _accuracy(self, encoder: Encoder) -> dict[str, float]:
         if not self._classes:
@@ -84,11 +82,13 @@ class Evaluation:
             images.append(vector)
             right.append(number)
         if not images:
-            raise InvalidInput(f"evaluate.zeroshot: none of the pictures in {self._config.zeroshot} can be read")
-        return accuracy(np.stack(images), vectors, np.array(right), [k for k in self._config.k if k < len(labels)])
+            folder = self._config.zeroshot
+            raise InvalidInput(f"evaluate.zeroshot: no image in {folder} can be read", value=folder)
+        result = classification(np.stack(images), vectors, np.array(right))
+        return accuracies(result, [k for k in self._config.k if k < len(labels)])
 
     def _read(self, pairs: Listing) -> Iterator[tuple[Sequence[str], bytes]]:
-        """All captions of each picture, and its content."""
+        """The captions of each image, and its content."""
         reader = SampleReader()
         for number in range(len(pairs)):
             pair = pairs[number]
@@ -102,7 +102,7 @@ class Evaluation:
     def _encoded(
         self, encoder: Encoder, items: Iterable[tuple[T, bytes | Path]]
     ) -> Iterator[tuple[T, NDArray[np.float32]]]:
-        """What belongs to each picture that can be read, with the picture's vector."""
+        """What belongs to each image that can be read, with the image's vector."""
         for batch in encoder.stream(items, batch=self._config.batch):
             self.skipped += len(batch.rejected)
             yield from zip(batch.keys, batch.vectors, strict=True)
@@ -139,75 +139,31 @@ def torch_encoder(
     return Encoder(bundle, lambda tower: sessions[tower], precision=precision)
 
 
-def recall(images: Vectors, texts: Vectors, owners: NDArray[np.int64], ks: Sequence[int]) -> dict[str, float]:
-    """How often what belongs to a query is among the k most similar.
-
-    Args:
-        images: (n, dim) unit rows.
-        texts: (m, dim) unit rows.
-        owners: (m,) the picture that each text belongs to; a picture may have several.
-        ks: each k.
-
-    Returns:
-        `image_to_text@k`: a picture counts when one of its texts is among the k best; `text_to_image@k`. What is
-        as similar as the right one stands before it by half: towers that give all the same vector find nothing.
-    """
-    to_image, to_text = [], []
-    for first in range(0, len(texts), _ROWS):
-        rows = slice(first, first + _ROWS)
-        cosines = texts[rows] @ images.T
-        own = cosines[np.arange(len(cosines)), owners[rows]]
-        to_image.append(_place(cosines, own, np.arange(len(images))[None, :] == owners[rows, None]))
-    for first in range(0, len(images), _ROWS):
-        cosines = images[first : first + _ROWS] @ texts.T
-        belongs = owners[None, :] == np.arange(first, first + len(cosines))[:, None]
-        own = np.where(belongs, cosines, -np.inf).max(axis=1)
-        to_text.append(_place(cosines, own, belongs))
-    places = {"image_to_text": np.concatenate(to_text), "text_to_image": np.concatenate(to_image)}
-    return {f"{name}@{k}": float((place < k).mean()) for name, place in places.items() for k in ks}
+def recalls(result: Retrieval, ks: Sequence[int]) -> dict[str, float]:
+    """`image_retrieval_recall@k` and `text_retrieval_recall@k`, as CLIP_benchmark names them."""
+    ranks = {"image": result.image_ranks, "text": result.text_ranks}
+    return {f"{name}_retrieval_recall@{k}": float((found <= k).mean()) for name, found in ranks.items() for k in ks}
 
 
-def accuracy(images: Vectors, labels: Vectors, right: NDArray[np.int64], ks: Sequence[int]) -> dict[str, float]:
-    """How often a picture's class is among the k most similar, `zeroshot@k`; equals count as in `recall`.
-
-    Args:
-        images: (n, dim) unit rows.
-        labels: (m, dim) unit rows, one for each class.
-        right: (n,) the class of each picture.
-        ks: each k.
-    """
-    places = []
-    for first in range(0, len(images), _ROWS):
-        rows = slice(first, first + _ROWS)
-        cosines = images[rows] @ labels.T
-        own = cosines[np.arange(len(cosines)), right[rows]]  # of the same product: another rounds otherwise
-        places.append(_place(cosines, own, np.arange(len(labels))[None, :] == right[rows, None]))
-    place = np.concatenate(places)
-    return {f"zeroshot@{k}": float((place < k).mean()) for k in ks}
-
-
-def _place(cosines: Vectors, own: NDArray[np.float32], belongs: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How many of the others stand before the right one, row by row; its equals count half."""
-    ahead = (cosines > own[:, None]).sum(axis=1)
-    equal = ((cosines == own[:, None]) & ~belongs).sum(axis=1)
-    places: NDArray[np.float64] = ahead + equal / 2
-    return places
+def accuracies(result: Classification, ks: Sequence[int]) -> dict[str, float]:
+    """`acc1`, `acc5` and so on: how often an image's class is among the k most similar."""
+    return {f"acc{k}": float((result.ranks <= k).mean()) for k in ks}
 
 
 def score(figures: Mapping[str, float]) -> float:
-    """What decides which checkpoint is the best: the mean of all recalls, or else of the accuracies."""
-    recalls = [value for name, value in figures.items() if "_to_" in name]
-    return float(np.mean(recalls or list(figures.values())))
+    """By which the best checkpoint is chosen: the mean of all recalls, or else of the accuracies."""
+    found = [value for name, value in figures.items() if "_recall@" in name]
+    return float(np.mean(found or list(figures.values())))
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The pictures in each folder of a folder, by its name.
+    """The images in each folder of a folder, by the folder's name.
 
     Raises:
-        InvalidInput: there are none.
+        InvalidInput: there are fewer than two classes.
     """
     if not folder.is_dir():
-        raise InvalidInput(f"evaluate.zeroshot: there is no folder {folder}")
+        raise InvalidInput(f"evaluate.zeroshot: {folder} is not a folder", value=folder, where="evaluate.zeroshot")
     found = {
         inner.name: sorted(path for path in inner.rglob("*") if format_of_name(path.name))
         for inner in sorted(folder.iterdir())
@@ -215,5 +171,6 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     }
     classes = {name: paths for name, paths in found.items() if paths}
     if len(classes) < 2:
-        raise InvalidInput(f"evaluate.zeroshot: {folder} must have a folder of pictures for each class, two at least")
+        hint = "put the images of each class into a folder of its name; at least two classes are needed"
+        raise InvalidInput(f"evaluate.zeroshot: {folder} has no classes: {hint}", value=folder, hint=hint)
     return classes

@@ -1,9 +1,4 @@
-"""A training run, from its configuration to its last checkpoint.
-
-    batches -> a step -> now and then: log, measure, keep
-
-Knows all the parts and when each has its turn. What they do is their own.
-"""
+"""The training loop: batches -> steps, with logs, evaluations and checkpoints at their intervals."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -36,19 +31,19 @@ from tuwen.training.step import Stepper
 
 
 class Pending:
-    """Steps taken, of which nobody has seen the loss yet."""
+    """The losses of steps since the last log, still on their device."""
 
     def __init__(self, epoch: float) -> None:
-        """`epoch`: how many steps one has."""
+        """`epoch`: how many steps an epoch has."""
         self._epoch = epoch
         self._rows: list[dict[str, Tensor | float]] = []
 
     def add(self, row: dict[str, Tensor | float]) -> None:
-        """What a step gave: `loss`, `lr`, `scale`."""
+        """Add the `loss`, `lr` and `scale` of a step."""
         self._rows.append(row)
 
     def fetch(self, step: int) -> list[dict[str, float]]:
-        """A line for each, the last of which is `step`'s; losses are the mean over all processes, which all ask."""
+        """A log line for each step up to `step`; losses are means over all processes, which must all call this."""
         rows, self._rows = self._rows, []
         losses = mean(torch.stack([torch.as_tensor(row["loss"]) for row in rows]).double()).tolist()
         scales = torch.stack([torch.as_tensor(row["scale"]) for row in rows]).tolist()
@@ -91,7 +86,7 @@ class TrainResult:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a run is; `figures` are of the step `measured`."""
+    """The progress of a run; `figures` are the metrics of the step `measured`."""
 
     step: int = 0
     best: int | None = None
@@ -101,7 +96,7 @@ class _Progress:
     figures: dict[str, float] = field(default_factory=dict)
 
     def facts(self, pairs: int) -> dict[str, int | float]:
-        """How much training there is, at `pairs` a step, and the figures if they are of this very step."""
+        """Facts about the run so far, at `pairs` a step, with the metrics if they are of this step."""
         figures = self.figures if self.measured == self.step else {}
         amount = {"steps": self.step, "pairs": self.step * pairs, "seconds": round(self.seconds)}
         return {**{f"trained_{name}": value for name, value in amount.items()}, **figures}
@@ -111,14 +106,14 @@ def fit(config: TrainConfig, say: Callable[[str], None], *, resume: bool = False
     """Train, in this process or in all that torchrun started.
 
     Args:
-        config: what.
-        say: takes lines for people; the first process alone has any.
-        resume: whether to go on from the last checkpoint of `run.output`.
+        config: the configuration.
+        say: called with each line about the progress, in the first process only.
+        resume: whether to continue from the last checkpoint of `run.output`.
 
     Raises:
         InvalidInput: something that the configuration names cannot be used.
-        Diverged: the loss is no number any more.
-        TuwenError: another process of the run went away.
+        Diverged: the loss or a weight is no longer finite.
+        TuwenError: another process of the run ended.
     """
     with joined(config.run.device) as device:
         run = _Run(config, device, say if rank() == 0 else _silent)
@@ -143,17 +138,19 @@ class _Run:
         self._pairs = config.run.batch * world() * accumulate
 
     def begin(self, *, resume: bool) -> None:
-        """Stand before the first step, or where the last checkpoint was written."""
+        """Prepare the first step, or the one after the last checkpoint."""
         steps = self._checkpoints.steps()
         if steps and not resume:
             raise InvalidInput(
-                f"{self._output} has the checkpoints of another run: go on with it by --resume {self._output}, or "
-                "choose another run.output"
+                f"{self._output} has the checkpoints of another run: resume it with --resume {self._output}, or choose "
+                "another run.output",
+                value=self._output,
+                hint="resume that run, or choose another run.output",
             )
         if steps:
             self._load(steps[-1])
         elif resume:
-            self._say(f"{self._output} has no checkpoint yet: beginning at the first step")
+            self._say(f"{self._output} has no checkpoint yet: starting at the first step")
         if rank() == 0:
             self._output.mkdir(parents=True, exist_ok=True)
             (self._output / CONFIG).write_text(dump_config(self._config), encoding="utf-8")
@@ -161,7 +158,7 @@ class _Run:
             self._say(line)
 
     def go(self) -> TrainResult:
-        """All the steps that are left."""
+        """Take all remaining steps."""
         progress = self._progress
         start = monotonic() - progress.seconds
         with (
@@ -173,7 +170,7 @@ class _Run:
                 self._pending.add(self._stepper.step(taken, self._schedule, progress.step))
                 progress.step += 1
                 progress.seconds = monotonic() - start
-                self._now_and_then(record)
+                self._after_step(record)
         return TrainResult(
             output=self._output,
             checkpoint=self._output / BEST,
@@ -185,12 +182,12 @@ class _Run:
         )
 
     def _batches(self) -> Generator[Any, None, None]:
-        """Epoch after epoch."""
+        """Batches of epoch after epoch."""
         while True:
             yield from self._stream
 
-    def _now_and_then(self, record: Record) -> None:
-        """What is due after this step. What is measured comes before what is kept: it decides which is the best."""
+    def _after_step(self, record: Record) -> None:
+        """Log, evaluate and save if due. Evaluation comes first: it decides which checkpoint is the best."""
         step, run, evaluate = self._progress.step, self._config.run, self._config.evaluate
         last = step == self._schedule.steps
         due_save = last or self._due(run.save_steps, run.save_epochs)
@@ -205,15 +202,15 @@ class _Run:
             record.resumed()
 
     def _due(self, steps: int | None, epochs: int | None) -> bool:
-        """Whether an interval ends with this step: of steps, or of epochs; neither: of one epoch."""
+        """Whether an interval of steps or of epochs (by default one epoch) ends with this step."""
         every = steps or max(1, (epochs or 1) * len(self._stream) // self._config.optimizer.accumulate)
         return self._progress.step % every == 0
 
     def _log(self, record: Record) -> None:
-        """Tell of the last steps.
+        """Log the steps since the last log.
 
         Raises:
-            Diverged: the loss of one of them is no number.
+            Diverged: the loss of one of them is not finite.
         """
         rows = self._pending.fetch(self._progress.step)
         good = [row for row in rows if isfinite(row["loss"])]
@@ -223,7 +220,7 @@ class _Run:
             raise _diverged(int(bad["step"]), self._checkpoints)
 
     def _measure(self, record: Record) -> bool:
-        """Measure the towers; whether they are better than ever before."""
+        """Evaluate the towers; returns whether they are the best so far."""
         with self._stepper.in_use() as towers:
             figures = from_first(lambda: self._evaluation.measure(towers))
         self._progress.measured, self._progress.figures = self._progress.step, figures
@@ -238,7 +235,7 @@ class _Run:
         """Write a checkpoint.
 
         Raises:
-            Diverged: there are weights that are no numbers.
+            Diverged: a weight is not finite.
         """
         if not self._stepper.finite():
             raise _diverged(self._progress.step, self._checkpoints)
@@ -260,10 +257,10 @@ class _Run:
         self._progress = _Progress(**shared["progress"])
         self._stream.load_state(own["stream"])
         random_state.restore(own["random"])
-        self._say(f"going on after step {step:,}")
+        self._say(f"resuming after step {step:,}")
 
     def _facts(self, towers: Towers) -> trained.Trained:
-        """What a checkpoint says of its towers."""
+        """What a checkpoint records about its towers."""
         return trained.Trained(
             recipe=self._recipe,
             name=self._config.export.name or self._output.resolve().name,
@@ -276,14 +273,14 @@ class _Run:
 
 
 def _stream(config: TrainConfig, towers: Towers, stepper: Stepper) -> Batches:
-    """What is drawn from: pairs, or what an objective of the run's own brings."""
+    """The batches of a run: of pairs, or of a custom objective."""
     if stepper.objective is not None:
         return stepper.objective.batches
     return open_stream(config, towers, Part(rank(), world()))
 
 
 def _described(stepper: Stepper, config: TrainConfig, steps: int, pairs: int, device: torch.device) -> Iterator[str]:
-    """Lines for people: what is trained, and how long."""
+    """Lines about what is trained, and for how long."""
     yield "tower    part        rate       decay  numbers"
     settings = config.optimizer
     for tower, part, rate, decay, numbers in table(stepper.groups, settings.lr, settings.weight_decay):
@@ -295,9 +292,12 @@ def _diverged(step: int, checkpoints: Checkpoints) -> Diverged:
     kept = checkpoints.steps()
     good = f"the last good checkpoint is {checkpoints.at(kept[-1])}" if kept else "there is no checkpoint yet"
     return Diverged(
-        f"step {step:,}: the loss or a weight is no number any more; {good}. Lower optimizer.lr, lengthen the "
-        "warm-up, set optimizer.clip=1.0, or compute in another run.precision: --resume "
-        f"{checkpoints.output} -o optimizer.lr=… goes on from there"
+        f"step {step:,}: the loss or a weight is no longer finite; {good}. Lower optimizer.lr, lengthen the warm-up, "
+        "set optimizer.clip=1.0, or use another run.precision, and resume: "
+        f"--resume {checkpoints.output} -o optimizer.lr=…",
+        value=step,
+        where=checkpoints.output,
+        hint="lower optimizer.lr, lengthen the warm-up, set optimizer.clip=1.0, or use another run.precision",
     )
 
 
@@ -306,4 +306,4 @@ def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _silent(line: str) -> None:
-    """What processes other than the first have to say."""
+    """Ignores the lines of processes other than the first."""

@@ -99,6 +99,7 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
 Lock: TypeAlias = int | Literal["all"]
 """0: a tower is trained; n: its embeddings and first n blocks are not; `all`: nothing of it is."""
 
+_OF_A_RUN = re.compile(r"@|^trained_|^acc\d+$")
 _WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FRESH = {"infonce": (1 / 0.07, None), "siglip": (10.0, -10.0)}  # as CLIP's and SigLIP's papers begin
 _KINDS = {"softmax": "infonce", "sigmoid": "siglip"}
@@ -158,7 +159,10 @@ class Pair(nn.Module):
         scale, bias = _beginning(towers.scoring, loss)
         if max_scale is not None and scale > max_scale:
             raise InvalidInput(
-                f"{towers.name} begins with a scale of {scale:g}, which loss.max_scale={max_scale:g} does not allow"
+                f"{towers.name} starts with a scale of {scale:g}, above loss.max_scale={max_scale:g}: raise it",
+                value=max_scale,
+                where="loss.max_scale",
+                hint=f"raise it to at least {scale:g}",
             )
         self.largest = max(100.0, scale) if max_scale is None else max_scale
         self.log_scale = nn.Parameter(torch.tensor([log(scale)]))
@@ -239,7 +243,9 @@ def _lock(name: str, tower: nn.Module, wanted: Lock) -> Sequence[nn.Module]:
         return [tower]
     stack = blocks(tower)
     if wanted > len(stack):
-        raise InvalidInput(f"the {name} tower has {len(stack)} blocks, of which {wanted} cannot be locked")
+        hint = f"lock at most {len(stack)}, or all"
+        message = f"{wanted} blocks cannot be locked: the {name} tower has {len(stack)}; {hint}"
+        raise InvalidInput(message, value=wanted, where="model.lock_image" if name == "vision" else "model.lock_text")
     for item in placed(tower):
         if item.depth <= wanted:
             item.parameter.requires_grad_(False)
@@ -268,8 +274,8 @@ def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
 
 
 def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
-    """What stays true of towers that are trained on: not how good an earlier run found them, nor its length."""
-    return {name: value for name, value in towers.facts.items() if "@" not in name and not name.startswith("trained_")}
+    """The facts that remain true of towers that are trained on: not the metrics of an earlier run, nor its length."""
+    return {name: value for name, value in towers.facts.items() if not _OF_A_RUN.search(name)}
 
 
 def with_image(towers: Towers, changes: ImageChanges) -> Towers:

@@ -1,8 +1,6 @@
-"""A loss of one's own, with the batches that it is computed on and whatever else is trained for its sake.
+"""Custom objectives: a loss with its own batches and parameters, in place of pairs and the built-in losses.
 
-Named in the configuration as `objective`, it takes the place of pairs and of the losses over them; optimiser,
-schedule, mean weights, checkpoints and the bundle at the end are the run's, as ever. Knows what an objective must
-have. Does not know any.
+Named in the configuration as `objective`. Optimiser, schedule, averaged weights, checkpoints and the bundle remain.
 """
 
 from abc import abstractmethod
@@ -47,7 +45,7 @@ class Batches(Protocol):
 
 
 class Objective(nn.Module):
-    """To be derived from. Its own parameters learn at the full rate, without decay, and are thrown away at the end.
+    """Base class of custom objectives. Its own parameters learn at the full rate without decay, and are discarded.
 
     Attributes:
         pair: the towers and their scale, which are what is kept.
@@ -85,7 +83,9 @@ class Objective(nn.Module):
             self.load_state_dict(whole | dict(state))
         except RuntimeError as error:
             said = " ".join(str(error).split())
-            raise InvalidInput(f"the objective is not as the run left it: {said}; resume with the same") from error
+            raise InvalidInput(
+                f"the objective differs from that of the checkpoint: {said}; resume with the same", where="objective"
+            ) from error
 
 
 def objective_of(config: ObjectiveConfig, pair: Pair, run: RunConfig, part: Part) -> Objective:
@@ -97,6 +97,8 @@ def objective_of(config: ObjectiveConfig, pair: Pair, run: RunConfig, part: Part
     made = call(config.source, pair, run, part, **config.settings)
     if not isinstance(made, Objective):
         raise InvalidInput(
-            f"{config.source} returns {type(made).__name__}, not an instance of tuwen.training.objective.Objective"
+            f"{config.source} returns {type(made).__name__}, not an instance of tuwen.training.objective.Objective",
+            value=config.source,
+            where="objective.source",
         )
     return made

@@ -156,14 +156,14 @@ def planned(config: TrainConfig, batches: int) -> Schedule:
     warmup = schedule.warmup_steps or round((schedule.warmup_epochs or 0) * epoch)
     cooldown = schedule.cooldown_steps or ceil((schedule.cooldown_epochs or 0) * epoch)
     if warmup >= steps:
-        raise InvalidInput(
-            f"schedule: a warm-up of {warmup:,} steps leaves nothing of a run of {steps:,}: "
-            "shorten it, or lengthen the run"
-        )
+        hint = "shorten it, or lengthen the run"
+        message = f"schedule: the warm-up of {warmup:,} steps takes the whole run of {steps:,}: {hint}"
+        raise InvalidInput(message, value=warmup, where="schedule", hint=hint)
     if warmup + cooldown > steps:
-        raise InvalidInput(
-            f"schedule: a warm-up of {warmup:,} steps and a cooldown of {cooldown:,} do not fit into a run of "
-            f"{steps:,}: shorten one of them, or lengthen the run"
+        hint = "shorten one of them, or lengthen the run"
+        message = (
+            f"schedule: warm-up ({warmup:,} steps) and cooldown ({cooldown:,}) exceed the run of {steps:,}: {hint}"
         )
+        raise InvalidInput(message, value=cooldown, where="schedule", hint=hint)
     end = peak if schedule.name == "constant" and not cooldown else schedule.eta_min
     return Schedule(steps=steps, warmup=warmup, start=schedule.warmup_lr, peak=peak, end=end, cooldown=cooldown or None)

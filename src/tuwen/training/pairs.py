@@ -144,13 +144,13 @@ def chance(*what: object) -> int:
 
 
 def key_of(content: bytes | memoryview) -> int:
-    """A number of 64 bits with sign, equal for equal content."""
+    """A signed 64-bit hash of some content."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), signed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which of `world` processes this is, counted from 0."""
+    """This process's rank, from 0, among `world` processes."""
 
     rank: int = 0
     world: int = 1
@@ -158,7 +158,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Mixing:
-    """How pairs are mixed: shards in random order, then pairs within stretches of `buffer`; None: not at all."""
+    """How pairs are shuffled: shards in random order, then pairs within windows of `buffer`; None: not at all."""
 
     buffer: int | None
     seed: int
@@ -184,14 +184,14 @@ class Mixing:
 
 
 class Share:
-    """What one process takes of an epoch: its stretch of every batch of all processes, then what is left over.
+    """The part of an epoch that one process takes: its section of every global batch, then of the rest.
 
-    Together the processes take everything once. Of a last batch that is not full each takes as many as the others,
-    for which up to `world` - 1 pairs of the epoch's beginning come again.
+    Together the processes take every pair once. An incomplete last batch is divided evenly, for which up to
+    `world` - 1 pairs from the start of the epoch come twice.
     """
 
     def __init__(self, count: int, batch: int, part: Part, *, drop_last: bool) -> None:
-        """Divide.
+        """Divide an epoch.
 
         Args:
             count: how many pairs there are.
@@ -209,9 +209,12 @@ class Share:
         self._last = 0 if drop_last or rest == 0 else -(-rest // part.world)
         self.batches = whole + (self._last > 0)
         if self.batches == 0:
+            hint = "lower run.batch, add pairs to data.train, or set data.drop_last: false"
             raise InvalidInput(
-                f"there are {count} pairs that can be trained on, fewer than one batch of {batch} for each of "
-                f"{part.world} processes: lower run.batch, add pairs to data.train, or set data.drop_last: false"
+                f"{count} pairs are fewer than one batch of {batch} for each of {part.world} processes: {hint}",
+                value=count,
+                where="data.train",
+                hint=hint,
             )
 
     def __len__(self) -> int:
@@ -222,7 +225,7 @@ class Share:
         return self._last if self._last and number == self.batches - 1 else self._batch
 
     def place(self, position: int) -> int:
-        """Where in the epoch's order this process's pair `position` stands; after its last one, its first again."""
+        """The place in the epoch's order of this process's pair `position`; after the last one, the first again."""
         rank, world = self._part.rank, self._part.world
         if position < self._whole:
             step, within = divmod(position, self._batch)

@@ -1,7 +1,4 @@
-"""What a run tells while it goes on: lines for people, JSONL and TensorBoard for programs.
-
-Knows files. Does not know where the numbers come from.
-"""
+"""The log of a run (lines, JSONL, TensorBoard) and its report with curves."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -73,12 +70,12 @@ class Record:
         self._say(f"step {step:,}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
     def resumed(self) -> None:
-        """Time spent otherwise than on steps is not theirs."""
+        """Restart the clock, so that time spent on evaluation does not count as time of steps."""
         if not self._quiet:
             self._last = (self._last[0], monotonic())
 
     def close(self) -> None:
-        """To the disk."""
+        """Close the files."""
         if not self._quiet:
             self._file.close()
             self._board.close()
@@ -98,7 +95,7 @@ def read_log(output: Path) -> list[dict[str, Any]]:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Keep the lines up to a step; one that a kill has cut short is dropped, too."""
+    """Drop the lines after a step, and an incomplete last line."""
     if not path.exists():
         return
     kept = []

@@ -119,10 +119,8 @@ class Stepper:
             InvalidInput: other parameters were trained.
         """
         if state["trained"] != self._names():
-            raise InvalidInput(
-                "the run trained other parameters than those of this configuration: resume with the same model, "
-                "locks and objective, or begin another run from its weights, model.source=OUTPUT/last"
-            )
+            hint = "resume with the same model, locks and objective, or start a run from model.source=OUTPUT/last"
+            raise InvalidInput(f"the checkpoint has other trained parameters: {hint}", where="model", hint=hint)
         settings = [_settings(entry) for entry in self._optimizer.param_groups]
         load_states(self._pair, self._optimizer, state["weights"], state["moments"])
         for entry, said in zip(self._optimizer.param_groups, settings, strict=True):
