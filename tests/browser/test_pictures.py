@@ -53,7 +53,7 @@ def test_what_is_no_picture_says_so(page: Page, tmp_path: Path) -> None:
     hand = {"dataTransfer": carried(page, tmp_path / "notes.txt", "text/plain")}
     page.dispatch_event("main", "dragenter", hand)
     page.dispatch_event("#drop-search", "drop", hand)
-    expect(page.locator(".note")).to_contain_text("no picture")
+    expect(page.locator(".note")).to_contain_text("not a picture")
 
 
 def test_liked_and_disliked_pictures_steer(page: Page, opened) -> None:

@@ -1,4 +1,4 @@
-// Requests to the service, and what is wrong when one fails. Knows the key; does not know the page.
+// Requests to the service with its key, and their errors.
 
 export class Failed extends Error {
   /** `code` is the service's own word, or "offline"; `wait` the seconds after which it asks to be called again. */

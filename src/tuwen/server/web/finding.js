@@ -1,4 +1,4 @@
-// One search or one look through the index: its hits so far, and the next ones. Knows nothing of the page.
+// One search, or one look through the index: its hits so far, and the next ones.
 
 import { where } from "./address.js";
 import { call } from "./api.js";
