@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from tuwen.bundle.bundle import read_bundle, seal
+from tuwen.bundle.companions import write_companions
 from tuwen.bundle.manifest import ImageSpec, Scoring, graph
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import InvalidInput, NotVerified, RuntimeUnavailable
@@ -68,7 +69,9 @@ def failed_stages(towers, bundle, folder, spoil=lambda graphs: None, **facts) ->
     for tower, model in graphs.items():
         onnx.save(model, folder / graph(tower, "fp32"))
         (folder / graph(tower, "fp16")).unlink(missing_ok=True)
-    seal(folder, bundle.manifest.model_copy(update=facts))
+    manifest = bundle.manifest.model_copy(update=facts)
+    write_companions(folder, manifest.dim, manifest.image, manifest.text, manifest.scoring)
+    seal(folder, manifest)
     reports = compare(read_bundle(folder), reference(towers, FEW))
     assert reports.keys() == {"fp32"}
     return {check.stage for check in reports["fp32"].checks if not check.passed}
