@@ -16,8 +16,7 @@ from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
 from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
 from tuwen.index.stores import hnsw_ef as beam
 from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
-from tuwen.index.stores.qdrant_edge_build import build
-from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, Shard
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, Shard, build
 from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:

@@ -1,10 +1,18 @@
-"""A Qdrant Edge shard: how it is set up, made, opened, shared by threads and rebuilt.
+"""A Qdrant Edge shard: its settings, creating and opening it, sharing it among threads, building its graph.
 
-Knows the shard's folder. Does not know rows: see `qdrant.py`.
+    python -m tuwen.index.stores.qdrant_edge_shard PARENT SHARD DIM INT8
+
+builds the graph in a process of its own: in the process that asks for it, it would hold the interpreter lock for
+minutes, without progress, Ctrl-C or other threads. It ends with that process (on Linux; elsewhere it finishes).
 """
 
+import ctypes
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +33,8 @@ LINKS, CANDIDATES = 24, 200
 POLL = 0.05
 """seconds between two attempts to open a shard that is in use"""
 _ANY_SIZE = 10**9
+_DIE_WITH_PARENT = 1
+"""Linux's PR_SET_PDEATHSIG"""
 
 
 class Shard:
@@ -157,3 +167,42 @@ def _fault(folder: Path, error: Exception, patience: float) -> IndexFault:
     return IndexInvalid(
         f"{index}: its rows cannot be read ({error}): put back a copy of the folder, or build the index again"
     )
+
+
+def build(shard: Path, dim: int, *, int8: bool) -> None:
+    """Run `optimize` in another process; the shard must not be open in this one.
+
+    Raises:
+        IndexFault: it failed. No row is lost.
+    """
+    words = (os.getpid(), shard, dim, int(int8))
+    command = [sys.executable, "-P", "-m", "tuwen.index.stores.qdrant_edge_shard", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        _, said = child.communicate()
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    if child.returncode:
+        last = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        raise IndexFault(f"{shard.parent}: building its graph has failed, no row is lost; try again ({last})")
+
+
+def main() -> None:
+    """The other process."""
+    parent, folder, dim, int8 = sys.argv[1:]
+    _end_with(int(parent))
+    optimize(Path(folder), int(dim), int8=int8 == "1")
+
+
+def _end_with(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        sys.exit("the process that asked for this has ended")
+
+
+if __name__ == "__main__":
+    main()
