@@ -291,7 +291,10 @@ def _ahead(
         across = slice(row, row + _TILE[0]) if axis == 1 else slice(column, column + _TILE[1])
         high = above[across] if axis == 1 else above[:, across]
         low = near[across] if axis == 1 else near[:, across]
-        surely, maybe = _sum(part > high, axis), _sum(part >= low, axis)
+        candidates = part >= low
+        if not candidates.any():  # the most frequent case, where a model is good
+            return np.zeros(part.shape[1 - axis], dtype=np.int64), _NONE, _NONE
+        surely, maybe = _sum(part > high, axis), _sum(candidates, axis)
         if (surely == maybe).all():
             return surely, _NONE, _NONE
         close_row, close_column = np.nonzero((part >= low) & (part <= high))
