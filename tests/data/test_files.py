@@ -21,5 +21,5 @@ def test_a_folder_that_cannot_be_opened_is_rejected(tmp_path: Path, monkeypatch:
     """Whoever runs this may be allowed to open anything, so the finding is given; what is made of it is tried."""
     (tmp_path / "closed").mkdir()
     found = [Skipped(tmp_path / "closed", "the folder cannot be opened: no"), Skipped(tmp_path / "a.txt")]
-    monkeypatch.setattr(files, "find_sources", lambda paths, root: iter(found))
+    monkeypatch.setattr(files, "find_sources", lambda *_: iter(found))
     assert list(find_files([tmp_path], tmp_path)) == [Rejected("closed", found[0].reason), found[1]]

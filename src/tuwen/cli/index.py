@@ -29,11 +29,13 @@ from tuwen.cli.ingest import (
 from tuwen.cli.locations import opened, opened_alone, opened_or_new
 from tuwen.cli.options import Address, Computing
 from tuwen.data.samples import Columns
+from tuwen.data.selection import Selection
 from tuwen.errors import IndexLocked
 from tuwen.index.calibration import QUERY_KINDS
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.ingest.images import ImageIngest
+from tuwen.ingest.selection import read_selection
 from tuwen.ingest.sync import identity_of
 from tuwen.ingest.sync import remove as take_out
 from tuwen.ingest.sync import sync as make_equal
@@ -54,6 +56,7 @@ from tuwen.types import Rejected
     ),
 )
 @click.argument("photos", type=options.ANY_PATH)
+@options.selected
 @options.index
 @click.option("--watch", is_flag=True, help="Keep watching until Ctrl-C; prints one line per batch of changes.")
 @click.option("--allow-empty", is_flag=True, help="Remove all rows if PHOTOS has no images.")
@@ -65,6 +68,7 @@ def sync(
     computing: Computing,
     photos: Path,
     folder: Place | None,
+    selection: Selection | None,
     watch: bool,
     allow_empty: bool,
     progress: str,
@@ -79,22 +83,31 @@ def sync(
     target = options.index_folder(folder)
     shown = Shown(target, progress, as_json)
     if watch:
-        return _Keeping(photos.absolute(), target, computing, shown, allow_empty).run()
+        return _Keeping(photos.absolute(), target, computing, shown, allow_empty, selection).run()
     with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
-        pictures = ImageIngest(encoder, index)
+        pictures = ImageIngest(encoder, index, selection)
         reports = make_equal(photos, pictures, allow_empty=allow_empty)
-        return run_shown(reports, lambda: count_files([photos], index), index, shown)
+        return run_shown(reports, lambda: count_files([photos], index, selection), index, shown)
 
 
 class _Keeping:
     """`--watch`: the index is open only while there are changes, so that it can be searched in between."""
 
-    def __init__(self, photos: Path, target: Place, computing: Computing, shown: Shown, allow_empty: bool) -> None:
+    def __init__(
+        self,
+        photos: Path,
+        target: Place,
+        computing: Computing,
+        shown: Shown,
+        allow_empty: bool,
+        selection: Selection | None,
+    ) -> None:
         self._photos = photos
         self._target = target
         self._computing = computing
         self._shown = shown
         self._allow_empty = allow_empty
+        self._selection = selection
         self._encoder: Encoder | None = None
         self._rejected: set[Rejected] = set()
 
@@ -146,7 +159,7 @@ class _Keeping:
             yield self._encoder, index
 
     def _look(self, due: Due, encoder: Encoder, index: VectorIndex) -> IngestReport:
-        pictures = ImageIngest(encoder, index)
+        pictures = ImageIngest(encoder, index, self._selection)
         reports = make_equal(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
         return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
 
@@ -269,6 +282,7 @@ index.add_command(copy)
 )
 @click.argument("photos", type=options.EXISTING)
 @with_texts
+@options.selected
 @options.index
 @options.designed
 @options.computing
@@ -280,6 +294,7 @@ def build(
     asked: Mapping[str, str],
     photos: Path,
     texts: Columns | None,
+    selection: Selection | None,
     folder: Place | None,
     progress: str,
     as_json: bool,
@@ -296,7 +311,7 @@ def build(
             return fill_texts([photos], encoder, store, texts, Shown(target, progress, as_json, "row"))
     check_folder(photos)
     with opened_or_new(target, photos, computing, asked) as (encoder, store):
-        return fill([photos], encoder, store, Shown(target, progress, as_json))
+        return fill([photos], encoder, store, Shown(target, progress, as_json), selection)
 
 
 @index.command(
@@ -308,14 +323,17 @@ def build(
 )
 @click.argument("paths", nargs=-1, required=True, type=options.EXISTING)
 @with_texts
+@options.selected
 @options.place
 @options.computing
 @options.progress
 @options.as_json
 def add(
+    *,
     computing: Computing,
     paths: Sequence[Path],
     texts: Columns | None,
+    selection: Selection | None,
     place: Place | Address,
     progress: str,
     as_json: bool,
@@ -335,7 +353,7 @@ def add(
     with opened(place, computing) as (encoder, store):
         if texts is not None:
             return fill_texts(paths, encoder, store, texts, Shown(place, progress, as_json, "row"))
-        return fill(paths, encoder, store, Shown(place, progress, as_json))
+        return fill(paths, encoder, store, Shown(place, progress, as_json), selection)
 
 
 @index.command(
@@ -386,12 +404,14 @@ def info(place: Place | Address, as_json: bool) -> None:
     for note in facts.notes:
         say(note)
     thresholds = {kind: it and it.threshold for kind, it in measured.items()}
+    left_out = read_selection(place if isinstance(place, Path) else None).left_out
     if as_json:
-        emit({**document, "notes": facts.notes, "thresholds": thresholds})
+        emit({**document, "notes": facts.notes, "thresholds": thresholds, "left_out": left_out})
     else:
+        said_left_out = {f"left out, {reason}": number for reason, number in sorted(left_out.items())}
         known = {fact: value for fact, value in document.items() if value is not None}
         said = {f"threshold, {kind}": f"{value:.3f}" for kind, value in thresholds.items() if value is not None}
-        table(("fact", "value"), {**known, **said}.items())
+        table(("fact", "value"), {**known, **said, **said_left_out}.items())
 
 
 @index.command(

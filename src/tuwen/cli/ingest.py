@@ -13,10 +13,12 @@ from tuwen.cli.locations import Rows, ServedRows
 from tuwen.cli.options import Address
 from tuwen.data.files import find_files
 from tuwen.data.samples import Columns
+from tuwen.data.selection import Selection
 from tuwen.data.tables import read_captions
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.ingest.images import ingest
+from tuwen.ingest.selection import read_selection
 from tuwen.ingest.texts import ingest_texts
 from tuwen.ingest.writer import IngestReport, run
 from tuwen.runtime.encoder import Encoder
@@ -37,9 +39,11 @@ class Shown:
     noun: str = "picture"
 
 
-def fill(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, shown: Shown) -> int:
+def fill(
+    paths: Sequence[Path], encoder: Encoder, index: VectorIndex, shown: Shown, selection: Selection | None = None
+) -> int:
     """Index images, show progress and the report, and return the exit code."""
-    return run_shown(*_pictures(paths, encoder, index), index, shown)
+    return run_shown(*_pictures(paths, encoder, index, selection), index, shown)
 
 
 def fill_texts(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, columns: Columns, shown: Shown) -> int:
@@ -108,15 +112,18 @@ def last_report(reports: Reports, total: Callable[[], int], progress: str) -> In
     return run(reports, total, progress)
 
 
-def count_files(paths: Sequence[Path], index: VectorIndex) -> int:
+def count_files(paths: Sequence[Path], index: VectorIndex, selection: Selection | None = None) -> int:
     """The number of files below these paths."""
-    return sum(1 for _ in find_files(paths, index.root, but=index.folder))
+    taken = read_selection(index.folder).selection if selection is None else selection
+    return sum(1 for _ in find_files(paths, index.root, but=index.folder, selection=taken))
 
 
-def _pictures(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> tuple[Reports, Callable[[], int]]:
+def _pictures(
+    paths: Sequence[Path], encoder: Encoder, index: VectorIndex, selection: Selection | None = None
+) -> tuple[Reports, Callable[[], int]]:
     """The reports of indexing images, and a function that counts the files."""
-    reports = ingest(paths, encoder, index)
-    return reports, lambda: count_files(paths, index)
+    reports = ingest(paths, encoder, index, selection)
+    return reports, lambda: count_files(paths, index, selection)
 
 
 def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:

@@ -1,6 +1,6 @@
 """The options that commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -11,6 +11,7 @@ import click
 import tuwen
 from tuwen.api import Encoder
 from tuwen.data.pillow_warnings import silence_libtiff
+from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, located, place_of
 from tuwen.progress import KINDS
@@ -256,6 +257,36 @@ def designed(command: F) -> F:
     for option in reversed(_DESIGN):
         with_design = option(with_design)
     return with_design  # type: ignore[return-value]
+
+
+_SELECTED = (
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out files and folders that match, as in .gitignore; repeatable. The index remembers it.",
+    ),
+    click.option("--include", multiple=True, metavar="GLOB", help="Take only files that match; likewise."),
+    click.option(
+        "--no-default-excludes",
+        "all_files",
+        is_flag=True,
+        help="Also take system folders, previews, partial downloads and empty files.",
+    ),
+)
+
+
+def selected(command: F) -> F:
+    """Add `--exclude --include --no-default-excludes`; `command` gets `selection`, None if none of them is given."""
+
+    @wraps(command)
+    def reading(exclude: Sequence[str], include: Sequence[str], all_files: bool, **others: Any) -> object:  # noqa: ANN401
+        chosen = Selection(tuple(exclude), tuple(include), not all_files)
+        return command(selection=None if chosen == Selection() else chosen, **others)
+
+    for option in reversed(_SELECTED):
+        reading = option(reading)
+    return reading  # type: ignore[return-value]
 
 
 def _check_computing(place: object, options: Mapping[str, Any]) -> None:

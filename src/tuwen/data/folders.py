@@ -38,6 +38,9 @@ def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejecte
         if isinstance(item, Skipped) and item.reason and item.path.is_dir():
             yield Rejected(key_of(item.path, root), item.reason)
             continue
+        if isinstance(item, Skipped) and item.excluded:
+            yield item
+            continue
         parent = item.path.parent
         if parent not in open_:
             yield from _closed(open_, parent)

@@ -6,6 +6,7 @@ The last two stages are in `writer.py`, which texts share (`texts.py`).
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import TypeAlias
 import numpy as np
 
 from tuwen.data.files import Skipped, find_files, open_file
+from tuwen.data.selection import Selection
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.payloads import image_payload, stamp
+from tuwen.ingest.selection import KeptSelection, keep_selection, read_selection
 from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import BATCH, batched, prefetch
@@ -30,7 +33,9 @@ Found: TypeAlias = Source | Rejected | Skipped
 """what `find_files` yields"""
 
 
-def ingest(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> Generator[IngestReport]:
+def ingest(
+    paths: Sequence[Path], encoder: Encoder, index: VectorIndex, selection: Selection | None = None
+) -> Generator[IngestReport]:
     """Add new and changed images to an index. Rows of files that are gone stay; see `sync`.
 
     An interrupted run can be repeated: the result is that of an uninterrupted one.
@@ -39,6 +44,7 @@ def ingest(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> Gener
         paths: images, or folders to search for images.
         encoder: the index's model.
         index: opened for writing.
+        selection: which files in folders are taken; the index keeps it for later runs. None: the one that it keeps.
 
     Yields:
         A report after every write, which is flushed by then; the last report is that of the whole run.
@@ -46,17 +52,20 @@ def ingest(paths: Sequence[Path], encoder: Encoder, index: VectorIndex) -> Gener
     Raises:
         TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
-    images = ImageIngest(encoder, index)
-    yield from images.add(find_files(paths, index.root, but=index.folder))
+    images = ImageIngest(encoder, index, selection)
+    yield from images.add(find_files(paths, index.root, but=index.folder, selection=images.selection))
+    images.keep_selection()
     index.optimize()
     yield images.writer.report()
 
 
 class ImageIngest:
-    """One run that adds images to an index."""
+    """One run that adds images to an index. `selection`: see `ingest`."""
 
-    def __init__(self, encoder: Encoder, index: VectorIndex) -> None:
+    def __init__(self, encoder: Encoder, index: VectorIndex, selection: Selection | None = None) -> None:
         self.index = index
+        self.selection = read_selection(index.folder).selection if selection is None else selection
+        self._left_out = Counter[str]()
         self.writer: Writer[Pixels] = Writer(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
         self._encoder = encoder
 
@@ -66,6 +75,10 @@ class ImageIngest:
         with closing(prepared):
             yield from self.writer.write(prepared)
 
+    def keep_selection(self) -> None:
+        """Keep the selection in the index, with the counts of what it left out in this run."""
+        keep_selection(self.index.folder, KeptSelection(self.selection, dict(self._left_out)))
+
     def _changed(self, found: Iterable[Found]) -> Iterator["_Changed | Rejected | Passed"]:
         """The files whose size or modification time differs from the stored one. The others are not opened."""
         for batch in batched(found, LOOKUP):
@@ -74,8 +87,9 @@ class ImageIngest:
             changed = [source for source in files if not _is_same(source, stored.get(source.key))]
             yield from (item for item in batch if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in changed)
-            skipped = sum(isinstance(item, Skipped) for item in batch)
-            yield Passed(skipped=skipped, unchanged=len(files) - len(changed))
+            skipped = [item for item in batch if isinstance(item, Skipped)]
+            self._left_out.update(item.excluded for item in skipped if item.excluded)
+            yield Passed(skipped=len(skipped), unchanged=len(files) - len(changed))
 
     def _prepare(self, item: "_Changed | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
         if not isinstance(item, _Changed):

@@ -16,7 +16,6 @@ from typing import Protocol
 from tuwen.data.files import find_files, key_of, path_of
 from tuwen.errors import InvalidInput
 from tuwen.index.filters import quoted
-from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import Found, ImageIngest
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected, Source
@@ -45,7 +44,7 @@ def sync(
         TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
     before = identity_of(folder)
-    scope = _Scope(folder, images.index, only)
+    scope = _Scope(folder, images, only)
     yield from images.add(scope.found())
     gone = scope.gone()
     if identity_of(folder) != before:
@@ -56,6 +55,8 @@ def sync(
             "if it is meant to be empty, add --allow-empty"
         )
     yield from images.writer.remove(gone)
+    if only is None:
+        images.keep_selection()
     images.index.optimize()
     yield images.writer.report()
 
@@ -63,9 +64,10 @@ def sync(
 class _Scope:
     """A folder, or some paths in it: the files there, and the rows that the index has of them."""
 
-    def __init__(self, folder: Path, index: VectorIndex, only: Sequence[Path] | None) -> None:
+    def __init__(self, folder: Path, images: ImageIngest, only: Sequence[Path] | None) -> None:
         self._folder = folder
-        self._index = index
+        self._index = images.index
+        self._selection = images.selection
         self._paths = [_absolute(path) for path in ([folder] if only is None else only)]
         self._whole = _absolute(folder) in self._paths
         self.seen: set[str] = set()
@@ -74,7 +76,9 @@ class _Scope:
     def found(self) -> Iterator[Found]:
         """The files; notes their keys, and the places that cannot be read."""
         there = [path for path in self._paths if os.path.lexists(path)]
-        yield from self._noted(find_files(there, self._index.root, but=self._index.folder))
+        index = self._index
+        found = find_files(there, index.root, but=index.folder, selection=self._selection, within=self._folder)
+        yield from self._noted(found)
 
     def _noted(self, found: Iterable[Found]) -> Iterator[Found]:
         own = key_of(self._folder, self._index.root)
