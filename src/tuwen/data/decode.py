@@ -6,7 +6,7 @@ JPEGs can be decoded at reduced scale, which is several times faster. Safe in an
 import io
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -20,6 +20,7 @@ from tuwen.data.exif import Box, apply_orientation, orient_box, orientation_of, 
 from tuwen.data.files import open_file
 from tuwen.data.formats import HEAD, format_of_content, format_of_name
 from tuwen.data.pillow_warnings import ignore_warnings
+from tuwen.data.repair import without_metadata
 from tuwen.types import Rejected
 
 GAP = 3
@@ -28,6 +29,8 @@ MAX_SLOW_PIXELS = 2**24
 """the most pixels in formats that Pillow decodes in Python, which takes about a microsecond each"""
 MAX_SCANS = 64
 """the most scans of a progressive JPEG: encoders make about 10, and each costs a pass over all pixels"""
+MAX_REPAIRED = 2**28
+"""the most bytes of a file that is read again without its metadata"""
 
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\n\x02|\x0c\x03|\x0e\x04)")
 _ORIGINAL = "tuwen_original"
@@ -107,7 +110,7 @@ def read_image(content: bytes | Path | Image.Image, path: str, reading: Reading)
             if isinstance(content, Image.Image):
                 return _read_pillow(content, reading)
             with _stream(content) as stream:
-                return _read_stream(stream, path, reading)
+                return _read_sound(stream, path, reading)
     except Exception as error:  # a decoder may raise anything on a hostile file
         return Rejected(path, _reason(error))
 
@@ -124,6 +127,24 @@ def _read_pillow(image: Image.Image, reading: Reading) -> Picture:
     _check_size(image.size, reading.max_pixels)
     image.load()
     return _finished(image, image.size, 1, reading)
+
+
+def _read_sound(stream: BinaryIO, path: str, reading: Reading) -> Picture:
+    """Read an image; if that fails, read it without its metadata, which may be all that is damaged or too large."""
+    try:
+        return _read_stream(stream, path, reading)
+    except _Refused:
+        raise
+    except Exception:  # as in `read_image`
+        if stream.seek(0, io.SEEK_END) > MAX_REPAIRED:
+            raise
+        stream.seek(0)
+        pixels = without_metadata(stream.read())
+        if pixels is None:
+            raise
+        with suppress(Exception):  # the first error says what is wrong
+            return _read_stream(io.BytesIO(pixels), path, reading)
+        raise
 
 
 def _read_stream(stream: BinaryIO, path: str, reading: Reading) -> Picture:
