@@ -142,7 +142,7 @@ def test_add_and_remove(terminal, photos: Path, bundle: Path) -> None:
 def test_info_and_list(desk) -> None:
     info = desk.type("index", "info", *INDEX, "--json").json
     always = {"index", "rows", "dim", "metric", "kind", "store", "searched", "model", "fingerprint", "bytes"}
-    assert set(info) == always | {"notes", "thresholds"}
+    assert set(info) == always | {"notes", "thresholds", "left_out"}
     assert (info["index"], info["rows"], info["dim"], info["model"]) == (
         "photos.tuwen",
         COUNT,
