@@ -166,7 +166,7 @@ def test_a_path_stands_for_its_folder(encoder: Encoder, tmp_path: Path) -> None:
     png(tmp_path / "a" / "1.png", 10)
     png(tmp_path / "2.png", 20)
     (tmp_path / "notes.txt").write_text("no image")
-    (tmp_path / "broken.png").write_bytes(b"")
+    (tmp_path / "broken.png").write_bytes(b"x")
     for place in (tmp_path, str(tmp_path)):
         (batch,) = encoder.stream(place)
         assert batch.keys == ("2.png", "a/1.png")
