@@ -60,7 +60,7 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     found = terminal.type("embed", "cat.jpg", "the dog", "--model", NAME, "--json").json
     assert (found["model"], found["fingerprint"]) == (NAME, pulled["fingerprint"])
     words = ("classify", "cat.jpg", "--labels", "red,blue", "--model", NAME)
-    assert f"tuwen pull {NAME} --export makes the bundle from the checkpoint" in terminal.type(*words, code=1).err
+    assert f"tuwen pull {NAME} --export" in terminal.type(*words, code=1).err
     manifest = tmp_path / "models" / NAME / "tuwen.json"
     written = json.loads(manifest.read_text()) | {"scoring": {"kind": "softmax", "scale": 7.5}}
     manifest.write_text(json.dumps(written))
@@ -70,7 +70,7 @@ def test_a_ready_model_is_pulled_once_and_then_used_without_the_hub(terminal, hu
     assert [(row["model"], row["here"]) for row in local] == [(NAME, pulled["bundle"])]
     assert f"*{NAME}" in terminal.type("models").out
     error = terminal.type("pull", NAME, "--export", "--offline", code=1).err
-    assert "timm/vit_base_patch32_clip_224.openai is not in the hub's cache" in error, "ready files are no export"
+    assert "timm/vit_base_patch32_clip_224.openai is not in the download cache" in error, "ready files are no export"
     assert len(hub.seen) == asked
 
 
@@ -138,19 +138,18 @@ def test_failures_say_what_was_tried_and_the_ways_out(terminal, hub) -> None:
     for words, said in (
         (("pull", NAME, "--offline"), "tuwen is offline"),
         (("pull", "org/nothing"), "has no repository org/nothing"),
-        (("export", "hf:org/nothing", "-o", "x"), "has no repository org/nothing"),
     ):
         error = terminal.type(*words, code=1).err.splitlines()[-1]
         for part in (said, "Tried ", hub.url, "HF_ENDPOINT=URL", "on another machine", "--weights FILE"):
             assert part in error, error
     terminal.environment["TUWEN_OFFLINE"] = "1"
     asked = len(hub.seen)
-    assert "forbidden" in terminal.type("pull", NAME, code=1).err
+    assert "offline" in terminal.type("pull", NAME, code=1).err
     assert len(hub.seen) == asked
     assert "ViT-B-32" in terminal.type("pull", "ViT-B-23", code=2).err, "similar names are suggested"
     assert "'qqqqq'" in terminal.type("pull", "qqqqq", code=2).err
     assert "--model demo" in terminal.type("pull", "demo", code=2).err
-    assert f"tuwen pull {NAME} gets it" in terminal.type("embed", "a dog", "--model", NAME, code=1).err
+    assert f"tuwen pull {NAME}" in terminal.type("embed", "a dog", "--model", NAME, code=1).err
 
 
 def test_a_damaged_bundle_is_pulled_again(terminal, hub) -> None:
