@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 import tiny
 import tuwen
-from tuwen.errors import RuntimeUnavailable
+from tuwen.errors import InvalidInput, RuntimeUnavailable
 from tuwen.settings import DEFAULT_MODEL, Settings
 
 
@@ -96,3 +96,18 @@ def test_load_rejects_pictures_over_the_limit_of_the_settings(model: str, monkey
     monkeypatch.setenv("TUWEN_MAX_PIXELS", "50")
     with pytest.raises(tuwen.errors.RejectedImages):
         tuwen.load(model).encode_images([Image.new("RGB", (9, 9))])
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError
+
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TUWEN_SETTINGS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(InvalidInput) as raised:
+        Settings()
+    assert "XDG_CACHE_HOME" in raised.value.hint
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "/elsewhere")
+    assert Settings().cache == Path("/elsewhere/tuwen")

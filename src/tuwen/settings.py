@@ -22,7 +22,14 @@ DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
 
 
 def _home(variable: str, fallback: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / fallback) / "tuwen"
+    given = os.environ.get(variable)
+    if given:
+        return Path(given) / "tuwen"
+    try:
+        return Path.home() / fallback / "tuwen"
+    except RuntimeError as error:  # neither HOME nor an entry in the password file, as in some containers
+        hint = "set HOME, or XDG_DATA_HOME, XDG_CACHE_HOME and XDG_CONFIG_HOME"
+        raise InvalidInput(f"this user has no home folder: {hint}", value=variable, hint=hint) from error
 
 
 class Settings(BaseSettings):
