@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import colours
+from tuwen.client.documents import query_document
 from tuwen.errors import InvalidInput, RejectedImages
-from tuwen.search.query import RowId, Term, query_vector, term_vectors
+from tuwen.search.query import Query, RowId, Term, query_vector, term_vectors, terms_of
 
 
 def test_the_vector_is_the_weighted_sum_brought_to_length_1(encoder, tmp_path: Path) -> None:
@@ -66,3 +67,15 @@ def test_what_is_no_row_wants_a_model(filled) -> None:
     with pytest.raises(InvalidInput) as caught:
         term_vectors([Term(RowId("7"))], None)
     assert caught.value.value == "7"
+
+
+@pytest.mark.parametrize("ask", [terms_of, query_document])
+@pytest.mark.parametrize("name", ["red/red-0.jpg", "red/"])
+def test_a_path_is_never_silently_a_text(photos: Path, name: str, ask) -> None:
+    path = f"{photos}/{name}"
+    for query in (path, Query(like=["red", (path, 0.5)]), Query(like=["red"], unlike=[path])):
+        with pytest.raises(InvalidInput) as caught:
+            ask(query)
+        assert caught.value.value == path
+    for query in ("red", "red/red-1000.jpg", photos / "red" / "red-0.jpg"):
+        ask(query)

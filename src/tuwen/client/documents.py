@@ -20,7 +20,7 @@ from tuwen.index.calibration import Calibration
 from tuwen.index.manifest import Info
 from tuwen.index.store import Stored
 from tuwen.runtime.pipeline import AnyImage
-from tuwen.search.query import Operand, Query, RowId
+from tuwen.search.query import Operand, Query, RowId, refuse_path
 from tuwen.types import Hit, Rejected, Vectors
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ def query_document(query: Operand | Query) -> dict[str, object]:
 
     Raises:
         RejectedImages: an image file cannot be opened.
-        InvalidInput: an operand of a type that cannot be searched for.
+        InvalidInput: an operand of a type that cannot be searched for, or a text that is the path of an existing image.
     """
     whole = query if isinstance(query, Query) else Query(like=[query])
     return {
@@ -71,6 +71,7 @@ def _example(operand: Operand | tuple[Operand, float]) -> dict[str, object]:
     if isinstance(operand, Hit | RowId):
         return {"id": operand.id}
     if isinstance(operand, str):
+        refuse_path(operand, "query")
         return {"text": operand}
     if isinstance(operand, np.ndarray):
         return {"vector": np.asarray(operand, np.float64).tolist()}

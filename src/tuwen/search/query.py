@@ -89,7 +89,8 @@ def terms_of(query: Operand | Query) -> list[Term]:
     """A query as terms: what it is like, then what it is unlike with negative weights.
 
     Raises:
-        InvalidInput: an operand is of no known type, or a weight is not a finite number above 0.
+        InvalidInput: an operand is of no known type, a text is the path of an existing image, or a weight is not a
+            finite number above 0.
         InvalidVectors: a vector is not one-dimensional and finite, or is zero.
     """
     whole = query if isinstance(query, Query) else Query(like=[query])
@@ -109,6 +110,8 @@ def _term_of(operand: Operand | tuple[Operand, float], where: str) -> Term:
         return Term(RowId(what.id), float(weight))
     if isinstance(what, np.ndarray):
         return Term(unit_vector(what), float(weight))
+    if isinstance(what, str):
+        refuse_path(what, where)
     if isinstance(what, str | Path | bytes | Image.Image | RowId):
         return Term(what, float(weight))
     raise InvalidInput(
@@ -144,6 +147,23 @@ def path_kind(text: str) -> Literal["file", "folder"] | None:
     if is_file(path):
         return "file" if format_of_name(text) or len(path.parts) > 1 else None
     return "folder" if text and is_folder(path) else None
+
+
+def refuse_path(text: str, where: str) -> None:
+    """Refuse a text that is the path of an existing image or folder: a path is never silently searched as a text.
+
+    Raises:
+        InvalidInput: it is one; `where` names the argument.
+    """
+    kind = path_kind(text)
+    if kind == "file":
+        raise InvalidInput(
+            f"{text} is a file, and a str is searched for as a text", value=text, where=where, hint=f"Path({text!r})"
+        )
+    if kind == "folder" and len(Path(text).parts) > 1:
+        raise InvalidInput(
+            f"{text} is a folder, not a query", value=text, where=where, hint="the Path of an image in it"
+        )
 
 
 def doubts(texts: Sequence[str]) -> list[str]:
