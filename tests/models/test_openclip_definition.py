@@ -100,22 +100,13 @@ def test_names_of_older_configurations(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "has no open_clip_config.json"),
-        ("{", r"open_clip_config\.json cannot be read as JSON"),
-        ("[]", r"open_clip_config\.json holds no JSON object"),
-        ('{"model_cfg": {"embed_dim": 8}}', "does not describe a model of open_clip"),
-        (
-            '{"model_cfg": {"vision_cfg": {"mamba": 1}, "text_cfg": {}}}',
-            "has mamba, which this open_clip does not know",
-        ),
-    ],
+    "content",
+    [None, "{", "[]", '{"model_cfg": {"embed_dim": 8}}', '{"model_cfg": {"vision_cfg": {"mamba": 1}, "text_cfg": {}}}'],
 )
-def test_folders_that_describe_nothing(content, message, tmp_path) -> None:
+def test_folders_that_describe_nothing(content, tmp_path) -> None:
     if content is not None:
         (tmp_path / "open_clip_config.json").write_text(content)
-    with pytest.raises((InvalidInput, BundleInvalid), match=message):
+    with pytest.raises((InvalidInput, BundleInvalid)):
         described(tmp_path)
 
 

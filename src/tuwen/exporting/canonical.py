@@ -21,7 +21,7 @@ from tuwen.bundle.manifest import FOREIGN, Check, Facts, ImageSpec, Precision, R
 from tuwen.data.pixels import to_pixels
 from tuwen.data.tokens import Tokenizer
 from tuwen.errors import BundleInvalid
-from tuwen.exporting.checks import check_pixels, check_tokens
+from tuwen.exporting.checks import check_pixels, check_scoring, check_tokens
 from tuwen.exporting.compare import Reference, check_outputs, report
 from tuwen.exporting.runs import Device, Run, run_on, runs
 from tuwen.exporting.samples import Samples
@@ -259,7 +259,11 @@ def _reference(bundle: Bundle, canonical: Canonical) -> Reference:
 def _check_inputs(bundle: Bundle, canonical: Canonical, known: Reference) -> list[Check]:
     pixels = unpacked(canonical.pixels, len(canonical.images), bundle.folder / CANONICAL)
     tokens = Tokenizer(bundle.tokenizer, bundle.manifest.text).to_tokens(canonical.texts)
-    return [check_pixels(sampled(known.pixels), pixels), check_tokens(tokens, known.tokens)]
+    return [
+        check_pixels(sampled(known.pixels), pixels),
+        check_tokens(tokens, known.tokens),
+        check_scoring(bundle.manifest.scoring, canonical.scoring),
+    ]
 
 
 def _check_outputs(known: Reference, canonical: Canonical, run: Run) -> Iterator[Check]:

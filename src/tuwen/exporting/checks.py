@@ -45,6 +45,13 @@ def check_tokens(found: Tokens, expected: Tokens) -> Check:
     return _check("tokens", "prepare", "int64", cosines=None, max_abs=float(differing), passed=differing == 0)
 
 
+def check_scoring(found: Scoring | None, expected: Scoring) -> Check:
+    """Compare how cosines become probabilities, which must be exactly the same."""
+    differences = (abs(found.scale - expected.scale), abs(found.bias - expected.bias)) if found else (math.inf,)
+    worst = max(differences)
+    return _check("labels", "prepare", "float64", cosines=None, max_abs=worst, passed=found == expected)
+
+
 def check_vectors(stage: Stage, runtime: str, precision: str, found: NDArray[np.float32], expected: Vectors) -> Check:
     """Compare unit vectors (ways, n, dim) with (n, dim); all ways, in a batch and one by one, must be right."""
     worst = float(np.abs(found - expected).max())
