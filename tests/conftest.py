@@ -1,4 +1,4 @@
-"""What every test may use. Imports nothing heavy: a room's own fixtures stand in the room's own conftest."""
+"""What every test may use. Imports nothing heavy: the fixtures of a package are in its own conftest."""
 
 import os
 import signal
@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime themselves, which reads it then
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # commands under test inherit it, and are sent Ctrl-C
 
+hypothesis.settings.register_profile("fixed", derandomize=True)  # the same examples in every run
+hypothesis.settings.load_profile("fixed")
 pytest_plugins = ["photo_fixtures"]
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
