@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("features", ["", "avx2,avx512,vnni,avx512_bf16,amx,amx_bf16"], ids=["none", "bf16"])
 def test_on_a_cpu_with_other_features(features: str, root: Path) -> None:
     command = [
