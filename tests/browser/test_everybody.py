@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from .acting import search, settled
 from .serving import served, tuwen
 
+pytestmark = pytest.mark.long
 MOTIONLESS = {"reduced_motion": "reduce"}
 TRANSFERRED = """() => [performance.getEntriesByType("navigation")[0], ...performance.getEntriesByType("resource")]
   .filter((one) => !one.name.includes("/v1/"))

@@ -68,6 +68,7 @@ def test_what_cannot_be_trained_is_told_in_one_line(place: Path, tmp_path: Path)
         assert done.stdout == ""
 
 
+@pytest.mark.long
 def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> None:
     done = run("train", "-c", place / "small.yaml", "-o", "export.precisions=[fp32]", "--json")
     assert done.exit_code == 3, done.output  # a picture was skipped
@@ -91,6 +92,7 @@ def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> N
     assert "pairs/s  left 0:00:00" in done.stderr
 
 
+@pytest.mark.long
 def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
     """After the test above: nothing is left to do but what is asked for on top."""
     done = run("train", "--resume", place / "output", "-o", "run.steps=10")

@@ -94,15 +94,15 @@ def test_pictures_that_are_elsewhere(terminal: Terminal, index: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "says"),
+    ("options", "code", "names"),
     [
-        (["--host", "0.0.0.0"], 2, "no --key is set"),
-        (["--key", "short"], 2, "8 characters"),
-        (["--host", "203.0.113.7", "--insecure"], 2, "cannot be listened at"),
-        (["--index", "nowhere.tuwen"], 1, "no index at"),
+        (["--host", "0.0.0.0"], 2, "--key"),
+        (["--key", "short"], 2, "key"),
+        (["--host", "203.0.113.7", "--insecure"], 2, "203.0.113.7"),
+        (["--index", "nowhere.tuwen"], 1, "nowhere.tuwen"),
     ],
 )
-def test_what_cannot_be_served(terminal: Terminal, index: Path, options: list[str], code: int, says: str) -> None:
+def test_what_cannot_be_served(terminal: Terminal, index: Path, options: list[str], code: int, names: str) -> None:
     ended = terminal.type("serve", "--index", index, "--no-open", "--port", 0, *options, code=code)
-    assert says in ended.err
+    assert names in ended.err
     assert len(ended.err.splitlines()) == 1
