@@ -84,12 +84,13 @@ def cold_start(target: Target, model: Path, settings: Settings, threads: int, ba
 def main() -> None:
     """The other process: print peak memory after the first vectors, and again after the largest batch."""
     given = json.loads(sys.argv[1])
-    models, cache, choice = Path(given["models"]), Path(given["cache"]), Choice(*given["choice"])
+    models, cache, (*_, threads) = Path(given["models"]), Path(given["cache"]), given["choice"]
     if given["converted"]:
         bundle, folder = find_bundle(given["model"], models, cache), Path(given["converted"])
         converted = read_converted(folder, bundle)
-        encoder, towers = converted_encoder(bundle, converted, folder, choice.threads or 1), tuple(converted.inputs)
+        encoder, towers = converted_encoder(bundle, converted, folder, threads), tuple(converted.inputs)
     else:
+        choice = Choice(*given["choice"])
         encoder, towers = load_encoder(given["model"], choice, models=models, cache=cache), TOWERS
     image = photo(0)
     for size in (1, given["batch"]):
