@@ -21,7 +21,7 @@ QUIET = (
     "--disable-sync",
     "--disable-default-apps",
 )
-PATIENCE = 15_000
+PATIENCE = 60_000
 """milliseconds: a busy machine paints late, and a test that waits is no slower for it"""
 EVERY = 10
 WINDOW = {"width": 1000, "height": 640}
