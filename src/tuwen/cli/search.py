@@ -14,7 +14,7 @@ from tuwen.cli.locations import Rows, Searched, opened_to_search
 from tuwen.cli.options import Computing
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
-from tuwen.search.query import doubts, parse_compose, path_kind
+from tuwen.search.query import doubts, parse_compose, path_instead_of_text, path_kind
 from tuwen.search.search import Term, Wanted, describe, parse_term
 from tuwen.search.sheet import contact_sheet
 from tuwen.types import Hit
@@ -139,8 +139,7 @@ class _Asked:
         """
         if self.query is None and self.compose is None and not (self.image or self.like or self.unlike):
             raise click.UsageError("no query: give a QUERY, --image, --like, --unlike or --compose")
-        kind = path_kind(self.query or "")
-        if self.query is not None and (kind == "file" or (kind == "folder" and len(Path(self.query).parts) > 1)):
+        if self.query is not None and (kind := path_instead_of_text(self.query)):
             question = f"did you mean --image {self.query}?" if kind == "file" else "name an image in it with --image"
             raise InvalidInput(
                 f"{self.query} is a {kind}, and QUERY is a text: {question}", value=self.query, where="QUERY"

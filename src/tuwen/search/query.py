@@ -149,18 +149,24 @@ def path_kind(text: str) -> Literal["file", "folder"] | None:
     return "folder" if text and is_folder(path) else None
 
 
+def path_instead_of_text(text: str) -> Literal["file", "folder"] | None:
+    """As `path_kind`, for a query: a folder counts only if the text has a separator, since `cat` may well be one."""
+    kind = path_kind(text)
+    return None if kind == "folder" and len(Path(text).parts) < 2 else kind
+
+
 def refuse_path(text: str, where: str) -> None:
     """Refuse a text that is the path of an existing image or folder: a path is never silently searched as a text.
 
     Raises:
         InvalidInput: it is one; `where` names the argument.
     """
-    kind = path_kind(text)
+    kind = path_instead_of_text(text)
     if kind == "file":
         raise InvalidInput(
             f"{text} is a file, and a str is searched for as a text", value=text, where=where, hint=f"Path({text!r})"
         )
-    if kind == "folder" and len(Path(text).parts) > 1:
+    if kind == "folder":
         raise InvalidInput(
             f"{text} is a folder, not a query", value=text, where=where, hint="the Path of an image in it"
         )
