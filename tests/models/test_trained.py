@@ -10,9 +10,9 @@ from models.openclip_zoo import write_layout
 from tuwen.errors import InvalidInput
 from tuwen.exporting.samples import TEXTS
 from tuwen.models import openclip
-from tuwen.models.sources import load_source
+from tuwen.models.sources import build, load_source
 from tuwen.models.towers import Towers
-from tuwen.models.trained import FILE, Recipe, Trained, build, definition_of, save, weights_of
+from tuwen.models.trained import FILE, Recipe, Trained, definition_of, save, weights_of
 
 SMALL = {
     "embed_dim": 16,

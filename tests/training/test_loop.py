@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from tuwen.errors import Diverged, InvalidInput
+from tuwen.models.sources import load_source
 from tuwen.models.torchvision import import_open_clip
-from tuwen.models.trained import load
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
 from tuwen.training.data import open_stream
@@ -181,7 +181,7 @@ def test_another_runs_checkpoints_are_not_overwritten(data: Path, tmp_path: Path
 def test_what_a_run_leaves_is_a_source(data: Path, tmp_path: Path) -> None:
     evaluate = {"pairs": str(data), "steps": 4}
     outcome = fit(config(data, tmp_path, evaluate=evaluate), silent)
-    towers = load(tmp_path / "best")
+    towers = load_source(str(tmp_path / "best"))
     assert towers.facts["trained_steps"] == outcome.best_step
     assert towers.scoring.kind == "softmax"
     state = torch.load(tmp_path / "last" / "training.pt")["stepper"]["weights"]

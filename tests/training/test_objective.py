@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tuwen.errors import InvalidInput
-from tuwen.models.trained import load
+from tuwen.models.sources import load_source
 from tuwen.training.config import TrainConfig
 from tuwen.training.config_file import config_of
 from tuwen.training.loop import fit
@@ -98,7 +98,7 @@ def test_it_learns_and_what_is_kept_is_the_pair(tmp_path: Path) -> None:
     kept = torch.load(tmp_path / "last" / "training.pt")["stepper"]["objective"]
     assert set(kept) == {"anchors", "batches_seen"}
     assert kept["batches_seen"] == 20
-    towers = load(tmp_path / "best")
+    towers = load_source(str(tmp_path / "best"))
     assert towers.facts["trained_pairs"] == 80
     assert not [name for name in towers.weights if "anchors" in name]
 

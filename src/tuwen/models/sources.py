@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from tuwen.errors import InvalidInput
 from tuwen.models import chinese_clip, flagai, openclip, paddle, trained
 from tuwen.models import transformers as huggingface
 from tuwen.models.checkpoints import Contents
 from tuwen.models.openclip_weights import architecture_of
 from tuwen.models.towers import Towers
+from tuwen.models.trained import PREFIX, Recipe, call
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,43 @@ def load_source(source: str, weights: Path | None = None, *, arch: str | None = 
             f"{source} is itself a checkpoint; leave --weights out, or write its family before it", value=weights
         )
     return family_of(path).load(source, None, arch)
+
+
+def build(recipe: Recipe) -> Towers:
+    """The towers as training begins with them.
+
+    Raises:
+        InvalidInput: the source cannot be used.
+    """
+    if recipe.source.startswith(PREFIX):
+        return _of_module(recipe)
+    if recipe.scratch:
+        return _random(recipe)
+    return load_source(recipe.source, recipe.weights, arch=recipe.arch)
+
+
+def _random(recipe: Recipe) -> Towers:
+    kind, _, name = recipe.source.partition(":")
+    if kind == "hf" and Path(name).is_dir():
+        return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
+    if kind != "openclip" or not name:
+        raise InvalidInput(
+            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, "
+            "of hf:FOLDER with a configuration and a tokenizer, or of a module of your own, "
+            "python:package.module:function"
+        )
+    architecture, _, tag = name.partition("/")
+    return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
+
+
+def _of_module(recipe: Recipe) -> Towers:
+    """What a function of the user's own returns, called with the seed and the overrides as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        towers = call(recipe.source, **recipe.overrides)
+    if not isinstance(towers, Towers):
+        raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
+    return towers
 
 
 def family_of(path: Path) -> Family:
@@ -145,7 +185,7 @@ def _load_trained(name: str, weights: Path | None, arch: str | None) -> Towers:
     """A folder of `tuwen train`, which needs no further arguments."""
     if weights is not None or arch is not None:
         raise InvalidInput(f"trained:{name} needs no weights or architecture; leave them out", value=weights or arch)
-    return trained.load(Path(name))
+    return trained.load(Path(name), build)
 
 
 def _is_trained(contents: Contents) -> bool:

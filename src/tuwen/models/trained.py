@@ -108,21 +108,6 @@ def definition_of(towers: Towers) -> Definition | None:
     return Definition(family=towers.family, text=towers.text_spec, blueprint=dict(towers.blueprint))
 
 
-def build(recipe: Recipe) -> Towers:
-    """The towers as training begins with them.
-
-    Raises:
-        InvalidInput: the source cannot be used.
-    """
-    if recipe.source.startswith(PREFIX):
-        return _of_module(recipe)
-    if recipe.scratch:
-        return _random(recipe)
-    from tuwen.models.sources import load_source  # which loads checkpoints of training too
-
-    return load_source(recipe.source, recipe.weights, arch=recipe.arch)
-
-
 def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]], tokenizer: bytes) -> None:
     """Write the files into a folder.
 
@@ -137,8 +122,12 @@ def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch
     torch.save({name: dict(states[name]) for name in ("vision", "text")}, folder / WEIGHTS)
 
 
-def load(folder: Path) -> Towers:
+def load(folder: Path, build: Callable[[Recipe], Towers]) -> Towers:
     """The towers with the weights that training gave them.
+
+    Args:
+        folder: a checkpoint.
+        build: makes the towers of a recipe, for checkpoints without a definition.
 
     Raises:
         InvalidInput: the folder is no checkpoint of a training run, or a damaged one; or it has no definition, and
@@ -203,30 +192,6 @@ def weights_of(towers: Towers) -> dict[str, torch.Tensor]:
     """Every tensor of both towers, by name."""
     named = {"vision": towers.vision, "text": towers.text}
     return {f"{name}.{key}": value for name, tower in named.items() for key, value in tower.state_dict().items()}
-
-
-def _random(recipe: Recipe) -> Towers:
-    kind, _, name = recipe.source.partition(":")
-    if kind == "hf" and Path(name).is_dir():
-        return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
-    if kind != "openclip" or not name:
-        raise InvalidInput(
-            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, "
-            "of hf:FOLDER with a configuration and a tokenizer, or of a module of your own, "
-            "python:package.module:function"
-        )
-    architecture, _, tag = name.partition("/")
-    return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
-
-
-def _of_module(recipe: Recipe) -> Towers:
-    """What a function of the user's own returns, called with the seed and the overrides as they are."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        towers = call(recipe.source, **recipe.overrides)
-    if not isinstance(towers, Towers):
-        raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
-    return towers
 
 
 def _prepared(spec: ImageSpec) -> ToPixels:

@@ -20,8 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from tuwen.bundle.manifest import Scoring
 from tuwen.data.pixels import to_pixels
 from tuwen.errors import InvalidInput
-from tuwen.models import trained
+from tuwen.models.sources import build
 from tuwen.models.towers import Towers, cut_is_exact
+from tuwen.models.trained import Recipe
 from tuwen.training.config import ImageChanges, TrainConfig
 from tuwen.training.distributed import together
 from tuwen.training.loss import Vectors
@@ -252,14 +253,14 @@ def _lock(name: str, tower: nn.Module, wanted: Lock) -> Sequence[nn.Module]:
     return stack[:wanted]
 
 
-def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
+def beginning(config: TrainConfig) -> tuple[Recipe, Towers]:
     """How the towers are made, and they.
 
     Raises:
         InvalidInput: the source cannot be used.
     """
     model = config.model
-    recipe = trained.Recipe(
+    recipe = Recipe(
         source=model.source,
         weights=model.weights.resolve() if model.weights else None,
         arch=model.arch,
@@ -267,7 +268,7 @@ def beginning(config: TrainConfig) -> tuple[trained.Recipe, Towers]:
         seed=config.run.seed if model.seed is None else model.seed,
         overrides=model.overrides,
     )
-    towers = with_image(trained.build(recipe), model.image)
+    towers = with_image(build(recipe), model.image)
     exact = cut_is_exact(towers.text, towers.to_tokens(_TEXTS), mask=towers.text_spec.mask)
     text_spec = towers.text_spec.model_copy(update={"cut_exact": exact})
     return recipe, replace(towers, text_spec=text_spec, facts=_lasting(towers))
