@@ -13,14 +13,17 @@ from typing import IO, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.data.colour import to_rgb
 from tuwen.data.exif import Box, apply_orientation, orient_box, orientation_of, swaps_axes
+from tuwen.data.extra_formats import is_raw, open_raw
 from tuwen.data.files import open_file
-from tuwen.data.formats import HEAD, format_of_content, format_of_name
+from tuwen.data.formats import HEAD, format_of, format_of_content
 from tuwen.data.pillow_warnings import ignore_warnings
 from tuwen.data.repair import without_metadata
+from tuwen.errors import MissingExtra
 from tuwen.types import Rejected
 
 GAP = 3
@@ -170,14 +173,18 @@ def _opened(stream: BinaryIO, path: str) -> ImageFile:
     stream.seek(0)
     if not head:
         raise _Refused("is empty")
-    found = format_of_content(head) or format_of_name(path)
+    found = format_of(head, path)
     if found is None:
         raise _Refused("is not a recognised image format")
     if found.unsupported:
         raise _Refused(f"is in the format {found.name}, which is not supported: {found.unsupported}")
-    if found.signature and not found.signature.match(head):
+    if found.signature and format_of_content(head) is None:
         raise _Refused(f"has a {found.name} extension but is not a recognised image format")
-    return found.open(stream)
+    image = found.open(stream)
+    if found.name == "TIFF" and is_raw(image):
+        stream.seek(0)
+        return open_raw(stream)
+    return image
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -207,7 +214,7 @@ def _draft(image: ImageFile, reading: Reading) -> int:
     Returns:
         The factor: 1, 2, 4 or 8.
     """
-    if reading.near is None or image.format != "JPEG":
+    if reading.near is None or not isinstance(image, JpegImageFile):
         return 1
     height, width = _in_file(reading.near, orientation_of(image))
     before = image.width
@@ -249,6 +256,7 @@ def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Re
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (_Refused, "{}"),
+    (MissingExtra, "is in a format that needs an optional package: {}"),
     (MemoryError, "needs more memory than is available"),
     (Image.DecompressionBombError, "has too many pixels: {}"),
     (NotImplementedError, "is of a kind that is not supported: {}"),

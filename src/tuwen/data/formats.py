@@ -1,7 +1,7 @@
 """Image formats: recognised by a file's first bytes, or by its extension if a format has no signature.
 
-Each format names the class of Pillow or pi-heif that reads it. That class is called directly, so no other reader
-ever sees the file: none that starts a program (EPS, WMF), none that passes it on to another (IPTC).
+Each format names the class that reads it, of Pillow or of another library. That class is called directly, so no other
+reader ever sees the file: none that starts a program (EPS, WMF), none that passes it on to another (IPTC).
 """
 
 import re
@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
+RAW = "RAW"
+"""the name of the format of all cameras' raw files"""
 HEAD = 64
 """how many of a file's first bytes are needed to recognise its format"""
 
@@ -73,6 +75,15 @@ FORMATS = (
         "heic heics heif heifs hif",
         re.compile(rb"....ftyp(?:....)*?" + _HEIF_BRANDS, re.DOTALL),
     ),
+    Format(
+        RAW,
+        "tuwen.data.extra_formats.open_raw",
+        "cr2 cr3 crw nef nrw arw srf sr2 raf dng orf rw2 pef srw 3fr iiq erf mef mrw x3f kdc dcr",
+        re.compile(
+            rb"II\*\x00....CR|....ftypcrx |FUJIFILMCCD-RAW|II(?:RO|RS|U\x00)|MMOR|II....HEAPCCDR|\x00MRM|FOVb",
+            re.DOTALL,
+        ),
+    ),
     _supported(
         "TIFF",
         "TiffImagePlugin.TiffImageFile",
@@ -120,10 +131,24 @@ FORMATS = (
     _unsupported("WMF", "wmf", rb"\xd7\xcd\xc6\x9a", _PROGRAM),
     _unsupported("EMF", "emf", rb"\x01\x00\x00\x00.{36} EMF", _PROGRAM),
     _unsupported("SVG", "svg svgz", rb"(?:\xef\xbb\xbf)?\s*<svg", _NO_READER),
-    _unsupported("JPEG XL", "jxl", rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n", _NO_READER),
+    Format(
+        "JPEG XL",
+        "tuwen.data.extra_formats.open_jxl",
+        "jxl",
+        re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"),
+    ),
 )
 
 _BY_EXTENSION = {extension: format_ for format_ in FORMATS for extension in format_.extensions.split()}
+
+
+def format_of(head: bytes, name: str) -> Format | None:
+    """The format of a file: by its content, or else by its extension.
+
+    Most RAW files begin like a TIFF, which is then that of a thumbnail: there the extension decides.
+    """
+    content, named = format_of_content(head), format_of_name(name)
+    return named if content and content.name == "TIFF" and named and named.name == RAW else content or named
 
 
 def format_of_content(head: bytes) -> Format | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from tuwen.bundle.files import sync
-from tuwen.data.formats import HEAD, format_of_content, format_of_name
+from tuwen.data.formats import HEAD, format_of
 from tuwen.errors import IndexFault
 from tuwen.index.store import Stored, Vector, row_id
 from tuwen.ingest.images import prepare_image
@@ -277,5 +277,5 @@ def _touched(part: Path) -> float:
 
 def _extension(data: bytes, name: str) -> str:
     """The right extension for a file: by content, or as its name claims where a format has no signature."""
-    found = format_of_content(data[:HEAD]) or format_of_name(name)
+    found = format_of(data[:HEAD], name)
     return found.extensions.split()[0] if found else "bin"
