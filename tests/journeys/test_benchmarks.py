@@ -15,10 +15,10 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 pytestmark = [pytest.mark.long, pytest.mark.journey]
 
 
-def quick(name: str, folder: Path) -> dict[str, object]:
+def quick(name: str, folder: Path, *words: str) -> dict[str, object]:
     """What a benchmark writes with `--quick`."""
     package = str(Path(tuwen.__file__).parents[1])
-    command = [sys.executable, str(BENCHMARKS / name), "--quick", "--json", str(folder / "found.json")]
+    command = [sys.executable, str(BENCHMARKS / name), "--quick", *words, "--json", str(folder / "found.json")]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": package}, capture_output=True, text=True, check=False
     )
@@ -46,3 +46,11 @@ def test_soak(tmp_path: Path) -> None:
 def test_train(tmp_path: Path) -> None:
     found = quick("train.py", tmp_path)
     assert max(row["worst_loss_difference"] for row in found["rows"]) < 1e-5
+
+
+def test_accelerator(tmp_path: Path) -> None:
+    found = quick("accelerator.py", tmp_path, "--device", "cpu")
+    exact = [row for row in found["rows"] if row["with"] == "onnxruntime cpu fp32"]
+    assert {(row["part"], row["batch"]) for row in exact} == {(part, n) for part in ("image", "text") for n in (1, 4)}
+    assert min(row["worst_cosine"] for row in exact) > 0.99999
+    assert all(row["per_second"] > 0 for row in found["rows"])
