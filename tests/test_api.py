@@ -166,7 +166,7 @@ def test_a_model_that_is_gone_is_named(place: Path) -> None:
 
     with tuwen.Index.open("photos.tuwen", load=nothing) as index, pytest.raises(tuwen.BundleNotFound) as caught:
         index.search("apple")
-    assert caught.value.value == "tuwen-emoji"
+    assert caught.value.value == "pictograms"
     assert caught.value.where == Path("photos.tuwen")
 
 

@@ -1,4 +1,4 @@
-"""The two towers of tuwen-emoji: a small convolutional image tower and a small masked text tower.
+"""The two towers of the model `pictograms`: a small convolutional image tower and a small masked text tower.
 
 Knows tensors. Does not know pictures, words, or how it is trained.
 """

@@ -1,4 +1,4 @@
-"""The two towers of tuwen-emoji at their beginning, with all that training and export must know of them.
+"""The two towers of the model `pictograms` at their beginning, with all that training and export must know of them.
 
 Knows the model, its tokenizer and how pictures and texts are prepared. Does not know how it is trained.
 """
@@ -21,7 +21,7 @@ from tuwen.data.pixels import to_pixels
 from tuwen.models.towers import Towers
 from tuwen.types import Pixels, Tokens
 
-NAME = "tuwen-emoji"
+NAME = "pictograms"
 SCALE = 20.0
 """what cosines are multiplied by before anything is learned."""
 TEXT_SPEC = TextSpec(

@@ -18,6 +18,7 @@ from tuwen.data.files import find_files, is_file
 from tuwen.data.formats import format_of_name
 from tuwen.data.samples import Columns
 from tuwen.data.tables import read_captions
+from tuwen.demo import packaged_names
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
 from tuwen.index.index import Opened, VectorIndex, check_design, check_model, design_at, make, open_parts
 from tuwen.index.location import Place, located
@@ -84,7 +85,7 @@ def load(
     threads: int | None = None,
     exact_decode: bool = False,
 ) -> Encoder:
-    """Load a model: a bundle's folder, the name of a model on this machine, or `demo`.
+    """Load a model: a bundle's folder, or the name of a model that is packaged or on this machine.
 
     Args:
         model: what to load. Foreign ONNX layouts (Hugging Face's, immich's) are read in place.
@@ -238,7 +239,7 @@ class Index(VectorIndex):
 
         >>> index = tuwen.Index.open("photos.tuwen")
         >>> index.info().model
-        'tuwen-emoji'
+        'pictograms'
         >>> index.close()
         """
         if model is not None and encoder is not None:
@@ -544,8 +545,8 @@ def _kind(progress: bool | None) -> str:
 
 
 def _portable_name_of(encoder: Encoder) -> str:
-    """What finds a loaded model again: its folder, or `demo`."""
-    return "demo" if "demo" in encoder.names else str(encoder.folder.absolute())
+    """What finds a loaded model again: the name of a packaged model, or its folder."""
+    return next(iter(packaged_names(encoder.folder)), str(encoder.folder.absolute()))
 
 
 def _refuse_image_files(texts: Sequence[str]) -> None:

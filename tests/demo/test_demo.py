@@ -39,7 +39,7 @@ def gallery(encoder) -> tuple[list[str], np.ndarray]:
 
 def test_bundle_is_whole() -> None:
     bundle = read_bundle(demo_bundle())
-    assert bundle.manifest.name == "tuwen-emoji"
+    assert bundle.manifest.name == "pictograms"
     assert set(bundle.manifest.text.languages) == set(LANGUAGES)
     assert bundle.manifest.text.cut_exact
     assert all(bundle.manifest.verify[precision].passed for precision in bundle.precisions)

@@ -14,9 +14,9 @@ from tuwen.bundle.foreign import adopt
 from tuwen.bundle.hub import Choose
 from tuwen.bundle.manifest import PRECISIONS, Precision
 from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files
+from tuwen.demo import packaged_bundles
 from tuwen.errors import BundleChanged, BundleInvalid, BundleNotFound, InvalidInput, MissingExtra, PullFailed
 from tuwen.exporting.sources import advice, download, in_folder, repository_of
-from tuwen.runtime.loading import DEMO
 from tuwen.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,9 @@ def _known(model: str) -> Known:
         return Known(name=name, source=model, hub=repository, languages=(), dim=0)
     if family in ("", "hf") and name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return Known(name=name, source=f"hf:{name}", hub=name, onnx=name, languages=(), dim=0)
-    if model == DEMO:
-        raise InvalidInput("demo is part of the package and need not be pulled; use --model demo", value=model)
+    if model in packaged_bundles():
+        hint = f"use it as it is: --model {model}"
+        raise InvalidInput(f"{model} is part of the package and need not be pulled; {hint}", value=model, hint=hint)
     near = get_close_matches(model, [known.name for known in catalogue().models], n=3, cutoff=0.3)
     nearest = f" (similar: {', '.join(near)})" if near else ""
     hint = "tuwen models lists the known ones, and any repository can be named as ORG/NAME"

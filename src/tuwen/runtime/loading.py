@@ -15,7 +15,7 @@ from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.files import recall, remember
 from tuwen.bundle.foreign import is_foreign, read_foreign
 from tuwen.bundle.manifest import FOREIGN, Tower
-from tuwen.demo import demo_bundle
+from tuwen.demo import PICTOGRAMS, packaged_bundles, packaged_names
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
@@ -24,9 +24,6 @@ from tuwen.runtime.session import Session, static_shapes
 __all__ = ["Choice", "find_bundle", "load_encoder"]
 
 E = TypeVar("E", bound=Encoder, default=Encoder)
-
-DEMO = "demo"
-"""the name of the packaged model"""
 
 
 def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
@@ -74,8 +71,8 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
 
 def _names(model: str, folder: Path, models: Path) -> list[str]:
     """The names by which `find_bundle` finds a model, beside that in its manifest."""
-    if folder.resolve() == demo_bundle().resolve():
-        return [DEMO]
+    if packaged := packaged_names(folder):
+        return packaged
     names = [model, folder.name]
     if folder.resolve().is_relative_to(models.resolve()):
         names.append(folder.resolve().relative_to(models.resolve()).as_posix())
@@ -90,8 +87,8 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
     """Find a model on this machine and check its files.
 
     Args:
-        model: `demo`, a bundle's folder (tuwen's own, Hugging Face's ONNX layout or immich's), or the name of a
-            folder below `models`. A folder of that name takes precedence.
+        model: the name of a packaged model, a bundle's folder (tuwen's own, Hugging Face's ONNX layout or immich's),
+            or the name of a folder below `models`; looked for in this order.
         models: where pulled models are kept.
         cache: where digests of unchanged files are remembered; None remembers nothing.
 
@@ -99,8 +96,9 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
         BundleNotFound: none of these; the message says where was searched.
         BundleError: the files are invalid.
     """
-    if model == DEMO:
-        return read_bundle(demo_bundle(), cache)
+    packaged = packaged_bundles().get(model)
+    if packaged is not None:
+        return read_bundle(packaged, cache)
     places = (folder_named(model), models / model)
     for folder in places:
         if (folder / layout.MANIFEST).exists():
@@ -118,7 +116,7 @@ def folder_named(model: str) -> Path:
 def portable_name(model: str) -> str:
     """A model's folder as an absolute path, so that it is found from any working folder; other names unchanged."""
     folder = folder_named(model)
-    return str(folder.absolute()) if folder.is_dir() and model != DEMO else model
+    return str(folder.absolute()) if folder.is_dir() and model not in packaged_bundles() else model
 
 
 def _not_found(model: str, places: tuple[Path, Path]) -> BundleNotFound:
@@ -126,7 +124,7 @@ def _not_found(model: str, places: tuple[Path, Path]) -> BundleNotFound:
     if folder.is_dir():
         message = f"{folder} contains no model: it has neither {layout.MANIFEST} nor ONNX files in another known layout"
         return BundleNotFound(message, value=model, where=folder)
-    hint = f"download it with tuwen pull {model}, or choose another: --model FOLDER, or --model {DEMO} for the demo"
+    hint = f"download it with tuwen pull {model}, or name another: a folder, or a packaged model ({PICTOGRAMS})"
     message = f"the model {model} is not on this machine (searched {folder.absolute()} and {pulled}): {hint}"
     return BundleNotFound(message, value=model, where=places, hint=hint)
 
