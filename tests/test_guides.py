@@ -27,6 +27,7 @@ ELSEWHERE = {
     "bench": "is compared where it takes part with PyTorch: see tests/cli/test_bench.py",
     "convert": "takes half a minute: see tests/cli/test_convert.py",
     "export": "takes a checkpoint: see tests/cli/test_export.py",
+    "index migrate": "takes a second model: see tests/ingest/test_migrate.py",
     "pull": "takes a hub: see tests/journeys/test_pull.py",
     "train": "takes a minute: see tests/cli/test_train.py",
     "serve": "goes on until it is ended: see tests/journeys/test_serve.py",

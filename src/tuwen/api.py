@@ -5,7 +5,7 @@ The command line, the server and Python users call the same functions. Names are
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Self, TypeAlias, cast
@@ -25,6 +25,7 @@ from tuwen.index.location import Place, located
 from tuwen.index.manifest import Model
 from tuwen.index.rows import unit_vector
 from tuwen.ingest.images import ImageIngest, ingest
+from tuwen.ingest.migrate import migrate
 from tuwen.ingest.sync import keys_at, sync
 from tuwen.ingest.texts import ingest_list, ingest_texts
 from tuwen.ingest.writer import IngestReport, run
@@ -411,6 +412,40 @@ class Index(VectorIndex):
         top = self.root if folder is None else Path(folder)
         reports = sync(top, ImageIngest(self.encoder, self), allow_empty=allow_empty)
         return self._run(reports, lambda: self._count_files([top]), progress)
+
+    def migrate(
+        self, model: str | Encoder, *, allow_missing: bool = False, progress: bool | None = None
+    ) -> IngestReport:
+        """Encode all rows again with another model, then put them in place of the old ones, atomically.
+
+        Keys, ids and payloads are kept; thresholds that `tuwen calibrate` measured are not used any more. Interrupted,
+        run it again to go on. Until the rows change places, other threads can search the old ones; a search that is
+        under way at that moment can fail. In a cluster it does not work.
+
+        Args:
+            model: a model's name or folder, or a loaded encoder.
+            allow_missing: leave out rows whose file is gone or cannot be read.
+            progress: show a progress bar; None: on a terminal.
+
+        Returns:
+            What was done, also as `report`: `indexed` counts the rows that were encoded, `unchanged` those of an
+            earlier run, `rejected` lists those that were left out, with the reason.
+
+        Raises:
+            RejectedImages: files are gone or cannot be read, and `allow_missing` is not set; or none can be read. The
+                index is as it was.
+            BundleNotFound: the model is not on this machine.
+            InvalidInput: the index is in a cluster.
+
+        >>> with tuwen.Index.open("photos.tuwen") as index:
+        ...     report = index.migrate("demo")  # the model that it has: nothing to do
+        >>> report.rows > 0, report.indexed
+        (True, 0)
+        """
+        encoder = self._load(model) if isinstance(model, str) else model
+        bundle = portable_name(model) if isinstance(model, str) else _portable_name_of(encoder)
+        reports = migrate(lambda: nullcontext(self), encoder, bundle, allow_missing=allow_missing)
+        return self._run(reports, lambda: self.info().rows, progress)
 
     def remove(self, rows: Sequence[str | Path | Hit | RowId] | None = None, *, where: str | None = None) -> int:
         """Remove rows; the files stay where they are.

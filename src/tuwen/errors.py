@@ -73,11 +73,12 @@ class TooLarge(InvalidInput):
 class RejectedImages(TuwenError, ValueError):
     """Images that cannot be read. `.rejected` lists each with its reason."""
 
-    def __init__(self, rejected: "Sequence[Rejected]") -> None:
+    def __init__(self, rejected: "Sequence[Rejected]", hint: str = "") -> None:
         self.rejected = tuple(rejected)
         shown = "; ".join(f"{item.path}: {item.reason}" for item in self.rejected[:3])
         more = f"; and {len(self.rejected) - 3} more" if len(self.rejected) > 3 else ""
-        super().__init__(f"{len(self.rejected)} images cannot be read: {shown}{more}", value=self.rejected)
+        message = f"{len(self.rejected)} images cannot be read: {shown}{more}"
+        super().__init__(f"{message}; {hint}" if hint else message, value=self.rejected, hint=hint)
 
 
 class BundleError(TuwenError):

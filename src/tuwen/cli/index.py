@@ -13,6 +13,7 @@ import click
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected, printable, table
+from tuwen.cli.index_migrate import migrate
 from tuwen.cli.index_transfer import copy, export, import_
 from tuwen.cli.ingest import (
     Shown,
@@ -269,6 +270,7 @@ def index() -> None:
 
 index.add_command(duplicates)
 index.add_command(copy)
+index.add_command(migrate)
 
 
 @index.command(
@@ -388,6 +390,7 @@ def info(place: Place | Address, as_json: bool) -> None:
     """Show the size, kind and model of an index."""
     with opened_alone(place) as store:
         facts, calibration = store.info(), store.calibration()
+        notes = (*facts.notes, *(store.migration_notes() if isinstance(store, VectorIndex) else ()))
     measured = {kind: calibration and getattr(calibration, kind) for kind in QUERY_KINDS}
     document = {
         "index": str(place),
@@ -401,12 +404,12 @@ def info(place: Place | Address, as_json: bool) -> None:
         "fingerprint": facts.fingerprint,
         "bytes": facts.bytes,
     }
-    for note in facts.notes:
+    for note in notes:
         say(note)
     thresholds = {kind: it and it.threshold for kind, it in measured.items()}
     left_out = read_selection(place if isinstance(place, Path) else None).left_out
     if as_json:
-        emit({**document, "notes": facts.notes, "thresholds": thresholds, "left_out": left_out})
+        emit({**document, "notes": notes, "thresholds": thresholds, "left_out": left_out})
     else:
         said_left_out = {f"left out, {reason}": number for reason, number in sorted(left_out.items())}
         known = {fact: value for fact, value in document.items() if value is not None}

@@ -1,13 +1,14 @@
 """An index without its model: rows of vectors and payloads, in a folder or in a cluster; see `tuwen.Index`."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tuwen.errors import InvalidInput, WrongModel
-from tuwen.index.calibration import Calibration
+from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
+from tuwen.index.calibration import CALIBRATION, Calibration
 from tuwen.index.filters import checked_field, parse
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.lock import Lock
@@ -23,7 +24,17 @@ from tuwen.index.manifest import (
     write_manifest,
 )
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
-from tuwen.index.storage import ClusterHome, FolderHome, Home, creating, is_read_only, private_copy
+from tuwen.index.storage import (
+    ClusterHome,
+    FolderHome,
+    Home,
+    clear_generations,
+    creating,
+    disk_usage,
+    is_read_only,
+    private_copy,
+    rows_folder,
+)
 from tuwen.index.store import Design, Known, Store, Stored, Vector, design
 from tuwen.index.stores import qdrant_collection as cluster_collection
 from tuwen.index.stores.faiss import FaissStore
@@ -158,6 +169,8 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
         check_model(manifest, place, encoder)
         if read_only:
             home = replace(home, copy=private_copy(place))
+        else:
+            clear_generations(place, manifest.generation, (SHARD, FAISS))
         return Opened(manifest, _store(manifest, home.copy or place, lock_timeout), home)
     except BaseException:
         home.release()
@@ -184,7 +197,8 @@ def _open_cluster(place: Cluster, encoder: Model | None) -> Opened:
     return Opened(manifest, ClusterStore(link, flat=manifest.kind == "flat"), ClusterHome(place, link))
 
 
-def _store(manifest: Manifest, folder: Path, patience: float) -> Store:
+def _store(manifest: Manifest, place: Path, patience: float) -> Store:
+    folder = rows_folder(place, manifest.generation)
     if manifest.store == "faiss":
         made = Design(manifest.kind, manifest.metric, manifest.store)
         return FaissStore(folder / FAISS, manifest.dim, made)
@@ -389,6 +403,71 @@ class VectorIndex(Lookup):
         """Store measured thresholds, in place of earlier ones."""
         self._home.check_writable()
         self._home.calibrate(calibration)
+
+    def successor(self, encoder: Model) -> "VectorIndex":
+        """The rows that are to replace these: an index of another model, of the same kind, in a subfolder.
+
+        It is empty at first. Closed and asked for again, it has the rows that were written to it; asked for with a
+        third model, it is empty again.
+
+        Raises:
+            InvalidInput: this index is in a cluster.
+            IndexFault: it cannot be written to.
+            IndexLocked: another process writes to the successor.
+        """
+        if self.folder is None:
+            hint = "copy it to a folder with tuwen index copy, migrate that, and copy it to a new collection"
+            raise InvalidInput(f"{self.place} is in a cluster, where migrate does not work: {hint}", hint=hint)
+        self._home.check_writable()
+        place, made = rows_folder(self.folder, self._manifest.generation + 1), self._manifest
+        patience = 0.0
+        try:
+            return VectorIndex.open(place, encoder=encoder, lock_timeout=patience, quantize_above=self._quantize_above)
+        except WrongModel:
+            shutil.rmtree(place)
+        except IndexNotFound:
+            pass
+        make(place, encoder, self.root, Design(made.kind, made.metric, made.store))
+        return VectorIndex.open(place, encoder=encoder, lock_timeout=patience, quantize_above=self._quantize_above)
+
+    def succeed(self, successor: "VectorIndex", encoder: Model, bundle: str) -> None:
+        """Put the successor's rows in place of these, which are deleted. Killed at any moment, it has done so or not.
+
+        Args:
+            successor: what `successor` returned; it is closed.
+            encoder: the model of its rows.
+            bundle: where that model is, see `Manifest.bundle`.
+        """
+        assert self.folder is not None
+        successor.close()
+        new = successor._manifest
+        changed = {name: getattr(new, name) for name in ("model", "fingerprint", "dim", "precisions")}
+        generation = self._manifest.generation + 1
+        manifest = self._manifest.model_copy(update={**changed, "bundle": bundle, "generation": generation})
+        store = _store(manifest, self.folder, 0.0)
+        self._home.write(manifest)
+        old, self._store = self._store, store
+        self._manifest, self._encoder = manifest, encoder
+        old.close()
+        for name in (MANIFEST, "lock", "lock.json"):  # these make a folder an index
+            (rows_folder(self.folder, generation) / name).unlink(missing_ok=True)
+        clear_generations(self.folder, generation, (SHARD, FAISS))
+
+    def migration_notes(self) -> tuple[str, ...]:
+        """Remarks about another model's rows or thresholds in this index, one line each; mostly none."""
+        if self.folder is None:
+            return ()
+        notes = []
+        if (self.folder / CALIBRATION).exists() and self.calibration() is None:
+            notes.append("its thresholds were measured with another model: measure them again with tuwen calibrate")
+        place = rows_folder(self.folder, self._manifest.generation + 1)
+        if (place / MANIFEST).exists():
+            model, size = read_manifest(place).model, disk_usage(place) / 2**20
+            notes.append(
+                f"a migration to {model} is not finished ({size:,.0f} MiB so far): go on with tuwen index migrate, or "
+                f"delete {place}"
+            )
+        return tuple(notes)
 
     def close(self) -> None:
         """Close the files and release the lock, even if the files cannot be closed. May be called twice."""

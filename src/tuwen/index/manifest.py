@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,9 @@ class Manifest(BaseModel):
     decides"""
     dim: int
     """the length of a vector"""
+    generation: int = 0
+    """how often the index was migrated to another model; after the second time, its rows are in the subfolder
+    `rows-2`"""
     root: str
     """the folder that keys are relative to: absolute; or relative to the index, where one of the two is in the
     other's parent folder, so that both can be moved together"""
@@ -89,15 +91,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def write_model(path: Path, model: BaseModel) -> None:
-    """Write values as JSON, aside and renamed into place; on return they are on the disk."""
+    """Write values as JSON, aside and renamed into place; on return they are on the disk. The folder must be locked.
+
+    What a kill leaves aside is overwritten by the next write.
+    """
     text = json.dumps(model.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    Path(aside).chmod(0o644)
-    Path(aside).replace(path)
+    aside.chmod(0o644)
+    aside.replace(path)
     sync(path.parent)
 
 

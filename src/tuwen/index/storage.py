@@ -1,10 +1,11 @@
 """Where an index is stored: a folder that this process has locked, or a collection that many processes use."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ ROOM = 128 * 2**20
 """bytes that must be free before rows are written: the store maps its files, and crashes if one cannot grow"""
 _BLOCK = 2**16
 """bytes of zeros that are left out of a copy"""
+_GENERATION = re.compile(r"rows-(\d+)|\.rows-\d+-new-.*")
+"""the subfolder of a generation's rows; or what a killed creation of one leaves behind"""
 _ABANDONED = 3600
 """seconds after which an unfinished folder is taken to be abandoned"""
 
@@ -120,6 +123,23 @@ def _copy_sparse(source: Path, target: Path) -> None:
             else:
                 written.write(block)
         written.truncate()
+
+
+def rows_folder(folder: Path, generation: int) -> Path:
+    """The folder with the rows of a generation, see `Manifest.generation`: the index's own until it was migrated."""
+    return folder / f"rows-{generation}" if generation else folder
+
+
+def clear_generations(folder: Path, kept: int, stores: Sequence[str]) -> None:
+    """Delete the rows of all generations before the one that is kept. `stores`: the subfolders of the first one.
+
+    They are deleted after the manifest names the next generation. Killed in between, they are deleted when the index
+    is opened again.
+    """
+    for path in folder.iterdir() if kept else ():
+        found = _GENERATION.fullmatch(path.name)
+        if path.name in stores or (found and (found[1] is None or int(found[1]) < kept)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def disk_usage(folder: Path) -> int:

@@ -84,7 +84,7 @@ class ImageIngest:
         for batch in batched(found, LOOKUP):
             files = [item for item in batch if isinstance(item, Source)]
             stored = self.index.payloads([source.key for source in files])
-            changed = [source for source in files if not _is_same(source, stored.get(source.key))]
+            changed = [source for source in files if not is_unchanged(source, stored.get(source.key))]
             yield from (item for item in batch if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in changed)
             skipped = [item for item in batch if isinstance(item, Skipped)]
@@ -95,7 +95,7 @@ class ImageIngest:
         if not isinstance(item, _Changed):
             return item
         try:
-            content, data = _read(item.source)
+            content, data = read_content(item.source)
         except OSError as error:
             return Rejected(item.source.key, f"cannot be read: {error.strerror or error}")
         return prepare_image(item.source, content, data, item.before, self.index, self._encoder)
@@ -134,11 +134,12 @@ class _Changed:
     before: Payload | None
 
 
-def _is_same(source: Source, stored: Payload | None) -> bool:
+def is_unchanged(source: Source, stored: Payload | None) -> bool:
+    """Whether a file has the size and modification time that are stored."""
     return stored is not None and (stored.get("bytes"), stored.get("modified")) == (source.size, source.modified)
 
 
-def _read(source: Source) -> tuple[str, bytes | Path]:
+def read_content(source: Source) -> tuple[str, bytes | Path]:
     """The sha256 of a file, and what to decode: its content, or its path where the content is too large to hold."""
     with open_file(source.path) as file:
         if source.size <= LARGE:
