@@ -33,7 +33,7 @@ def _home(variable: str, fallback: str) -> Path:
 
 
 class Settings(BaseSettings):
-    """What a person may set once for all commands."""
+    """Values that apply to all commands unless an option overrides them."""
 
     model_config = SettingsConfigDict(env_prefix="TUWEN_", frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -42,21 +42,21 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=partial(_home, "XDG_CACHE_HOME", ".cache"))
     """where compiled models and digests are kept; may be deleted at any time"""
     offline: bool = False
-    """whether `pull` and `export` may not ask the model hub; no other command ever does"""
+    """forbid `pull` and `export` to contact the model hub; no other command ever does"""
     index: str | None = None
-    """the index of a command that is not told which: a folder, or `qdrant://host:6333/name`"""
+    """the index used by commands without `--index`: a folder, or `qdrant://host:6333/name`"""
     qdrant_key: SecretStr | None = None
-    """the key that a Qdrant cluster wants"""
+    """API key of the Qdrant cluster"""
     qdrant_shards: int | None = Field(default=None, ge=1)
-    """into how many parts a new index in a cluster is cut; as the cluster does it where it is not set"""
+    """number of shards of a new index in a cluster; by default the cluster's own"""
     qdrant_replicas: int | None = Field(default=None, ge=1)
-    """how many copies of each part a new index in a cluster has; likewise"""
+    """number of copies of each shard of a new index in a cluster; by default the cluster's own"""
     url: str | None = None
-    """the service whose index is used where no index is given, e.g. `http://127.0.0.1:8000`"""
+    """the service used by commands without `--url` and `--index`, e.g. `http://127.0.0.1:8000`"""
     key: str | None = None
-    """the key that the service wants"""
+    """API key of that service"""
     default_model: str = DEFAULT_MODEL
-    """the model of a new index of photos"""
+    """the model of a new index"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     """what computes: `auto` takes OpenVINO on CPUs, ONNX Runtime on accelerators"""
     device: str = "auto"
@@ -64,17 +64,17 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """what it computes in; `auto` never takes int8 where the model has something better"""
     threads: int | None = Field(default=None, ge=1)
-    """threads for computing; all cores this process may use where it is not set"""
+    """threads for computing; by default all cores that the process may use"""
     max_pixels: int = Field(default=178_956_970, ge=1)
-    """a picture of more pixels is rejected as a decompression bomb"""
+    """images with more pixels are rejected as decompression bombs"""
     lock_timeout: float = Field(default=10.0, ge=0)
-    """seconds to wait for another process that holds an index"""
+    """seconds to wait for another process that has the index open"""
     quantize_above: int = Field(default=50_000, ge=0)
-    """an index of more rows searches int8 vectors and rescores with the exact ones"""
+    """number of rows above which an index is searched with int8 vectors and rescored with the exact ones"""
     serve_key: str | None = None
-    """the key of a service that `tuwen serve` begins, where `--key` says nothing: who has it may read and write"""
+    """key that grants read and write access to `tuwen serve`, unless `--key` is given"""
     serve_read_key: str | None = None
-    """likewise, for reading alone"""
+    """key that grants read access to `tuwen serve`, unless `--read-key` is given"""
 
     @classmethod
     def settings_customise_sources(
@@ -85,13 +85,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values given in code win over the environment, the environment wins over the file."""
+        """Values given in code override the environment, and the environment overrides the file."""
         file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
 
 
 def read_settings() -> Settings:
-    """The settings, from environment and file.
+    """Read the settings from the environment and the file.
 
     Raises:
         InvalidInput: a setting has an invalid value.

@@ -81,18 +81,16 @@ def test_an_empty_index_finds_nothing(index: VectorIndex) -> None:
     index.optimize()
 
 
-NONSENSE = [
-    ({"k": 0}, "k is 0"),
-    ({"k": -3}, "k is -3"),
-    ({"min_score": float("nan")}, "min_score"),
-    ({"where": "widht > 3"}, "widht"),
-]
+@pytest.mark.parametrize(("option", "value"), [("k", 0), ("k", -3), ("min_score", float("nan"))])
+def test_an_invalid_limit_is_refused(index: VectorIndex, option: str, value: float) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        index.search(vectors(1)[0], **{option: value})
+    assert (raised.value.where, raised.value.value) == (option, value)
 
 
-@pytest.mark.parametrize(("words", "why"), NONSENSE)
-def test_a_search_for_nonsense_is_refused(index: VectorIndex, words, why: str) -> None:
-    with pytest.raises(InvalidInput, match=why):
-        index.search(vectors(1)[0], **words)
+def test_a_filter_by_an_unknown_field_is_refused(index: VectorIndex) -> None:
+    with pytest.raises(InvalidInput, match="widht"):
+        index.search(vectors(1)[0], where="widht > 3")
 
 
 def test_a_filter_keeps_to_its_rows(index: VectorIndex) -> None:
@@ -109,54 +107,58 @@ def test_a_filter_keeps_to_its_rows(index: VectorIndex) -> None:
 
 BAD_VECTORS = [
     (np.ones(DIM, np.float64) / np.sqrt(DIM), "float64"),
-    (np.ones(DIM + 1, np.float32), r"\(25,\)"),
-    (np.ones((1, DIM), np.float32), r"\(1, 24\)"),
-    (np.full(DIM, np.nan, np.float32), "finite"),
-    (np.array([np.inf] + [0.0] * (DIM - 1), np.float32), "finite"),
-    (np.full(DIM, 3e38, np.float32), "length"),
-    (np.zeros(DIM, np.float32), "length 0"),
-    ((unit(np.ones(DIM)) * 1.002).astype(np.float32), "length 1.002"),
+    (np.ones(DIM + 1, np.float32), (DIM + 1,)),
+    (np.ones((1, DIM), np.float32), (1, DIM)),
+    (np.full(DIM, np.nan, np.float32), pytest.approx(np.nan, nan_ok=True)),
+    (np.array([np.inf] + [0.0] * (DIM - 1), np.float32), np.inf),
+    (np.full(DIM, 3e38, np.float32), pytest.approx(3e38 * DIM**0.5)),
+    (np.zeros(DIM, np.float32), 0),
+    ((unit(np.ones(DIM)) * 1.002).astype(np.float32), pytest.approx(1.002)),
     ([1.0] + [0.0] * (DIM - 1), "list"),
 ]
 
 
-@pytest.mark.parametrize(("vector", "why"), BAD_VECTORS, ids=[why for _, why in BAD_VECTORS])
-def test_a_bad_vector_is_refused_and_its_row_named(index: VectorIndex, vector, why: str) -> None:
-    with pytest.raises(InvalidVectors, match=rf"query.*{why}"):
+@pytest.mark.parametrize(("vector", "value"), BAD_VECTORS, ids=[str(value) for _, value in BAD_VECTORS])
+def test_a_bad_vector_is_refused_and_its_row_named(index: VectorIndex, vector, value: object) -> None:
+    with pytest.raises(InvalidVectors) as query:
         index.search(vector)
-    with pytest.raises(InvalidVectors, match=rf"'bad\.jpg'.*{why}"):
+    with pytest.raises(InvalidVectors) as added:
         index.upsert([row("good.jpg"), Row("bad.jpg", vector, payload("bad.jpg"))])
+    assert (query.value.where, query.value.value) == ("query", value)
+    assert (added.value.where, added.value.value) == ("bad.jpg", value)
     assert index.info().rows == 0, "nothing of the batch is written"
 
 
 BAD_PAYLOADS = [
-    ({"width": "640"}, "width"),
-    ({"width": 1.5}, "width"),
-    ({"width": True}, "bool"),
-    ({"name": 3}, "name"),
-    ({"modified": float("nan")}, "finite"),
-    ({"bytes": 2**63}, "64 bits"),
-    ({"name": "\udcff"}, "UTF-8"),
-    ({"note": None}, "NoneType"),
-    ({"note": ["a"]}, "list"),
-    ({"_exact": 1}, "begin with _"),
-    ({"path": "other"}, "same"),
-    ({"type": "sound"}, "image, or text"),
-    ({"type": "text"}, "field text"),
+    ("width", "640"),
+    ("width", 1.5),
+    ("width", True),
+    ("name", 3),
+    ("modified", float("nan")),
+    ("bytes", 2**63),
+    ("name", "\udcff"),
+    ("note", None),
+    ("note", ["a"]),
+    ("_exact", 1),
+    ("path", "other"),
+    ("type", "sound"),
+    ("type", "text"),
 ]
 
 
-@pytest.mark.parametrize(("facts", "why"), BAD_PAYLOADS, ids=[str(facts) for facts, _ in BAD_PAYLOADS])
-def test_a_bad_payload_is_refused_and_its_row_named(index: VectorIndex, facts, why: str) -> None:
-    with pytest.raises(InvalidInput, match=rf"(?s)'a\.jpg'.*{why}"):
-        index.upsert([Row("a.jpg", vectors(1)[0], {**payload("a.jpg"), **facts})])
+@pytest.mark.parametrize(("field", "value"), BAD_PAYLOADS, ids=map(str, BAD_PAYLOADS))
+def test_a_bad_payload_is_refused_and_its_row_named(index: VectorIndex, field: str, value: object) -> None:
+    with pytest.raises(InvalidInput, match=field) as raised:
+        index.upsert([Row("a.jpg", vectors(1)[0], {**payload("a.jpg"), field: value})])
+    assert (raised.value.where, raised.value.value) == ("a.jpg", pytest.approx(value, nan_ok=True))
     assert index.info().rows == 0
 
 
 @pytest.mark.parametrize("key", ["", "\udcff.jpg"])
 def test_a_key_must_be_a_text(index: VectorIndex, key: str) -> None:
-    with pytest.raises(InvalidInput, match="key"):
+    with pytest.raises(InvalidInput) as raised:
         index.upsert([Row(key, vectors(1)[0], {})])
+    assert raised.value.value == key
 
 
 # Rows

@@ -62,41 +62,33 @@ def test_a_table_for_people(desk, measured) -> None:
     assert again["text"]["unmatching"] == 6
     assert again["image"] == {**measured["thresholds"]["image"], "created": again["image"]["created"]}
     (desk.folder / "photos.tuwen" / "calibration.json").write_text("{}")
-    assert "tuwen calibrate writes it anew" in desk.type("index", "info", *INDEX, code=1).err
-    assert "tuwen calibrate writes it anew" in desk.type("calibrate", *INDEX, "--random", 12).err
+    assert "calibration.json" in desk.type("index", "info", *INDEX, code=1).err
+    assert "calibration.json" in desk.type("calibrate", *INDEX, "--random", 12).err
     desk.type("index", "info", *INDEX)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("words", "named"),
     [
-        (("calibrate", *INDEX, "--random", 0), 2, "no query to measure with"),
-        (
-            ("calibrate", *INDEX, "--random", 4),
-            2,
-            "4 of the kind text, 4 of the kind image: so few queries say nothing",
-        ),
-        (("calibrate", *INDEX, "--plot", "scores.txt"), 2, "must end with .png or .svg or .pdf"),
-        (("search", "red", *INDEX, "--min-score", "high"), 2, "'high' is neither a number nor auto"),
-        (("search", "red", "--like", "PHOTOS/red/red-0.jpg", *INDEX, "--min-score", "auto"), 2, "give a number"),
-        (
-            ("search", "--compose", "red + - blue", *INDEX),
-            2,
-            "character 6: a text, a file or a row's id is missing: red +►",
-        ),
-        (("search", "--like", "id:7", *INDEX), 2, "the index has no row id:7"),
-        (("search", "--unlike", "red", "--strategy", "best", *INDEX), 2, "--unlike alone"),
-        (("index", "duplicates", *INDEX, "--threshold", 2), 2, "--threshold"),
+        (("calibrate", *INDEX, "--random", 0), "--random"),
+        (("calibrate", *INDEX, "--random", 4), "4 text"),
+        (("calibrate", *INDEX, "--plot", "scores.txt"), ".png"),
+        (("search", "red", *INDEX, "--min-score", "high"), "'high'"),
+        (("search", "red", "--like", "PHOTOS/red/red-0.jpg", *INDEX, "--min-score", "auto"), "auto"),
+        (("search", "--compose", "red + - blue", *INDEX), "character 6"),
+        (("search", "--like", "id:7", *INDEX), "id:7"),
+        (("search", "--unlike", "red", "--strategy", "best", *INDEX), "--unlike"),
+        (("index", "duplicates", *INDEX, "--threshold", 2), "--threshold"),
     ],
 )
-def test_what_cannot_be_is_one_line(desk, measured, words: tuple, code: int, message: str) -> None:
-    assert message in desk.type(*words, code=code).err
+def test_a_mistake_is_one_line_that_names_it(desk, measured, words: tuple, named: str) -> None:
+    assert named in desk.type(*words, code=2).err
 
 
 def test_without_thresholds_auto_says_how(terminal, photos: Path, bundle: Path) -> None:
     terminal.type("index", "build", "PHOTOS/", *INDEX, "--model", bundle)
     ended = terminal.type("search", "red", *INDEX, "--min-score", "auto", code=2)
-    assert "run tuwen calibrate on it" in ended.err
+    assert "tuwen calibrate" in ended.err
     assert terminal.type("index", "info", *INDEX, "--json").json["thresholds"] == {"text": None, "image": None}
 
 

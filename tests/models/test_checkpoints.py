@@ -118,8 +118,9 @@ PWNED = (pwned_torch, pwned_old_torch, pwned_torchscript, pwned_pickle, pwned_ar
 def test_a_malicious_file_is_refused(tmp_path, monkeypatch, write) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "weights.bin")
-    with pytest.raises(InvalidInput, match="could run code") as raised:
+    with pytest.raises(InvalidInput) as raised:
         read_tensors(tmp_path / "weights.bin")
+    assert (raised.value.where, bool(raised.value.value)) == (tmp_path / "weights.bin", True)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "pwned").exists()
 
@@ -130,20 +131,22 @@ def test_a_file_that_was_cut_short(tmp_path, kind) -> None:
     path = tmp_path / "weights.bin"
     write(path, kind, STATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(InvalidInput, match=r"weights\.bin is no checkpoint, or is damaged"):
+    with pytest.raises(InvalidInput) as raised:
         read_tensors(path)
+    assert (raised.value.where, raised.value.value) == (path, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is a text", b"\x80\x04.", pickle.dumps([1, 2]), b"\x00" * 99])
 def test_what_is_no_checkpoint(tmp_path, content) -> None:
     (tmp_path / "weights.bin").write_bytes(content)
-    with pytest.raises(InvalidInput, match="is no checkpoint"):
+    with pytest.raises(InvalidInput) as raised:
         read_tensors(tmp_path / "weights.bin")
+    assert raised.value.where == tmp_path / "weights.bin"
 
 
-def test_what_has_no_tensors(tmp_path) -> None:
+def test_a_file_without_tensors_and_a_missing_file(tmp_path) -> None:
     torch.save({"epoch": 1}, tmp_path / "weights.bin")
-    with pytest.raises(InvalidInput, match="holds no tensors by name"):
-        read_tensors(tmp_path / "weights.bin")
-    with pytest.raises(InvalidInput, match="there are no weights at"):
-        read_tensors(tmp_path / "absent.bin")
+    for name in ("weights.bin", "absent.bin"):
+        with pytest.raises(InvalidInput) as raised:
+            read_tensors(tmp_path / name)
+        assert raised.value.where == tmp_path / name

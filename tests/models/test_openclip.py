@@ -109,22 +109,17 @@ def test_two_outputs_of_coca_become_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "value", "where"),
     [
-        ({"architecture": "ViT-B32"}, "open_clip has no architecture 'ViT-B32'; the nearest: ViT-B-32"),
-        (
-            {"architecture": "ViT-B-32", "tag": "laion"},
-            "open_clip knows no weights 'laion' of ViT-B-32; known: openai",
-        ),
-        (
-            {"architecture": "ViT-B-16-SigLIP"},
-            r"reads texts with the tokenizer timm/ViT-B-16-SigLIP, .* tokenizer_config\.json",
-        ),
+        ({"architecture": "ViT-B32"}, "ViT-B32", None),
+        ({"architecture": "ViT-B-32", "tag": "laion"}, "laion", "ViT-B-32"),
+        ({"architecture": "ViT-B-16-SigLIP"}, "timm/ViT-B-16-SigLIP", None),
     ],
 )
-def test_what_cannot_be_built(arguments, message) -> None:
-    with pytest.raises(InvalidInput, match=message):
+def test_what_cannot_be_built(arguments, value, where) -> None:
+    with pytest.raises(InvalidInput) as raised:
         load(**arguments, overrides=TINY)
+    assert (raised.value.value, raised.value.where) == (value, where)
 
 
 class Malice:
@@ -137,14 +132,17 @@ def test_a_malicious_file_is_refused(tmp_path, monkeypatch) -> None:
     torch.save({"state_dict": Malice()}, tmp_path / "zipped.bin")
     (tmp_path / "bare.bin").write_bytes(pickle.dumps(Malice(), protocol=2))
     for name in ("zipped.bin", "bare.bin"):
-        with pytest.raises(InvalidInput, match="could run code"):
+        with pytest.raises(InvalidInput) as raised:
             load(SURE, tmp_path / name, overrides=TINY)
+        assert raised.value.where == tmp_path / name
     assert not (tmp_path / "pwned").exists()
 
 
 def test_weights_of_another_architecture(tmp_path) -> None:
     torch.save({"visual.proj": torch.zeros(3)}, tmp_path / "other.bin")
-    with pytest.raises(InvalidInput, match=rf"other\.bin does not fit {SURE}"):
+    with pytest.raises(InvalidInput) as other:
         load(SURE, tmp_path / "other.bin", overrides=TINY)
-    with pytest.raises(InvalidInput, match="there are no weights at"):
+    assert (other.value.value, other.value.where) == (SURE, tmp_path / "other.bin")
+    with pytest.raises(InvalidInput) as absent:
         load(SURE, tmp_path / "absent.bin", overrides=TINY)
+    assert absent.value.where == tmp_path / "absent.bin"

@@ -120,32 +120,32 @@ def test_random_weights_of_transformers(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("recipe", "value"),
     [
-        (Recipe(source=f"python:{__name__}:not_towers"), "returns str, not tuwen.models.towers.Towers"),
-        (
-            Recipe(source=f"python:{__name__}:not_towers", overrides={"colour": 3}),
-            "does not take what it is given: ",
-        ),
-        (Recipe(source="python:no.such:module"), "cannot be imported: No module named 'no'"),
-        (Recipe(source="python:json"), "write python:package.module:function"),
-        (Recipe(source="hf:folder", scratch=True), "random weights are of openclip:ARCHITECTURE"),
+        (Recipe(source=f"python:{__name__}:not_towers"), "str"),
+        (Recipe(source=f"python:{__name__}:not_towers", overrides={"colour": 3}), {"colour": 3}),
+        (Recipe(source="python:no.such:module"), "python:no.such:module"),
+        (Recipe(source="python:json"), "python:json"),
+        (Recipe(source="hf:folder", scratch=True), "hf:folder"),
     ],
 )
-def test_what_makes_no_towers_is_told(recipe: Recipe, words: str) -> None:
-    with pytest.raises(InvalidInput, match=words):
+def test_a_recipe_that_cannot_be_built_is_refused(recipe: Recipe, value: object) -> None:
+    with pytest.raises(InvalidInput) as raised:
         build(recipe)
+    assert raised.value.value == value
 
 
-def test_a_broken_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:
     kept(tmp_path, Recipe(source="openclip:ViT-B-32/openai", scratch=True, overrides=SMALL))
     with pytest.raises(InvalidInput):
         load_source(f"trained:{tmp_path}", tmp_path / "weights.pt")
     whole = (tmp_path / "weights.pt").read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"no weights"):
         (tmp_path / "weights.pt").write_bytes(broken)
-        with pytest.raises(InvalidInput, match=r"weights\.pt is damaged: copy it again"):
+        with pytest.raises(InvalidInput) as damaged:
             load_source(f"trained:{tmp_path}")
+        assert damaged.value.where == tmp_path / "weights.pt"
     (tmp_path / FILE).write_text("{}")
-    with pytest.raises(InvalidInput, match="is no checkpoint of a training run"):
+    with pytest.raises(InvalidInput) as invalid:
         load_source(f"trained:{tmp_path}")
+    assert invalid.value.where == tmp_path

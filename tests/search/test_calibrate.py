@@ -68,15 +68,17 @@ def test_what_was_not_tried_has_no_rate() -> None:
 
 
 def test_four_queries_say_nothing() -> None:
-    with pytest.raises(InvalidInput, match="4 of the kind text: so few queries say nothing"):
+    with pytest.raises(InvalidInput) as raised:
         thresholds(samples(scored([0.1, 0.2], [0.3, 0.4])), 100)
+    assert raised.value.value == {"text": 4}
 
 
 def test_a_kind_with_too_few_is_left_out() -> None:
     few = [*scored([], np.linspace(0, 1, 20)), Score("image", 0.9, True)]
     assert set(thresholds(samples(few), 100)) == {"text"}
-    with pytest.raises(InvalidInput, match="the index has no rows"):
+    with pytest.raises(InvalidInput) as raised:
         thresholds({}, 0)
+    assert raised.value.value == 0
 
 
 def test_each_kind_has_its_own() -> None:

@@ -51,32 +51,32 @@ def test_a_query_may_be_a_picture_and_a_match_a_file(filled, tmp_path: Path, pho
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("name", "text", "line", "value"),
     [
-        (
-            "q.csv",
-            "red,red/red-0.jpg\nblue,gone.jpg\n",
-            r"q\.csv, line 2: the index has nothing of the path gone\.jpg",
-        ),
-        ("q.csv", " ,red/red-0.jpg\n", r"q\.csv, line 1: the query is empty"),
-        ("q.csv", 'red,"red\n', r"q\.csv, line 1: "),
-        ("q.csv", "\n", "has no query"),
-        ("q.jsonl", '{"query": "a"}\n', r"line 1: .* expected"),
-        ("q.jsonl", '{"query": "a", "paths": "b.jpg"}\n', r"line 1: .* expected"),
-        ("q.jsonl", '\n{"query": \n', r"line 2: no JSON"),
-        ("q.txt", "red\n", r"q\.txt ends in none of \.jsonl, \.csv, \.tsv"),
+        ("q.csv", "red,red/red-0.jpg\nblue,gone.jpg\n", ", line 2", "gone.jpg"),
+        ("q.csv", " ,red/red-0.jpg\n", ", line 1", " "),
+        ("q.csv", 'red,"red\n', ", line 1", None),
+        ("q.csv", "\n", "", None),
+        ("q.jsonl", '{"query": "a"}\n', ", line 1", {"query": "a"}),
+        ("q.jsonl", '{"query": "a", "paths": "b.jpg"}\n', ", line 1", {"query": "a", "paths": "b.jpg"}),
+        ("q.jsonl", '\n{"query": \n', ", line 2", '{"query": '),
+        ("q.txt", "red\n", "", ".txt"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_line(filled, tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_an_unreadable_query_is_reported_with_its_line(
+    filled, tmp_path: Path, name: str, text: str, line: str, value: object
+) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInput) as raised:
         labelled_probes(tmp_path / name, filled)
+    assert (str(raised.value.where), raised.value.value) == (f"{tmp_path / name}{line}", value)
 
 
-def test_a_file_that_is_not_utf8_is_said(filled, tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_named(filled, tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_bytes("红".encode("gbk"))
-    with pytest.raises(InvalidInput, match="is not UTF-8"):
+    with pytest.raises(InvalidInput) as raised:
         labelled_probes(tmp_path / "q.csv", filled)
+    assert raised.value.where == tmp_path / "q.csv"
 
 
 def test_random_queries_are_the_same_every_time(filled, encoder) -> None:

@@ -1,9 +1,7 @@
-"""The seam between commands and where an index is: opened here, or behind a service.
+"""A common interface for commands to indexes on this machine and indexes behind a service.
 
-    Rows       what is looked at and taken out: an `VectorIndex`, or `ServedRows`
-    Searched   what is searched: `Here`, or `Served`
-
-Knows what the commands ask of each. Does not know options.
+Rows       list and remove rows: a `VectorIndex`, or `ServedRows`
+Searched   search: `Here`, or `Served`
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Rows(Protocol):
-    """What commands do with rows; see `VectorIndex`."""
+    """The rows of an index; see `VectorIndex`."""
 
     @property
     def root(self) -> Path: ...  # noqa: D102
@@ -52,8 +50,8 @@ class Searched(Protocol):
     """An index that can be searched.
 
     Attributes:
-        rows: what is in it.
-        model: the name of what it is searched with.
+        rows: its rows.
+        model: the name of the model that it is searched with.
     """
 
     @property
@@ -62,11 +60,11 @@ class Searched(Protocol):
     def model(self) -> str: ...  # noqa: D102
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:
-        """What a person should know about the texts of a search."""
+        """Warnings about the texts of a search."""
         ...
 
     def threshold(self, terms: Sequence[Term]) -> Auto:
-        """The score below which nothing matches these terms, as it was measured."""
+        """The measured score below which nothing matches these terms."""
         ...
 
     def search(self, terms: Sequence[Term], wanted: Wanted) -> list[Hit]:
@@ -74,7 +72,7 @@ class Searched(Protocol):
         ...
 
     def to_draw(self, hits: Sequence[Hit]) -> AbstractContextManager[tuple[Sequence[Hit], Path]]:
-        """Hits whose paths lead to their files, and the folder that they lead from."""
+        """Hits whose files are available on this machine, and the folder that their paths are relative to."""
         ...
 
 
@@ -91,7 +89,7 @@ class Here:
         return self.encoder.name
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:
-        """Scripts that the model does not know, texts that are too long for it."""
+        """Warnings about scripts that the model does not know and texts that are too long for it."""
         return text_notes(texts, self.encoder)
 
     def threshold(self, terms: Sequence[Term]) -> Auto:
@@ -110,7 +108,7 @@ class Here:
 
 @dataclass(frozen=True)
 class Served:
-    """An index behind a service, which is asked for its facts once."""
+    """An index behind a service; its facts are requested once."""
 
     client: "Client"
 
@@ -125,7 +123,7 @@ class Served:
         return self._facts.model
 
     def notes(self, texts: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
-        """None: a service answers, and says no more."""
+        """A service returns no warnings."""
         return ()
 
     def threshold(self, terms: Sequence[Term]) -> Auto:
@@ -151,7 +149,7 @@ class Served:
 
     @contextmanager
     def to_draw(self, hits: Sequence[Hit]) -> Iterator[tuple[Sequence[Hit], Path]]:
-        """The files are fetched, for as long as they are needed; one that is gone by now is left out."""
+        """Download the files for the duration of the block; files that have been removed are left out."""
         with TemporaryDirectory() as folder:
             fetched = []
             for number, hit in enumerate(hits):
@@ -166,10 +164,10 @@ class Served:
 
 
 class ServedRows:
-    """The rows behind a service, by their keys, as an `VectorIndex` has them."""
+    """The rows of an index behind a service, with the interface of a `VectorIndex`."""
 
     root = Path()
-    """files of this machine are called as they are typed: the service's folders are its own"""
+    """paths are used as typed, because the service's folders are not on this machine"""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -183,32 +181,32 @@ class ServedRows:
         return self._client.info().calibration
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Id -> row, of those ids that there are."""
+        """Rows by id; unknown ids are left out."""
         return self._client.get(ids)
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key -> what is stored with it, of those keys that there are."""
+        """Payloads by key; unknown keys are left out."""
         return self._client.payloads(keys)
 
     def remove(self, keys: Sequence[str]) -> int:
-        """Take rows out; how many of them there were."""
+        """Remove rows and return how many there were."""
         return self._client.remove(keys)
 
     def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows by key; with `where`, those that it keeps."""
+        """The rows in the order of their keys, optionally filtered."""
         return self._client.list(where)
 
     def keys(self, where: str | None = None) -> Sequence[str]:
-        """The keys of the rows; with `where`, of those that it keeps."""
+        """The keys of the rows, optionally filtered."""
         return self._client.keys(where)
 
 
 @contextmanager
 def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, Index]]:
-    """The index in `folder`, and its model.
+    """Open an index and its model.
 
     Raises:
-        IndexNotFound: there is none.
+        IndexNotFound: there is no index in `folder`.
         BundleNotFound: its model is not on this machine.
         WrongModel: `--model` names another model than the index's.
     """
@@ -225,14 +223,14 @@ def opened_or_new(
     *,
     anywhere: bool = False,
 ) -> Iterator[tuple[Encoder, Index]]:
-    """The index of the images below `root`, created if there is none; see `Index.open_or_create`.
+    """Open the index of the images below `root`, or create it; see `Index.open_or_create`.
 
     Args:
         folder: the index.
-        root: the collection.
-        computing: the model.
-        asked: its kind, metric and store, see `design`; what is left out may be anything.
-        anywhere: accept an index of another root; a new one has this root.
+        root: the collection's root.
+        computing: the model and how to run it.
+        asked: kind, metric and store, see `design`; those left out may be anything.
+        anywhere: accept an existing index with another root.
     """
     with Index.open_or_create(
         folder, root, computing.model, design=asked, same_root=not anywhere, load=computing.load
@@ -242,7 +240,7 @@ def opened_or_new(
 
 @contextmanager
 def opened_alone(place: Place | Address) -> Iterator[Rows]:
-    """The index in a folder without its model, or a service's: enough to look at rows and to take some out."""
+    """Open an index without its model, or a service's, to list or remove rows."""
     if isinstance(place, Address):
         with place.client() as client:
             yield ServedRows(client)
@@ -253,7 +251,7 @@ def opened_alone(place: Place | Address) -> Iterator[Rows]:
 
 @contextmanager
 def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[Searched]:
-    """The index in a folder with its model, or a service; errors as `opened`."""
+    """Open an index with its model, or a service, to search it; errors as in `opened`."""
     if isinstance(place, Address):
         with place.client() as client:
             yield Served(client)

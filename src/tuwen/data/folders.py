@@ -17,18 +17,18 @@ ARCHIVES = frozenset({".tar", ".parquet"})
 
 @dataclass(slots=True)
 class _Group:
-    """The files of one name in one folder: images, and what is beside them."""
+    """The files of one name in one folder: images, and the captions and fields beside them."""
 
     images: list[Source] = field(default_factory=list)
     beside: dict[str, Path] = field(default_factory=dict)
 
 
 def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejected | Skipped | Path]:
-    """The samples below folders, and the archives among them as paths, always in the same order.
+    """List the samples below folders, and archives as paths, always in the same order.
 
     Two images of one name (`cat.jpg`, `cat.png`) are two samples with the same caption, whose keys keep the extension;
-    so does that of an image named like another one with an extension added (`cat.jpg.webp`). A text without an image
-    is skipped, as is a Parquet file beside a folder or an archive of its name: img2dataset's index of that.
+    so does the key of an image that is named like another one plus an extension (`cat.jpg.webp`). A text without an
+    image is skipped. So is a Parquet file beside a folder or archive of the same name, which is img2dataset's index.
 
     Raises:
         InvalidInput: a folder does not exist.
@@ -56,7 +56,7 @@ def list_pairs(folders: Sequence[Path], root: Path) -> Iterator[Listed | Rejecte
 
 
 def _closed(open_: dict[Path, dict[str, _Group]], parent: Path | None) -> Iterator[Listed | Rejected | Skipped | Path]:
-    """The groups of the folders that are complete: those that `parent` is not inside of."""
+    """The groups of folders that are complete, because `parent` is not inside them."""
     for folder in [folder for folder in reversed(open_) if parent is None or folder not in parent.parents]:
         groups = open_.pop(folder)
         names = {source.path.name for group in groups.values() for source in group.images}
@@ -65,7 +65,7 @@ def _closed(open_: dict[Path, dict[str, _Group]], parent: Path | None) -> Iterat
 
 
 def _listed(base: Path, group: _Group, *, shared: bool) -> Iterator[Listed | Skipped | Path]:
-    """`shared`: another image in the folder has the name that would be the key of these."""
+    """The samples of a group; `shared`: another image in the folder would have the same key."""
     beside = dict(group.beside)
     tar, parquet = beside.pop(".tar", None), beside.pop(".parquet", None)
     if tar is not None:

@@ -42,15 +42,15 @@ PARQUET = frozenset({".parquet"})
 _CONTENTS = ("jpg", "jpeg", "png", "webp", "image", "img", "image_bytes", "bytes")
 """usual names of columns of image contents"""
 _STATUS, _FAILED = "status", "failed_to_"
-"""how img2dataset marks a row without an image: `failed_to_download`, `failed_to_resize`"""
+"""statuses with which img2dataset marks rows without an image"""
 _BATCH = 64
 """rows in memory at a time"""
 MOST_BYTES = 2**30
-"""how much of all files `RowGroups` keeps in memory, or one row group if that is larger"""
+"""bytes of row groups that `RowGroups` keeps in memory for all files; at least one row group"""
 
 
 def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | Rejected | Skipped]:
-    """The samples of a Parquet file, one a row, by their key column or else by their number.
+    """List the samples of a Parquet file, one per row, by their key column or else by their number.
 
     A row that repeats a key is rejected; one whose image img2dataset could not download is skipped.
 
@@ -85,7 +85,7 @@ def list_parquet(path: Path, prefix: str, columns: Columns) -> Iterator[Listed |
 
 
 def splits_in_rows(path: Path) -> list[str]:
-    """The splits that a Parquet file's column `split` names, sorted; empty if it has none or cannot be read.
+    """The splits named in a Parquet file's column `split`, sorted; empty if it has none or cannot be read.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -100,7 +100,7 @@ def splits_in_rows(path: Path) -> list[str]:
 
 
 def class_names(schema: _Schema, label: str | None) -> Sequence[str]:
-    """The names of a column's classes, where Hugging Face's datasets have recorded them."""
+    """The names of a column's classes, if Hugging Face's datasets recorded them."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
@@ -110,14 +110,14 @@ def class_names(schema: _Schema, label: str | None) -> Sequence[str]:
 
 
 def read_rows(listed: Iterable[Listed]) -> Iterator[Listed | Sample | Rejected]:
-    """Rows of Parquet files, read in their order; other samples are passed on as they are."""
+    """Read rows of Parquet files in order; other samples are passed through."""
     with closing(_Reader()) as reader:
         for item in listed:
             yield item if item.row is None else reader.read(item, item.row)
 
 
 def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed | Sample | Rejected:
-    """A row's values as a sample; or, if its image is a file, as a sample that is still to be read."""
+    """Turn a row's values into a sample; if its image is a file, the sample is still to be read."""
     columns = Columns(caption=row.caption, captions=row.captions, language=row.language)
     try:
         captions, languages = captions_in(values, columns)
@@ -147,7 +147,7 @@ def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed |
 
 
 class _Reader:
-    """One file at a time, read from the first row that is asked for."""
+    """Reads one file at a time, from the first row that is requested."""
 
     def __init__(self) -> None:
         self._path = ""
@@ -185,7 +185,7 @@ class _Reader:
 
 
 class RowGroups:
-    """Rows by file and number, in any order: the row groups used last are kept in memory. Safe in several threads."""
+    """Reads rows by file and number, in any order, with a cache of row groups. Thread-safe."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -194,7 +194,7 @@ class RowGroups:
         self._groups: OrderedDict[tuple[str, int], _Table] = OrderedDict()
 
     def read(self, listed: Listed, row: RowOf) -> Listed | Sample | Rejected:
-        """A row, as `read_rows` gives it."""
+        """Read one row, as `read_rows` does."""
         arrow = require("pyarrow", extra="bulk")
         try:
             values = self._row(row)
@@ -235,7 +235,7 @@ def _opened(path: Path) -> _File:
 
 
 def _rows(file: _File, first: int, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows from number `first` on; earlier row groups are not read."""
+    """Yield the rows from number `first`; earlier row groups are not read."""
     sizes = _group_sizes(file)
     group = 0
     while group < len(sizes) and first >= sizes[group]:
@@ -257,7 +257,7 @@ def _group_sizes(file: _File) -> list[int]:
 
 
 def _columns(schema: _Schema, path: Path, columns: Columns) -> tuple[Columns, bool]:
-    """What the columns are called, and whether that of images has their contents rather than paths."""
+    """The names of the columns, and whether the image column has contents rather than paths."""
     held = {field.name for field in schema if _is_content(field)}
     image = columns.image or next((name for name in _CONTENTS if name in held), None)
     found = found_columns(replace(columns, image=image), schema.names, path)
@@ -265,7 +265,7 @@ def _columns(schema: _Schema, path: Path, columns: Columns) -> tuple[Columns, bo
 
 
 def _is_content(field: Any) -> bool:  # noqa: ANN401  (pyarrow has no type annotations)
-    """Whether a column has bytes that are contents: a name with `path` or `file` in it is of paths."""
+    """Whether a column contains image contents: columns with `path` or `file` in the name contain paths."""
     types = require("pyarrow.types", extra="bulk")
     if types.is_struct(field.type):
         return any(field.type.field(place).name == "bytes" for place in range(field.type.num_fields))

@@ -16,22 +16,22 @@ from tuwen.types import Rejected
 
 _BLOCK = 512
 _BESIDE = ("txt", "json", "cls")
-"""extensions of what belongs to an image: captions, fields, class"""
+"""extensions of members that belong to an image: captions, fields, class"""
 _Found: TypeAlias = Listed | Rejected | Skipped
 
 
 def list_tar(path: Path, prefix: str) -> Iterator[_Found]:
-    """The samples of an archive, in the order in which each begins.
+    """List the samples of an archive, in the order of their first members.
 
-    Members with the same name up to the first dot are one sample (`s0.input.jpg`, `s0.output.txt`), as webdataset has
-    it. Where that joins several images, the longest name with a known extension decides
-    (`2020.01.05_a.jpg`, `2020.01.05_a.txt`), unless one image has a plain extension: then it is the image, and others
-    (`a.mask.png`) are not. Members that belong to no sample are skipped by name. An archive that is cut short gives
-    the samples it has, and is itself rejected.
+    Members with the same name up to the first dot are one sample (`s0.input.jpg`, `s0.output.txt`), as in webdataset.
+    If that joins several images, samples are separated by their longest name with a known extension
+    (`2020.01.05_a.jpg`, `2020.01.05_a.txt`), unless one of them has a plain extension: then that is the image, and
+    others (`a.mask.png`) are not. Members that belong to no sample are skipped. A truncated archive yields the samples
+    that it contains, and is itself rejected.
 
     Args:
         path: the archive, uncompressed.
-        prefix: what keys begin with, such as `00000.tar/`; may be empty.
+        prefix: prefix of keys, such as `00000.tar/`; may be empty.
     """
     try:
         with open_file(path) as file:
@@ -44,7 +44,7 @@ def list_tar(path: Path, prefix: str) -> Iterator[_Found]:
 
 @dataclass(slots=True)
 class _Member:
-    """A member by what its name says: `name` up to the last dot, and the extension after it in lower case."""
+    """A member of an archive: `name` up to the last dot, and the extension in lower case."""
 
     info: tarfile.TarInfo
     path: str
@@ -54,13 +54,13 @@ class _Member:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the name has one dot at most."""
+        """Whether the name has at most one dot."""
         return "." not in self.name.rpartition("/")[2]
 
 
 @dataclass(slots=True)
 class _Parts:
-    """The members of one sample: images with what is beside them."""
+    """The members of one sample: images, and the captions and fields that belong to them."""
 
     key: str
     images: list[_Member] = field(default_factory=list)
@@ -83,13 +83,13 @@ def _listed(file: BinaryIO, path: Path, prefix: str) -> Iterator[_Found]:
             count += isinstance(found, Listed)
             yield found
     if not broken and not _ends(file, end):
-        broken = "its end mark is missing"
+        broken = "the end marker is missing"
     if broken:
-        yield Rejected(str(path), f"is damaged or cut short: {broken}; {count} samples were found in it")
+        yield Rejected(str(path), f"is damaged or truncated: {broken}; {count} samples were found in it")
 
 
 def _added(info: tarfile.TarInfo, groups: dict[str, dict[str, _Member]], prefix: str) -> Iterator[Rejected]:
-    """Put a member in the group of its name up to the first dot; folders and links are passed over."""
+    """Add a member to the group of its name up to the first dot; folders and links are ignored."""
     if not info.isreg():
         return
     path = _inside(info.name)
@@ -105,12 +105,12 @@ def _added(info: tarfile.TarInfo, groups: dict[str, dict[str, _Member]], prefix:
 
 
 def _inside(name: str) -> str:
-    """A member's name without what would lead out of the archive: `/x`, `./x` and `../x` become `x`."""
+    """A member's name without parts that lead outside: `/x`, `./x` and `../x` become `x`."""
     return "/".join(part for part in name.split("/") if part not in {"", ".", ".."})
 
 
 class _Contents:
-    """Where members' contents are, and what they begin with."""
+    """Positions and first bytes of members' contents."""
 
     def __init__(self, file: BinaryIO, path: str, modified: int) -> None:
         self._file, self._path, self._modified = file, path, modified
@@ -131,7 +131,7 @@ class _Contents:
 
 
 def _samples(stem: str, members: Sequence[_Member], contents: _Contents, prefix: str) -> Iterator[Listed | Skipped]:
-    """The samples among members that have the same name up to the first dot."""
+    """The samples formed by members with the same name up to the first dot."""
     for member in members:
         member.is_image = contents.is_image(member)
     used = set[str]()
@@ -155,7 +155,7 @@ def _divided(stem: str, members: Sequence[_Member]) -> Iterator[_Parts]:
     images = [member for member in images if member.is_plain] or images
     names = dict.fromkeys(member.name for member in images)
     if len(names) > 1 or (len(names) == 1 and all(member.name in names for member in beside)):
-        for name in names:  # each by its longest name; what is shared has the short one, or is no other image's
+        for name in names:  # by longest names; members with the short name are shared by all
             own = _by_extension(beside, name)
             shared = _by_extension(beside, stem) or _by_extension([it for it in beside if it.name not in names], None)
             yield _Parts(name, [member for member in images if member.name == name], shared | own)
@@ -170,7 +170,7 @@ def _divided(stem: str, members: Sequence[_Member]) -> Iterator[_Parts]:
 
 
 def _by_extension(members: Sequence[_Member], name: str | None) -> dict[str, _Member]:
-    """Members of a name by their extensions; of any name where there is one of each extension alone."""
+    """Members by extension, restricted to `name` unless each extension occurs once."""
     found: dict[str, _Member] = {}
     several = set[str]()
     for member in members:

@@ -1,4 +1,4 @@
-"""Validation of rows and queries: unit vectors, payloads of texts and finite numbers, keys in UTF-8."""
+"""Validate rows and queries: vectors of length 1, payloads of strings and finite numbers, keys in UTF-8."""
 
 import math
 from collections.abc import Sequence
@@ -13,31 +13,31 @@ from tuwen.index.store import Vector
 from tuwen.types import Payload, Row, Vectors
 
 TOLERANCE = 1e-3
-"""how far from 1 a vector's length may be"""
+"""how far a vector's length may be from 1"""
 LAST_DIGIT = 1.2e-7
-"""how far from 1 the length of a unit vector may be in float32, and none is nearer"""
+"""how far a vector's length may be from 1 after normalisation in float32; such vectors are not normalised again"""
 SHORTEST = 1e-12
-"""the least length of a vector that has a direction"""
+"""vectors shorter than this count as zero"""
 _LARGEST = 2**63
 
 
 def checked_rows(rows: Sequence[Row], dim: int) -> list[Row]:
-    """Rows as they are stored: of the same key only the last, vectors of length 1 to float32's last digit.
+    """Validate rows for storage: keep the last row of each key, and normalise vectors to float32's last digit.
 
     Raises:
-        InvalidVectors: a vector is not (dim,) float32, not finite or not of length 1. The message names its row.
-        InvalidInput: a key or a payload cannot be stored. The message names its row.
+        InvalidVectors: a vector is not (dim,) float32, not finite or not of length 1; `.where` is the row's key.
+        InvalidInput: a key or a payload cannot be stored; `.where` is the row's key.
     """
     last = {row.key: row for row in rows}
     for row in last.values():
-        _check_vector(row.vector, f"the vector of {row.key!r}", dim)
+        _check_vector(row.vector, f"the vector of {row.key!r}", dim, row.key)
     if not last:
         return []
     vectors = np.stack([row.vector for row in last.values()])
     lengths = _lengths(vectors)
     for row, length in zip(last.values(), lengths, strict=True):
-        _check_length(float(length), f"the vector of {row.key!r}")
-    lengths[np.abs(lengths - 1.0) < LAST_DIGIT] = 1.0  # what has been brought to length 1 stays as it is, bit by bit
+        _check_length(float(length), f"the vector of {row.key!r}", row.key)
+    lengths[np.abs(lengths - 1.0) < LAST_DIGIT] = 1.0  # vectors that are normalised already keep every bit
     exact: Vectors = (vectors / lengths[:, None]).astype(np.float32)
     return [
         replace(row, vector=vector, payload=checked_payload(row.key, row.payload))
@@ -46,24 +46,24 @@ def checked_rows(rows: Sequence[Row], dim: int) -> list[Row]:
 
 
 def checked_query(vector: Vector, dim: int) -> Vector:
-    """The vector of a query, of length 1 to float32's last digit.
+    """Validate the vector of a query and normalise it to float32's last digit.
 
     Raises:
-        InvalidVectors: it is not (dim,) float32, not finite or not of length 1.
+        InvalidVectors: it is not (dim,) float32, not finite or not of length 1; `.where` is "query".
     """
-    _check_vector(vector, "the query's vector", dim)
+    _check_vector(vector, "the query's vector", dim, "query")
     wide = vector.astype(np.float64)
     length = math.sqrt(wide @ wide)
-    _check_length(length, "the query's vector")
+    _check_length(length, "the query's vector", "query")
     exact: Vector = (wide / length).astype(np.float32)
     return exact
 
 
 def unit_vector(numbers: object) -> Vector:
-    """A (dim,) float32 vector scaled to length 1, from numbers of any length and type.
+    """Scale numbers of any type to a (dim,) float32 vector of length 1.
 
     Raises:
-        InvalidVectors: these are not numbers in one dimension, or are not finite, or all zero.
+        InvalidVectors: they are not finite numbers in one dimension, or all zero.
     """
     try:
         wide = np.asarray(numbers, np.float64)
@@ -82,47 +82,54 @@ def unit_vector(numbers: object) -> Vector:
 
 
 def checked_limits(k: int, min_score: float | None) -> None:
-    """See that a search asks for something.
+    """Validate the limits of a search.
 
     Raises:
         InvalidInput: k is below 1, or min_score is not a number.
     """
     if k < 1:
-        raise InvalidInput(f"k is {k}: ask for at least 1 hit")
+        raise InvalidInput(f"k is {k}; it must be at least 1", value=k, where="k")
     if min_score is not None and math.isnan(min_score):
-        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None")
+        raise InvalidInput(
+            "min_score is not a number; give a cosine between -1 and 1, or None", value=min_score, where="min_score"
+        )
 
 
 def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
-    """What is stored beside a vector: `payload`, the key as its `path`, its `type` (image unless it says so).
+    """Validate a row's payload, and add the key as `path` and the default `type` (image).
 
     Raises:
-        InvalidInput: the key is empty or not UTF-8; or a field is no text in UTF-8, no finite float and no int of
-            64 bits; or it is one that rows are filtered by, and of another kind; or its name begins with `_`; or
-            the type is none of `TYPES`, or `text` without one.
+        InvalidInput: the key is empty or not UTF-8; a value is not a string in UTF-8, a finite float or an int of
+            64 bits; a field that rows are filtered by has another type; a field's name begins with `_`; or the type
+            is unknown, or is `text` without a field `text`. `.where` is the key and `.value` the value.
     """
     if not key or not _is_utf8(key):
-        raise InvalidInput(f"a row's key must be a text in UTF-8 that is not empty, not {key!r}")
+        raise InvalidInput(f"invalid key {key!r}: a row's key must be a non-empty string in UTF-8", value=key)
     if payload.get("path", key) != key:
-        raise InvalidInput(f"the row {key!r} has the path {payload['path']!r}: the two must be the same")
+        path = payload["path"]
+        raise InvalidInput(f"the row {key!r} has the path {path!r}; the two must be the same", value=path, where=key)
     for field, value in payload.items():
         wrong = _what_is_wrong(field, value)
         if wrong:
-            raise InvalidInput(f"the row {key!r} has {field} = {value!r}: {wrong}")
+            raise InvalidInput(f"the row {key!r} has {field} = {value!r}: {wrong}", value=value, where=key)
     stored = {"type": "image", **payload, "path": key}
     if stored["type"] not in TYPES or (stored["type"] == "text" and "text" not in stored):
         raise InvalidInput(
-            f"the row {key!r} has the type {stored['type']!r}: it must be image, or text with a field text"
+            f"the row {key!r} has the type {stored['type']!r}; it must be image, or text with a field text",
+            value=stored["type"],
+            where=key,
         )
     return stored
 
 
-def _check_vector(vector: object, what: str, dim: int) -> None:
+def _check_vector(vector: object, what: str, dim: int, where: str) -> None:
     if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
-        kind = vector.dtype if isinstance(vector, np.ndarray) else type(vector).__name__
-        raise InvalidVectors(f"{what} must be an array of float32, not {kind}")
+        kind = str(vector.dtype) if isinstance(vector, np.ndarray) else type(vector).__name__
+        raise InvalidVectors(f"{what} must be an array of float32, not {kind}", value=kind, where=where)
     if vector.shape != (dim,):
-        raise InvalidVectors(f"{what} has the shape {vector.shape}; this index's vectors have ({dim},)")
+        raise InvalidVectors(
+            f"{what} has the shape {vector.shape}; this index needs ({dim},)", value=vector.shape, where=where
+        )
 
 
 def _lengths(vectors: Vectors) -> NDArray[np.float64]:
@@ -131,11 +138,13 @@ def _lengths(vectors: Vectors) -> NDArray[np.float64]:
     return lengths
 
 
-def _check_length(length: float, what: str) -> None:
+def _check_length(length: float, what: str, where: str) -> None:
     if not math.isfinite(length):
-        raise InvalidVectors(f"{what} is not finite; the picture's encoding has failed")
+        raise InvalidVectors(f"{what} is not finite: encoding failed", value=length, where=where)
     if abs(length - 1.0) > TOLERANCE:
-        raise InvalidVectors(f"{what} has the length {length:.4g}, not 1; divide it by its length")
+        raise InvalidVectors(
+            f"{what} has the length {length:.4g}, not 1; divide it by its length", value=length, where=where
+        )
 
 
 def _what_is_wrong(field: str, value: object) -> str:

@@ -22,16 +22,16 @@ from tuwen.errors import InvalidInput
 from tuwen.models.pickles import Refused, read_archive, read_arrays
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How torch's files of before 1.6 begin: a pickled magic number."""
+"""The first bytes of files written by torch before 1.6: a pickled magic number."""
 _FOLDER = ("model.safetensors", "pytorch_model.bin")
-"""What a folder's weights are called, best first; what is split has an index of this name beside its pieces."""
+"""Names of the weights in a folder, best first; split weights have an index of this name beside the pieces."""
 _WRAPPERS = ("state_dict", "model", "module")
-"""Under which keys trainers keep a model beside their optimizer."""
+"""Keys under which trainers store the model beside their optimizer."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of a checkpoint's file or folder, as far as it tells the family; parts are read on first access.
+    """The content of a checkpoint's file or folder by which its family is recognised; read on first access.
 
     Attributes:
         path: the file or folder.
@@ -41,10 +41,10 @@ class Contents:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The folder's `config.json`; empty where there is none.
+        """The folder's `config.json`; empty if there is none.
 
         Raises:
-            BundleInvalid: it is no JSON object.
+            BundleInvalid: it is not a JSON object.
         """
         place = self.path / "config.json"
         return read_object(place) if place.is_file() else {}
@@ -64,19 +64,19 @@ class Contents:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint on the CPU, each of the type it was saved in.
+    """Read all tensors of a checkpoint on the CPU, with the types in which they were saved.
 
-    A trainer's wrapping (`state_dict`, `model`, `module`; a `module.` before every name) is taken off, and what
-    is no tensor is left out. Tensors lie in the file until they are used, where the format allows it.
+    A trainer's wrapping (`state_dict`, `model`, `module`; a `module.` before every name) is removed, and values
+    other than tensors are left out. If the format allows it, tensors are only read when they are used.
 
     Raises:
-        InvalidInput: there is no such file, it is damaged or no checkpoint, or it holds pickled objects that could
-            run code.
+        InvalidInput: there is no such file, it is damaged or not a checkpoint, or it contains pickled objects that
+            could run code; `.where` is the file.
     """
     try:
         found = _read(path)
     except FileNotFoundError as error:
-        raise InvalidInput(f"there are no weights at {path}") from error
+        raise InvalidInput(f"there are no weights at {path}", where=path) from error
     except Refused as error:
         raise _unsafe(path, str(error)) from error
     except UnpicklingError as error:
@@ -89,7 +89,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_folder(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a folder, from one file or from the pieces that an index names.
+    """Read all tensors of a folder, from one file or from the pieces that an index names.
 
     Raises:
         InvalidInput: there are none, or a piece is missing or damaged.
@@ -102,11 +102,12 @@ def read_folder(folder: Path) -> dict[str, torch.Tensor]:
             pieces = sorted(set(_index(index)))
             parts = [read_tensors(folder / Path(piece).name) for piece in pieces]
             return {key: tensor for part in parts for key, tensor in part.items()}
-    raise InvalidInput(f"{folder} has no weights: none of {', '.join(_FOLDER)}, nor an index of their pieces")
+    names = ", ".join(_FOLDER)
+    raise InvalidInput(f"{folder} has no weights: none of {names}, nor an index of their pieces", where=folder)
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive: a zip that carries code beside its tensors."""
+    """Whether a file is a TorchScript archive: a zip file with code beside its tensors."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -114,7 +115,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def _index(path: Path) -> Iterable[str]:
-    """The file of every tensor, as an index of pieces names it."""
+    """The file of each tensor, from an index of pieces."""
     try:
         found: dict[str, str] = json.loads(path.read_bytes())["weight_map"]
     except (ValueError, KeyError, TypeError) as error:
@@ -147,7 +148,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_arrays(path: Path) -> dict[str, torch.Tensor]:
-    """Paddle has no numpy type for bfloat16, and saves it as the 16 bits that it is."""
+    """Read Paddle's arrays. numpy has no bfloat16, so Paddle saves it as uint16."""
     arrays = read_arrays(path)
     return {
         name: torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
@@ -158,7 +159,7 @@ def _read_arrays(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _named(path: Path, found: object) -> dict[str, torch.Tensor]:
-    """The mapping of names to tensors within what a file holds."""
+    """Find the mapping of names to tensors in the content of a file."""
     while isinstance(found, Mapping) and not any(isinstance(value, torch.Tensor) for value in found.values()):
         inner: Any = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -167,18 +168,21 @@ def _named(path: Path, found: object) -> dict[str, torch.Tensor]:
     values = found.items() if isinstance(found, Mapping) else ()
     tensors = {str(name): value for name, value in values if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise InvalidInput(f"{path} holds no tensors by name: give the file of a model's weights")
+        raise InvalidInput(f"{path} contains no named tensors; give the file of a model's weights", where=path)
     if all(name.startswith("module.") for name in tensors):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     return tensors
 
 
 def _unsafe(path: Path, what: str) -> InvalidInput:
+    hint = "save only its state dict, or save it as .safetensors"
     return InvalidInput(
-        f"{path} holds more than tensors ({what}), and is not read because loading it could run code: "
-        "save its state dict alone, or as .safetensors"
+        f"{path} contains objects other than tensors ({what}); loading it could run code, so it is not read: {hint}",
+        value=what,
+        where=path,
+        hint=hint,
     )
 
 
 def _damaged(path: Path) -> InvalidInput:
-    return InvalidInput(f"{path} is no checkpoint, or is damaged: get it again")
+    return InvalidInput(f"{path} is not a checkpoint, or is damaged; get it again", where=path)

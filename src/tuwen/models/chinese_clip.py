@@ -1,7 +1,7 @@
 """Chinese-CLIP as its authors publish it: one `.pt` file of a Vision Transformer or ResNet and a BERT.
 
-The file does not name its architecture; the shapes of its tensors tell it. Weights are renamed for transformers'
-Chinese-CLIP, which computes the same.
+The file does not name its architecture, which is inferred from the shapes of its tensors. Weights are renamed for
+transformers' Chinese-CLIP, which computes the same.
 """
 
 from collections.abc import Mapping
@@ -100,9 +100,9 @@ _TABLES = "bert.embeddings."
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes that tell the architectures apart: width and layers of both towers, image and patch size.
+    """The sizes that distinguish the architectures: width and layers of both towers, image and patch size.
 
-    A ResNet has blocks in place of layers, and no patches (`RESNET`).
+    A ResNet has blocks instead of layers, and no patches (`RESNET`).
     """
 
     width: int
@@ -128,7 +128,7 @@ def load(weights: Path, arch: str | None = None) -> Towers:
 
     Args:
         weights: the `.pt` file, of the authors' own training or of yours with their code.
-        arch: the one of `ARCHITECTURES` that it must be; by default the shapes tell it.
+        arch: the architecture that it must have, one of `ARCHITECTURES`; by default it is inferred from the shapes.
 
     Raises:
         InvalidInput: it is not such a checkpoint, is of another architecture than `arch`, or could run code.
@@ -159,7 +159,7 @@ def is_here(contents: Contents) -> bool:
 
 
 def _vocabulary(weights: Path, words: int) -> list[str]:
-    """BERT's vocabulary for Chinese, which all of them share; one of its tokens is a line separator in Python."""
+    """BERT's vocabulary for Chinese, shared by all architectures; one of its tokens is a line separator in Python."""
     vocabulary = Path(__file__).with_name("chinese_clip_vocab.txt").read_text(encoding="utf-8").strip("\n").split("\n")
     if len(vocabulary) != words:
         raise InvalidInput(

@@ -60,7 +60,8 @@ def published(open_clip: ModuleType, architecture: str, tag: str | None, weights
     config = open_clip.get_model_config(architecture)
     if config is None:
         near = difflib.get_close_matches(architecture, open_clip.list_models(), n=5, cutoff=0.4)
-        raise InvalidInput(f"open_clip has no architecture {architecture!r}; the nearest: {', '.join(near)}")
+        hint = f"similar names: {', '.join(near)}"
+        raise InvalidInput(f"open_clip has no architecture {architecture!r}; {hint}", value=architecture, hint=hint)
     tags = {
         name: open_clip.get_pretrained_cfg(architecture, name)
         for name in open_clip.list_pretrained_tags_by_model(architecture)
@@ -69,7 +70,9 @@ def published(open_clip: ModuleType, architecture: str, tag: str | None, weights
         tag = "openai"  # only OpenAI published TorchScript archives
     if tag is not None and tag not in tags:
         known = ", ".join(tags) or "none"
-        raise InvalidInput(f"open_clip knows no weights {tag!r} of {architecture}; known: {known}")
+        raise InvalidInput(
+            f"open_clip has no tag {tag!r} for {architecture}; known tags: {known}", value=tag, where=architecture
+        )
     chosen = tags if tag is None else {tag: tags[tag]}
     own = {**_defaults(), "quick_gelu": bool(config.get("quick_gelu"))}
     if tag is None and _named_after_activation(open_clip, architecture):
@@ -98,10 +101,15 @@ def _training(architecture: str, own: Mapping[str, Any], tags: Mapping[str, Any]
     distinct = list({json.dumps(way, sort_keys=True): way for way in ways}.values())
     if len(distinct) > 1 and not random:
         differing = [key for key in own if len({json.dumps(way[key]) for way in distinct}) > 1]
+        hint = (
+            f"write {architecture}/TAG, with TAG one of {', '.join(tags)}; or give their folder, if it has a {CONFIG}"
+        )
         raise InvalidInput(
-            f"a file of weights does not say its {' and '.join(differing)}, and those published of {architecture} "
-            f"differ in that: say which these are, {architecture}/TAG with TAG one of {', '.join(tags)}; or name "
-            f"their folder, where it has the {CONFIG}"
+            f"the file does not record {' and '.join(differing)}, in which the published weights of {architecture} "
+            f"differ: {hint}",
+            value=differing,
+            where=architecture,
+            hint=hint,
         )
     return distinct[0] if len(distinct) == 1 else dict(own)
 
@@ -120,7 +128,7 @@ def described(folder: Path) -> Definition:
         BundleInvalid: it is not a JSON object.
     """
     if not (path := folder / CONFIG).is_file():
-        raise InvalidInput(f"{folder} has no {CONFIG}: get it from where the weights come from")
+        raise InvalidInput(f"{folder} has no {CONFIG}; get it from where the weights come from", where=folder)
     document = read_object(path)
     try:
         model, preprocessing = document["model_cfg"], document.get("preprocess_cfg", {})
@@ -128,7 +136,9 @@ def described(folder: Path) -> Definition:
         chosen = {key: preprocessing.get(key, value) for key, value in _defaults().items()}
         _check_fields(path, model["vision_cfg"], text, chosen)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"{path} does not describe a model of open_clip: {error!r}; get it again") from error
+        raise InvalidInput(
+            f"{path} does not describe an open_clip model: {error!r}; get it again", where=path
+        ) from error
     return Definition({**model, "text_cfg": text}, chosen)
 
 
@@ -140,10 +150,20 @@ def _check_fields(
     unknown = [key for key in vision if key not in CLIPVisionCfg.__dataclass_fields__]
     unknown += [key for key in text if key not in CLIPTextCfg.__dataclass_fields__]
     if unknown:
-        raise InvalidInput(f"{path} has {', '.join(unknown)}, which this open_clip does not know: update open_clip")
+        hint = "update open_clip"
+        raise InvalidInput(
+            f"{path} has fields that this open_clip does not know ({', '.join(unknown)}): {hint}",
+            value=unknown,
+            where=path,
+            hint=hint,
+        )
     for key, allowed in _ALLOWED.items():
         if preprocessing[key] not in allowed:
-            raise InvalidInput(f"{path} has {key} {preprocessing[key]!r}; tuwen supports {', '.join(allowed)}")
+            raise InvalidInput(
+                f"{path}: unsupported {key} {preprocessing[key]!r}; supported are {', '.join(allowed)}",
+                value=preprocessing[key],
+                where=path,
+            )
 
 
 def load(

@@ -61,11 +61,11 @@ class Reading:
 
 
 def reading(text_config: Mapping[str, Any], folder: Path | None) -> Reading:
-    """The tokenizer that a model's `text_cfg` names.
+    """Load the tokenizer that a model's `text_cfg` names.
 
     Args:
         text_config: open_clip's `text_cfg`.
-        folder: the folder of the files of a tokenizer of transformers.
+        folder: the folder with the files of a transformers tokenizer.
 
     Raises:
         InvalidInput: the files are missing, or the ids cannot be produced by a `tokenizer.json`.
@@ -75,10 +75,14 @@ def reading(text_config: Mapping[str, Any], folder: Path | None) -> Reading:
     if name := text_config.get("hf_tokenizer_name"):
         mode = text_config.get("tokenizer_mode")
         if mode:
-            raise InvalidInput(f"the tokenizer {name} in mode {mode!r} pads within a text; tuwen cannot do that")
+            raise InvalidInput(
+                f"the tokenizer {name} in mode {mode!r} pads within a text, which tuwen does not support",
+                value=mode,
+                where=name,
+            )
         return _of_transformers(name, _with_files(name, folder), context, options)
     if options:
-        raise InvalidInput(f"CLIP's own tokenizer with {', '.join(options)} is not known to tuwen")
+        raise InvalidInput(f"unsupported options of CLIP's tokenizer: {', '.join(options)}", value=list(options))
     return _of_clip(context)
 
 
@@ -99,11 +103,9 @@ def _of_clip(context: int) -> Reading:
 def _with_files(name: str, folder: Path | None) -> Path:
     if folder is not None and any((folder / file).is_file() for file in _FILES):
         return folder
-    where = "is no folder that could hold it: name one" if folder is None else f"{folder} does not hold it"
-    raise InvalidInput(
-        f"the model reads texts with the tokenizer {name}, and {where}; put its files (tokenizer.json, "
-        "tokenizer_config.json) beside the weights"
-    )
+    hint = "put its files (tokenizer.json, tokenizer_config.json) beside the weights"
+    where = "" if folder is None else f", which is not in {folder}"
+    raise InvalidInput(f"the model needs the tokenizer {name}{where}: {hint}", value=name, where=folder, hint=hint)
 
 
 @contextmanager
@@ -122,12 +124,14 @@ def _described(name: str, folder: Path) -> Iterator[Path]:
 def _of_transformers(name: str, folder: Path, context: int, options: dict[str, Any]) -> Reading:
     cleaning = _CLEANING.get(options.get("clean", "whitespace"))
     if cleaning is None:
-        raise InvalidInput(f"tuwen does not know the cleaning {options['clean']!r}; it knows {', '.join(_CLEANING)}")
+        clean, known = options["clean"], ", ".join(_CLEANING)
+        raise InvalidInput(f"unsupported text cleaning {clean!r}; supported are {known}", value=clean, where=folder)
     reference = _reference(name, folder, {"context_length": context, **options})
     tokenizer = reference.tokenizer
     if tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:
         raise InvalidInput(
-            f"the tokenizer in {folder} pads on the left or not at all; open_clip's models need it right"
+            f"the tokenizer in {folder} pads on the left or not at all; open_clip's models need padding on the right",
+            where=folder,
         )
 
     def to_tokens(texts: Sequence[str]) -> Tokens:
@@ -149,7 +153,7 @@ def _reference(name: str, folder: Path, options: dict[str, Any]) -> Any:  # noqa
         with _described(name, folder) as place:
             return HFTokenizer(str(place), local_files_only=True, trust_remote_code=False, **options)
     except Exception as error:  # the libraries raise no narrower class
-        raise InvalidInput(f"{folder} holds no tokenizer that transformers can read: {error!r}") from error
+        raise InvalidInput(f"transformers cannot read the tokenizer in {folder}: {error!r}", where=folder) from error
 
 
 def _tokenizer_json(reference: Any, folder: Path) -> bytes:  # noqa: ANN401  (open_clip is not typed)

@@ -55,7 +55,7 @@ _TEXT_TOWERS: dict[str, dict[str, Any]] = {
 
 
 def build(open_clip: ModuleType, config: Mapping[str, Any], seed: int, folder: Path | None) -> Any:  # noqa: ANN401
-    """A model with random weights on the CPU, with a separate text tower (`force_custom_text`).
+    """Build a model with random weights on the CPU, with a separate text tower (`force_custom_text`).
 
     Args:
         open_clip: the package.
@@ -99,22 +99,29 @@ def text_tower(name: str, folder: Path | None) -> dict[str, Any]:
         if config.get("model_type") in arch_dict:
             return config
     if name not in _TEXT_TOWERS:
-        where = "a folder" if folder is None else str(folder)
-        raise InvalidInput(f"the text tower {name} is described nowhere here: put its config.json into {where}")
+        hint = f"put its config.json into {'a folder' if folder is None else folder}"
+        raise InvalidInput(
+            f"the configuration of the text tower {name} is missing: {hint}", value=name, where=folder, hint=hint
+        )
     return _TEXT_TOWERS[name]
 
 
 def find_weights(folder: Path) -> Path:
-    """The weights in a folder: a file with one of open_clip's names, or the only file with weights.
+    """Find the weights in a folder: a file with one of open_clip's names, or the only file with weights.
 
     Raises:
-        InvalidInput: there is none, or more than one.
+        InvalidInput: there is none, or more than one (`.value` lists them).
     """
     named = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     found = named[:1] or [p for p in sorted(folder.iterdir()) if p.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
     if len(found) != 1:
-        have = ", ".join(path.name for path in found) or "none"
-        raise InvalidInput(f"{folder} has no {WEIGHTS[0]} or {WEIGHTS[2]} (other weights: {have}): name the file")
+        names = [path.name for path in found]
+        raise InvalidInput(
+            f"{folder} has no {WEIGHTS[0]} or {WEIGHTS[2]} (other weights: {', '.join(names) or 'none'}): "
+            "give the file of the weights",
+            value=names,
+            where=folder,
+        )
     return found[0]
 
 
@@ -132,15 +139,19 @@ def load_weights(model: torch.nn.Module, weights: Path, name: str) -> None:
         else:
             load_checkpoint(model, str(weights), strict=True, weights_only=True)
     except FileNotFoundError as error:
-        raise InvalidInput(f"there are no weights at {weights}") from error
+        raise InvalidInput(f"there are no weights at {weights}", where=weights) from error
     except UnpicklingError as error:
+        hint = "save only its state dict, or save it as .safetensors"
         raise InvalidInput(
-            f"{weights} holds more than tensors, and is not read because loading it could run code: "
-            "save its state dict alone, or as .safetensors"
+            f"{weights} contains objects other than tensors; loading it could run code, so it is not read: {hint}",
+            where=weights,
+            hint=hint,
         ) from error
     except (RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()
-        raise InvalidInput(f"{weights} does not fit {name}: {' '.join(first[:2])[:300]}") from error
+        raise InvalidInput(
+            f"{weights} does not fit {name}: {' '.join(first[:2])[:300]}", value=name, where=weights
+        ) from error
 
 
 def _load_archive(model: torch.nn.Module, weights: Path) -> None:
@@ -166,7 +177,7 @@ def architecture_of(weights: Path) -> str:
         return found[0]
     if not found:
         raise InvalidInput(
-            f"{weights} has the shapes of no architecture of open_clip; if it is one, add --arch NAME",
+            f"{weights} fits no architecture of open_clip by its shapes; if it should, add --arch NAME",
             where=weights,
             hint="add --arch NAME",
         )

@@ -30,7 +30,7 @@ _LINEAR = (".in_proj.", ".q_proj.", ".k_proj.", ".v_proj.", ".out_proj.", ".c_fc
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes that tell the architectures apart."""
+    """The sizes that distinguish the architectures."""
 
     width: int
     layers: int
@@ -52,7 +52,7 @@ def load(weights: Path, arch: str | None = None) -> Towers:
 
     Args:
         weights: the `.pdparams`.
-        arch: the one of `ARCHITECTURES` that it must be; by default the shapes tell it.
+        arch: the architecture that it must have, one of `ARCHITECTURES`; by default it is inferred from the shapes.
 
     Raises:
         InvalidInput: it is not such a checkpoint, has no text tower, is of another architecture than `arch`, or could

@@ -1,7 +1,7 @@
-"""The pickles that torch's own restricted loader does not read: TorchScript's modules, and Paddle's arrays.
+"""Read pickles that torch's own restricted loader does not support: TorchScript modules and Paddle's arrays.
 
-Each is read by an unpickler that makes tensors, arrays and plain containers, and refuses every other name in the
-file before it is looked up. Nothing of a file is run.
+The unpicklers build tensors, arrays and plain containers, and refuse every other name in the file before it is looked
+up. No code in a file is ever run.
 """
 
 import collections
@@ -32,15 +32,15 @@ _STORAGES = {
 
 
 class Refused(Exception):
-    """A pickle names something that is neither number nor container. The message is that name."""
+    """A pickle contains something other than numbers and containers; the message is its name."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The numpy arrays of a pickled mapping, as Paddle saves a state dict; its table of names is left out.
+    """Read the numpy arrays of a pickled mapping, as Paddle saves a state dict; its table of names is left out.
 
     Raises:
-        Refused: the pickle names anything but arrays.
-        ValueError: it is no pickle, or no mapping.
+        Refused: the pickle contains anything but arrays.
+        ValueError: it is not a pickle, or not a mapping.
     """
     with path.open("rb") as file:
         found = _load(_Arrays(file))
@@ -50,17 +50,17 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_archive(path: Path) -> dict[str, torch.Tensor]:
-    """The parameters and buffers of a TorchScript archive, by their dotted names.
+    """Read the parameters and buffers of a TorchScript archive, by their dotted names.
 
     Raises:
-        Refused: it names anything but modules and tensors.
-        ValueError: it is no such archive.
+        Refused: it contains anything but modules and tensors.
+        ValueError: it is not such an archive.
     """
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl"]
         root = PurePosixPath(min(names, key=len)).parent
         if f"{root}/byteorder" in archive.namelist() and archive.read(f"{root}/byteorder") != b"little":
-            raise ValueError("of a big-endian machine")
+            raise ValueError("written on a big-endian machine")
         with archive.open(f"{root}/data.pkl") as file:
             module = _load(_Script(file, lambda key: archive.read(f"{root}/data/{key}")))
     return dict(_tensors(module, ""))
@@ -74,7 +74,7 @@ def _load(unpickler: pickle.Unpickler) -> Any:  # noqa: ANN401  (whatever a file
 
 
 class _Arrays(pickle.Unpickler):
-    """Makes numpy arrays of numbers."""
+    """An unpickler that only builds numpy arrays of numbers."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (the base class's type)
         module = module.replace("numpy._core", "numpy.core")
@@ -94,7 +94,7 @@ def _dtype(code: object, *_: object) -> np.dtype[Any]:
 
 
 def _empty(_subtype: object, _shape: object, _code: object) -> NDArray[Any]:
-    """What numpy's pickles begin with; the array's true shape and content follow, as its state."""
+    """The empty array with which numpy's pickles start; its real shape and content follow as its state."""
     return np.empty(0, np.int8)
 
 
@@ -103,14 +103,14 @@ def _from_buffer(buffer: object, dtype: np.dtype[Any], shape: tuple[int, ...], o
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Decode bytes as pickle protocol 2 writes them."""
     if encoding != "latin1":
         raise Refused(f"text in {encoding!r:.20}")
     return text.encode("latin1")
 
 
 class _Nothing:
-    """Stands where a pickle names the class of its arrays, and has nothing of it."""
+    """An inert placeholder for the array class that a pickle names."""
 
 
 _ARRAYS: dict[tuple[str, str], Any] = {
@@ -124,7 +124,7 @@ _ARRAYS: dict[tuple[str, str], Any] = {
 
 
 class _Module:
-    """A TorchScript object: its attributes and nothing of its code."""
+    """A TorchScript object: its attributes without its code."""
 
     attributes: dict[str, Any]
 
@@ -133,7 +133,7 @@ class _Module:
 
 
 class _Script(pickle.Unpickler):
-    """Makes modules without code, and tensors from an archive's storages."""
+    """An unpickler that builds modules without code, and tensors from an archive's storages."""
 
     def __init__(self, file: IO[bytes], storage: Callable[[str], bytes]) -> None:
         super().__init__(file)
@@ -151,7 +151,7 @@ class _Script(pickle.Unpickler):
         return found
 
     def persistent_load(self, pid: Any) -> torch.Tensor:  # noqa: ANN401  (the base class's type)
-        """A storage as a flat tensor; tensors that share one are made from one."""
+        """Return a storage as a flat tensor; tensors that share a storage share the result."""
         _, dtype, key, *_ = pid
         if key not in self._read:
             content = bytearray(self._storage(key))
@@ -179,7 +179,7 @@ _SCRIPT: dict[tuple[str, str], Any] = {
 
 
 def _tensors(module: object, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """Depth first. A module that contains itself would be no module."""
+    """The tensors of a module and its submodules, depth first. A module that contains itself is refused."""
     if not isinstance(module, _Module):
         raise ValueError("not a module")
     for name, value in module.attributes.items():

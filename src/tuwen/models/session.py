@@ -14,7 +14,7 @@ from tuwen.models.towers import Towers
 from tuwen.types import Port
 
 COMPUTED: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What PyTorch computes in by our name, and what `torch.autocast` calls it; None: as the weights are."""
+"""Precisions by name, with the type for `torch.autocast`; None: no autocast."""
 
 
 class TorchSession:

@@ -24,7 +24,7 @@ class Family:
         written: how a source is written, with an example.
         load: called with the part after the colon (or a path), the file of the weights if given, and the architecture
             if given.
-        recognises: whether a file or folder belongs to this family.
+        recognises: returns whether a file or folder belongs to this family.
     """
 
     name: str
@@ -37,14 +37,14 @@ def load_source(source: str, weights: Path | None = None, *, arch: str | None = 
     """Load a checkpoint from this machine.
 
     Args:
-        source: a family and its own name for the model (see `FAMILIES`), or the path of a checkpoint, whose content
-            tells the family.
+        source: a family and the model's name in it (see `FAMILIES`), or the path of a checkpoint, whose family is
+            recognised by its content.
         weights: the file of its weights, if `source` is not a path.
-        arch: the architecture, if the file does not tell it.
+        arch: the architecture, if it cannot be inferred from the file.
 
     Raises:
         InvalidInput: an unknown family or model, weights that are missing or belong to another model, or an
-            architecture that the file does not tell; the message then lists the possible ones.
+            ambiguous architecture; the message then lists the possible ones.
     """
     kind, colon, name = source.partition(":")
     family = next((family for family in FAMILIES if family.name == kind), None)
@@ -61,7 +61,7 @@ def load_source(source: str, weights: Path | None = None, *, arch: str | None = 
 
 
 def build(recipe: Recipe) -> Towers:
-    """The towers as training begins with them.
+    """Build the towers with which training starts.
 
     Raises:
         InvalidInput: the source cannot be used.
@@ -78,27 +78,35 @@ def _random(recipe: Recipe) -> Towers:
     if kind == "hf" and Path(name).is_dir():
         return huggingface.load(Path(name), seed=recipe.seed, overrides=recipe.overrides)
     if kind != "openclip" or not name:
-        raise InvalidInput(
-            f"model.scratch cannot begin {recipe.source!r}: random weights are of openclip:ARCHITECTURE, "
-            "of hf:FOLDER with a configuration and a tokenizer, or of a module of your own, "
+        hint = (
+            "use openclip:ARCHITECTURE, hf:FOLDER with a configuration and a tokenizer, or a module of your own, "
             "python:package.module:function"
+        )
+        raise InvalidInput(
+            f"model.scratch does not support the source {recipe.source!r}: {hint}",
+            value=recipe.source,
+            where="model.scratch",
+            hint=hint,
         )
     architecture, _, tag = name.partition("/")
     return openclip.load(architecture, tag=tag or None, seed=recipe.seed, overrides=recipe.overrides)
 
 
 def _of_module(recipe: Recipe) -> Towers:
-    """What a function of the user's own returns, called with the seed and the overrides as they are."""
+    """Call a user-defined function with the seed and the overrides, and check that it returns towers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         towers = call(recipe.source, **recipe.overrides)
     if not isinstance(towers, Towers):
-        raise InvalidInput(f"{recipe.source} returns {type(towers).__name__}, not tuwen.models.towers.Towers")
+        kind = type(towers).__name__
+        raise InvalidInput(
+            f"{recipe.source} returns {kind}, not tuwen.models.towers.Towers", value=kind, where=recipe.source
+        )
     return towers
 
 
 def family_of(path: Path) -> Family:
-    """The family of a file or folder, told by its content.
+    """Recognise the family of a file or folder by its content.
 
     Raises:
         InvalidInput: it belongs to none, or cannot be read.

@@ -1,4 +1,4 @@
-"""`Towers`: what export and training need of any checkpoint. Each family's module builds one."""
+"""`Towers`: everything that export and training need to know about a checkpoint. Each family's module builds one."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,31 +24,31 @@ ToTokens: TypeAlias = Callable[[Sequence[str]], Tokens]
 class Towers:
     """A checkpoint as its authors define it, ready to be exported.
 
-    To export modules of your own, fill in every field; `export` puts them into eval mode, proves what can be
-    proved, and normalises the outputs itself.
+    To export modules of your own, fill in every field; `export` puts them into eval mode, measures their properties,
+    and normalises the outputs itself.
 
     Attributes:
         name: the model's name, which becomes the bundle's.
-        family: who defines the modules, e.g. `openclip`.
+        family: the package or project that defines the modules, e.g. `openclip`.
         source: the checkpoint they were made from.
         licence: SPDX identifier or name of the weights' licence; "" if not known.
         vision: called with pixel_values (n, 3, h, w) float32, returns (n, dim) float32 of any length.
         text: called with input_ids (n, l) int64, and with attention_mask (n, l) int64 (1 = real, 0 = padding)
-            after it where `text_spec.mask` is set; returns (n, dim) float32 of any length. It must take any l
-            from 2 to the context length, and be written so that `torch.export` can follow it: no branch on a
-            tensor's values, no Python number made from a shape. A tower that returns the same for a text whether
-            padded or not is found out at export (`cut_exact`) and then runs on short inputs.
-        image_spec: how a picture becomes pixels.
-        text_spec: how a text becomes tokens. `cut_exact` and `pad_to` are set by export from what it proves.
+            after it if `text_spec.mask` is set; returns (n, dim) float32 of any length. It must accept any l
+            from 2 to the context length, and `torch.export` must be able to trace it: no branches on a tensor's
+            values, no Python numbers made from a shape. Export detects whether padding changes its output
+            (`cut_exact`); if not, it runs on short inputs.
+        image_spec: how an image becomes pixels.
+        text_spec: how a text becomes tokens. Export sets `cut_exact` and `pad_to`.
         scoring: how cosines become probabilities.
         tokenizer: the bytes of a `tokenizer.json` that gives the model's ids, special tokens included.
-        weights: every tensor that decides a vector, by name; they identify the model (see `weights_sha256`).
-        to_pixels: the authors' own preprocessing, which ours is verified against. For a model trained with tuwen, that
+        weights: every tensor that affects a vector, by name; they identify the model (see `weights_sha256`).
+        to_pixels: the authors' own preprocessing, with which tuwen's is compared. For a model trained with tuwen, this
             is `tuwen.data.pixels.to_pixels`.
-        to_tokens: the authors' own tokenizer, likewise.
-        facts: facts to record for people, e.g. quality figures.
-        blueprint: the configuration of both modules as JSON, from which they can be built again without the checkpoint;
-            None if they cannot.
+        to_tokens: the authors' own tokenizer, with which tuwen's is compared.
+        facts: further facts to record, e.g. quality figures.
+        blueprint: the configuration of both modules as JSON, from which they can be rebuilt without the checkpoint;
+            None if that is not possible.
     """
 
     name: str
@@ -84,14 +84,14 @@ def _bytes_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
 
 
 TOLERANCE = 1e-6
-"""how much fp32 sums in another order may differ, in a vector of length 1"""
+"""largest difference between vectors of length 1 that is due to the order of fp32 sums"""
 
 
 def cut_is_exact(text: torch.nn.Module, tokens: Tokens, *, mask: bool) -> bool:
-    """Whether each text has the same vector, within `TOLERANCE`, without padding and at full length.
+    """Whether each text has the same vector, within `TOLERANCE`, with and without padding.
 
-    True for causal towers that pool at the end token and for towers that mask padding; false for towers that read
-    their padding or count positions from the end.
+    True for causal towers that pool at the end token and for towers that mask padding; false for towers that attend to
+    padding or count positions from the end.
 
     Args:
         text: the tower, as `Towers.text`.
@@ -108,7 +108,7 @@ def cut_is_exact(text: torch.nn.Module, tokens: Tokens, *, mask: bool) -> bool:
 
 
 def vectors(text: torch.nn.Module, tokens: Tokens, *, mask: bool, batch: int = 16) -> np.ndarray:
-    """The torch tower's vectors for tokens as they are: (n, dim) float32 of unit length."""
+    """Compute the torch tower's vectors for tokens, (n, dim) float32 of unit length."""
     text.eval()
     inputs = [torch.from_numpy(tokens.ids)]
     if mask:

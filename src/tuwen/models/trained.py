@@ -39,7 +39,7 @@ def call(name: str, *arguments: object, **settings: object) -> Any:  # noqa: ANN
     try:
         inspect.signature(function).bind(*arguments, **settings)
     except TypeError as error:
-        raise InvalidInput(f"{name} does not take what it is given: {error}") from error
+        raise InvalidInput(f"{name} does not accept its arguments: {error}", value=settings, where=name) from error
     return function(*arguments, **settings)
 
 
@@ -55,7 +55,8 @@ def _function_of(name: str) -> Callable[..., Any]:
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(f"{name} cannot be imported: {error}; write {PREFIX}package.module:function") from error
+        hint = f"write {PREFIX}package.module:function"
+        raise InvalidInput(f"{name} cannot be imported: {error}; {hint}", value=name, hint=hint) from error
     return function
 
 
@@ -64,7 +65,7 @@ WEIGHTS = "weights.pt"
 
 
 class Recipe(BaseModel):
-    """How towers are made before they are trained."""
+    """How to build towers before they are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +78,7 @@ class Recipe(BaseModel):
 
 
 class Definition(BaseModel):
-    """What the towers are without the file that their first weights came from; see `Towers`."""
+    """A description of the towers that does not need the file of their first weights; see `Towers`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +88,7 @@ class Definition(BaseModel):
 
 
 class Trained(BaseModel):
-    """`tuwen-training.json`. Without a definition, the recipe makes the towers again."""
+    """The content of `tuwen-training.json`. Without a definition, the towers are rebuilt from the recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,18 +103,18 @@ class Trained(BaseModel):
 
 
 def definition_of(towers: Towers) -> Definition | None:
-    """What a checkpoint says of towers that have a blueprint."""
+    """The definition to store for towers that have a blueprint."""
     if towers.blueprint is None:
         return None
     return Definition(family=towers.family, text=towers.text_spec, blueprint=dict(towers.blueprint))
 
 
 def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch.Tensor]], tokenizer: bytes) -> None:
-    """Write the files into a folder.
+    """Write a checkpoint's files into a folder.
 
     Args:
-        folder: takes them.
-        trained: what the towers are.
+        folder: the folder to write to.
+        trained: the description of the towers.
         states: the state dictionaries of `vision` and `text`.
         tokenizer: the bytes of `tokenizer.json`.
     """
@@ -123,22 +124,23 @@ def save(folder: Path, trained: Trained, states: Mapping[str, Mapping[str, torch
 
 
 def load(folder: Path, build: Callable[[Recipe], Towers]) -> Towers:
-    """The towers with the weights that training gave them.
+    """Load the towers with their trained weights.
 
     Args:
         folder: a checkpoint.
-        build: makes the towers of a recipe, for checkpoints without a definition.
+        build: builds the towers of a recipe, for checkpoints without a definition.
 
     Raises:
-        InvalidInput: the folder is no checkpoint of a training run, or a damaged one; or it has no definition, and
-            what it was made from is not here.
+        InvalidInput: the folder is not a checkpoint of a training run, or is damaged; or it has no definition, and
+            the file that it was made from is missing.
     """
     try:
         trained = Trained.model_validate_json((folder / FILE).read_bytes())
         states = _states(folder / WEIGHTS)
         tokenizer = (folder / TOKENIZER).read_bytes() if trained.definition else b""
     except (OSError, ValidationError) as error:
-        raise InvalidInput(f"{folder} is no checkpoint of a training run: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"{folder} is not a checkpoint of a training run: {reason}", where=folder) from error
     known = trained.definition
     towers = build(trained.recipe) if known is None else _rebuilt(trained, known, tokenizer)
     towers.vision.load_state_dict(states["vision"])
@@ -161,12 +163,13 @@ def _states(weights: Path) -> dict[str, dict[str, torch.Tensor]]:
     try:
         found: dict[str, dict[str, torch.Tensor]] = torch.load(weights, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
-        raise InvalidInput(f"{weights} is damaged: copy it again, or take another checkpoint of the run") from error
+        hint = "copy it again, or use another checkpoint of the run"
+        raise InvalidInput(f"{weights} is damaged: {hint}", where=weights, hint=hint) from error
     return found
 
 
 def _rebuilt(trained: Trained, known: Definition, tokenizer: bytes) -> Towers:
-    """The towers, with weights that are yet to come. What prepared their inputs in training is their reference."""
+    """Rebuild the towers without their weights. The preprocessing used in training is their reference."""
     modules = known.blueprint
     rebuilt = openclip.rebuilt if "open_clip" in modules else huggingface.rebuilt
     vision, text = rebuilt(modules)

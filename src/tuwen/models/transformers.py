@@ -30,11 +30,11 @@ class Kind:
     """The properties of one `model_type`.
 
     Attributes:
-        mask: whether its text tower takes an attention mask. CLIP's is causal and ends at the end token; SigLIP's was
-            trained to read its padding.
-        first: whether a text's vector is made from its first token, and not from the tower's own pooling.
+        mask: whether its text tower takes an attention mask. CLIP's is causal and pools at the end token; SigLIP's was
+            trained with visible padding.
+        first: whether a text's vector is made from its first token instead of the tower's own pooling.
         projects: whether projections follow the towers.
-        context: the length that the family was trained with, if its position table is longer.
+        context: the context length of the family, if its position table is longer.
         languages: ISO 639-1 codes, if they are the same for the whole family.
     """
 
@@ -82,9 +82,9 @@ def towers_of(
     Args:
         model: of one of `KINDS`.
         source: the family and its name for the model.
-        pictures: of the same checkpoint.
-        texts: likewise.
-        vision: the image tower, if it is not one of transformers.
+        pictures: the image preprocessing of the same checkpoint.
+        texts: the text preprocessing of the same checkpoint.
+        vision: the image tower, if it is not transformers' own.
     """
     kind = KINDS[model.config.model_type]
     family, _, name = source.partition(":")
@@ -113,7 +113,7 @@ def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Mod
 
 
 def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN401
-    """The model in fp32 on the CPU with random weights.
+    """Build the model in fp32 on the CPU with random weights.
 
     Raises:
         InvalidInput: transformers does not accept the configuration.
@@ -131,7 +131,7 @@ def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN
 
 
 def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], name: str) -> Any:  # noqa: ANN401
-    """The model in fp32 on the CPU, every weight from `state`.
+    """Build the model in fp32 on the CPU, with every weight from `state`.
 
     Raises:
         InvalidInput: a weight is missing, unexpected, or has another shape.
@@ -212,7 +212,7 @@ def _scoring(model: Any) -> Scoring:  # noqa: ANN401
 
 
 def pictures_of(folder: Path) -> Pictures:
-    """The image spec of a folder, and transformers' exact processor, on Pillow.
+    """Read the image spec of a folder, with transformers' own processor (on Pillow) as the reference.
 
     Raises:
         BundleInvalid: the processor's configuration is missing or has unknown values.
@@ -223,7 +223,7 @@ def pictures_of(folder: Path) -> Pictures:
 
 
 def processed_by(processor: Any) -> ToPixels:  # noqa: ANN401
-    """A processor of transformers, applied image by image, since they differ in size."""
+    """Wrap a processor of transformers; images are processed one by one, because their sizes differ."""
 
     def to_pixels(images: Sequence[Image.Image]) -> Pixels:
         each = [processor(image, return_tensors="np")["pixel_values"] for image in images]

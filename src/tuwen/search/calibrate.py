@@ -1,9 +1,9 @@
-"""Calibration: measure the score from which a hit means something, with queries whose answer is known.
+"""Calibration: measure the score below which a hit is not a match, with queries whose answer is known.
 
-    probes --measure--> scores --thresholds--> one threshold a kind of query
+    probes --measure--> scores --thresholds--> one threshold for each kind of query
 
-Cosines of a text with an image, and of two images, are on different scales, and each model has its own: no threshold
-holds for all of them.
+Cosines between a text and an image and cosines between two images have different scales, and each model has its own, so
+no fixed threshold fits all of them.
 """
 
 import csv
@@ -73,12 +73,12 @@ _CHINESE = """
 """
 
 
-def unrelated(count: int, languages: Sequence[str]) -> list[str]:
-    """`count` different texts, chosen at random, the same every time.
+def negative_texts(count: int, languages: Sequence[str]) -> list[str]:
+    """Choose `count` different texts that hardly any collection matches, at random but the same every time.
 
     Args:
-        count: when there are not so many, pairs of them go on the list.
-        languages: what the model was trained on; without English and Chinese, and where unknown, English is taken.
+        count: how many; if there are fewer, pairs of texts are added.
+        languages: the model's languages; if they include neither English nor Chinese, the texts are English.
     """
     chosen = [text for language, text in (("en", _ENGLISH), ("zh", _CHINESE)) if language in languages]
     texts = [text.strip() for lines in chosen or [_ENGLISH] for line in lines.split("\n") for text in line.split(";")]
@@ -94,11 +94,11 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A query, and the rows that it should find.
+    """A query and the rows that it should find.
 
     Attributes:
-        what: a text, a picture's file, or a row of the index that looks for the row nearest to itself.
-        right: ids of the rows that match; none where nothing does.
+        what: a text, an image file, or a row of the index, which looks for the row nearest to itself.
+        right: ids of the rows that match; empty if none do.
     """
 
     what: str | Path | RowId
@@ -106,55 +106,61 @@ class Probe:
 
     @property
     def kind(self) -> QueryKind:
-        """What is asked with."""
+        """Whether the query is a text or an image."""
         return "text" if isinstance(self.what, str) else "image"
 
     @property
     def matches(self) -> bool:
-        """Whether there is something to find: a picture of the collection is at home in it."""
+        """Whether the index has a match; the index's own images count as having one."""
         return bool(self.right) or isinstance(self.what, RowId)
 
 
 def random_probes(count: int, encoder: "Encoder", index: "VectorIndex") -> list[Probe]:
-    """`count` texts that nothing matches, in the model's languages, and as many of the index's own pictures.
+    """Make probes from `count` texts without a match, in the model's languages, and `count` images of the index.
 
-    Chosen at random, and the same every time. There may be fewer pictures.
+    They are chosen at random, but are the same every time. There are fewer images if the index has fewer.
     """
-    texts = [Probe(text) for text in unrelated(count, encoder.text_spec.languages)]
-    return texts + [Probe(RowId(row)) for row in _some_pictures(count, index)]
+    texts = [Probe(text) for text in negative_texts(count, encoder.text_spec.languages)]
+    return texts + [Probe(RowId(row)) for row in _random_images(count, index)]
 
 
 def labelled_probes(path: Path, index: "VectorIndex") -> list[Probe]:
-    """Queries from a file in UTF-8, by its ending.
+    """Read queries and their matches from a file in UTF-8. Its extension decides the format.
 
         .jsonl          {"query": "a dog", "paths": ["dog.jpg", "park/dogs.jpg"]}
-        .csv, .tsv      a query, and a path in each of the columns after it, as many as there are; no heading
+        .csv, .tsv      a query, then any number of paths in further columns; no header
 
-    A query is a picture if a file of that name exists (as it is, or beside the list), else a text. Paths are those
-    that the index has, or files; none means that nothing matches.
+    A query is an image if a file of that name exists (relative to the working folder or to this file), otherwise a
+    text. Paths are keys of the index, or files; a query without paths has no match.
 
     Raises:
-        InvalidInput: the file cannot be read, or a path is not in the index; the message names the line.
+        InvalidInput: the file cannot be read, or a path is not in the index; `.where` is the file with the line.
     """
     readers = {".jsonl": _json_lines, ".csv": _csv_lines, ".tsv": _tsv_lines}
-    if path.suffix.lower() not in readers:
-        raise InvalidInput(f"{path} ends in none of {', '.join(readers)}: it is not clear how to read it")
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise InvalidInput(
+            f"{path}: unknown format {suffix!r}; save the queries as one of {', '.join(readers)}",
+            value=suffix,
+            where=path,
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+        raise InvalidInput(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8", where=path) from error
     found = []
-    for number, (query, paths) in readers[path.suffix.lower()](text, path):
+    for number, (query, paths) in readers[suffix](text, path):
+        place = f"{path}, line {number}"
         if not query.strip():
-            raise InvalidInput(f"{path}, line {number}: the query is empty")
-        right = _rows(paths, index, f"{path}, line {number}")
-        found.append(Probe(_picture(query, path.parent) or query, right))
+            raise InvalidInput(f"{place}: the query is empty", value=query, where=place)
+        right = _rows(paths, index, place)
+        found.append(Probe(_image(query, path.parent) or query, right))
     if not found:
-        raise InvalidInput(f"{path} has no query")
+        raise InvalidInput(f"{path} contains no queries", where=path)
     return found
 
 
-def _picture(query: str, folder: Path) -> Path | None:
+def _image(query: str, folder: Path) -> Path | None:
     return next((file for file in (Path(query), folder / query) if is_file(file)), None)
 
 
@@ -163,7 +169,11 @@ def _rows(paths: Sequence[str], index: "VectorIndex", place: str) -> tuple[str, 
     for path in paths:
         key = path if index.payloads([path]) else key_of(Path(path), index.root)
         if key != path and not index.payloads([key]):
-            raise InvalidInput(f"{place}: the index has nothing of the path {path}: tuwen index list shows its paths")
+            raise InvalidInput(
+                f"{place}: the path {path} is not in the index; tuwen index list shows its paths",
+                value=path,
+                where=place,
+            )
         ids.append(str(row_id(key)))
     return tuple(ids)
 
@@ -172,13 +182,16 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[st
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        place = f"{path}, line {number}"
         try:
             item = json.loads(line)
         except ValueError as error:
-            raise InvalidInput(f"{path}, line {number}: no JSON ({error})") from error
+            raise InvalidInput(f"{place}: invalid JSON: {error}", value=line, where=place) from error
         if not _is_labelled(item):
             raise InvalidInput(
-                f'{path}, line {number}: {line.strip()[:80]}: expected {{"query": "a dog", "paths": ["dog.jpg"]}}'
+                f'{place}: expected {{"query": "a dog", "paths": ["dog.jpg"]}}, not {line.strip()[:80]}',
+                value=item,
+                where=place,
             )
         yield number, (item["query"], item["paths"])
 
@@ -197,15 +210,16 @@ def _csv_lines(text: str, path: Path, delimiter: str = ",") -> Iterator[tuple[in
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, (cells[0], [cell for cell in cells[1:] if cell.strip()])
     except csv.Error as error:
-        raise InvalidInput(f"{path}, line {reader.line_num}: {error}") from error
+        place = f"{path}, line {reader.line_num}"
+        raise InvalidInput(f"{place}: {error}", where=place) from error
 
 
 def _tsv_lines(text: str, path: Path) -> Iterator[tuple[int, tuple[str, list[str]]]]:
     return _csv_lines(text, path, "\t")
 
 
-def _some_pictures(count: int, index: "VectorIndex") -> list[str]:
-    """Ids of rows, each as likely as any other; of the keys alone, for there may be millions."""
+def _random_images(count: int, index: "VectorIndex") -> list[str]:
+    """Ids of `count` random images of the index."""
     keys = index.keys('type == "image"')
     return [str(row_id(key)) for key in random.Random(_SEED).sample(keys, min(count, len(keys)))]
 
@@ -213,16 +227,16 @@ def _some_pictures(count: int, index: "VectorIndex") -> list[str]:
 Scores = NDArray[np.float64]
 
 FEWEST = 5
-"""scores below which nothing is said about a kind of query"""
+"""a threshold for a kind of query needs at least this many scores"""
 ALLOWED = 0.05
-"""the rate of errors that a threshold is set to where only one of the two kinds of error can be measured"""
+"""the error rate of a threshold if only one of the two kinds of error can be measured"""
 _COPIES = 64
-"""how many copies of a picture its search for another one looks past"""
+"""how many hits of an image's search are checked for one that is not a copy of it"""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one query scored: its best match where there is one, else its best hit, which is none."""
+    """The score of one query: that of its best match, or of its best hit if it has no match."""
 
     kind: QueryKind
     value: float
@@ -231,27 +245,26 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The scores of one kind of query, sorted: of those with a match, and of those without."""
+    """The sorted scores of one kind of query: of queries with a match, and of queries without."""
 
     matching: Scores
     unmatching: Scores
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of scores."""
         return len(self.matching) + len(self.unmatching)
 
 
 def measure(probes: Sequence[Probe], encoder: "Encoder", index: "VectorIndex") -> Iterator[Score | None]:
-    """One score for each query, in order; None where there is nothing to compare with.
+    """Compute one score for each query, in order; None if there is nothing to compare it with.
 
-    - A query with right rows scores its highest cosine with one of them.
-    - A query that nothing matches scores its highest cosine with any row: what it would find.
-    - A row scores its highest cosine with a row of other content: how near the collection's pictures are to
-      each other.
+    - The score of a query with matches is its highest cosine with one of them.
+    - The score of a query without a match is its highest cosine with any row.
+    - The score of a row is its highest cosine with a row of different content.
 
     Raises:
-        RejectedImages: a query's picture cannot be read.
+        RejectedImages: a query's image cannot be read.
         InvalidInput: a query is empty.
     """
     for probe in probes:
@@ -261,7 +274,7 @@ def measure(probes: Sequence[Probe], encoder: "Encoder", index: "VectorIndex") -
 
 
 def samples(scores: Sequence[Score]) -> dict[QueryKind, Samples]:
-    """The scores of each kind of query that there is."""
+    """Group scores by the kind of query."""
     found = {}
     for kind in QUERY_KINDS:
         matching = [score.value for score in scores if score.kind == kind and score.matches]
@@ -272,39 +285,38 @@ def samples(scores: Sequence[Score]) -> dict[QueryKind, Samples]:
 
 
 def thresholds(measured: Mapping[QueryKind, Samples], rows: int) -> dict[QueryKind, Threshold]:
-    """A threshold for each kind of query that there is enough of, see `choose`, with the rates of errors to expect.
+    """Choose a threshold for each kind of query (see `choose`), and estimate its error rates.
 
-    A rate is of queries that were left out when the threshold was chosen that they are judged by, each in its turn
-    (leave-one-out), so that it is not flattered by them.
+    The rates are leave-one-out estimates: each query is judged by the threshold chosen from the other queries. Kinds
+    with fewer than five queries are left out.
 
     Args:
-        measured: see `samples`.
-        rows: how many the index has.
+        measured: the scores, see `samples`.
+        rows: the number of rows in the index.
 
     Raises:
-        InvalidInput: there are fewer than five queries of every kind, or none had anything to find.
+        InvalidInput: there are fewer than five queries of every kind, or the index is empty.
     """
     if not measured:
-        raise InvalidInput("there is nothing to measure: the index has no rows")
+        raise InvalidInput("there is nothing to measure: the index has no rows", value=rows)
     found = {kind: _threshold(it, rows) for kind, it in measured.items() if it.count >= FEWEST}
     if not found:
-        said = ", ".join(f"{it.count} of the kind {kind}" for kind, it in measured.items())
-        raise InvalidInput(
-            f"{said}: so few queries say nothing about a threshold; give {FEWEST} or more, better 50, or let "
-            "--random add some"
-        )
+        counts = {kind: it.count for kind, it in measured.items()}
+        hint = f"give at least {FEWEST} queries of one kind, preferably 50, or add some with --random"
+        shown = ", ".join(f"{count} {kind} queries" for kind, count in counts.items())
+        raise InvalidInput(f"too few queries to choose a threshold ({shown}): {hint}", value=counts, hint=hint)
     return found
 
 
 def choose(matching: Scores, unmatching: Scores) -> float:
-    """The threshold with the fewest errors.
+    """Choose the threshold with the fewest errors.
 
-    With both kinds of scores it is the one of the lowest sum of the two rates of errors; of equally good ones, the
-    middle of the widest gap. With one kind alone, the one that 5 % of them are on the wrong side of.
+    With both kinds of scores, this is the threshold with the lowest sum of the two error rates; among equally good
+    ones, the middle of the widest gap. With only one kind, 5 % of its scores are on the wrong side of the threshold.
 
     Args:
         matching: (n,) sorted; scores below the threshold are false rejects.
-        unmatching: (m,) sorted; scores not below it are false accepts.
+        unmatching: (m,) sorted; scores of at least the threshold are false accepts.
     """
     if not len(matching):
         return float(np.quantile(unmatching, 1 - ALLOWED))
@@ -335,8 +347,10 @@ def _threshold(measured: Samples, rows: int) -> Threshold:
     matching, unmatching = measured.matching, measured.unmatching
     return Threshold(
         threshold=choose(matching, unmatching),
-        false_accept=_rate([unmatching[i] >= choose(matching, np.delete(unmatching, i)) for i in _others(unmatching)]),
-        false_reject=_rate([matching[i] < choose(np.delete(matching, i), unmatching) for i in _others(matching)]),
+        false_accept=_rate(
+            [unmatching[i] >= choose(matching, np.delete(unmatching, i)) for i in _left_out(unmatching)]
+        ),
+        false_reject=_rate([matching[i] < choose(np.delete(matching, i), unmatching) for i in _left_out(matching)]),
         matching=len(matching),
         unmatching=len(unmatching),
         rows=rows,
@@ -344,8 +358,8 @@ def _threshold(measured: Samples, rows: int) -> Threshold:
     )
 
 
-def _others(scores: Scores) -> range:
-    """The places of scores that can be left out: not of a single one, without which there would be no rate."""
+def _left_out(scores: Scores) -> range:
+    """The positions of scores to leave out in turn; none if there is only one, since nothing would remain."""
     return range(len(scores) if len(scores) > 1 else 0)
 
 
@@ -353,13 +367,13 @@ def _rate(wrong: Sequence[bool]) -> float | None:
     return round(sum(map(bool, wrong)) / len(wrong), 4) if wrong else None
 
 
-_TITLES: dict[QueryKind, str] = {"text": "queries that are texts", "image": "queries that are pictures"}
+_TITLES: dict[QueryKind, str] = {"text": "text queries", "image": "image queries"}
 _BINS = 40
-_MATCH, _NONE, _LINE = "#0072b2", "#d55e00", "#222222"  # told apart by the colour-blind, too
+_MATCH, _NONE, _LINE = "#0072b2", "#d55e00", "#222222"  # distinguishable with colour blindness
 
 
 def draw(measured: Mapping[QueryKind, Samples], chosen: Mapping[QueryKind, Threshold], file: Path) -> None:
-    """Write a picture with a plot for each kind of query that has a threshold, in the format of the file's ending.
+    """Plot a histogram for each kind of query that has a threshold. The file's extension decides the format.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -372,7 +386,7 @@ def draw(measured: Mapping[QueryKind, Samples], chosen: Mapping[QueryKind, Thres
         axes = figure.add_subplot(len(chosen), 1, place)
         _histograms(axes, measured[kind], it.threshold)
         axes.set_title(_TITLES[kind], loc="left", fontsize=11)
-    axes.set_xlabel("score: the cosine of the best hit, or of the match where there is one")
+    axes.set_xlabel("score: the cosine of the match, or of the best hit if there is no match")
     figure.savefig(file, dpi=110)
 
 
@@ -380,8 +394,8 @@ def _histograms(axes: "Axes", measured: Samples, threshold: float) -> None:
     everything = np.concatenate([measured.matching, measured.unmatching, [threshold]])
     edges: list[float] = np.linspace(everything.min() - 0.01, everything.max() + 0.01, _BINS + 1).tolist()
     for scores, name, colour in (
-        (measured.unmatching, "nothing matches", _NONE),
-        (measured.matching, "something matches", _MATCH),
+        (measured.unmatching, "without a match", _NONE),
+        (measured.matching, "with a match", _MATCH),
     ):
         if len(scores):
             weights = np.full(len(scores), 100 / len(scores))
@@ -389,5 +403,5 @@ def _histograms(axes: "Axes", measured: Samples, threshold: float) -> None:
     axes.axvline(threshold, color=_LINE, linestyle="--", label=f"threshold {threshold:.3f}")
     axes.set_ylabel("% of queries")
     axes.legend(frameon=False, fontsize=9)
-    axes.set_ylim(top=1.4 * axes.get_ylim()[1])  # room for the legend
+    axes.set_ylim(top=1.4 * axes.get_ylim()[1])  # space for the legend
     axes.spines[["top", "right"]].set_visible(False)

@@ -57,7 +57,8 @@ def by_best(terms: Sequence[Term], vectors: Vectors, index: "VectorIndex", scope
     """
     weights = np.array([term.weight for term in terms])
     if not (weights > 0).any():
-        raise InvalidInput("the strategy best needs something that hits should resemble: --unlike alone is not enough")
+        hint = "give something that hits should resemble (--like), not only --unlike"
+        raise InvalidInput(f"the strategy best needs a positive example: {hint}", where="strategy", hint=hint)
     found = {
         hit.id: hit
         for vector in vectors[weights > 0]
@@ -76,18 +77,18 @@ def best_score(rows: Vectors, examples: Vectors, weights: NDArray[np.float64]) -
     """The score of each row by the example that is nearest to it.
 
     The definition is that of Qdrant's recommendation strategy `best_score`. With p the highest cosine of a row with
-    liked examples, and n the highest with unwanted ones, its score is
+    positive examples, and n the highest with negative ones, its score is
 
-        p        where p > n
-        -n * n   else
+        p        if p > n
+        -n * n   otherwise
 
-    so that a row nearer to something unwanted comes after all others, the nearer the later. A weight other than 1
+    so that rows nearer to a negative example come after all others, the nearest last. A weight other than 1
     multiplies the cosines of its example before they are compared; this is our extension.
 
     Args:
         rows: (n, dim) float32, of length 1.
-        examples: (m, dim) float32, of length 1; one or more with a weight above 0.
-        weights: (m,), below 0 for what is unwanted.
+        examples: (m, dim) float32, of length 1; at least one with a weight above 0.
+        weights: (m,), below 0 for negative examples.
 
     Returns:
         (n,) scores.
@@ -132,7 +133,7 @@ class Wanted:
 
 
 def search(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex", wanted: Wanted) -> list[Hit]:
-    """The rows nearest to the terms, best first; with `diversity`, in the order of choice.
+    """Find the rows nearest to the terms, best first; with `diversity`, in the order of selection.
 
     `Hit.score` is the cosine with the terms' weighted sum; with the strategy `best`, see `candidates.best_score`.
     Rows that are terms themselves are not returned.
@@ -181,14 +182,25 @@ def _with_vectors(hits: list[Hit], index: "VectorIndex") -> tuple[list[Hit], dic
 
 def _check(wanted: Wanted) -> None:
     if wanted.k < 1:
-        raise InvalidInput(f"k is {wanted.k}: it must be at least 1", value=wanted.k, where="k")
+        raise InvalidInput(f"k is {wanted.k}; it must be at least 1", value=wanted.k, where="k")
     if wanted.min_score is not None and math.isnan(wanted.min_score):
-        raise InvalidInput("min_score is not a number: give a cosine between -1 and 1, or None", where="min_score")
-    if wanted.strategy not in STRATEGIES:
         raise InvalidInput(
-            f"unknown strategy {wanted.strategy!r}: choose one of {', '.join(STRATEGIES)}", value=wanted.strategy
+            "min_score is not a number; give a cosine between -1 and 1, or None",
+            value=wanted.min_score,
+            where="min_score",
+        )
+    if wanted.strategy not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise InvalidInput(
+            f"unknown strategy {wanted.strategy!r}; choose one of: {known}", value=wanted.strategy, where="strategy"
         )
     if not 0 <= wanted.diversity <= 1:
-        raise InvalidInput(f"diversity is {wanted.diversity:g}: it must be from 0 to 1", value=wanted.diversity)
+        raise InvalidInput(
+            f"diversity is {wanted.diversity:g}; it must be from 0 to 1", value=wanted.diversity, where="diversity"
+        )
     if wanted.unique is not None and not 0 < wanted.unique <= 1:
-        raise InvalidInput(f"unique is {wanted.unique:g}: it is a cosine above 0, up to 1; 0.97 is near-duplicates")
+        raise InvalidInput(
+            f"unique is {wanted.unique:g}; it must be a cosine above 0, up to 1 (start with 0.97)",
+            value=wanted.unique,
+            where="unique",
+        )

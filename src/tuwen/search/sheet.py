@@ -38,7 +38,8 @@ def contact_sheet(hits: Sequence[Hit], root: Path, *, columns: int = 6, max_pixe
     """
     pictures = [(rank, hit) for rank, hit in enumerate(hits, start=1) if hit.payload.get("type") != "text"]
     if not pictures:
-        raise InvalidInput(f"there is nothing to draw on a sheet: the search found {'texts' if hits else 'nothing'}")
+        found = "only texts" if hits else "nothing"
+        raise InvalidInput(f"there are no images to draw on a sheet: the search found {found}", value=hits)
     reading = Reading(near=(CELL, CELL), max_pixels=max_pixels)
     cells = []
     for rank, hit in pictures:

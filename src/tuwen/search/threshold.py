@@ -1,4 +1,4 @@
-"""The score below which nothing matches a query, as it was measured: `--min-score auto`."""
+"""Thresholds measured by calibration, as used by `--min-score auto`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +11,25 @@ from tuwen.index.store import Stored
 from tuwen.search.query import RowId, Term, describe
 
 _CHANGED = 2
-"""by which factor an index may grow or shrink before its thresholds are doubted"""
-_NAMES = {"text": "texts", "image": "pictures"}
+"""thresholds are doubted once an index has grown or shrunk by more than this factor"""
 
 
 class Rows(Protocol):
-    """Rows by id: of an index, or behind a service."""
+    """Access to rows by id, in an index or through a service."""
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """A threshold, and a line if there is reason to doubt it, else an empty one."""
+    """A threshold, with a warning if it may be out of date (otherwise empty)."""
 
     min_score: float
     doubt: str
 
 
 def auto_threshold(terms: Sequence[Term], rows: Rows, info: Info, calibration: Calibration | None) -> Auto:
-    """The threshold that was measured for queries of this kind on an index.
+    """Return the threshold that was measured for this kind of query on an index.
 
     Args:
         terms: the query.
@@ -39,19 +38,23 @@ def auto_threshold(terms: Sequence[Term], rows: Rows, info: Info, calibration: C
         calibration: the thresholds that were measured on it, if any.
 
     Raises:
-        InvalidInput: none was measured; or texts and pictures are mixed, whose scores have no common scale.
+        InvalidInput: no threshold was measured, or the query mixes texts and images, whose scores have no common
+            scale.
     """
     kinds = {_kind(term, rows) for term in terms}
     if len(kinds) > 1:
+        hint = "give a number instead of auto"
         raise InvalidInput(
-            f"no threshold holds for texts and pictures together ({describe(terms)}): give a number instead of auto"
+            f"there is no threshold for queries of texts and images together ({describe(terms)}): {hint}",
+            value=describe(terms),
+            hint=hint,
         )
     kind: QueryKind = kinds.pop() if kinds else "text"
     measured = None if calibration is None else calibration.text if kind == "text" else calibration.image
     if measured is None:
+        hint = "run tuwen calibrate, or give a number instead of auto"
         raise InvalidInput(
-            f"no threshold was measured for {_NAMES[kind]} on {info.index}: run tuwen calibrate on it, or "
-            "give a number instead of auto"
+            f"{info.index} has no threshold for {kind} queries: {hint}", value=kind, where=info.index, hint=hint
         )
     return Auto(measured.threshold, _doubt(measured.rows, info.rows))
 
@@ -59,7 +62,7 @@ def auto_threshold(terms: Sequence[Term], rows: Rows, info: Info, calibration: C
 def _doubt(then: int, now: int) -> str:
     if then <= _CHANGED * now and now <= _CHANGED * then:
         return ""
-    return f"the threshold was measured on {then:,} rows, there are {now:,} now: run tuwen calibrate again"
+    return f"the threshold was measured on {then:,} rows, but the index now has {now:,}: run tuwen calibrate again"
 
 
 def _kind(term: Term, rows: Rows) -> QueryKind:

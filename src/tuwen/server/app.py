@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 WEB = Path(__file__).parent / "web"
 REVALIDATED = {"cache-control": "no-cache"}
-"""for the page and its files: a browser keeps them and asks whether they have changed"""
+"""cache header of the page and its files: browsers store them and revalidate"""
 
 
 def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> FastAPI:
@@ -43,7 +43,7 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
     Args:
         config: its configuration.
         encoder: the index's model.
-        index: an index that stays open as long as the application runs; opened for writing where `allow_upload` is set.
+        index: an index that stays open as long as the application runs; opened for writing if `allow_upload` is set.
 
     Raises:
         InvalidInput: the configuration does not make sense, see `config.checked`.
@@ -52,7 +52,7 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
     app = FastAPI(
         title="tuwen",
         version=__version__,
-        description="Search images by their content. Where a key is required: Authorization: Bearer KEY.",
+        description="Search images by their content. If a key is required, send Authorization: Bearer KEY.",
         lifespan=_lifespan,
         middleware=_middleware(checked(config), metrics),
         docs_url=None,
@@ -116,11 +116,11 @@ async def page() -> Response:
 
 @pages.get("/docs")
 async def docs() -> Response:
-    """A readable version of `/openapi.json`, drawn without any file from elsewhere."""
+    """A readable version of `/openapi.json` that loads nothing from other servers."""
     return FileResponse(WEB / "docs.html", headers=REVALIDATED)
 
 
 @pages.get("/favicon.ico")
 async def icon() -> Response:
-    """The icon, where browsers look for it by themselves."""
+    """The icon, at the address where browsers look for it by default."""
     return FileResponse(WEB / "favicon.svg", headers=REVALIDATED)

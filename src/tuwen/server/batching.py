@@ -1,7 +1,7 @@
-"""Many small requests as few large batches: what arrives within a few milliseconds is encoded together.
+"""Combine many small requests into few large batches: inputs that arrive within milliseconds are encoded together.
 
-`Batcher` collects items of many callers, `TextEncoding` and `ImageEncoding` put the two towers of a model behind one
-each, and `Pool` bounds what waits for a thread.
+`Batcher` collects the items of many callers; `TextEncoding` and `ImageEncoding` use one for each tower of a model.
+`Pool` bounds the work that waits for a thread.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ class _Waiting(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Lists of items to lists of results, one for each item, in order.
+    """Processes the items of many callers in batches; each caller receives one result per item, in order.
 
-    A cancelled caller takes its items out of the queue. One batch runs while the next one fills up.
+    If a caller is cancelled, its items leave the queue. One batch runs while the next one fills up.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Batcher(Generic[T, R]):
         """Start in a running event loop.
 
         Args:
-            name: what callers wait for, as a refusal says it.
+            name: what callers wait for, for error messages.
             run: the work, called in a thread of its own.
             most: items in a batch, unless a single caller has more.
             wait: seconds that the first item of a batch waits for others.
@@ -76,15 +76,15 @@ class Batcher(Generic[T, R]):
 
     @property
     def waiting(self) -> int:
-        """Items that wait."""
+        """The number of waiting items."""
         return sum(len(each.items) for each in self._queue)
 
     async def do(self, items: Sequence[T]) -> Sequence[R]:
-        """The results of some items.
+        """Process items and return their results.
 
         Raises:
-            APIError: 429, too many are waiting.
-            Exception: what the work raises for these items.
+            APIError: 429, too many items are waiting.
+            Exception: raised by the work for these items.
         """
         waiting = self.waiting
         if waiting and waiting + len(items) > self._limit:
@@ -98,7 +98,7 @@ class Batcher(Generic[T, R]):
             self._queue.pop(mine, None)
 
     async def close(self) -> None:
-        """Finish what was accepted."""
+        """Finish the accepted items, then stop."""
         while self._queue or self._running:
             await asyncio.sleep(0.01)
         self._worker.cancel()
@@ -144,7 +144,7 @@ class Batcher(Generic[T, R]):
         return batch
 
     async def _finish(self, batch: Sequence[_Waiting[T, R]]) -> None:
-        """Run a batch; where it fails, each caller's items alone, so that one caller's error is not another's."""
+        """Run a batch; if it fails, run each caller's items alone, so that one caller's error affects no other."""
         items = [item for each in batch for item in each.items]
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, items)
@@ -165,19 +165,19 @@ class Batcher(Generic[T, R]):
 
 
 class Pool:
-    """Threads for work that would block the event loop, and a bound on what waits for them."""
+    """Threads for work that would block the event loop, with a bound on the work that waits for them."""
 
     def __init__(self, name: str, threads: int, limit: int) -> None:
-        """`name`: what the threads do, as a refusal says it."""
+        """Create the threads; `name` says what they do, for error messages."""
         self._name = name
         self._threads = ThreadPoolExecutor(threads, f"tuwen-{name}")
         self._room = threading.BoundedSemaphore(limit + threads)
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What `work` returns. Cancelled before it has begun, it never runs.
+        """Run `work` in a thread and return its result. If it is cancelled before it starts, it never runs.
 
         Raises:
-            APIError: 429, too much is waiting.
+            APIError: 429, too much work is waiting.
         """
         if not self._room.acquire(blocking=False):
             raise busy(self._name)
@@ -186,7 +186,7 @@ class Pool:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Wait for what is running and drop the rest."""
+        """Wait for running work and drop the rest."""
         self._threads.shutdown(cancel_futures=True)
 
     def _done(self, _: Future[Any]) -> None:
@@ -209,10 +209,10 @@ class TextEncoding:
         self._cache: OrderedDict[str, Vector] = OrderedDict()
         self._size = config.text_cache
         self.cached = 0
-        """texts that did not have to be encoded"""
+        """number of texts found in the cache"""
 
     async def encode(self, texts: Sequence[str]) -> Vectors:
-        """(n, dim) float32, every row of length 1."""
+        """Encode texts: (n, dim) float32, every row of length 1."""
         known = {text: self._cache[text] for text in dict.fromkeys(texts) if text in self._cache}
         self.cached += len(known)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
@@ -245,12 +245,12 @@ class ImageEncoding:
         )
 
     def check_size(self, data: bytes, name: str) -> None:
-        """Raise APIError 413 where an image has too many bytes."""
+        """Raise APIError 413 if an image has too many bytes."""
         if len(data) > self._most:
             raise APIError(413, "too_large", f"{name} has {len(data):,} bytes; the limit is {self._most:,}")
 
     async def encode(self, data: bytes, name: str) -> Vector:
-        """(dim,) float32 of length 1.
+        """Encode an image: (dim,) float32 of length 1.
 
         Raises:
             APIError: 413, it has too many bytes.

@@ -1,7 +1,7 @@
-"""The routes that other clients call: OpenAI's `/v1/embeddings`, and clip-retrieval's `/knn-service` and the like.
+"""The routes for other clients: OpenAI's `/v1/embeddings`, and clip-retrieval's `/knn-service` and related ones.
 
-To clip-retrieval's clients there is one index, and its rows have our ids. `use_mclip`, `use_safety_model`,
-`use_violence_detector` and the aesthetic fields are accepted and change nothing, as in a clip-retrieval service without
+Clients of clip-retrieval see one index, whose rows have tuwen's ids. `use_mclip`, `use_safety_model`,
+`use_violence_detector` and the aesthetic fields are accepted but have no effect, as in a clip-retrieval service without
 the models for them.
 """
 
@@ -22,13 +22,13 @@ from tuwen.server.schemas import MAX_HITS, MAX_TEXT, Example, Id, RecommendReque
 from tuwen.server.service import Here, Service
 from tuwen.types import Hit, Payload
 
-# clip-retrieval's client does not say that it sends JSON.
+# clip-retrieval's client sends JSON without a content type.
 router = APIRouter(tags=["for other clients"], strict_content_type=False)
 
 MOST = 2048
 """inputs of one request to `/v1/embeddings`"""
 _IMAGE = re.compile(r"data:[^,]{0,200};base64,|https?://\S+\Z")
-"""an image: a data URL, or an address, which is never encoded as a text"""
+"""prefixes of images: data URLs, and http and https URLs, which are never encoded as texts"""
 
 
 class EmbeddingsRequest(BaseModel):
@@ -37,14 +37,14 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     input: str | Annotated[list[str], Field(min_length=1, max_length=MOST)] | list[int] | list[list[int]]
-    """a text or an image, or a list of these. An image is a data URL in base64, or an http or https URL where the
+    """a text or an image, or a list of these. An image is a data URL in base64, or an http or https URL if the
     service fetches images. Token ids are refused"""
     model: Annotated[str, Field(max_length=256)] | None = None
-    """the model, by any of the names that the command line accepts; another model is refused"""
+    """the model, by any name that the command line accepts; other models are refused"""
     encoding_format: Literal["float", "base64"] | None = None
     """`float`, the default, or `base64`: the float32 numbers of a vector, little-endian"""
     dimensions: int | None = None
-    """the dimension of the vectors; any other than the model's is refused"""
+    """the dimension of the vectors; it must be the model's"""
     user: Annotated[str, Field(max_length=1000)] | None = None
     """accepted for compatibility; not used"""
 
@@ -91,16 +91,16 @@ def _check(request: EmbeddingsRequest, service: Service) -> None:
     """Raise APIError 404 for another model, 422 for another dimension."""
     encoder = service.encoder
     if request.model is not None and request.model not in encoder.names:
-        raise not_found(f"the model {request.model!r} is not served here: use {encoder.name!r}")
+        raise not_found(f"this service does not have the model {request.model!r}; use {encoder.name!r}")
     if request.dimensions is not None and request.dimensions != encoder.dim:
         raise invalid(f"dimensions: {encoder.name} has vectors of dimension {encoder.dim}, not {request.dimensions}")
 
 
 async def _inputs(request: EmbeddingsRequest, service: Service) -> list[str | bytes]:
-    """Texts as they are, images as the bytes of their files.
+    """Read the inputs: texts unchanged, images as the bytes of their files.
 
     Raises:
-        APIError: 403, a URL where the service does not fetch images; 422, no input, token ids, a text that is empty or
+        APIError: 403, a URL, but the service does not fetch images; 422, no input, token ids, a text that is empty or
             too long, or an image that is not base64.
     """
     given: Sequence[str | int | list[int]] = [request.input] if isinstance(request.input, str) else request.input
@@ -112,18 +112,18 @@ async def _inputs(request: EmbeddingsRequest, service: Service) -> list[str | by
 async def _input(number: int, item: str | int | list[int], service: Service) -> str | bytes:
     if not isinstance(item, str):
         raise invalid(
-            "input: token ids belong to another model's tokenizer: send texts (LangChain's OpenAIEmbeddings does with "
+            "input: token ids belong to another model's tokenizer; send texts (with LangChain's OpenAIEmbeddings, set "
             "check_embedding_ctx_length=False)"
         )
     if _IMAGE.match(item):
         return await data_of(item, service)
     if not item.strip() or len(item) > MAX_TEXT:
-        raise invalid(f"input.{number}: a text must have 1 to {MAX_TEXT:,} characters, not only spaces")
+        raise invalid(f"input.{number}: a text must have 1 to {MAX_TEXT:,} characters that are not all spaces")
     return item
 
 
 async def _vectors(inputs: Sequence[str | bytes], service: Service) -> list[Vector]:
-    """Encode inputs in parts of a batch, so that other requests get their turn in between."""
+    """Encode inputs in parts of a batch, so that other requests are served in between."""
     found: list[Vector] = []
     most = service.config.max_batch
     for start in range(0, len(inputs), most):
@@ -163,7 +163,7 @@ class KnnRequest(BaseModel):
     image: str | None = None
     """an image in base64"""
     image_url: str | None = None
-    """the URL of an image, where the service fetches images"""
+    """the URL of an image, if the service fetches images"""
     embedding_input: Annotated[list[float], Field(max_length=65_536)] | None = None
     """a vector of the service's model"""
     indice_name: str | None = None
@@ -244,7 +244,7 @@ def _without_duplicates(hits: list[Hit], service: Service) -> list[Hit]:
 
 
 def _metadata(row: str, payload: Payload, base: str) -> dict[str, object]:
-    """A row's payload, and what clip-retrieval calls `image_path`, `url` and `caption`."""
+    """A row's payload with clip-retrieval's fields `image_path`, `url` and `caption`."""
     if payload.get("type") == "text":
         return {**payload, "caption": payload["text"]}
     return {**payload, "image_path": payload["path"], "url": f"{base}v1/images/{row}"}
@@ -257,4 +257,4 @@ def _name(service: Service) -> str:
 
 def _check_name(name: str | None, service: Service) -> None:
     if name is not None and name != _name(service):
-        raise not_found(f"there is no index {name!r} here: use {_name(service)!r}")
+        raise not_found(f"this service does not have the index {name!r}; use {_name(service)!r}")

@@ -13,32 +13,32 @@ Log: TypeAlias = Literal["none", "errors", "requests", "queries"]
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a service allows, and how much of it.
+    """The options and limits of a service.
 
     Attributes:
         cache: the folder for thumbnails; it may be deleted at any time.
         root: the folder of the images on this machine; None: the one that the index remembers.
-        host: the address to listen at.
-        port: the port to listen at; 0: any free one.
+        host: the address to listen on.
+        port: the port to listen on; 0: any free one.
         root_path: the path below which a reverse proxy serves it, e.g. `/photos`; empty: the root.
         keys: keys that allow reading and writing.
         read_keys: keys that allow reading.
         allow_upload: whether images may be added and removed.
         allow_url: whether images may be given by URL, which the service then fetches.
-        insecure: allow listening beyond this machine without any key.
+        insecure: allow listening on other addresses than localhost without any key.
         hosts: host names that it answers to, besides those of `host`.
         origins: other sites whose pages may call it, e.g. `https://example.org` (CORS).
         threads: threads that decode images.
         max_batch: texts, or images, that a tower encodes at a time.
-        batch_wait: seconds that the first of a batch waits for others.
-        queue: inputs that may wait for a tower, for decoding or for the index, each; more are refused.
-        deadline: seconds to an answer, once the request has been read.
+        batch_wait: seconds that the first input of a batch waits for others.
+        queue: inputs that may wait for each tower, for decoding and for the index; more are refused.
+        deadline: seconds until the response, once the request has been read.
         body_seconds: seconds for the body of a request to arrive, and one more for each 16 KiB.
         max_picture: bytes of an image.
         max_upload: bytes of a request that uploads images.
         text_cache: texts whose vectors are cached; 0: none.
-        rate: requests per second for each key, or for each address where there is no key; 0: unlimited.
-        log: what is logged to standard error, one JSON document a line; `queries` is `requests` with what was asked.
+        rate: requests per second for each key, or for each address if there are no keys; 0: unlimited.
+        log: what is logged to standard error, one JSON document per line; `queries` is `requests` with the queries.
     """
 
     cache: Path
@@ -67,7 +67,7 @@ class ServerConfig:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the service."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -80,10 +80,10 @@ class ServerConfig:
 
 
 def checked(config: ServerConfig) -> ServerConfig:
-    """The configuration, if it makes sense.
+    """Validate a configuration and return it.
 
     Raises:
-        InvalidInput: it would open an index to a network without a key, a key is too short, or an origin or a path is
+        InvalidInput: it would expose an index to a network without a key, a key is too short, or an origin or a path is
             malformed.
     """
     if not (config.loopback or config.protected or config.insecure):
@@ -108,7 +108,7 @@ def checked(config: ServerConfig) -> ServerConfig:
     path = config.root_path
     if path and not is_root_path(path):
         raise InvalidInput(
-            f"--root-path {path} is not a path: begin it with a slash and end it without one, e.g. /photos",
+            f"--root-path {path} is not valid: it must begin with a slash and not end with one, e.g. /photos",
             value=path,
             where="--root-path",
         )
@@ -116,5 +116,5 @@ def checked(config: ServerConfig) -> ServerConfig:
 
 
 def is_root_path(path: str) -> bool:
-    """Whether a path can be the prefix of a service: `/a` or `/a/b`, and nothing that leads to another host."""
+    """Whether a path can be the prefix of a service: `/a` or `/a/b`, but nothing that browsers read as a host."""
     return re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path) is not None

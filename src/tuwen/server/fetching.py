@@ -1,7 +1,7 @@
-"""Fetching images by URL, from public hosts alone: a service must not open the network that it is in.
+"""Fetch images by URL from public hosts only, so that the service does not expose its own network.
 
-A name is resolved once, all of its addresses are checked, and the checked address is connected to, so that a name which
-resolves differently the second time (DNS rebinding) gains nothing. Redirects are followed one by one, with the same
+A host name is resolved once, all of its addresses are checked, and the connection uses a checked address, so DNS
+rebinding (a different address on the second look-up) has no effect. Redirects are followed one by one with the same
 check.
 """
 
@@ -18,12 +18,12 @@ from tuwen.server.responses import APIError
 
 REDIRECTS = 3
 SECONDS = 10.0
-"""for everything: resolving, connecting, redirects, the last byte"""
+"""seconds for the whole request: resolving, connecting, redirects, up to the last byte"""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class PublicOnly(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses alone."""
+    """Connects to public addresses only."""
 
     def __init__(self) -> None:
         self._inner = httpcore2.AnyIOBackend()
@@ -60,7 +60,7 @@ class PublicOnly(httpcore2.AsyncNetworkBackend):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is on the public internet; IPv4 addresses inside IPv6 ones are checked, too."""
+    """Whether an address is on the public internet; IPv4 addresses embedded in IPv6 ones are checked too."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

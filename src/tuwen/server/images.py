@@ -81,13 +81,13 @@ class Thumbnails:
         self._max_pixels = max_pixels
 
     def path(self, content: str, size: int) -> Path:
-        """Where the thumbnail of a content is, or will be."""
+        """The path of the thumbnail, whether or not it exists yet."""
         if not _HASH.fullmatch(content):
             raise not_found("this row has no image to show")
         return self._folder / content[:2] / f"{content}-{rounded(size)}.webp"
 
     def made(self, file: Path, content: str, size: int) -> Path:
-        """The thumbnail of a file, made if it does not exist yet.
+        """The path of a file's thumbnail, which is created if it does not exist.
 
         Raises:
             APIError: 422, the file cannot be read as an image.
@@ -98,7 +98,7 @@ class Thumbnails:
         return path
 
     def forget(self, content: str) -> None:
-        """Remove all thumbnails of a content."""
+        """Remove all thumbnails of an image."""
         for size in SIZES:
             with suppress(FileNotFoundError, APIError):
                 self.path(content, size).unlink()
@@ -127,7 +127,7 @@ def zip_of(files: Mapping[str, Path], missing: Sequence[str]) -> Iterator[bytes]
 
     Args:
         files: the files, by their names in the archive.
-        missing: what to list in `missing.txt`, besides files that cannot be read; without any there is no such file.
+        missing: names to list in `missing.txt`, in addition to files that cannot be read.
     """
     written = _Written()
     with ZipFile(written, "w") as archive:
@@ -148,7 +148,7 @@ def zip_of(files: Mapping[str, Path], missing: Sequence[str]) -> Iterator[bytes]
 
 
 class _Written:
-    """A file that can only be written, whose content is taken out meanwhile."""
+    """A write-only file whose content is taken out while it is written."""
 
     def __init__(self) -> None:
         self._content = bytearray()

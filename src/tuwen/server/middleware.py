@@ -1,8 +1,8 @@
-"""What every request passes before it reaches a route.
+"""Middleware that every request passes before it reaches a route.
 
-`ReverseProxy` reads what a proxy says about the original request. `Authentication` checks the host name, the origin,
-the key and the rate. `RequestLimits` bounds the size of a request, how slowly it may arrive, and how long its answer
-may take. What they raise is answered by `Monitoring`, further out.
+`ReverseProxy` applies a proxy's headers about the original request. `Authentication` checks the host name, the origin,
+the key and the rate. `RequestLimits` bounds the size of a request, the time in which it must arrive, and the time until
+its response. Errors that they raise are turned into responses by `Monitoring`, further out.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tuwen.server.responses import APIError, route_path
 Role: TypeAlias = Literal["read", "write"]
 
 OPEN = ("/health/", "/static/", "/docs", "/openapi.json", "/favicon.ico")
-"""routes that need no key: the page and its files show nothing of the collection"""
+"""routes that need no key: the page and its files contain nothing of the collection"""
 READING = (
     "/v1/search",
     "/v1/recommend",
@@ -38,7 +38,7 @@ READING = (
 HEADERS = 16 * 2**10
 """bytes of all headers of a request"""
 GUESSES, GUESS_SECONDS = 10, 6
-"""wrong keys that an address may try at once, and seconds until it may try one more"""
+"""wrong keys that an address may try at first, and seconds until it may try one more"""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -46,7 +46,7 @@ class ReverseProxy:
     """ASGI middleware for a service below a path of another server.
 
     The path is `X-Forwarded-Prefix`, from a proxy that strips it, or the configured one, which may be stripped or not.
-    Both it and `X-Forwarded-Proto` only change the links in the answer to the request that has them.
+    It and `X-Forwarded-Proto` only affect the links in the response to the same request.
     """
 
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
@@ -96,23 +96,23 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
-        """Against DNS rebinding: another site's name may resolve to this machine, but the browser sends that name."""
+        """Prevent DNS rebinding: another site's name may resolve to this machine, but the browser sends that name."""
         host = _host(headers.get("host", ""))
         if self._hosts and host not in self._hosts:
-            raise APIError(421, "wrong_host", "this service does not answer to that host name: see --allow-host")
+            raise APIError(421, "wrong_host", "this service does not answer to that host name; see --allow-host")
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Against cross-site requests: another site's page may send a form here, even if it cannot read the answer."""
+        """Prevent cross-site requests: another site's page could send a form here, without reading the response."""
         origin = headers.get("origin")
         if origin is None or scope["method"] in ("GET", "HEAD", "OPTIONS") or origin in self._config.origins:
             return
-        # A browser lets no page of another site set the second header, unless --cors allows it.
+        # Browsers do not let pages of other sites set the second header, unless --cors allows it.
         if origin.partition("://")[2] not in (headers.get("host"), headers.get("x-forwarded-host")):
             raise APIError(
                 403,
                 "cross_origin",
-                "pages of other origins may not use this service: allow them with --cors, or let the reverse proxy "
-                "forward the Host header",
+                "pages of other origins may not use this service; allow them with --cors, or configure the reverse "
+                "proxy to forward the Host header",
             )
 
     def _check_key(self, scope: Scope, headers: Headers) -> None:
@@ -141,11 +141,11 @@ def key_in(headers: Headers) -> str | None:
 
 
 def role_of(key: str | None, config: ServerConfig) -> Role | None:
-    """What a key allows; None: nothing. Without any configured key, everyone may read and write."""
+    """The role of a key; None if it is not valid. Without any configured key, everyone may read and write."""
     if not config.protected:
         return "write"
     given = (key or "").encode()
-    # All keys are compared, so that the time taken does not tell which of them was close.
+    # All keys are compared, so that the time taken does not reveal which of them was close.
     write = sum(hmac.compare_digest(given, known.encode()) for known in config.keys)
     read = sum(hmac.compare_digest(given, known.encode()) for known in config.read_keys)
     return "write" if write else "read" if read else None
@@ -209,7 +209,7 @@ def _needed(method: str, path: str) -> Role | None:
 PACE = 16 * 2**10
 """bytes per second: a body may take a second longer for each"""
 LOOK_AFTER = 0.02
-"""seconds until the connection is watched for a client that leaves: watching costs short requests too much"""
+"""seconds after which the connection is watched for a disconnect; watching would slow down short requests"""
 
 
 class RequestLimits:
@@ -238,7 +238,7 @@ class RequestLimits:
 
 
 class _LimitedRequest:
-    """One request, from its first byte to its answer."""
+    """One request, from its first byte to its response."""
 
     def __init__(self, receive: Receive, send: Send, config: ServerConfig, most: int, *, whole: bool) -> None:
         self._receive, self._send = receive, send
@@ -254,12 +254,12 @@ class _LimitedRequest:
         self._watching: asyncio.Task[None] | None = None
 
     def check_size(self, count: int) -> None:
-        """Raise APIError 413 where the body has too many bytes."""
+        """Raise APIError 413 if the body has too many bytes."""
         if count > self._most:
             raise APIError(413, "too_large", f"a request of this kind may have {self._most:,} bytes")
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Have the request answered, within its time and while its client waits."""
+        """Run the application for this request, within the deadline and while the client waits."""
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -268,7 +268,7 @@ class _LimitedRequest:
                 await app(scope, self.receive, self.send)
         except TimeoutError:
             if self._whole:
-                raise APIError(504, "deadline", f"no answer within {self._config.deadline:g} s") from None
+                raise APIError(504, "deadline", f"no response within {self._config.deadline:g} s") from None
             raise APIError(408, "slow_body", "the body of the request arrives too slowly") from None
         except asyncio.CancelledError:
             if not self._left.is_set():
@@ -278,7 +278,7 @@ class _LimitedRequest:
             self._stop_watching()
 
     async def receive(self) -> Message:
-        """The next part of the body; once it is whole, a message when the client leaves."""
+        """The next part of the body; after the whole body, a message when the client disconnects."""
         if self._timer is not None:
             await self._left.wait()
             return {"type": "http.disconnect"}
@@ -290,12 +290,12 @@ class _LimitedRequest:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer. Once it has begun there is no deadline: a file may be large, a line slow."""
+        """Send a part of the response. Once it has begun there is no deadline: a file may be large, a client slow."""
         if message["type"] == "http.response.start":
             self._answered = True
             self._clock.reschedule(None)
         elif not message.get("more_body", False):
-            self._stop_watching()  # once everything is sent the client counts as gone, but there are files to close
+            self._stop_watching()  # a client counts as gone after the last part, but files must still be closed
         await self._send(message)
 
     def _arrived(self, *, whole: bool) -> None:
@@ -309,7 +309,7 @@ class _LimitedRequest:
         self._timer = loop.call_later(LOOK_AFTER, self._start_watching, task)
 
     def _allow(self, seconds: float) -> None:
-        """Move the deadline to some seconds after the request began."""
+        """Move the deadline to this number of seconds after the request began."""
         if not self._answered:
             self._clock.reschedule(self._begun + seconds)
 

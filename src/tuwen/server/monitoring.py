@@ -1,7 +1,7 @@
 """Monitoring: a log line, Prometheus metrics and the common headers for every request, and errors as responses.
 
-`Monitoring` stands around the other middleware. Logs are JSON documents, one per line, and leave out what was searched
-for unless that is asked for. Each application has its own registry of metrics.
+`Monitoring` wraps the other middleware. Logs are JSON documents, one per line, and do not contain queries unless that
+is configured. Each application has its own registry of metrics.
 """
 
 import json
@@ -44,9 +44,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""headers of every answer that does not set them itself"""
+"""headers of every response that does not set them itself"""
 LEFT = 499
-"""the status that is logged for a request whose client did not wait for an answer"""
+"""the status logged for a request whose client disconnected before the response"""
 _RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -61,7 +61,7 @@ async def metrics(request: Request) -> Response:
 
 
 class Monitoring:
-    """ASGI middleware that logs and counts requests, and answers what is raised further in."""
+    """ASGI middleware that logs and counts requests, and turns exceptions into responses."""
 
     def __init__(self, app: ASGIApp, log: Log, metrics: "Metrics") -> None:
         self._app = app
@@ -107,7 +107,7 @@ class Monitoring:
 
 
 class _Answering:
-    """Sends an answer with the common headers. Errors that the framework writes as plain text become JSON."""
+    """Sends a response with the common headers. Plain-text errors of the framework become JSON."""
 
     def __init__(self, send: Send, path: str, request_id: str) -> None:
         self._send = send
@@ -132,7 +132,7 @@ class _Answering:
         await self._send(message)
 
     async def _send_error(self, headers: Headers) -> None:
-        """Replace a plain-text error: an invalid range of a file, a preflight request that CORS refuses."""
+        """Replace a plain-text error, such as an invalid byte range or a refused CORS preflight request."""
         kept = {name: value for name, value in headers.items() if not name.startswith("content-") or "range" in name}
         answer = error_answer(plain_error(self.status, kept), self._path)
         self._replaced = False
@@ -142,7 +142,7 @@ class _Answering:
 
 
 class Metrics:
-    """The registry of an application, and what is written to it."""
+    """The metrics of an application, with their registry."""
 
     SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -150,13 +150,15 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         labels = ("method", "route", "status")
-        self._requests = Histogram("tuwen_request_seconds", "Seconds to an answer.", labels, registry=self.registry)
+        self._requests = Histogram(
+            "tuwen_request_seconds", "Seconds until the response.", labels, registry=self.registry
+        )
         self._batches = Histogram(
             "tuwen_batch_size", "Inputs encoded together.", ("tower",), buckets=self.SIZES, registry=self.registry
         )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answer. `route`: its pattern, not the path, because there are few patterns."""
+        """Count a response. `route` is the route's pattern, not the path, to keep the number of series small."""
         self._requests.labels(method, route, str(status)).observe(seconds)
 
     def batch_sizes(self, tower: str) -> Callable[[int], object]:
@@ -172,14 +174,14 @@ class Metrics:
 
 
 class _ServiceState(Collector):
-    """Numbers that the service has anyway, collected when they are read."""
+    """The current state of the service, collected when metrics are read."""
 
     def __init__(self, service: "Service") -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
         service = self._service
-        waiting = GaugeMetricFamily("tuwen_waiting", "Inputs that wait.", labels=["queue"])
+        waiting = GaugeMetricFamily("tuwen_waiting", "Waiting inputs.", labels=["queue"])
         waiting.add_metric(["text"], service.texts.batcher.waiting)
         waiting.add_metric(["image"], service.images.batcher.waiting)
         yield waiting
@@ -187,7 +189,7 @@ class _ServiceState(Collector):
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of a request's route, which says nothing of what was asked for."""
+    """The pattern of a request's route, which contains nothing of the query."""
     return str(getattr(scope.get("route"), "path", "") or "none")
 
 
@@ -208,7 +210,7 @@ class JsonLines(logging.Formatter):
 
 
 def write_logs(level: Log) -> None:
-    """Send the logs of the service and of uvicorn to standard error; for a program that owns its process."""
+    """Send the logs of the service and of uvicorn to standard error, for programs that control the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for logger in (LOGGER, logging.getLogger("uvicorn.error")):

@@ -1,4 +1,4 @@
-"""Queries: from what a request searches for to terms with vectors, and to hits."""
+"""Turn the query of a request into terms with vectors, and into hits."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ async def data_of(text: str, service: Service) -> bytes:
     if text.startswith(("http://", "https://")):
         if service.fetcher is None:
             raise APIError(
-                403, "no_urls", "this service does not fetch images: send the image itself, or see --allow-url"
+                403, "no_urls", "this service does not fetch images; send the image itself, or see --allow-url"
             )
         return await service.fetcher.fetch(text)
     if len(text) > 4 * service.config.max_picture // 3 + 256:
@@ -37,10 +37,10 @@ async def data_of(text: str, service: Service) -> bytes:
 
 
 def decoded(text: str) -> bytes:
-    """The bytes that base64 or a data URL stands for.
+    """Decode base64 or a data URL.
 
     Raises:
-        APIError: 422, it is neither.
+        APIError: 422, the text is neither.
     """
     body = text
     if text.startswith("data:"):
@@ -54,12 +54,12 @@ def decoded(text: str) -> bytes:
 
 
 QUICK = 200
-"""hits of a search that may run in the event loop"""
+"""most hits of a search that may run in the event loop"""
 Query: TypeAlias = SearchRequest | RecommendRequest
 
 
 async def terms_of(query: Query, service: Service) -> list[Term]:
-    """The terms of a request, in its order; images as their bytes."""
+    """The terms of a request, in order, with images as bytes."""
     if isinstance(query, RecommendRequest):
         liked = [await _term(example, 1.0, service) for example in query.like]
         return liked + [await _term(example, -1.0, service) for example in query.unlike]
@@ -70,10 +70,10 @@ async def terms_of(query: Query, service: Service) -> list[Term]:
 
 
 async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hit]:
-    """The rows nearest to the terms, from `query.offset` on.
+    """Find the rows nearest to the terms, from `query.offset` on.
 
     Raises:
-        InvalidInput: a row that is named does not exist, the terms cancel each other out, the filter is wrong, or no
+        InvalidInput: a named row does not exist, the terms cancel each other out, the filter is malformed, or no
             threshold has been measured.
         RejectedImages: an image cannot be read.
     """
@@ -95,10 +95,10 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
 
 
 def _is_quick(wanted: Wanted, service: Service) -> bool:
-    """Whether a search may run in the event loop: it takes about a millisecond and holds the interpreter anyway.
+    """Whether a search may run in the event loop: it takes about a millisecond and holds the interpreter lock anyway.
 
-    Running it in a thread costs a third more. Searches that look at many rows go to a thread, and so do all searches
-    while rows are written, because a write holds the index for as long as the disk takes.
+    A thread would add a third to its time. Searches of many rows run in a thread, and so do all searches while rows are
+    written, because a write holds the index for as long as the disk takes.
     """
     many = wanted.where or wanted.exact or wanted.diversity or wanted.unique or wanted.strategy == "best"
     return service.graph and not many and wanted.k <= QUICK and not service.uploads.writing
@@ -116,7 +116,7 @@ async def _min_score(terms: Sequence[Term], query: Query, service: Service) -> f
 
 
 async def _encoded(terms: Sequence[Term], service: Service) -> list[Term]:
-    """The terms with vectors in place of texts and images, encoded in batches with those of other requests."""
+    """Replace texts and images by vectors, encoded in batches together with those of other requests."""
     texts = [term.what for term in terms if isinstance(term.what, str)]
     images = [term.what for term in terms if isinstance(term.what, bytes)]
     vectors: dict[str | bytes, Vector] = {}
@@ -129,7 +129,7 @@ async def _encoded(terms: Sequence[Term], service: Service) -> list[Term]:
 
 
 def unit_vector(numbers: Sequence[float], where: str, service: Service) -> Vector:
-    """A vector from a request, scaled to length 1.
+    """Read a vector from a request and scale it to length 1.
 
     Raises:
         APIError: 422, it does not have the model's dimension, or is zero or not finite.

@@ -1,4 +1,4 @@
-"""JSON responses, and errors as responses of one shape that never show where in the code they happened.
+"""JSON responses, and errors as responses of one shape that never expose the code.
 
     {"error": {"code": "not_found", "message": "…", "status": 404}}
 
@@ -45,7 +45,7 @@ class Answer(Response):
 
 
 class APIError(HTTPException):
-    """An error that is sent as it is. An HTTPException, because the framework hides all others behind its own."""
+    """An error response. It is an HTTPException because the framework replaces all other exceptions."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, message, headers)
@@ -54,7 +54,9 @@ class APIError(HTTPException):
 
 def busy(what: str) -> APIError:
     """429: a queue is full."""
-    return APIError(429, "busy", f"too many requests wait for {what}: try again in a second", {"retry-after": "1"})
+    return APIError(
+        429, "busy", f"too many requests are waiting for {what}; try again in a second", {"retry-after": "1"}
+    )
 
 
 def not_found(message: str) -> APIError:
@@ -91,7 +93,7 @@ def route_path(scope: Scope) -> str:
 
 
 def error_answer(error: APIError, path: str) -> Answer:
-    """An error as it is sent. `path`: of the request."""
+    """The response for an error. `path` is the path of the request."""
     document = {"code": error.code, "message": error.detail, "status": error.status_code}
     if path.startswith(OPENAI):
         document |= {"type": "server_error" if error.status_code >= 500 else "invalid_request_error", "param": None}
@@ -99,25 +101,25 @@ def error_answer(error: APIError, path: str) -> Answer:
 
 
 def as_api_error(error: Exception) -> APIError:
-    """Any error as one to send. An unexpected one says nothing about itself: its trace goes to the log."""
+    """Turn any exception into an error response. Unexpected ones are not described: their traceback goes to the log."""
     if isinstance(error, APIError):
         return error
     if isinstance(error, InvalidInput | RejectedImages | InvalidVectors):
         return invalid(_one_line(str(error)))
     if isinstance(error, IndexFault):
-        return APIError(503, "index_unavailable", "the index is not available right now: see the service's log")
+        return APIError(503, "index_unavailable", "the index is not available; see the service's log")
     return APIError(
         500, "internal", "this is a bug in tuwen: the service's log has the details under this request's id"
     )
 
 
 def plain_error(status: int, headers: Mapping[str, str]) -> APIError:
-    """An error of the framework that has no message of its own."""
+    """The error for a framework response without a message."""
     return APIError(status, CODES.get(status, "refused"), HTTPStatus(status).phrase.lower(), headers)
 
 
 async def http_error(request: Request, error: Exception) -> Answer:
-    """The answer to what the framework refuses: an unknown path, a wrong method, a malformed form."""
+    """The response to a request that the framework refuses: an unknown path, a wrong method, a malformed form."""
     assert isinstance(error, HTTPException)
     if isinstance(error, APIError):
         return error_answer(error, route_path(request.scope))
@@ -128,7 +130,7 @@ async def http_error(request: Request, error: Exception) -> Answer:
 
 
 async def validation_error(request: Request, error: Exception) -> Answer:
-    """The answer to a request that does not fit its schema: where the first error is, and what it is."""
+    """The response to a request that does not fit its schema, with the first error and its position."""
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"

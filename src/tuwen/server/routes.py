@@ -46,18 +46,18 @@ from tuwen.types import Rejected
 
 health_router = APIRouter(prefix="/health", tags=["health"])
 NOBODY = str(UUID(int=0))
-"""the id of no row, to ask the index for"""
+"""an id that no row has, for the readiness check"""
 
 
 @health_router.get("/live", responses={200: {"model": Health}})
 async def live() -> Answer:
-    """Whether the process answers."""
+    """Whether the process responds."""
     return Answer({"status": "live"})
 
 
 @health_router.get("/ready", responses={200: {"model": Health}, 503: {"model": Failure}})
 async def ready(service: Here) -> Answer:
-    """Whether the index can be read. Nothing is answered before the model is loaded."""
+    """Whether the index can be read. The service does not respond before the model is loaded."""
     await service.calling.run(service.index.get, [NOBODY])
     return Answer({"status": "ready"})
 
@@ -67,7 +67,7 @@ images_router = APIRouter(prefix="/v1/images", tags=["images"])
 RowId = Annotated[str, Path(alias="id", max_length=64, description="the id of a row")]
 SORT = r"^-?(path|name|modified|taken|bytes)$"
 ALONE = "default-src 'none'; sandbox"
-"""the content security policy of a stored file: whatever it is, it runs nothing and belongs to no page"""
+"""the content security policy of stored files: they may not run scripts or be part of a page"""
 _IMAGE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -93,7 +93,7 @@ async def browse(
 
 @images_router.get("/{id}", response_class=FileResponse, responses=_IMAGE)
 async def picture(ident: RowId, service: Here) -> Response:
-    """The file, unchanged. What browsers do not show as an image is a download."""
+    """The original file. Files that browsers do not show as images are sent as downloads."""
     row = await row_of(ident, service)
     path = await service.calling.run(file_of, row, service.root)
     media = await service.calling.run(content_type, path)
@@ -130,7 +130,7 @@ async def facts(ident: RowId, service: Here) -> Answer:
 
 
 async def row_of(ident: str, service: Service) -> Stored:
-    """A row of the index.
+    """Get a row of the index.
 
     Raises:
         APIError: 404, there is no row with that id.
@@ -146,7 +146,7 @@ index_router = APIRouter(prefix="/v1", tags=["index"])
 
 @index_router.get("/index", responses={200: {"model": IndexFacts}})
 async def index(request: Request, service: Here) -> Answer:
-    """Facts about the index, and what there is to filter by. `write`: whether the client may add and remove images."""
+    """Facts about the index, and the values to filter by. `write`: whether the client may add and remove images."""
     info = await service.calling.run(service.index.info)
     calibration = await service.calling.run(service.index.calibration)
     summary = await service.calling.run(service.listing.summary)
@@ -169,15 +169,15 @@ def _dates(dates: Dates) -> dict[str, object]:
 
 @index_router.get("/models", responses={200: {"model": Models}})
 async def models(service: Here) -> Answer:
-    """The model, as OpenAI's clients list it."""
+    """The model, in the format of OpenAI's clients."""
     return Answer({"object": "list", "data": [_model(service.encoder)]})
 
 
 @index_router.get("/models/{id:path}", responses={200: {"model": Model}})
 async def model(ident: Annotated[str, Path(alias="id", max_length=256)], service: Here) -> Answer:
-    """The model, by any of the names that the command line accepts."""
+    """The model, by any name that the command line accepts."""
     if ident not in service.encoder.names:
-        raise not_found(f"the model {ident!r} is not served here: use {service.encoder.name!r}")
+        raise not_found(f"this service does not have the model {ident!r}; use {service.encoder.name!r}")
     return Answer(_model(service.encoder))
 
 
@@ -282,7 +282,7 @@ uploads_router = APIRouter(prefix="/v1/images", tags=["images"])
 
 @uploads_router.post("", responses={200: {"model": Report}})
 async def add(files: Annotated[list[UploadFile], File(description="images")], service: Here) -> Answer:
-    """Add images. What the answer lists in `images` is in the index and on the disk; again, it changes nothing."""
+    """Add images. Those listed in `images` are in the index and on disk; adding them again changes nothing."""
     _check_allowed(service)
     start = monotonic()
     done = [await _add(file, service) for file in files]
@@ -318,7 +318,7 @@ async def _add(file: UploadFile, service: Service) -> Added | Rejected:
 
 def _check_allowed(service: Service) -> None:
     if not service.config.allow_upload:
-        raise APIError(403, "read_only", "this service does not accept changes: start it with --allow-upload")
+        raise APIError(403, "read_only", "this service does not accept changes; start it with --allow-upload")
 
 
 ROUTERS = (search_router, images_router, downloads_router, uploads_router, index_router, health_router)

@@ -1,4 +1,4 @@
-"""The schemas of requests and answers. Requests are validated by them; answers are only described, which is faster."""
+"""The schemas of requests and responses. Requests are validated; responses are only documented, which is faster."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -50,9 +50,9 @@ class SearchRequest(_Selection):
     """A query: at least one of text, image and like."""
 
     text: Text | None = None
-    """words, in any language that the model knows"""
+    """a text, in any language that the model knows"""
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
-    """an image: base64, a data URL, or an http or https URL where the service fetches images"""
+    """an image: base64, a data URL, or an http or https URL if the service fetches images"""
     like: list[Id] = Field([], max_length=100)
     """ids of rows that hits should resemble"""
     unlike: list[Id] = Field([], max_length=100)
@@ -66,7 +66,7 @@ class SearchRequest(_Selection):
 
 
 class Example(_Request):
-    """One thing that hits should resemble, or not: exactly one of id, text, image and vector."""
+    """An example that hits should or should not resemble: exactly one of id, text, image and vector."""
 
     id: Id | None = None
     text: Text | None = None
@@ -101,9 +101,9 @@ class ClassifyRequest(_Request):
     """An image and the labels to compare it with."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
-    """as in a search"""
+    """an image, as in a search"""
     id: Id | None = None
-    """or a row of the index"""
+    """the id of a row, instead of an image"""
     labels: list[Name] = Field(min_length=1, max_length=1000)
     template: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = "_"
     """a sentence with exactly one `_` or `{}` for the label; several are averaged"""
@@ -165,7 +165,7 @@ class LabelledImage(_Answer):
     path: str
     labels: list[ImageLabel]
     none: bool | None = None
-    """whether no label fits, where `none_below` was given"""
+    """whether no label fits; only if `none_below` was given"""
 
 
 class Refused(_Answer):
@@ -198,7 +198,7 @@ class Added(_Answer):
 
 
 class Report(_Answer):
-    """What became of the uploaded images."""
+    """The results of an upload."""
 
     index: str
     indexed: int
@@ -236,12 +236,12 @@ class Dates(_Answer):
     """The images over time."""
 
     field: str
-    """the payload field with the date: `taken`, or `modified` where no row has that"""
+    """the payload field with the date: `taken`, or `modified` if no row has that"""
     periods: list[Period]
 
 
 class IndexFacts(_Answer):
-    """The index, and what there is to filter by."""
+    """The index, and the values to filter by."""
 
     index: str
     rows: int
@@ -290,13 +290,13 @@ class Health(_Answer):
 
 
 class Error(_Answer):
-    """What is wrong."""
+    """The description of an error."""
 
     code: str
     message: str
     status: int
     type: str | None = None
-    """only in answers to OpenAI's clients"""
+    """only in responses to OpenAI's clients"""
     param: str | None = None
     """likewise"""
 

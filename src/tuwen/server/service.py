@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tuwen.server.monitoring import Metrics
 
 LOCAL_CALLS, CLUSTER_CALLS = 4, 16
-"""threads that call the index: a local one holds the interpreter, so more threads would only wait for each other; in a
-cluster each waits for an answer"""
+"""threads that call the index: calls to a local index hold the interpreter lock, so more threads would only wait for
+each other; calls to a cluster wait for its response"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Service:
         listing: rows by key.
         thumbnails: cached thumbnails.
         uploads: adds and removes images.
-        fetcher: fetches images by URL; None where that is not allowed.
-        graph: whether the rows are in this process and found through a graph, so that a search is quick.
+        fetcher: fetches images by URL; None if that is not allowed.
+        graph: whether the rows are in this process and searched with a graph, so that searches are quick.
         decoding: threads that decode images.
         calling: threads that call the index.
     """
@@ -61,7 +61,7 @@ class Service:
     calling: Pool
 
     async def close(self) -> None:
-        """Finish what was accepted, then stop."""
+        """Finish the accepted work, then stop."""
         await self.uploads.close()
         await self.texts.batcher.close()
         await self.images.batcher.close()

@@ -1,4 +1,4 @@
-"""Listening: the socket, the limits of HTTP itself, and the server that runs the application."""
+"""Listen for requests: the socket, the limits of HTTP itself, and the server that runs the application."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 HEAD = 16 * 2**10
 """bytes of a request's first line and headers"""
 HEAD_SECONDS = 15.0
-"""until the first line and the headers of a request have arrived"""
+"""seconds within which the first line and the headers of a request must arrive"""
 CONNECTIONS = 2_000
-"""at a time; further ones are closed immediately"""
+"""connections at a time; further ones are closed immediately"""
 
 
 class Listener(HttpToolsProtocol):
@@ -58,7 +58,7 @@ class Listener(HttpToolsProtocol):
         self._stop_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has too long a head, in the shape of all errors."""
+        """Respond to requests that are not HTTP or have too long a head, in the common shape of errors."""
         error = {"code": "bad_request", "message": msg.rstrip(".").lower(), "status": 400}
         body = json.dumps({"error": error}).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
@@ -66,7 +66,7 @@ class Listener(HttpToolsProtocol):
         self.transport.close()
 
     def _measure_head(self, count: int) -> None:
-        """Refuse a head that is too long; the answer must not fall into that to an earlier request."""
+        """Refuse a head that is too long, but not in the middle of the response to an earlier request."""
         if self._head is None or self.transport.is_closing():
             return
         self._head += count
@@ -76,7 +76,7 @@ class Listener(HttpToolsProtocol):
             self.transport.abort()
 
     def _expect_head(self) -> None:
-        """Run a timer exactly while the head of the next request is awaited."""
+        """Run a timer only while the head of the next request is expected."""
         if not self._idle():
             self._stop_timer()
         elif self._timer is None:
@@ -110,7 +110,7 @@ def listen(config: ServerConfig) -> socket.socket:
     """Bind the configured address; clients that connect from now on wait for the application.
 
     Raises:
-        InvalidInput: it is in use, or not an address of this machine.
+        InvalidInput: the address is in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on

@@ -1,10 +1,10 @@
-"""Images into a served index and out of it. What is acknowledged is in the index and on the disk.
+"""Add images to a served index and remove them. Acknowledged images are in the index and on disk.
 
     bytes --prepare (pool)--> pixels --tower (batch)--> vector; file aside --> row (batch, flushed) --> file in place
 
 Uploaded files live in `uploads/` below the collection's folder, named after their content. A file has a temporary
-name, `.NAME.…part`, until its row is in the index, and again before its row is removed. After a kill the index
-decides: `mend` gives a file with a row its name and removes one without. No other file is ever touched.
+name, `.NAME.…part`, until its row is in the index, and again before its row is removed. After a kill, `mend` renames
+the temporary files that have a row and removes those that have none. No other file is ever touched.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ T = TypeVar("T")
 
 FOLDER = "uploads"
 GRACE = 3600.0
-"""seconds for which a temporary file may be the work of another service of the same index"""
+"""seconds during which a temporary file may belong to another service of the same index"""
 _NAME = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{1,8}")
 _PART = re.compile(rf"\.({_NAME.pattern})\.\w+\.part")
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """An image that is in the index now. `new`: it was not before."""
+    """An image that is in the index now. `new`: whether it was added by this call."""
 
     id: str
     key: str
@@ -56,7 +56,7 @@ class Added:
 
 
 class Uploads:
-    """Adds and removes images, each image by one request at a time."""
+    """Adds and removes images; each image is changed by one request at a time."""
 
     def __init__(
         self,
@@ -87,25 +87,25 @@ class Uploads:
         return bool(self._begun)
 
     async def mend(self) -> None:
-        """Finish what a kill has interrupted; in an index that services share, again every hour."""
+        """Complete work that a kill interrupted; if services share the index, again every hour."""
         await self._calling.run(self._files.mend, self._index, self._grace)
         if self._grace:
             self._mending = asyncio.create_task(self._mend_hourly())
 
     async def add(self, data: bytes, name: str, encoding: ImageEncoding, decoding: Pool) -> Added | Rejected:
-        """Store an image below the collection's folder and index it. The same bytes again change nothing.
+        """Store an image below the collection's folder and index it. Adding the same bytes again changes nothing.
 
         Args:
             data: a file's bytes.
-            name: what the client calls it.
+            name: the client's name for it.
             encoding: the image tower.
             decoding: threads that read images.
 
         Returns:
-            Its row; or why it cannot be read.
+            Its row, or the reason why it cannot be read.
 
         Raises:
-            APIError: 413, it has too many bytes; 429, too much is waiting.
+            APIError: 413, it has too many bytes; 429, too many inputs are waiting.
         """
         encoding.check_size(data, name)
         content = await self._calling.run(lambda: hashlib.sha256(data).hexdigest())
@@ -119,7 +119,7 @@ class Uploads:
             if isinstance(ready, Rejected):
                 return replace(ready, path=name)
             vector = ready.vector if ready.raw is None else (await encoding.batcher.do([ready.raw]))[0]
-            assert vector is not None  # what is new has pixels, what is known has a vector
+            assert vector is not None  # new images have pixels, known ones have a vector
             return await self._to_the_end(self._store(source, data, ready, vector))
 
     async def remove(self, row: Stored) -> None:
@@ -128,7 +128,7 @@ class Uploads:
             await self._to_the_end(self._take_out(row))
 
     async def close(self) -> None:
-        """Finish what has begun."""
+        """Finish the work in progress."""
         if self._mending:
             self._mending.cancel()
         if self._begun:
@@ -138,7 +138,7 @@ class Uploads:
     async def _mend_hourly(self) -> None:
         while True:
             await asyncio.sleep(self._grace)
-            with suppress(APIError, IndexFault, OSError):  # what is out of reach now is tried again in an hour
+            with suppress(APIError, IndexFault, OSError):  # tried again in an hour
                 await self._calling.run(self._files.mend, self._index, self._grace)
 
     async def _store(self, source: Source, data: bytes, ready: Ready[Pixels], vector: Vector) -> Added:
@@ -164,7 +164,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _settled(self, part: Path | None, key: str) -> AsyncIterator[None]:
-        """Where the index fails, a temporary file does not stay until the next start."""
+        """Remove a temporary file if the index fails."""
         try:
             yield
         except Exception:
@@ -183,7 +183,7 @@ class Uploads:
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def _to_the_end(self, steps: Coroutine[Any, Any, T]) -> T:
-        """Run steps that belong together: they continue where the caller is cancelled."""
+        """Run steps that belong together; they continue even if the caller is cancelled."""
         task = asyncio.create_task(steps)
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
@@ -198,7 +198,7 @@ class UploadedFiles:
 
     @staticmethod
     def key(content: str, extension: str) -> str:
-        """The key of the row: the same content is the same row."""
+        """The key of the row, which depends only on the content."""
         return f"{FOLDER}/{content}.{extension}"
 
     @staticmethod
@@ -213,7 +213,7 @@ class UploadedFiles:
         return self._folder / key.partition("/")[2]
 
     def stage(self, key: str, data: bytes, modified: float) -> Path:
-        """Write a file under a temporary name; on return it is on the disk."""
+        """Write a file under a temporary name; on return it is on disk."""
         self._folder.mkdir(exist_ok=True)
         handle, part = tempfile.mkstemp(prefix=f".{self.path(key).name}.", suffix=".part", dir=self._folder)
         try:
@@ -224,17 +224,17 @@ class UploadedFiles:
                 os.fsync(file.fileno())
             Path(part).chmod(0o644)
         except BaseException:
-            Path(part).unlink()  # useless, and in the way where the disk is full
+            Path(part).unlink()  # frees the space if the disk is full
             raise
         return Path(part)
 
     def publish(self, part: Path, key: str) -> None:
-        """Give a file its name: its row is in the index."""
+        """Rename a file to its final name, once its row is in the index."""
         part.replace(self.path(key))
         sync(self._folder)
 
     def retract(self, key: str) -> Path | None:
-        """Give a file a temporary name, before its row is removed; None where the file is gone."""
+        """Rename a file to a temporary name before its row is removed; None if the file is gone."""
         handle, part = tempfile.mkstemp(prefix=f".{self.path(key).name}.", suffix=".part", dir=self._folder)
         os.close(handle)
         try:
@@ -246,12 +246,11 @@ class UploadedFiles:
         return Path(part)
 
     def mend(self, index: "VectorIndex", grace: float = 0.0) -> None:
-        """Finish what a kill has interrupted.
+        """Complete work that a kill interrupted.
 
         Args:
-            index: whose rows decide.
-            grace: seconds since a file got its temporary name in which it may be the work of another service; 0
-                where nobody else writes.
+            index: the index whose rows decide which files stay.
+            grace: seconds during which a temporary file may belong to another service; 0 if there is none.
         """
         for part in self._folder.glob(".*.part"):
             match = _PART.fullmatch(part.name)
@@ -262,7 +261,7 @@ class UploadedFiles:
                     self.settle(part, f"{FOLDER}/{match[1]}", index)
 
     def settle(self, part: Path, key: str, index: "VectorIndex") -> None:
-        """Give a file its name if its row is in the index and has no file; else remove it."""
+        """Rename a temporary file to its final name if its row is in the index and has no file; else remove it."""
         if index.payloads([key]) and not self.path(key).exists():
             self.publish(part, key)
         else:
@@ -270,12 +269,12 @@ class UploadedFiles:
 
 
 def _touched(part: Path) -> float:
-    """When a file was written or renamed: a rename changes the ctime alone."""
+    """The time when a file was written or renamed; a rename only changes the ctime."""
     facts = part.stat()
     return max(facts.st_mtime, facts.st_ctime)
 
 
 def _extension(data: bytes, name: str) -> str:
-    """The right extension for a file: by content, or as its name claims where a format has no signature."""
+    """The right extension for a file: by its content, or by its name if the format has no signature."""
     found = format_of(data[:HEAD], name)
     return found.extensions.split()[0] if found else "bin"

@@ -1,7 +1,7 @@
-"""Augmentation of training images: random crop, flip, colour jitter and grey, then the model's own normalisation.
+"""Augment training images: random crop, flip, colour jitter and grey, then the model's own normalisation.
 
-All that is random comes from the generator that is given, so that a picture is the same whichever thread makes it.
-Ends in exactly the scaling of the model's image spec. Knows pictures in memory. Does not know files.
+All random choices come from the generator that is passed in, so an image is the same in whichever thread it is made.
+The last step is exactly the scaling and normalisation of the model's image spec.
 """
 
 import math
@@ -19,11 +19,11 @@ from tuwen.models.torchvision import make_torchvision_importable
 from tuwen.training.config import AugmentConfig, Jitter
 
 TRIES = 10
-"""how often a part is drawn until one lies within the picture, as torchvision does it"""
+"""attempts to draw a crop that lies within the image, as in torchvision"""
 
 
 class Augment:
-    """Pictures to a training's pixels. May be used by many threads at once."""
+    """Turns images into pixels for training. Thread-safe."""
 
     def __init__(self, config: AugmentConfig, spec: ImageSpec) -> None:
         """Prepare.
@@ -37,7 +37,7 @@ class Augment:
         self._config, self._spec = config, spec
 
     def reading(self, *, exact: bool, max_pixels: int) -> Reading:
-        """How to read pictures: at reduced scale, unless `exact`, but so that the least part of one has enough."""
+        """How to decode images: at reduced scale, unless `exact`, but large enough for the smallest crop."""
         height, width = self._spec.size
         edge = self._spec.edge or 0
         grown = 1 / math.sqrt(self._config.scale[0]) if self._config.crop == "random" else 1.0
@@ -45,7 +45,7 @@ class Augment:
         return Reading(near=None if exact else near, max_pixels=max_pixels)
 
     def __call__(self, image: Image.Image, random: Random) -> NDArray[np.float32]:
-        """A picture as `read_image` gives it -> (3, height, width) float32."""
+        """Augment an image from `read_image` to (3, height, width) float32."""
         picture = self._coloured(self._mirrored(self._part(image, random), random), random)
         pixels = np.empty((3, *self._spec.size), dtype=np.float32)
         normalise(self._spec, np.asarray(picture), pixels)
@@ -73,7 +73,7 @@ class Augment:
         return image
 
     def _jittered(self, image: Image.Image, jitter: Jitter, random: Random) -> Image.Image:
-        """In random order, as torchvision's ColorJitter."""
+        """Apply colour jitter in random order, as torchvision's ColorJitter does."""
         changes = [
             (self._functional.adjust_brightness, 1.0, jitter.brightness),
             (self._functional.adjust_contrast, 1.0, jitter.contrast),
@@ -88,9 +88,9 @@ class Augment:
 
 
 def part_of(height: int, width: int, config: AugmentConfig, random: Random) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a part by area and ratio, as torchvision's RandomResizedCrop draws it.
+    """Draw a crop by area and aspect ratio, as torchvision's RandomResizedCrop does: (top, left, height, width).
 
-    Where none of ten lies within the picture, it is the middle, of the ratio that comes nearest.
+    If none of ten attempts lies within the image, it is a central crop with the nearest allowed ratio.
     """
     low, high = config.ratio
     for _ in range(TRIES):

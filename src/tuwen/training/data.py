@@ -1,8 +1,8 @@
-"""The pairs of a run as batches: mixed, divided among processes, read ahead by threads, resumable to the pair.
+"""Batches of a run's pairs: shuffled, divided among processes, read ahead by threads, resumable at any pair.
 
     Listing -> order of an epoch -> this process's share -> Examples.read -> Collate -> Batch
 
-Which pairs come, and in which order, depends on seed, batch and processes; not on threads or interruptions.
+The order of pairs depends on the seed, the batch size and the number of processes, not on threads or interruptions.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class Examples:
         self._reader = SampleReader()
 
     def read(self, pair: Pair, epoch: int) -> Example | Rejected:
-        """A pair in an epoch, or why it cannot be used."""
+        """Read a pair for an epoch; the result may be the reason why it cannot be used."""
         sample = pair.read(self._reader)
         if isinstance(sample, Rejected):
             return sample
@@ -136,12 +136,12 @@ State: TypeAlias = dict[str, Any]
 EARLY = 16
 """pairs that each thread may be ahead"""
 BATCHES_EARLY = 2
-"""batches that are ready, or being made, while one is in use"""
+"""batches that are prepared while one is in use"""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How pairs become batches: the configuration's keys of these names. `batch` is that of one process."""
+    """Settings for making batches, named as in the configuration. `batch` is the batch size of one process."""
 
     batch: int
     seed: int = 0
@@ -238,7 +238,7 @@ class Stream:
         self.skipped |= state["skipped"]
 
     def _identity(self) -> State:
-        """What determines the order of the pairs."""
+        """The values that determine the order of the pairs."""
         plan = self._plan
         return {
             "pairs": self._listing.fingerprint,

@@ -1,6 +1,6 @@
-"""Several processes that train together: which one this is, on which device, and what they exchange.
+"""Training in several processes: rank, device, and exchange of values between processes.
 
-Alone, a process has everything. The processes are those that torchrun started; gradients go through DDP or FSDP.
+The processes are started by torchrun; gradients go through DDP or FSDP. A single process needs none of this.
 """
 
 import os
@@ -19,38 +19,38 @@ from tuwen.errors import InvalidInput, RuntimeUnavailable, TuwenError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=3)
-"""how long processes wait for each other: for the first one, while it measures; whoever dies is noticed at once"""
+"""how long processes wait for each other, e.g. while the first one evaluates; a dead process is noticed at once"""
 _LOST = ("connection", "peer", "timed out", "nccl", "gloo")
 
 
 def world() -> int:
-    """How many processes train together."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Whether this process is the first of those that torchrun started; known before and after they train, too."""
+    """Whether this is the first of the processes that torchrun started; also valid before and after training."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def is_launched() -> bool:
-    """Whether torchrun started this process: to it any exit code but 0 is a failure, and it may start all anew."""
+    """Whether torchrun started this process; it treats every exit code but 0 as a failure and may restart all."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait for all processes."""
     if world() > 1:
         dist.barrier()
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first process makes, in all of them; the others wait."""
+    """Call a function in the first process and return its result in all of them; the others wait."""
     if world() == 1:
         return make()
     made = [make() if rank() == 0 else None]
@@ -60,7 +60,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def from_all(own: dict[str, T]) -> dict[str, T]:
-    """What all processes have, in all of them; every process must call it."""
+    """Merge the mappings of all processes; every process must call it."""
     if world() == 1:
         return own
     each: list[dict[str, T]] = [{} for _ in range(world())]
@@ -69,7 +69,7 @@ def from_all(own: dict[str, T]) -> dict[str, T]:
 
 
 def mean(numbers: Tensor) -> Tensor:
-    """The mean over all processes of what each of them has; the same in all."""
+    """The mean of a tensor over all processes; every process must call it."""
     if world() == 1:
         return numbers
     total = numbers.clone()
@@ -78,10 +78,10 @@ def mean(numbers: Tensor) -> Tensor:
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks: (n, …) to (world · n, …).
+    """Gather the rows of all processes in the order of their ranks: (n, …) to (world · n, …).
 
-    Every process must have the same number. The gradient of a row is the sum of what all processes' losses ask of
-    it, so that the mean over the processes' gradients is that of the mean of their losses.
+    Every process must have the same number of rows. The gradient of a row is the sum over the losses of all processes,
+    so that the mean of the processes' gradients is the gradient of the mean of their losses.
     """
     if world() == 1:
         return rows
@@ -107,14 +107,15 @@ class _Gathered(torch.autograd.Function):
 
 @contextmanager
 def joined(device: str) -> Iterator[torch.device]:
-    """Among the processes that torchrun started, or alone; the device that this one trains on.
+    """Join the processes that torchrun started, if any; yields the device of this process.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
-        RuntimeUnavailable: there is no such device.
-        TuwenError: another process went away.
+        InvalidInput: the device is unknown.
+        RuntimeUnavailable: the device is not available.
+        TuwenError: another process ended.
     """
     chosen = _device(device)
     if chosen.type == "cuda":
@@ -129,20 +130,20 @@ def joined(device: str) -> Iterator[torch.device]:
         if not any(word in str(error).lower() for word in _LOST):
             raise
         raise TuwenError(
-            "another process of this run went away: its own message says why; go on from the last checkpoint with "
-            "--resume, in as many processes"
+            "another process of this run ended; see its own message. Resume from the last checkpoint with --resume and "
+            "the same number of processes"
         ) from error
     finally:
         dist.destroy_process_group()
 
 
 def together(module: nn.Module, device: torch.device, *, find_unused: bool = False) -> nn.Module:
-    """What to call in place of a module, so that gradients are the mean over all processes.
+    """Wrap a module so that gradients are the mean over all processes.
 
     Args:
-        module: on its device.
-        device: that.
-        find_unused: whether there may be parameters that a step does not reach.
+        module: the module, on its device.
+        device: that device.
+        find_unused: whether a step may leave parameters without gradients.
     """
     if world() == 1:
         return module
@@ -151,15 +152,22 @@ def together(module: nn.Module, device: torch.device, *, find_unused: bool = Fal
 
 
 def _device(wanted: str) -> torch.device:
-    """The device by name; without a number, the one of this process' number on this machine."""
+    """The device by name; without a number, that of this process's local rank."""
     name = wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InvalidInput(f"run.device={wanted!r} is no device: write auto, cpu, cuda or cuda:1") from error
+        hint = "use auto, cpu, cuda or cuda:1"
+        raise InvalidInput(
+            f"unknown device run.device={wanted!r}: {hint}", value=wanted, where="run.device", hint=hint
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
+        hint = "use auto or cpu"
         raise RuntimeUnavailable(
-            f"run.device={wanted!r}: torch finds no CUDA device here; leave it at auto, or write cpu"
+            f"run.device={wanted!r}: torch finds no CUDA device on this machine; {hint}",
+            value=wanted,
+            where="run.device",
+            hint=hint,
         )
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,4 +1,4 @@
-"""From a batch to gradients on the weights: of pairs, by the losses over them, or by an objective of the run's own."""
+"""Compute the gradients of a batch: of pairs with a built-in loss, or of a user-defined objective."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,13 +22,13 @@ from tuwen.training.objective import Objective
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backward:
-    """How a batch becomes gradients.
+    """Computes the gradients of a batch of pairs.
 
     Attributes:
-        pair: the towers; where several processes train, what holds their gradients together.
-        loss: of vectors and keys.
-        autocast: what the towers compute in.
-        chunk: how many pairs at a time; 0: the batch as a whole.
+        pair: the towers, wrapped for several processes if there are any.
+        loss: a function of vectors and keys.
+        autocast: the precision in which the towers compute.
+        chunk: number of pairs that pass through the towers at once; 0: the whole batch.
     """
 
     pair: nn.Module
@@ -39,13 +39,13 @@ class Backward:
     def __call__(
         self, inputs: Inputs, keys: tuple[Tensor, Tensor], factor: Tensor | float = 1.0, *, last: bool = True
     ) -> Tensor:
-        """Add a batch's gradients to those that are there.
+        """Add the gradients of a batch to the existing ones.
 
         Args:
             inputs: the batch.
-            keys: of its pictures and of its texts, (n,) int64 each.
-            factor: what the gradients are multiplied by: the share of this batch, the scale of fp16.
-            last: whether an optimiser's step follows; else processes do not exchange their gradients yet.
+            keys: keys of its images and of its texts, (n,) int64 each.
+            factor: factor for the gradients: the share of this batch, times the scale of fp16.
+            last: whether an optimiser step follows; if not, processes do not exchange gradients yet.
 
         Returns:
             The loss, a scalar without gradient.
@@ -77,7 +77,7 @@ class Backward:
         return loss.detach()
 
     def _again(self, chunk: Inputs, whole: Vectors, first: int, *, final: bool) -> None:
-        """Compute a chunk with gradients; what the loss asks of scale and bias goes through the last chunk."""
+        """Compute a chunk again, with gradients; the last chunk also receives those of scale and bias."""
         ours, rows = self._vectors(chunk), slice(first, first + len(chunk))
         ends = [(ours.images, whole.images.grad[rows]), (ours.texts, whole.texts.grad[rows])]  # type: ignore[index]  # the loss used both
         if final:
@@ -87,7 +87,7 @@ class Backward:
                 for end, leaf in leaves
                 if end is not None and leaf is not None and leaf.grad is not None
             ]
-        trained = [(end, asked) for end, asked in ends if end.requires_grad]  # a tower may be locked as a whole
+        trained = [(end, asked) for end, asked in ends if end.requires_grad]  # a whole tower may be locked
         if trained:
             torch.autograd.backward([end for end, _ in trained], [asked for _, asked in trained])
 
@@ -99,7 +99,7 @@ class Backward:
 
 @contextmanager
 def exchange(module: nn.Module, wanted: bool) -> Iterator[None]:
-    """Whether the processes that train a module exchange the gradients of the backward pass within."""
+    """Decide whether processes exchange gradients in the backward passes within this block."""
     if isinstance(module, FSDPModule):
         module.set_requires_gradient_sync(wanted)
         yield
@@ -111,7 +111,7 @@ def exchange(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 def _leaves(parts: list[Vectors]) -> Vectors:
-    """The vectors of all chunks, as if they were parameters: the loss leaves its gradients there."""
+    """Join the vectors of all chunks as leaf tensors, on which the loss leaves its gradients."""
     bias = parts[0].bias
     return Vectors(
         images=torch.cat([part.images for part in parts]).requires_grad_(),
@@ -122,13 +122,13 @@ def _leaves(parts: list[Vectors]) -> Vectors:
 
 
 Gradients: TypeAlias = Callable[[Any, Tensor, bool], Tensor]
-"""Add a batch's gradients, times a share, to those that are there; the flag: a step follows. Returns the loss."""
+"""Adds the gradients of a batch, times a share; the flag says whether a step follows. Returns the loss."""
 
 _REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def of_pairs(config: TrainConfig, pair: Pair, device: torch.device) -> Gradients:
-    """Pairs and the losses over them; where that is wanted, the pair is shared out among the processes."""
+    """Gradients of pairs with a built-in loss; with `run.fsdp`, the weights are sharded among the processes."""
     called = wrapped(pair, device, sharded=config.run.fsdp)
     autocast = _autocast(config.run.precision, device)
     loss, chunk, dedupe = LOSSES[config.loss.kind], config.run.chunk or 0, config.loss.dedupe
@@ -142,11 +142,11 @@ def of_pairs(config: TrainConfig, pair: Pair, device: torch.device) -> Gradients
 
 
 def of_objective(config: TrainConfig, objective: Objective, device: torch.device) -> Gradients:
-    """The run's own loss."""
+    """Gradients of a user-defined objective."""
     called = together(objective, device, find_unused=True)
     autocast = _autocast(config.run.precision, device)
 
-    def gradients(batch: Any, share: Tensor, last: bool) -> Tensor:  # noqa: ANN401  (its own kind)
+    def gradients(batch: Any, share: Tensor, last: bool) -> Tensor:  # noqa: ANN401  (the objective's own batch type)
         with exchange(called, last):
             with autocast():
                 loss: Tensor = called(batch)
@@ -157,7 +157,7 @@ def of_objective(config: TrainConfig, objective: Objective, device: torch.device
 
 
 def _keys(batch: Batch, device: torch.device, *, dedupe: bool) -> tuple[Tensor, Tensor]:
-    """What tells equal pictures and texts; all are different where that is not wanted."""
+    """The keys by which equal images and texts are recognised; without `dedupe`, all keys differ."""
     if dedupe:
         return batch.image_keys.to(device), batch.text_keys.to(device)
     numbers = torch.arange(len(batch), device=device) + rank() * len(batch)

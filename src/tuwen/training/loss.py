@@ -1,7 +1,6 @@
-"""How far pictures and captions are from their pairs: InfoNCE over softmax, and SigLIP's sigmoid over all pairs.
+"""Contrastive losses: InfoNCE (softmax) and SigLIP (a sigmoid for each pair).
 
-Knows unit vectors and keys, of this process and of all others. Does not know towers. Both losses are a mean over
-this process' rows; the mean over the processes is the loss of the whole batch.
+Each loss is a mean over the rows of this process; its mean over the processes is the loss of the whole batch.
 """
 
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from tuwen.training.distributed import gathered, rank, world
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """One batch as the losses see it.
+    """The vectors of a batch, with the scale and bias of the loss.
 
     Attributes:
         images: (n, dim), rows of length 1.
-        texts: (n, dim), likewise; row i is the caption of picture i.
-        scale: (), what a cosine is multiplied by.
-        bias: (), what is added then; None where there is none.
+        texts: (n, dim), rows of length 1; row i is the caption of image i.
+        scale: (), factor for the cosines.
+        bias: (), added to the scaled cosines; None if there is none.
     """
 
     images: Tensor
@@ -33,13 +32,13 @@ class Vectors:
 
 
 Loss: TypeAlias = Callable[[Vectors, Tensor, Tensor], Tensor]
-"""Vectors, image keys (n,) int64, text keys (n,) int64 to a scalar."""
+"""From vectors, image keys (n,) int64 and text keys (n,) int64 to a scalar."""
 
 
 def info_nce(vectors: Vectors, image_keys: Tensor, text_keys: Tensor) -> Tensor:
-    """The symmetric cross-entropy of finding each picture's caption and each caption's picture (Radford 2021).
+    """CLIP's symmetric cross-entropy between each image and its caption (Radford et al. 2021).
 
-    A pair of the same picture or the same caption is no negative: it is left out of the sum under the fraction.
+    Pairs with the same image or the same caption are not negatives: they are left out of the denominator.
     """
     all_images, all_texts = _everyone(vectors)
     repeated, own = _repeated(image_keys, text_keys)
@@ -49,9 +48,9 @@ def info_nce(vectors: Vectors, image_keys: Tensor, text_keys: Tensor) -> Tensor:
 
 
 def sigmoid(vectors: Vectors, image_keys: Tensor, text_keys: Tensor) -> Tensor:
-    """SigLIP's loss: each picture with each caption is a question of its own, pair or no pair (Zhai 2023).
+    """SigLIP's loss: a binary classification of every image and caption as a pair or not (Zhai et al. 2023).
 
-    Summed over all captions, a mean over pictures. A pair of the same picture or the same caption is not asked.
+    It is summed over all captions and averaged over images. Other pairs of the same image or caption are left out.
     """
     _, all_texts = _everyone(vectors)
     repeated, own = _repeated(image_keys, text_keys)
@@ -61,11 +60,11 @@ def sigmoid(vectors: Vectors, image_keys: Tensor, text_keys: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"infonce": info_nce, "siglip": sigmoid}
-"""By the name that the configuration has for them."""
+"""Losses by their name in the configuration."""
 
 
 def _everyone(vectors: Vectors) -> tuple[Tensor, Tensor]:
-    """The pictures and texts of all processes, in one exchange."""
+    """Gather the image and text vectors of all processes in one exchange."""
     if world() == 1:
         return vectors.images, vectors.texts
     images, texts = gathered(torch.cat([vectors.images, vectors.texts], dim=1)).chunk(2, dim=1)
@@ -78,7 +77,7 @@ def _logits(vectors: Vectors, cosines: Tensor) -> Tensor:
 
 
 def _repeated(image_keys: Tensor, text_keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of all columns repeat a row's picture or caption, (n, all) bool; and which is its own, (n,) int64."""
+    """Columns that repeat a row's image or caption, (n, all) bool, and the column of each row's pair, (n,) int64."""
     columns = gathered(torch.stack([image_keys, text_keys], dim=1))
     own = torch.arange(len(image_keys), device=image_keys.device) + rank() * len(image_keys)
     repeated = (image_keys[:, None] == columns[None, :, 0]) | (text_keys[:, None] == columns[None, :, 1])

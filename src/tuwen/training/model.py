@@ -28,15 +28,15 @@ from tuwen.training.distributed import together
 from tuwen.training.loss import Vectors
 from tuwen.types import Pixels
 
-# What belongs after the blocks, though it is registered before them: parameters of the module that holds them.
+# Parameters that belong after the blocks, though the module that holds the blocks registers them first.
 _HEAD = re.compile(r"(^|\.)proj$|(^|\.)((visual|text|image)_projection|head|pooler)(\.|$)")
 
 
 def blocks(tower: nn.Module) -> list[nn.Module]:
-    """The repeated units of a tower, from its inputs to its outputs: transformer layers, residual units.
+    """The repeated units of a tower (transformer layers, residual units), from its inputs to its outputs.
 
-    They are the members of its innermost stacks: lists of two or more modules of one class, each with parts of its
-    own. A tower of several stages has the blocks of all stages, in the order of their registration.
+    These are the members of its innermost stacks: lists of two or more modules of one class that have submodules. A
+    tower with several stages has the blocks of all stages, in the order of registration.
     """
     stacks = [module for module in tower.modules() if _is_stack(module)]
     inner = [stack for stack in stacks if not any(_is_stack(part) for part in _parts(stack))]
@@ -45,14 +45,14 @@ def blocks(tower: nn.Module) -> list[nn.Module]:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A parameter of a tower and where it lies.
+    """A parameter of a tower with its depth.
 
     Attributes:
-        name: within the tower.
+        name: its name within the tower.
         owner: the module that holds it.
-        parameter: itself.
-        depth: 0 for what comes before the blocks (embeddings), i for block i counted from 1, and n + 1 for what
-            follows the last of n (norms, projections, heads). Between two stages: that of the block that follows.
+        parameter: the parameter itself.
+        depth: 0 before the blocks (embeddings), i in block i counted from 1, and n + 1 after the last of n blocks
+            (norms, projections, heads). Between two stages: the depth of the next block.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Placed:
 
 
 def placed(tower: nn.Module) -> Iterator[Placed]:
-    """Every parameter of a tower, once, in the order of registration."""
+    """Yield every parameter of a tower once, in the order of registration."""
     stack = blocks(tower)
     inside = {part: depth for depth, block in enumerate(stack, start=1) for part in block.modules()}
     end = len(stack) + 1
@@ -98,11 +98,11 @@ def _parts(module: nn.Module) -> Iterator[nn.Module]:
 
 
 Lock: TypeAlias = int | Literal["all"]
-"""0: a tower is trained; n: its embeddings and first n blocks are not; `all`: nothing of it is."""
+"""0: the whole tower is trained; n: its embeddings and first n blocks are frozen; `all`: the whole tower is frozen."""
 
 _OF_A_RUN = re.compile(r"@|^trained_|^acc\d+$")
 _WHOLE = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
-_FRESH = {"infonce": (1 / 0.07, None), "siglip": (10.0, -10.0)}  # as CLIP's and SigLIP's papers begin
+_FRESH = {"infonce": (1 / 0.07, None), "siglip": (10.0, -10.0)}  # the initial values of CLIP's and SigLIP's papers
 _KINDS = {"softmax": "infonce", "sigmoid": "siglip"}
 
 
@@ -114,12 +114,12 @@ _TEXTS = (
     "ein Fahrrad steht vor einem roten Haus",
     "a photo of a small brown dog that runs over wet grass with a yellow ball in its mouth, seen from the side",
 )
-"""of many lengths: what a cut text is compared on with a padded one"""
+"""texts of many lengths, to compare truncated with padded texts"""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the towers take: pixels (n, 3, h, w) float32; ids and mask (n, l) int64."""
+    """The inputs of both towers: pixels (n, 3, h, w) float32; ids and mask (n, l) int64."""
 
     pixels: Tensor
     ids: Tensor
@@ -129,7 +129,7 @@ class Inputs:
         return len(self.pixels)
 
     def rows(self, first: int, last: int) -> "Inputs":
-        """Some of them."""
+        """The rows from `first` up to but not including `last`."""
         return Inputs(self.pixels[first:last], self.ids[first:last], self.mask[first:last])
 
 
@@ -137,21 +137,21 @@ class Pair(nn.Module):
     """Two towers in training.
 
     Attributes:
-        vision: the tower of pictures, the very module of the `Towers` it was made from.
-        text: the tower of texts, likewise.
-        log_scale: (1,), the logarithm of what cosines are multiplied by.
-        bias: (1,), what is added then, for the sigmoid loss; else None.
-        largest: what the scale may be at most.
+        vision: the image tower, the same module as in the `Towers`.
+        text: the text tower, the same module as in the `Towers`.
+        log_scale: (1,), the logarithm of the factor for the cosines.
+        bias: (1,), added to the scaled cosines for the sigmoid loss; otherwise None.
+        largest: the largest allowed scale.
     """
 
     def __init__(self, towers: Towers, loss: Literal["infonce", "siglip"], max_scale: float | None) -> None:
-        """Begin from a checkpoint's towers and scale.
+        """Start from a checkpoint's towers and scale.
 
         Args:
-            towers: trained in place.
-            loss: decides whether there is a bias. Of another kind than the towers' scoring, it begins with the
-                scale and bias that its paper begins with.
-            max_scale: what the scale may be at most; None: 100, or what it begins with if that is more.
+            towers: the towers, which are trained in place.
+            loss: decides whether there is a bias. If it differs from the towers' scoring, scale and bias start with the
+                values of its paper.
+            max_scale: the largest allowed scale; None: 100, or the initial scale if that is larger.
         """
         super().__init__()
         self.vision, self.text = towers.vision, towers.text
@@ -180,25 +180,25 @@ class Pair(nn.Module):
         )
 
     def clamp(self) -> None:
-        """Bring the scale back between 1 and `largest`, after a step."""
+        """Clamp the scale to between 1 and `largest`; called after each step."""
         with torch.no_grad():
             self.log_scale.clamp_(0.0, log(self.largest))
 
     def lock(self, *, vision: Lock = 0, text: Lock = 0) -> None:
-        """Hold parts of the towers as they are: no gradients, and computed as in use (no dropout)."""
+        """Freeze parts of the towers: no gradients, and eval mode (no dropout)."""
         for name, tower, wanted in (("vision", self.vision, vision), ("text", self.text, text)):
             self._locked += _lock(name, tower, wanted)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Pair":
-        """Into training mode, but for what is locked."""
+        """Switch to training mode, except for locked parts."""
         super().train(mode)
         for module in self._locked:
             module.eval()
         return self
 
     def leave_out_unreached(self, inputs: Inputs) -> None:
-        """Do not train what no gradient reaches (a pooler that nothing reads): processes would wait for its own."""
+        """Freeze parameters that no gradient reaches (an unused pooler), for which processes would wait."""
         self.eval()
         vectors = self(inputs)
         (vectors.images.sum() + vectors.texts.sum() + vectors.scale).backward()
@@ -209,12 +209,12 @@ class Pair(nn.Module):
         self.train()
 
     def checkpoint_blocks(self) -> None:
-        """From now on, keep only what enters a block; compute the inside again when its gradients are needed."""
+        """Enable activation checkpointing: only the inputs of blocks are kept, the rest is recomputed."""
         for block in (*blocks(self.vision), *blocks(self.text)):
             block.forward = partial(_again, block, block.forward)
 
     def keep_blocks(self) -> None:
-        """Undo `checkpoint_blocks`: before an export, which must see the modules as their authors wrote them."""
+        """Undo `checkpoint_blocks`, before an export that must see the original modules."""
         for block in (*blocks(self.vision), *blocks(self.text)):
             block.__dict__.pop("forward", None)
 
@@ -254,7 +254,7 @@ def _lock(name: str, tower: nn.Module, wanted: Lock) -> Sequence[nn.Module]:
 
 
 def beginning(config: TrainConfig) -> tuple[Recipe, Towers]:
-    """How the towers are made, and they.
+    """Build the towers with which a run starts, and the recipe for building them again.
 
     Raises:
         InvalidInput: the source cannot be used.
@@ -275,12 +275,12 @@ def beginning(config: TrainConfig) -> tuple[Recipe, Towers]:
 
 
 def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
-    """The facts that remain true of towers that are trained on: not the metrics of an earlier run, nor its length."""
+    """The facts that remain true after further training; metrics and length of an earlier run do not."""
     return {name: value for name, value in towers.facts.items() if not _OF_A_RUN.search(name)}
 
 
 def with_image(towers: Towers, changes: ImageChanges) -> Towers:
-    """The model with its pictures prepared otherwise, if anything is to change; the bundle will say so."""
+    """Apply changes to the image preprocessing of a model; the exported bundle records them."""
     said = changes.model_dump(exclude_none=True)
     if not said:
         return towers
@@ -293,19 +293,20 @@ def with_image(towers: Towers, changes: ImageChanges) -> Towers:
 
 
 def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
-    """What to call in place of the pair.
+    """Wrap the pair for training in several processes.
 
     Args:
-        pair: on its device.
-        device: that.
-        sharded: whether every process keeps only a part of the weights, gradients and moments of every block.
+        pair: the pair, on its device.
+        device: that device.
+        sharded: whether every process keeps only a part of the weights, gradients and optimiser states of each block.
 
     Raises:
-        InvalidInput: sharded, but there is one process alone.
+        InvalidInput: sharded, but there is only one process.
     """
     if sharded:
         if not dist.is_initialized():
-            raise InvalidInput("run.fsdp shares the weights among processes: start them with torchrun, or leave it out")
+            hint = "start several processes with torchrun, or leave it out"
+            raise InvalidInput(f"run.fsdp needs several processes: {hint}", where="run.fsdp", hint=hint)
         for block in (*blocks(pair.vision), *blocks(pair.text)):
             fully_shard(block)
         fully_shard(pair)
@@ -314,7 +315,7 @@ def wrapped(pair: Pair, device: torch.device, *, sharded: bool) -> nn.Module:
 
 
 def states(pair: Pair, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and moments, whole, on the CPU where they are sharded; every process must call it."""
+    """The full weights and optimiser states (on the CPU if sharded); every process must call it."""
     if isinstance(pair, FSDPModule):
         return (
             whole.get_model_state_dict(pair, options=_WHOLE),
@@ -324,7 +325,7 @@ def states(pair: Pair, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any]
 
 
 def load_states(pair: Pair, optimizer: torch.optim.Optimizer, weights: dict[str, Any], moments: dict[str, Any]) -> None:
-    """Put back what `states` took."""
+    """Restore the result of `states`."""
     if isinstance(pair, FSDPModule):
         whole.set_model_state_dict(pair, weights, options=_WHOLE)
         whole.set_optimizer_state_dict(pair, optimizer, moments, options=_WHOLE)

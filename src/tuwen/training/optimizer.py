@@ -1,6 +1,6 @@
-"""AdamW with a rate of its own for every depth: which parameters are trained, how fast, and which decay.
+"""AdamW with layer-wise learning rates, and the learning-rate schedule.
 
-Knows where a tower's blocks are. Does not know the schedule: each group has a `share` of the rate of the hour.
+Parameters are grouped by depth. Each group has a `share` of the learning rate that the schedule gives for a step.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +20,15 @@ NO_OTHERS: Mapping[str, nn.Parameter] = MappingProxyType({})
 
 @dataclass(slots=True)
 class Group:
-    """Parameters that are trained alike.
+    """Parameters with the same learning rate and weight decay.
 
     Attributes:
         tower: `vision`, `text`, `scale` or `objective`.
         part: `embeddings`, `block 3`, `head`.
-        share: what the learning rate is multiplied by: layer decay to the power of the blocks that follow.
-        decayed: whether the weights decay.
-        parameters: they.
-        names: theirs within the pair.
+        share: factor for the learning rate: the layer decay to the power of the number of blocks that follow.
+        decayed: whether the parameters have weight decay.
+        parameters: the parameters.
+        names: their names within the pair.
     """
 
     tower: str
@@ -40,11 +40,11 @@ class Group:
 
 
 def groups(pair: Pair, layer_decay: float, others: Mapping[str, nn.Parameter] = NO_OTHERS) -> list[Group]:
-    """What is trained of a pair, by depth.
+    """Group the trained parameters of a pair by depth.
 
-    Of n blocks, block i has a share of layer_decay^(n - i), what precedes them layer_decay^(n + 1), what follows
-    them 1, and so have `others`, those of an objective. Biases, norms, parameters of one axis and `others` do not
-    decay; what is locked is in no group.
+    In a tower of n blocks, block i has the share layer_decay^(n - i), the embeddings before them layer_decay^(n + 1),
+    and the layers after them 1, as do `others` (the parameters of an objective). Biases, norms, one-dimensional
+    parameters and `others` have no weight decay. Locked parameters are in no group.
     """
     found: dict[tuple[str, int, bool], Group] = {}
     for tower, module in (("vision", pair.vision), ("text", pair.text)):
@@ -67,7 +67,7 @@ def groups(pair: Pair, layer_decay: float, others: Mapping[str, nn.Parameter] = 
 
 
 def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.AdamW:
-    """The optimiser of these groups; `fused`: in one pass over each tensor, which sharded ones do not have."""
+    """Create the optimiser; `fused` uses torch's fused implementation, which does not support sharded tensors."""
     entries = [
         {
             "params": group.parameters,
@@ -81,7 +81,7 @@ def adamw(trained: Sequence[Group], settings: OptimizerConfig, *, fused: bool = 
 
 
 def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterator[tuple[str, str, str, str, str]]:
-    """Rows for people: tower, part, rate at its highest, weight decay, how many numbers; from inputs to outputs."""
+    """Rows of a table to print, from inputs to outputs: tower, part, peak rate, weight decay, number of parameters."""
     towers = [group.tower for group in trained]
     for group in sorted(trained, key=lambda group: (towers.index(group.tower), group.part == "head")):
         numbers = sum(parameter.numel() for parameter in group.parameters)
@@ -90,7 +90,7 @@ def table(trained: Sequence[Group], rate: float, weight_decay: float) -> Iterato
 
 
 def _part(depth: int, count: int) -> tuple[str, int]:
-    """What a depth is called, and to which power the layer decay applies there."""
+    """The name of a depth, and the exponent of the layer decay there."""
     if depth == 0:
         return "embeddings", count + 1
     return ("head", 0) if depth > count else (f"block {depth}", count - depth)
@@ -100,20 +100,18 @@ def _is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower()
 
 
-# ---- The learning rate of each step
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The course of the learning rate.
+    """The learning-rate schedule of a run.
 
     Attributes:
-        steps: of the whole run.
-        warmup: how many of them lead up from `start`; fewer than `steps`.
-        start: the rate of the first step, where there is a warm-up.
-        peak: the rate after it.
-        end: what the rate comes down to.
-        cooldown: how many of the last steps lead there from the peak, in a line; None: a cosine after the warm-up.
+        steps: number of steps in the run.
+        warmup: number of warm-up steps, fewer than `steps`.
+        start: the rate of the first step, if there is a warm-up.
+        peak: the rate after the warm-up.
+        end: the rate at the end.
+        cooldown: number of last steps in which the rate falls linearly from the peak to `end`; None: a cosine after the
+            warm-up.
     """
 
     steps: int
@@ -130,14 +128,14 @@ class Schedule:
         return self.end + (self.peak - self.end) * self._height(step)
 
     def _height(self, step: int) -> float:
-        """How far the rate still is from its end, of 1, after the warm-up."""
+        """The rate after the warm-up on a scale from 1 (peak) to 0 (end)."""
         left = max(self.steps - step, 0)
         if self.cooldown is not None:
             return min(left / self.cooldown, 1.0)
         return (1 - cos(pi * left / (self.steps - self.warmup))) / 2
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Give every group its share of the step's rate; returns that rate."""
+        """Set the learning rate of every group for a step; returns the rate of the schedule."""
         rate = self.rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -145,10 +143,10 @@ class Schedule:
 
 
 def planned(config: TrainConfig, batches: int) -> Schedule:
-    """The course of a whole run; `batches`: how many an epoch has.
+    """Plan the schedule of a run with `batches` batches per epoch.
 
     Raises:
-        InvalidInput: the warm-up takes the whole run, or it and the cooldown more than that.
+        InvalidInput: the warm-up takes the whole run, or warm-up and cooldown together are longer than it.
     """
     run, schedule, peak = config.run, config.schedule, config.optimizer.lr
     epoch = batches / config.optimizer.accumulate

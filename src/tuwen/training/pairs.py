@@ -1,6 +1,6 @@
-"""The pairs of a run: listed and numbered, in which order they come, and which process takes which.
+"""The pairs of a run: listing, shuffling, and division among processes.
 
-Random choices depend on the seed, the epoch and the pair alone: not on threads, processes or interruptions.
+Random choices depend only on the seed, the epoch and the pair, not on threads, processes or interruptions.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ Captions: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
 def draw(captions: Captions, weights: Mapping[str, float], random: Random) -> str | None:
-    """One caption: with weights, of a language drawn by them; else any. None: there is none of those languages."""
+    """Draw a caption, with weights from a language drawn by them. None if there is no caption in those languages."""
     if not weights:
         every = [text for texts in captions.values() for text in texts]
         return random.choice(every) if every else None
@@ -36,7 +36,7 @@ def draw(captions: Captions, weights: Mapping[str, float], random: Random) -> st
 
 
 SPLITS = ("train",)
-"""the splits that are trained on by default, of datasets that have splits"""
+"""the default splits for training, if a dataset has splits"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pair:
         """The image and the captions as stored, or why they cannot be read."""
         columns, listed = columns_of(self.source), self.listed
         if not columns.of_texts and columns.language is None:
-            listed = replace(listed, facts=None)  # the text file beside an image is all that is needed
+            listed = replace(listed, facts=None)  # only the text file beside an image is needed
         return reader.read(listed, columns)
 
 
@@ -59,12 +59,12 @@ class Listing:
     """Pairs by number, from 0. May be read by many threads at once.
 
     Attributes:
-        rejected: what looks like a pair but cannot be used, with the reason.
-        fingerprint: 16 hex digits over all that was found: while it is the same, so are the numbers.
+        rejected: samples that cannot be used as a pair, with the reason.
+        fingerprint: 16 hex digits over the whole listing; if it is equal, so are the numbers.
     """
 
     def __init__(self, sources: Sequence[PairSource], splits: tuple[str, ...] = SPLITS) -> None:
-        """List the sources; `splits`: of datasets that have splits, where the source names none.
+        """List the sources; `splits` applies to datasets with splits whose source names none.
 
         Raises:
             InvalidInput: a source does not exist, or is not of a kind that contains pairs.
@@ -122,7 +122,7 @@ def _found(sources: Sequence[PairSource], splits: tuple[str, ...]) -> Iterator[t
 
 
 def columns_of(source: PairSource) -> Columns:
-    """The columns of a table that a source names."""
+    """The columns that a source names for its table."""
     by_language = source.captions if isinstance(source.captions, dict) else {}
     caption = None if isinstance(source.captions, dict) else source.captions
     return Columns(
@@ -138,7 +138,7 @@ def _shard(listed: Listed) -> str | None:
 
 
 def chance(*what: object) -> int:
-    """A seed of 64 bits for this purpose, e.g. `chance(seed, epoch, key, "caption")`."""
+    """A 64-bit seed for one purpose, e.g. `chance(seed, epoch, key, "caption")`."""
     digest = hashlib.blake2b("\0".join(map(str, what)).encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(digest.digest())
 

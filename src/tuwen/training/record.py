@@ -18,10 +18,10 @@ BOARD = "tensorboard"
 
 
 class Record:
-    """The log of a run; in all processes but the first it writes nothing.
+    """The log of a run. Only the first process writes it.
 
     `log.jsonl` has a line for each step (`step, epoch, loss, lr, scale`) and one for each evaluation (`step` and
-    what was measured).
+    the metrics).
     """
 
     def __init__(self, output: Path, steps: int, first: int, say: Callable[[str], None]) -> None:
@@ -29,9 +29,9 @@ class Record:
 
         Args:
             output: the run's folder.
-            steps: of the whole run.
-            first: the step it goes on from; what the files have after it is dropped: those steps come again.
-            say: takes a line for people.
+            steps: number of steps in the run.
+            first: the step from which it continues; later entries in the files are dropped.
+            say: called with each line to print.
         """
         self._quiet = rank() != 0
         if self._quiet:
@@ -46,7 +46,7 @@ class Record:
         self._board = SummaryWriter(str(output / BOARD), purge_step=first + 1)
 
     def steps(self, rows: list[dict[str, float]], pairs: int) -> None:
-        """Some steps that were taken, in order; each of so many pairs."""
+        """Log steps, in order, of `pairs` pairs each."""
         if self._quiet or not rows:
             return
         for row in rows:
@@ -63,14 +63,14 @@ class Record:
         self._board.add_scalar("rate", pairs / seconds, step)
 
     def measured(self, step: int, figures: Mapping[str, float]) -> None:
-        """What an evaluation found after a step."""
+        """Log the metrics of an evaluation after a step."""
         if self._quiet:
             return
         self._write({"step": step, **figures})
         self._say(f"step {step:,}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
     def resumed(self) -> None:
-        """Restart the clock, so that time spent on evaluation does not count as time of steps."""
+        """Restart the clock, so that the time of an evaluation does not count towards the speed of steps."""
         if not self._quiet:
             self._last = (self._last[0], monotonic())
 
@@ -118,9 +118,9 @@ def write_report(output: Path, name: str, rows: Sequence[Mapping[str, Any]], fac
 
     Args:
         output: the folder.
-        name: what the model is called.
+        name: the model's name.
         rows: the log's lines, in order.
-        facts: what else is worth telling.
+        facts: further facts for the table at the top.
     """
     steps = [row for row in rows if "loss" in row]
     measured = [row for row in rows if "loss" not in row]
@@ -139,7 +139,7 @@ def write_report(output: Path, name: str, rows: Sequence[Mapping[str, Any]], fac
 
 
 def _names(measured: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every figure that was ever measured: a run that goes on may measure others than before."""
+    """All metrics that were ever measured; a resumed run may measure other ones."""
     return [name for name in dict.fromkeys(name for row in measured for name in row) if name != "step"]
 
 

@@ -1,4 +1,4 @@
-"""One step of training: the gradients of some batches, clipped, the optimiser, and the mean of the weights."""
+"""One training step: gradients of some batches, clipping, the optimiser, and the moving average of the weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,18 +23,19 @@ from tuwen.training.pairs import Part
 
 
 class Stepper:
-    """Towers in training.
+    """Takes training steps.
 
     Attributes:
-        groups: what is trained, by depth.
-        objective: the run's own, where it has one.
+        groups: the trained parameters, by depth.
+        objective: the user-defined objective, if there is one.
     """
 
     def __init__(self, config: TrainConfig, towers: Towers, device: torch.device) -> None:
-        """Move the towers to their device, lock what is locked, and make the optimiser.
+        """Move the towers to their device, freeze the locked parts, and create the optimiser.
 
         Raises:
-            InvalidInput: the towers do not have what is to be locked, or there is no group of processes to share.
+            InvalidInput: more blocks are to be locked than the towers have, or weights are to be sharded in a single
+                process.
         """
         self._config, self._towers, self._device = config, towers, device
         self._whole = deepcopy((towers.vision, towers.text)) if config.run.fsdp else None
@@ -47,7 +48,9 @@ class Stepper:
             else of_objective(config, self.objective, device)
         )
         others = {} if self.objective is None else self.objective.own_parameters()
-        self.groups = groups(self._pair, config.optimizer.layer_decay, others)  # of what sharding has put there
+        self.groups = groups(
+            self._pair, config.optimizer.layer_decay, others
+        )  # after sharding, which replaces parameters
         self._optimizer = adamw(self.groups, config.optimizer, fused=not config.run.fsdp)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.run.precision == "fp16")
         self._average = Average(self._pair, config.run.ema) if config.run.ema else None
@@ -56,9 +59,9 @@ class Stepper:
         """Take one step.
 
         Args:
-            batches: as many as are accumulated.
-            schedule: of the learning rate.
-            number: of the step, from 0.
+            batches: the batches whose gradients are accumulated.
+            schedule: the learning-rate schedule.
+            number: the number of the step, from 0.
 
         Returns:
             `loss` and `scale`, still on their device, and `lr`.
@@ -80,16 +83,16 @@ class Stepper:
 
     @contextmanager
     def in_use(self) -> Iterator[Towers]:
-        """The towers as they would be used now: the mean weights where they are kept. Every process must enter.
+        """The towers as they would be exported now, with the averaged weights if there are any.
 
-        Their modules are those in training, in eval mode: what is done to them within must leave no trace.
+        Every process must enter the context. The modules are those in training, in eval mode: leave them unchanged.
         """
         averaged = nullcontext() if self._average is None else self._average.swapped(self._pair)
         with averaged:
             yield replace(self._towers, scoring=self._scoring()) if self._whole is None else self._gathered()
 
     def _gathered(self) -> Towers:
-        """The towers with the parts of all processes put together, in the first; as they began in the others."""
+        """The towers with their full weights in the first process; the initial towers in the others."""
         assert self._whole is not None
         vision, text = self._whole
         scoring = self._scoring()
@@ -100,12 +103,12 @@ class Stepper:
         return replace(self._towers, vision=vision, text=text, scoring=scoring)
 
     def finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether every weight is finite."""
         norms = torch.stack([_local(value.detach()).norm() for value in self._trained()])
         return bool(torch.isfinite(norms).all())
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; every process must call it."""
+        """The state for a checkpoint; every process must call it."""
         weights, moments = states(self._pair, self._optimizer)
         average = None if self._average is None else self._average.state()
         own = None if self.objective is None else self.objective.own_state()
@@ -113,7 +116,7 @@ class Stepper:
         return parts | {"scaler": self._scaler.state_dict(), "trained": self._names()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; decays and the like are those of the configuration, not of the checkpoint.
+        """Restore a checkpoint's state; settings such as weight decay come from the configuration.
 
         Raises:
             InvalidInput: other parameters were trained.
@@ -132,7 +135,7 @@ class Stepper:
             self.objective.load_own_state(state["objective"])
 
     def _names(self) -> list[list[str]]:
-        """What is trained, group by group."""
+        """The names of the trained parameters, group by group."""
         return [group.names for group in self.groups]
 
     def _trained(self) -> list[torch.nn.Parameter]:
@@ -155,7 +158,7 @@ def _pair(config: TrainConfig, towers: Towers) -> Pair:
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the configuration says of a group of the optimiser."""
+    """The settings of an optimiser group, without its state."""
     return {name: entry[name] for name in ("betas", "eps", "weight_decay", "share")}
 
 
@@ -177,7 +180,7 @@ def _below(prefix: str, weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """A tensor with the parts of it that other processes have."""
+    """The full tensor, gathered from all processes."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -189,8 +192,8 @@ def _local(tensor: Tensor) -> Tensor:
 class Average:
     """An exponential moving average of a module's weights.
 
-    Begins with the weights as they are. After step t the decay is at most (1 + t) / (10 + t), so that a short run
-    does not end with the weights it began with.
+    It starts with the current weights. After step t the decay is at most (1 + t) / (10 + t), so that the average of a
+    short run is not dominated by the initial weights.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -200,7 +203,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Take in the weights after a step."""
+        """Update the average with the weights after a step."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         current = dict(_floats(module))
@@ -209,7 +212,7 @@ class Average:
 
     @contextmanager
     def swapped(self, module: nn.Module) -> Iterator[None]:
-        """The module with the mean as its weights, until the end of the block."""
+        """Use the average as the module's weights within the block."""
         self._swap(module)
         try:
             yield
@@ -217,11 +220,11 @@ class Average:
             self._swap(module)
 
     def state(self) -> dict[str, object]:
-        """For a checkpoint."""
+        """The state for a checkpoint."""
         return {"steps": self._steps, "mean": self._mean}
 
     def load_state(self, state: Mapping[str, object]) -> None:
-        """Go on from a checkpoint of the same module."""
+        """Restore the state from a checkpoint of the same module."""
         steps, mean = state["steps"], state["mean"]
         assert isinstance(steps, int)
         assert isinstance(mean, dict)
@@ -238,5 +241,5 @@ class Average:
 
 
 def _floats(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a state dictionary has: other buffers (masks, say) are no weights."""
+    """The floating-point tensors of the state dictionary; other buffers, such as masks, are not weights."""
     return ((name, value) for name, value in module.state_dict().items() if value.is_floating_point())
