@@ -15,6 +15,13 @@ class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Licence(_Row):
+    """A licence of weights: whether it allows commercial use, and what else should be known of it (`about`)."""
+
+    commercial: bool
+    about: str = ""
+
+
 class Figure(_Row):
     """A quality figure: what it measures (`what`), and where it was published (`by`)."""
 
@@ -35,7 +42,7 @@ class Known(_Row):
         dim: the length of a vector.
         params: millions of parameters, both towers.
         image: image size in pixels.
-        licence: the licence of the weights.
+        licence: the licence of the weights, one of `Catalogue.licences`.
         quality: percentages by figure, see `Catalogue.figures`.
     """
 
@@ -53,8 +60,9 @@ class Known(_Row):
 
 
 class Catalogue(_Row):
-    """All known models and figures."""
+    """All known models, the licences of their weights, and figures."""
 
+    licences: dict[str, Licence] = {}
     figures: dict[str, Figure]
     models: tuple[Known, ...]
 
@@ -65,6 +73,21 @@ def catalogue() -> Catalogue:
     import yaml
 
     return Catalogue.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Whether this licence is known to forbid commercial use; also that of a model outside of the catalogue."""
+    known = catalogue().licences.get(licence)
+    return licence.lower().startswith("cc-by-nc") if known is None else not known.commercial
+
+
+def licence_line(known: Known) -> str:
+    """The licence of a model's weights, as a person should see it before a download."""
+    if not known.licence:
+        return f"the licence of the weights of {known.name} is not known: read it where {known.hub} is published"
+    about = catalogue().licences.get(known.licence, Licence(commercial=True)).about
+    warning = ": it forbids commercial use" if is_non_commercial(known.licence) else ""
+    return f"licence of the weights: {known.licence}{f' ({about})' if about else ''}{warning}"
 
 
 def find_known(name: str) -> Known | None:

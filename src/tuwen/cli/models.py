@@ -10,7 +10,7 @@ import click
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import read_manifest
-from tuwen.bundle.catalogue import Known, catalogue
+from tuwen.bundle.catalogue import Known, catalogue, is_non_commercial
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, table
@@ -52,6 +52,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     else:
         table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
     click.echo("\n* on this machine  + needs no torch  lang: which, or how many  M: million parameters")
+    click.echo("! the licence forbids commercial use")
     click.echo("en, zh (xm3600): recall of images by English and Chinese text, in percent")
 
 
@@ -79,6 +80,7 @@ def _document(known: Known, folder: Path | None) -> dict[str, Any]:
         "params": known.params,
         "image": known.image,
         "licence": known.licence or None,
+        "non_commercial": is_non_commercial(known.licence),
         "quality": [{"figure": name, "percent": value} for name, value in known.quality.items()],
         "here": None if folder is None else str(folder),
     }
@@ -101,6 +103,7 @@ def _uncatalogued(name: str, folder: Path) -> dict[str, Any] | None:
         "params": None,
         "image": manifest.image.size[0],
         "licence": manifest.licence or None,
+        "non_commercial": is_non_commercial(manifest.licence),
         "quality": [],
         "here": str(folder),
     }
@@ -116,7 +119,7 @@ def _row(row: dict[str, Any], columns: Iterable[str]) -> tuple[str, ...]:
     quality = {item["figure"]: item["percent"] for item in row["quality"]}
     figures = {"flickr-en": quality.get("flickr-en-altclip"), **quality}
     return (
-        f"{mark}{row['model']}",
+        f"{mark}{row['model']}{' !' if row['non_commercial'] else ''}",
         _languages(row["languages"]),
         str(row["dim"]),
         _or_empty(row["params"]),

@@ -4,10 +4,12 @@ from time import monotonic
 
 import click
 
+from tuwen.bundle.catalogue import licence_line
 from tuwen.cli import options
 from tuwen.cli.bundles import download_shown, listed, named, offline
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
+from tuwen.exporting.pull import named as known_as
 from tuwen.exporting.pull import pull as pull_model
 from tuwen.settings import read_settings
 
@@ -29,13 +31,14 @@ from tuwen.settings import read_settings
 def pull(*, model: str, precision: str, export: bool, offline: bool, progress: str, as_json: bool) -> None:
     """Download a model from the hub.
 
-    MODEL is a name that `tuwen models` lists, or a repository, ORG/NAME. Ready ONNX files are used where they are
-    published; otherwise the checkpoint is downloaded and exported, which needs the extra `export`. Every command
-    then finds the model by its name. A model that is already on this machine triggers no network request, and an
-    interrupted download is resumed.
+    MODEL is a name that `tuwen models` lists, or a repository, ORG/NAME. The licence of its weights is shown first.
+    Ready ONNX files are used where they are published; otherwise the checkpoint is downloaded and exported, which
+    needs the extra `export`. Every command then finds the model by its name. A model that is already on this machine
+    triggers no network request, and an interrupted download is resumed.
     """
     read_settings()  # reports a setting with an invalid value
     start = monotonic()
+    say(licence_line(known_as(model)))
     with download_shown(model, progress) as on_progress:
         found = pull_model(
             model,
@@ -48,7 +51,15 @@ def pull(*, model: str, precision: str, export: bool, offline: bool, progress: s
     if manifest.scoring is None:
         say(f"{manifest.name} can search; tuwen classify also needs its logit scale: tuwen pull {model} --export")
     if as_json:
-        emit({**named(bundle), "source": manifest.source, "already": found.already, "seconds": round(seconds, 3)})
+        emit(
+            {
+                **named(bundle),
+                "source": manifest.source,
+                "licence": manifest.licence or None,
+                "already": found.already,
+                "seconds": round(seconds, 3),
+            }
+        )
         return
     state = "is already here" if found.already else f"pulled in {seconds:.0f} s"
     click.echo(f"{manifest.name}: {state}; {', '.join(bundle.precisions)}, {manifest.dim} dimensions")

@@ -58,7 +58,7 @@ def pull(
     """
     from huggingface_hub.utils import WeakFileLock
 
-    known, settings = _known(model), Settings()
+    known, settings = named(model), Settings()
     locks = settings.cache / "pulls"
     locks.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(locks / f"{known.name.replace('/', '--')}.lock"):
@@ -69,8 +69,12 @@ def pull(
         return Pulled(found.get(), already=False)
 
 
-def _known(model: str) -> Known:
-    """The model of that name in the catalogue, or an entry for any other repository."""
+def named(model: str) -> Known:
+    """The model of that name in the catalogue, or an entry for any other repository.
+
+    Raises:
+        InvalidInput: an unknown name.
+    """
     found = find_known(model)
     if found is not None:
         return found
