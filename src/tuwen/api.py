@@ -390,7 +390,12 @@ class Index(VectorIndex):
         return self._run(reports, total, progress)
 
     def sync(
-        self, folder: str | Path | None = None, *, allow_empty: bool = False, progress: bool | None = None
+        self,
+        folder: str | Path | None = None,
+        *,
+        allow_empty: bool = False,
+        refresh_facts: bool = False,
+        progress: bool | None = None,
     ) -> IngestReport:
         """Make the rows of all images below a folder equal to what is there: new, changed, moved and deleted files.
 
@@ -400,6 +405,8 @@ class Index(VectorIndex):
             folder: a folder; None: `root`.
             allow_empty: accept a folder without images and remove all its rows, instead of taking it for one that
                 is not mounted.
+            refresh_facts: also read again when and where unchanged images were taken, and with what; they are not
+                encoded again.
             progress: show a progress bar; None: on a terminal.
 
         Raises:
@@ -410,7 +417,8 @@ class Index(VectorIndex):
         0
         """
         top = self.root if folder is None else Path(folder)
-        reports = sync(top, ImageIngest(self.encoder, self), allow_empty=allow_empty)
+        images = ImageIngest(self.encoder, self, refresh_facts=refresh_facts)
+        reports = sync(top, images, allow_empty=allow_empty)
         return self._run(reports, lambda: self._count_files([top]), progress)
 
     def migrate(

@@ -80,6 +80,17 @@ def as_then(hits: list[tuwen.Hit]) -> list[list[object]]:
     return [[hit.id, pytest.approx(hit.score, abs=1e-5), hit.payload["path"]] for hit in hits]
 
 
+def test_facts_are_added_to_indexes_from_before(encoder: tuwen.Encoder, written: Path) -> None:
+    pytest.importorskip("faiss")
+    where = 'taken >= 2000 or camera contains "Canon" or near(0, 0, 9 km) or iso > 1'
+    for name in ("photos.tuwen", "lines.tuwen"):
+        with tuwen.Index.open(written / name, encoder=encoder) as index:
+            assert (index.count(where), index.values("camera"), index.bounds("taken")) == (0, {}, None)
+    with tuwen.Index.open(written / "photos.tuwen", encoder=encoder) as index:
+        index.sync(refresh_facts=True, progress=False)
+        assert index.count('taken_from == "file" and taken >= 2000') == index.count('type == "image"') > 0
+
+
 def test_the_indexes_can_be_changed(encoder: tuwen.Encoder, written: Path) -> None:
     pytest.importorskip("faiss")
     with tuwen.Index.open(written / "photos.tuwen", encoder=encoder) as index:

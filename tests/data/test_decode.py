@@ -168,9 +168,9 @@ def test_what_a_reduced_image_stands_for_is_forgotten_with_its_size() -> None:
 
 
 def test_reading_for_a_model() -> None:
-    assert reading_for(spec_of(), exact=False, max_pixels=7) == Reading((224, 224), 7)
-    assert reading_for(spec_of(edge=256), exact=False, max_pixels=7) == Reading((256, 256), 7)
-    assert reading_for(spec_of(), exact=True, max_pixels=7) == Reading(None, 7)
+    assert reading_for(spec_of(), exact=False, max_pixels=7) == Reading((224, 224), 7, metadata=True)
+    assert reading_for(spec_of(edge=256), exact=False, max_pixels=7) == Reading((256, 256), 7, metadata=True)
+    assert reading_for(spec_of(), exact=True, max_pixels=7) == Reading(None, 7, metadata=True)
 
 
 # What is rejected

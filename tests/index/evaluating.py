@@ -3,7 +3,7 @@
 import operator as op
 from collections.abc import Callable, Mapping
 
-from tuwen.index.filters import And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import And, Compare, Condition, Near, Not, OneOf, Or, distance
 
 Value = str | int | float
 OPERATORS: dict[str, Callable[[Value, Value], bool]] = {
@@ -27,6 +27,10 @@ def holds(condition: Condition, payload: Mapping[str, Value]) -> bool:
             return not holds(part, payload)
         case OneOf(field, values):
             return any(compares(payload.get(field), "==", value) for value in values)
+        case Near(latitude, longitude, metres):
+            place = payload.get("latitude"), payload.get("longitude")
+            there = None not in place and abs(place[0]) <= 90 and abs(place[1]) <= 180
+            return there and distance(latitude, longitude, *place) <= metres
         case Compare(field, operator, value):
             return compares(payload.get(field), operator, value)
 
@@ -49,6 +53,8 @@ def written(condition: Condition) -> str:
             return f"not {written(part)}"
         case OneOf(field, values):
             return f"{field} in [{', '.join(map(literal, values))}]"
+        case Near(latitude, longitude, metres):
+            return f"near({latitude}, {longitude}, {metres} m)"
         case Compare(field, operator, value):
             return f"{field} {operator} {literal(value)}"
 

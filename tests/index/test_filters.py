@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuwen.errors import InvalidInput
-from tuwen.index.filters import And, Compare, Not, OneOf, Or, parse
+from tuwen.index import filters
+from tuwen.index.filters import And, Compare, Near, Not, OneOf, Or, parse
 
 
 @pytest.fixture
@@ -57,6 +58,8 @@ UNDERSTOOD = [
     ('type in ["text", "image"]', Or((Compare("type", "==", "text"), Not(Compare("type", "==", "text"))))),
     ('type contains "e"', Not(OneOf("type", ()))),
     ('type == "video"', OneOf("type", ())),
+    ("near(52.52, 13.40, 10 km)", Near(52.52, 13.4, 10_000)),
+    ("NEAR ( -33.9,+151,500m ) and width == 3", And((Near(-33.9, 151, 500), W3))),
 ]
 
 
@@ -81,6 +84,11 @@ TIMES = [
     ('modified > "2024-05-01T00:00"', Compare("modified", ">", MAY_1)),
     ('modified == "2024-04-30T22:00:00Z"', Compare("modified", "==", MAY_1)),
     ('modified in ["2024-04-30T22:00Z", 5]', OneOf("modified", (MAY_1, 5))),
+    ("modified >= 2024-05-01", Compare("modified", ">=", MAY_1)),
+    ("taken == 2024-05", And((Compare("taken", ">=", MAY_1), Compare("taken", "<", JUNE_1)))),
+    ("taken < 2024", Compare("taken", "<", 1704063600.0)),
+    ("taken >= 12345", Compare("taken", ">=", 12345)),
+    ("taken > 2024-04-30T22:00:00Z", Compare("taken", ">", MAY_1)),
     (
         'modified not in ["2024-05-01", 5]',
         Not(Or((DAY, Compare("modified", "==", 5)))),
@@ -94,7 +102,7 @@ def test_times_are_whole_days_months_and_years_on_this_clock(where: str, conditi
     assert parse(where) == condition
 
 
-FIELDS = "path, type, folder, name, content, width, height, format, modified, bytes, text"
+FIELDS = ", ".join(filters.FIELDS)
 
 NOT_UNDERSTOOD = [
     ("", "is empty: expected a field, 'not' or '('"),
@@ -119,6 +127,11 @@ NOT_UNDERSTOOD = [
     (r'name == "\ud83d"', "surrogate"),
     ('modified > "yesterday"', '"yesterday" is no time: write e.g. "2024"'),
     ('modified > "2024-13"', "no time"),
+    ("taken > 2024-13", "no time"),
+    ("width > 2024-12", "is a date"),
+    ("near(91, 0, 1 km)", "character 6, '91, 0, 1 km)': near takes a latitude up to 90"),
+    ("near(52, 13, 0 km)", "a distance is above 0"),
+    ("near(52, 13, 5)", "expected km or m"),
     ("(width == 3 and (height == 4 or " * 40 + "bytes == 5" + "))" * 40, "more than 50 deep"),
     ("(width == 3 and (height == 4 or " * 5_000 + "bytes == 5" + "))" * 5_000, "more than 50 deep"),
 ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from making import FakeModel, vectors
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
-from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or, parse
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or, parse
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.types import Payload, Row
@@ -21,6 +21,7 @@ WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "�
 NUMBERS = (-1, 0, 1, 2, 3, 640, 2**31, 2**40)
 KINDS = ("image", "text", "im", "t", "", "video")
 TIMES = (0.0, -1.5, 1_700_000_000.123456, 1_700_000_000.1234567, 1_700_000_000.1234569, 1.7e9, 0.1, 1e-7, 3e300)
+PLACES = ((52.52, 13.405), (52.5163, 13.3777), (48.8566, 2.3522), (-33.8688, 151.2093), (0.0, 179.99), (0.0, -179.99))
 COUNT = 60
 
 
@@ -32,6 +33,8 @@ def payloads() -> dict[str, Payload]:
     for i in range(COUNT):
         facts = {name: chance.choice(kinds[kind]) for name, kind in FIELDS.items() if chance.random() < 0.9}
         made[f"{i}"] = {**facts, "type": "image", "path": f"{i}"}
+        if chance.random() < 0.6:
+            made[f"{i}"] |= dict(zip(("latitude", "longitude"), chance.choice(PLACES), strict=True))
         if chance.random() < 0.3:
             made[f"{i}"] |= {"type": "text", "text": chance.choice(WORDS)}
     return made
@@ -82,7 +85,10 @@ def several(parts: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]
     return st.builds(Not, parts) | st.builds(And, many) | st.builds(Or, many)
 
 
-CONDITIONS = st.recursive(st.sampled_from(sorted(FIELDS)).flatmap(compared), several, max_leaves=8)
+AROUND = st.builds(
+    lambda place, metres: Near(*place, metres), st.sampled_from(PLACES), st.sampled_from((1.0, 2e3, 5e3, 9e5, 1e7))
+)
+CONDITIONS = st.recursive(st.sampled_from(sorted(FIELDS)).flatmap(compared) | AROUND, several, max_leaves=8)
 
 
 def check(filled: VectorIndex, condition: Condition) -> None:
@@ -119,6 +125,8 @@ FOUND = [
     "bytes != 0",
     'type == "text" and text == ""',
     'type startswith "im"',
+    "near(52.52, 13.40, 3 km)",
+    "near(0, 180, 5 km) or near(48.9, 2.3, 900 m)",
 ]
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
 
 import colours
+from tuwen.data.metadata import METADATA
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.images import ingest
+from tuwen.ingest.images import ImageIngest, ingest
+from tuwen.ingest.sync import sync
 from tuwen.ingest.writer import WRITE, IngestReport
 from tuwen.runtime.pipeline import BATCH
 from tuwen.types import Row
@@ -100,6 +104,43 @@ def test_a_touched_file_is_read_but_not_encoded(index, counting, photos: Path) -
     file.write_bytes(b"x" * file.stat().st_size)
     os.utime(file, (1_000_000_000, 1_000_000_000))
     assert run(index, counting).unchanged == COUNT, "its new time was not stored"
+
+
+def test_a_row_says_when_an_image_was_taken_and_with_what(index, counting, photos: Path) -> None:
+    exif = Image.Exif()
+    exif.update({Base.Make: "Canon", Base.Model: "EOS"})
+    exif.get_ifd(IFD.Exif).update({Base.DateTimeOriginal: "2020:01:02 03:04:05", Base.OffsetTimeOriginal: "+00:00"})
+    colours.picture("red", seed=5).save(photos / "dated.jpg", exif=exif.tobytes())
+    run(index, counting)
+    dated, undated = (index.payloads([key])[key] for key in ("dated.jpg", "red/red-0.jpg"))
+    assert (dated["taken"], dated["taken_from"], dated["camera"]) == (1577934245.0, "exif", "Canon EOS")
+    assert (undated["taken"], undated["taken_from"]) == (undated["modified"], "file")
+    assert index.keys('taken == 2020-01-02 and camera contains "Canon"') == ["dated.jpg"]
+    os.utime(photos / "red" / "red-0.jpg", (1_000_000_000, 1_000_000_000))
+    os.utime(photos / "dated.jpg", (1_000_000_000, 1_000_000_000))
+    (photos / "dated.jpg").rename(photos / "moved.jpg")
+    run(index, counting)
+    assert index.payloads(["red/red-0.jpg"])["red/red-0.jpg"]["taken"] == 1_000_000_000
+    assert index.payloads(["moved.jpg"])["moved.jpg"]["taken"] == 1577934245.0
+    assert counting.encoded == COUNT + 1
+
+
+def test_facts_are_filled_in_without_encoding(index, counting, photos: Path) -> None:
+    run(index, counting)
+    plain = {row.payload["path"]: row.payload for row in index.list()}
+    bare = {key: {name: it for name, it in row.items() if name not in METADATA} for key, row in plain.items()}
+    index.update_payloads({key: {**row, "note": "kept", "camera": "old"} for key, row in bare.items()})
+    vectors = rows(index)
+    list(sync(photos, ImageIngest(counting, index)))
+    assert index.count('camera == "old"') == COUNT
+    *_, report = sync(photos, ImageIngest(counting, index, refresh_facts=True))
+    assert (report.unchanged, report.replaced, report.rejected) == (COUNT, 0, ())
+    assert {row.payload["path"]: row.payload for row in index.list()} == {
+        key: {**row, "note": "kept"} for key, row in plain.items()
+    }
+    assert counting.encoded == COUNT
+    for key, (_, vector) in rows(index).items():
+        np.testing.assert_array_equal(vector, vectors[key][1])
 
 
 def test_a_changed_file_is_replaced(index, counting, photos: Path) -> None:

@@ -45,7 +45,7 @@ def test_images_over_time(encoder: Encoder, photos: Path, tmp_path: Path) -> Non
         os.utime(copy, (day.timestamp(), day.timestamp()))
     with serving(encoder, photos, tmp_path, allow_upload=True) as running:
         dates = running.client.get("/v1/index").json()["dates"]
-        assert dates["field"] == "modified"
+        assert dates["field"] == "taken"
         found = {one["first"]: one["rows"] for one in dates["periods"]}
         assert {first: rows for first, rows in found.items() if rows} == {
             "2019-01-01": 1,

@@ -12,7 +12,7 @@ from tuwen.data.datasets import root_of
 from tuwen.data.files import key_of
 from tuwen.data.records import is_utf8
 from tuwen.data.samples import Fact, Sample
-from tuwen.index.filters import FIELDS
+from tuwen.index.filters import is_of
 from tuwen.ingest.payloads import key_fields, text_payload
 from tuwen.types import Payload, Row
 
@@ -82,13 +82,12 @@ def storable(facts: Mapping[str, Fact]) -> dict[str, str | int | float]:
     """
     kept: dict[str, str | int | float] = {}
     for name, value in facts.items():
-        fits = FIELDS.get(name)
         if value is None or name.startswith("_") or (isinstance(value, float) and not math.isfinite(value)):
             continue
         plain = int(value) if isinstance(value, bool) else value
         if isinstance(plain, int) and abs(plain) >= 2**63:
             plain = str(plain)
-        if fits is None or isinstance(plain, (int, float) if fits is float else fits):
+        if is_of(name, plain):
             kept[name] = _utf8(plain) if isinstance(plain, str) else plain
     return kept
 

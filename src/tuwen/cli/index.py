@@ -54,6 +54,7 @@ from tuwen.types import Rejected
     examples=(
         "tuwen index sync PHOTOS/ --index photos.tuwen",
         "tuwen index sync PHOTOS/2024/ --index photos.tuwen --watch",
+        "tuwen index sync PHOTOS/ --index photos.tuwen --refresh-facts",
     ),
 )
 @click.argument("photos", type=options.ANY_PATH)
@@ -61,6 +62,7 @@ from tuwen.types import Rejected
 @options.index
 @click.option("--watch", is_flag=True, help="Keep watching until Ctrl-C; prints one line per batch of changes.")
 @click.option("--allow-empty", is_flag=True, help="Remove all rows if PHOTOS has no images.")
+@click.option("--refresh-facts", is_flag=True, help="Read date, place, camera and keywords again, without encoding.")
 @options.computing
 @options.progress
 @options.as_json
@@ -72,6 +74,7 @@ def sync(
     selection: Selection | None,
     watch: bool,
     allow_empty: bool,
+    refresh_facts: bool,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -80,13 +83,15 @@ def sync(
     New and changed images are encoded, moved ones keep their vectors, and rows of deleted ones are removed. Rows of
     images elsewhere, and of texts, are kept. A folder without images is an error, as it may not be mounted.
     """
+    if watch and refresh_facts:
+        raise click.UsageError("--refresh-facts reads all files once: run it without --watch")
     identity_of(photos)
     target = options.index_folder(folder)
     shown = Shown(target, progress, as_json)
     if watch:
         return _Keeping(photos.absolute(), target, computing, shown, allow_empty, selection).run()
     with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
-        pictures = ImageIngest(encoder, index, selection)
+        pictures = ImageIngest(encoder, index, selection, refresh_facts=refresh_facts)
         reports = make_equal(photos, pictures, allow_empty=allow_empty)
         return run_shown(reports, lambda: count_files([photos], index, selection), index, shown)
 

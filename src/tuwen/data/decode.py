@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -21,10 +21,11 @@ from tuwen.data.exif import Box, apply_orientation, orient_box, orientation_of, 
 from tuwen.data.extra_formats import is_raw, open_raw
 from tuwen.data.files import open_file
 from tuwen.data.formats import HEAD, format_of, format_of_content
+from tuwen.data.metadata import read_metadata
 from tuwen.data.pillow_warnings import ignore_warnings
 from tuwen.data.repair import without_metadata
 from tuwen.errors import MissingExtra
-from tuwen.types import Rejected
+from tuwen.types import Payload, Rejected
 
 GAP = 3
 """an image decoded at reduced scale keeps at least this many pixels, each way, for each one after the resize"""
@@ -47,10 +48,12 @@ class Reading:
         near: (height, width) that the image will be resized to, or to cover: it may be decoded at reduced scale,
             but not below `GAP` times that. None: at full scale.
         max_pixels: images of more pixels are rejected before they are decoded.
+        metadata: also read when and where it was taken, and with what.
     """
 
     near: tuple[int, int] | None
     max_pixels: int
+    metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,14 @@ class Picture:
         width: of the upright image in the file.
         height: of the upright image in the file.
         format: of the file, e.g. `JPEG`.
+        metadata: see `metadata.read_metadata`; empty if it was not asked for.
     """
 
     image: Image.Image
     width: int
     height: int
     format: str
+    metadata: Payload = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class _Refused(Exception):
 def reading_for(spec: ImageSpec, *, exact: bool, max_pixels: int) -> Reading:
     """How to decode images for a model. `exact`: at full scale, as the reference libraries; else at reduced scale."""
     near = (spec.edge, spec.edge) if spec.edge else spec.size
-    return Reading(near=None if exact else near, max_pixels=max_pixels)
+    return Reading(near=None if exact else near, max_pixels=max_pixels, metadata=True)
 
 
 def read_image(content: bytes | Path | Image.Image, path: str, reading: Reading) -> Picture | Rejected:
@@ -115,6 +120,28 @@ def read_image(content: bytes | Path | Image.Image, path: str, reading: Reading)
             with _stream(content) as stream:
                 return _read_sound(stream, path, reading)
     except Exception as error:  # a decoder may raise anything on a hostile file
+        return Rejected(path, _reason(error))
+
+
+def read_metadata_of(content: bytes | Path, path: str) -> Payload | Rejected:
+    """The metadata of an image, see `metadata.read_metadata`, mostly without decoding it.
+
+    A PNG may have it at its end, and Pillow applies the orientation of a TIFF: these are decoded.
+
+    Args:
+        content: as of `read_image`.
+        path: likewise.
+
+    Returns:
+        The metadata; or the reason why the file cannot be read. Nothing is raised.
+    """
+    try:
+        with ignore_warnings(), _stream(content) as stream:
+            image = _opened(stream, path)
+            if image.format in ("PNG", "TIFF"):
+                image.load()
+            return read_metadata(image)
+    except Exception as error:  # as in `read_image`
         return Rejected(path, _reason(error))
 
 
@@ -237,6 +264,7 @@ def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Re
         reading: how to decode it.
     """
     orientation = orientation_of(image)
+    metadata = read_metadata(image) if reading.metadata else {}
     rgb = to_rgb(image)
     factor = 1
     if reading.near is not None:
@@ -251,7 +279,7 @@ def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Re
         covered: Box = (0, 0, size[0] / (scale * factor), size[1] / (scale * factor))
         box = orient_box(covered, reduced.size, orientation)
         upright.info[_ORIGINAL] = Original(width, height, box, upright.size)
-    return Picture(upright, width, height, image.format or "")
+    return Picture(upright, width, height, image.format or "", metadata)
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (

@@ -2,12 +2,14 @@ r"""The filter language of `where`: parsing a text to a condition on the fields 
 
     width >= 1024 and (folder == "2023" or folder startswith "2023/")
     format in ["JPEG", "HEIC"] and not name contains "copy"
-    modified >= "2024-05-01" and modified < "2024-06"
+    taken >= 2023-05 and camera contains "Canon" and near(52.52, 13.40, 10 km)
 
 Fields: see `FIELDS`. Numbers are compared with `== != < <= > >=`, texts with `== != startswith contains`, both with
 `in [..]` and `not in [..]`; `not`, `and`, `or` bind in that order. Texts are quoted by double or single quotes, with
-the escapes `\\ \" \' \n \t \uXXXX`, and are case-sensitive. `modified` is compared with seconds since 1970, or with a
-year, a month, a day (from its first moment to its last) or a time. Each store compiles conditions to its own queries.
+the escapes `\\ \" \' \n \t \uXXXX`, and are case-sensitive. `taken` and `modified` are compared with a year, a month,
+a day (from its first moment to its last) or a time, with or without quotes, or with seconds since 1970; a number of
+four digits is a year. `near(latitude, longitude, distance)` keeps images taken within a distance, in km or m. Each
+store compiles conditions to its own queries.
 """
 
 import re
@@ -16,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
+from math import asin, cos, radians, sin, sqrt
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from tuwen.errors import InvalidInput
@@ -36,10 +39,30 @@ FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "modified": float,
     "bytes": int,
     "text": str,
+    "taken": float,
+    "taken_zone": str,
+    "taken_from": str,
+    "camera": str,
+    "lens": str,
+    "focal_length": float,
+    "iso": int,
+    "orientation": int,
+    "latitude": float,
+    "longitude": float,
+    "rating": float,
+    "keywords": str,
+    "title": str,
 }
 """what a row can be filtered by, and what it is"""
 TYPES = ("image", "text")
 """what a row can be of; one that does not say is of a picture"""
+
+SCANNED = ("taken_zone", "orientation", "latitude", "longitude")
+"""fields that stores keep no index of: filters on them are rare, and each index makes writing slower"""
+TIMES = ("taken", "modified")
+"""the fields that are times"""
+EARTH_RADIUS = 6_371_008.8
+"""metres, on average: distances are those on a sphere"""
 
 Operator: TypeAlias = Literal["==", "<", "<=", ">", ">=", "startswith", "contains"]
 
@@ -59,6 +82,15 @@ class OneOf:
 
     field: str
     values: tuple[str | int | float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Within `metres` of a place, in degrees. False where a row has no place."""
+
+    latitude: float
+    longitude: float
+    metres: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +114,7 @@ class Or:
     parts: "tuple[Condition, ...]"
 
 
-Condition: TypeAlias = Compare | OneOf | Not | And | Or
+Condition: TypeAlias = Compare | OneOf | Near | Not | And | Or
 
 
 def checked_field(field: str, *kinds: type) -> str:
@@ -97,12 +129,32 @@ def checked_field(field: str, *kinds: type) -> str:
     return field
 
 
+def is_of(field: str, value: object) -> bool:
+    """Whether a value can be stored in a field; in one that is not among `FIELDS`, any can."""
+    kind = FIELDS.get(field)
+    return kind is None or isinstance(value, (int, float) if kind is float else kind)
+
+
+def is_place(latitude: float, longitude: float) -> bool:
+    """Whether these are degrees."""
+    return abs(latitude) <= 90 and abs(longitude) <= 180
+
+
 def parts_of(condition: Condition) -> Iterator[Condition]:
     """The conditions that a condition is made of."""
     if isinstance(condition, Not):
         yield condition.part
     elif isinstance(condition, And | Or):
         yield from condition.parts
+
+
+def distance(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
+    """Metres between two places in degrees, by the haversine formula."""
+    first, second = radians(latitude), radians(other_latitude)
+    half = (
+        sin((second - first) / 2) ** 2 + cos(first) * cos(second) * sin(radians(other_longitude - longitude) / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS * asin(min(1.0, sqrt(half)))
 
 
 def negated(condition: Condition) -> Condition:
@@ -169,17 +221,21 @@ _GRAMMAR = r"""
     ?and: not (_AND not)*
     ?not: _NOT not -> negation
         | "(" or ")"
+        | _NEAR "(" NUMBER "," NUMBER "," NUMBER UNIT ")" -> near
         | NAME COMPARISON _value -> comparison
         | NAME _IN _values -> membership
         | NAME _NOT _IN _values -> exclusion
     _values: "[" [_value ("," _value)*] "]"
-    _value: TEXT | NUMBER
+    _value: TEXT | DATE | NUMBER
 
     COMPARISON.2: "==" | "!=" | "<=" | ">=" | "<" | ">" | /startswith\b/i | /contains\b/i
     _IN.2: /in\b/i
     _AND.2: /and\b/i
     _OR.2: /or\b/i
     _NOT.2: /not\b/i
+    _NEAR.2: /near(?=\s*\()/i
+    UNIT.2: /k?m\b/i
+    DATE.2: /\d{4}-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?(?![\w-])/
     NAME: /[^\W\d]\w*/
     TEXT: /"(\\.|[^"\\])*"/s | /'(\\.|[^'\\])*'/s
     NUMBER: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
@@ -194,6 +250,7 @@ _WORDS = {
     "_NOT": "'not'",
     "TEXT": "a text in quotes",
     "NUMBER": "a number",
+    "UNIT": "km or m",
     "LPAR": "'('",
     "RPAR": "')'",
     "LSQB": "'['",
@@ -201,6 +258,7 @@ _WORDS = {
     "COMMA": "','",
     "$END": "the end",
 }
+_YEAR = re.compile(r"\d{4}")
 _ESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t"}
 
 
@@ -242,7 +300,7 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def condition(self, tree: "Tree[Token]") -> Condition:
+    def condition(self, tree: "Tree[Token]") -> Condition:  # noqa: PLR0911  (one for each kind)
         """One node of what lark has parsed, and all below it."""
         children: list[Any] = tree.children
         match tree.data:
@@ -254,6 +312,8 @@ class _Reader:
                 return negated(self._membership(*children))
             case "negation":
                 return negated(self.condition(children[0]))
+            case "near":
+                return self._near(*children)
             case "and":
                 return And(tuple(self.condition(child) for child in children))
             case _:
@@ -276,6 +336,16 @@ class _Reader:
             return negated(self._compared(name, "==", value))
         return self._compared(name, sign, value)
 
+    def _near(self, latitude: "Token", longitude: "Token", metres: "Token", unit: "Token") -> Condition:
+        place = self._number(latitude), self._number(longitude)
+        for token, value, most in zip((latitude, longitude), place, (90, 180), strict=True):
+            if abs(value) > most:
+                self._refuse(token, f"near takes a latitude up to 90 and a longitude up to 180, not {token}")
+        far = self._number(metres)
+        if far <= 0:
+            self._refuse(metres, f"a distance is above 0, not {metres}")
+        return Near(float(place[0]), float(place[1]), far * (1000.0 if unit.lower() == "km" else 1.0))
+
     def _membership(self, name: "Token", *values: "Token") -> Condition:
         self.kind(name)
         parts = [self._compared(name, "==", value) for value in values]
@@ -289,10 +359,10 @@ class _Reader:
                 self._refuse(value, f"{name} is a text: put {value} in quotes")
             text = self._text(value)
             return _of_type(operator, text) if field == "type" else Compare(field, operator, text)
-        if value.type == "NUMBER":
+        if value.type == "NUMBER" and not (field in TIMES and _YEAR.fullmatch(value)):
             return Compare(field, operator, self._number(value))
-        if field != "modified":
-            self._refuse(value, f"{name} is a number: {value} is a text")
+        if field not in TIMES:
+            self._refuse(value, f"{name} is a number: {value} is a {'date' if value.type == 'DATE' else 'text'}")
         return within(field, operator, self._period(value))
 
     def _text(self, value: "Token") -> str:
@@ -317,7 +387,7 @@ class _Reader:
 
     def _period(self, value: "Token") -> Period:
         try:
-            return read_period(self._text(value))
+            return read_period(self._text(value) if value.type == "TEXT" else str(value))
         except (ValueError, OverflowError):
             self._refuse(value, f'{value} is no time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"')
 

@@ -1,6 +1,7 @@
 """An index without its model: rows of vectors and payloads, in a folder or in a cluster; see `tuwen.Index`."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Self
 
 from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
 from tuwen.index.calibration import CALIBRATION, Calibration
-from tuwen.index.filters import checked_field, parse
+from tuwen.index.filters import SCANNED, checked_field, parse
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import (
@@ -80,15 +81,23 @@ class Lookup:
 
     def values(self, field: str) -> dict[str, int]:
         """Each text in a field, and the number of rows that have it (InvalidInput: not a field of texts)."""
-        return self._store.values(checked_field(field, str))
+        if checked_field(field, str) in SCANNED:
+            return dict(Counter(str(value) for value in self._scanned(field)))
+        return self._store.values(field)
 
     def bounds(self, field: str) -> tuple[float, float] | None:
         """The least and the greatest number in a field, None if no row has one (InvalidInput: it holds texts)."""
-        return self._store.bounds(checked_field(field, int, float))
+        if checked_field(field, int, float) in SCANNED:
+            numbers = [float(value) for value in self._scanned(field)]
+            return (min(numbers), max(numbers)) if numbers else None
+        return self._store.bounds(field)
 
     def list(self, where: str | None = None) -> Iterator[Stored]:
         """The rows by key, without their vectors; with `where`, those that match it (else InvalidInput)."""
         return self._store.scan(None if where is None else parse(where))
+
+    def _scanned(self, field: str) -> Iterator[str | int | float]:
+        return (row.payload[field] for row in self.list() if field in row.payload)
 
 
 SHARD, FAISS = "shard", "faiss"
@@ -191,6 +200,7 @@ def _open_cluster(place: Cluster, encoder: Model | None) -> Opened:
     try:
         manifest = cluster_collection.read(link, place)
         check_model(manifest, place, encoder)
+        cluster_collection.index_fields(link)
     except BaseException:
         link.close()
         raise

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput, InvalidVectors
-from tuwen.index.filters import FIELDS, TYPES
+from tuwen.index.filters import FIELDS, TYPES, is_of
 from tuwen.index.store import Vector
 from tuwen.types import Payload, Row, Vectors
 
@@ -153,7 +153,7 @@ def _what_is_wrong(field: str, value: object) -> str:
         return "names that begin with _ are the index's own" if field.startswith("_") else "the name is not UTF-8"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return f"a payload holds str, int and float, not {type(value).__name__}"
-    if kind is not None and not isinstance(value, (int, float) if kind is float else kind):
+    if kind is not None and not is_of(field, value):
         return f"{field} is {kind.__name__}, not {type(value).__name__}"
     if isinstance(value, str):
         return "" if _is_utf8(value) else "the text is not UTF-8"

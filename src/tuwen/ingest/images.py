@@ -15,10 +15,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tuwen.data.decode import read_metadata_of
 from tuwen.data.files import Skipped, find_files, open_file
+from tuwen.data.metadata import METADATA
 from tuwen.data.selection import Selection
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.payloads import image_payload, stamp
+from tuwen.ingest.payloads import dated, image_payload, stamped
 from tuwen.ingest.selection import KeptSelection, keep_selection, read_selection
 from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
 from tuwen.runtime.encoder import Encoder
@@ -60,10 +62,16 @@ def ingest(
 
 
 class ImageIngest:
-    """One run that adds images to an index. `selection`: see `ingest`."""
+    """One run that adds images to an index. `selection`: see `ingest`.
 
-    def __init__(self, encoder: Encoder, index: VectorIndex, selection: Selection | None = None) -> None:
+    `refresh_facts`: also read the metadata of files that have not changed; they are not encoded again.
+    """
+
+    def __init__(
+        self, encoder: Encoder, index: VectorIndex, selection: Selection | None = None, *, refresh_facts: bool = False
+    ) -> None:
         self.index = index
+        self._refresh_facts = refresh_facts
         self.selection = read_selection(index.folder).selection if selection is None else selection
         self._left_out = Counter[str]()
         self.writer: Writer[Pixels] = Writer(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
@@ -79,7 +87,7 @@ class ImageIngest:
         """Keep the selection in the index, with the counts of what it left out in this run."""
         keep_selection(self.index.folder, KeptSelection(self.selection, dict(self._left_out)))
 
-    def _changed(self, found: Iterable[Found]) -> Iterator["_Changed | Rejected | Passed"]:
+    def _changed(self, found: Iterable[Found]) -> Iterator["_Changed | _Same | Rejected | Passed"]:
         """The files whose size or modification time differs from the stored one. The others are not opened."""
         for batch in batched(found, LOOKUP):
             files = [item for item in batch if isinstance(item, Source)]
@@ -87,11 +95,17 @@ class ImageIngest:
             changed = [source for source in files if not is_unchanged(source, stored.get(source.key))]
             yield from (item for item in batch if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in changed)
+            if self._refresh_facts:
+                same = [source for source in files if is_unchanged(source, stored.get(source.key))]
+                yield from (_Same(source, stored[source.key]) for source in same)
+                changed = files
             skipped = [item for item in batch if isinstance(item, Skipped)]
             self._left_out.update(item.excluded for item in skipped if item.excluded)
             yield Passed(skipped=len(skipped), unchanged=len(files) - len(changed))
 
-    def _prepare(self, item: "_Changed | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
+    def _prepare(self, item: "_Changed | _Same | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
+        if isinstance(item, _Same):
+            return _refreshed(item.source, item.source.path, item.before)
         if not isinstance(item, _Changed):
             return item
         try:
@@ -115,15 +129,23 @@ def prepare_image(
         encoder: the index's model.
     """
     if before is not None and before.get("content") == content:
-        return Ready(source.key, content, {**before, **stamp(source)}, before)
+        refreshed = _refreshed(source, data, before)
+        return (
+            Ready(source.key, content, stamped(before, source), before)
+            if isinstance(refreshed, Rejected)
+            else refreshed
+        )
     known = index.known(content)
     if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
         facts = {name: known.payload[name] for name in FACTS}
-        return Ready(source.key, content, image_payload(source, content, facts), before, vector=known.vector)
+        metadata = read_metadata_of(data, source.key)
+        payload = image_payload(source, content, facts, {} if isinstance(metadata, Rejected) else metadata)
+        return Ready(source.key, content, payload, before, vector=known.vector)
     decoded = encoder.decode(data, source.key)
     if isinstance(decoded, Rejected):
         return decoded
-    return Ready(source.key, content, image_payload(source, content, decoded.facts), before, raw=decoded.pixels)
+    payload = image_payload(source, content, decoded.facts, decoded.metadata)
+    return Ready(source.key, content, payload, before, raw=decoded.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +154,24 @@ class _Changed:
 
     source: Source
     before: Payload | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A file that has not changed, whose metadata is read again. `before`: the stored payload."""
+
+    source: Source
+    before: Payload
+
+
+def _refreshed(source: Source, data: bytes | Path, before: Payload) -> Ready[Pixels] | Rejected:
+    """The row of a file whose content is the stored one, with the metadata that the file has."""
+    metadata = read_metadata_of(data, source.key)
+    if isinstance(metadata, Rejected):
+        return metadata
+    kept = {name: value for name, value in before.items() if name not in METADATA}
+    payload = stamped({**kept, **dated(metadata)}, source)
+    return Ready(source.key, str(before.get("content", "")), payload, before)
 
 
 def is_unchanged(source: Source, stored: Payload | None) -> bool:

@@ -5,16 +5,25 @@ from collections.abc import Mapping
 
 from tuwen.types import Payload, Source
 
+DATED_BY_FILE = {"taken_from": "file"}
+"""marks the payload of an image that does not say when it was taken: `taken` is the time of its file"""
 
-def image_payload(source: Source, content: str, facts: Payload) -> Payload:
+
+def image_payload(source: Source, content: str, facts: Payload, metadata: Payload) -> Payload:
     """What is stored of an image.
 
     Args:
         source: its file.
         content: the sha256 of the file's content.
         facts: width, height and format.
+        metadata: see `data.metadata.read_metadata`.
     """
-    return {**key_fields(source.key), "content": content, **facts, **stamp(source)}
+    return stamped({**key_fields(source.key), "content": content, **facts, **dated(metadata)}, source)
+
+
+def dated(metadata: Payload) -> Payload:
+    """Metadata that says where the date comes from: if not from the image, from its file."""
+    return metadata if "taken" in metadata else {**metadata, **DATED_BY_FILE}
 
 
 def text_payload(key: str, text: str, modified: float) -> Mapping[str, str | int | float]:
@@ -34,6 +43,7 @@ def key_fields(key: str) -> dict[str, str]:
     return {"path": key, "folder": folder, "name": name}
 
 
-def stamp(source: Source) -> dict[str, int | float]:
-    """What tells whether a file has changed, without opening it."""
-    return {"bytes": source.size, "modified": source.modified}
+def stamped(payload: Payload, source: Source) -> Payload:
+    """A payload with the size and time of its file, which tell whether the file has changed without opening it."""
+    date = {"taken": source.modified} if payload.get("taken_from") == DATED_BY_FILE["taken_from"] else {}
+    return {**payload, **date, "bytes": source.size, "modified": source.modified}

@@ -107,7 +107,7 @@ class Ready(Generic[T]):
     @property
     def touched(self) -> bool:
         """Whether the content is the stored one, and only other fields of the payload differ."""
-        return self.before is not None and self.before.get("content") == self.content
+        return self.before is not None and self.before.get("content", "") == self.content
 
 
 Encode: TypeAlias = Callable[[list[T]], Vectors]

@@ -35,10 +35,12 @@ class Decoded:
     Attributes:
         pixels: (1, 3, height, width) float32, as the image tower reads it.
         facts: width, height and format of the image in its file.
+        metadata: when and where it was taken, and with what, see `data.metadata`.
     """
 
     pixels: Pixels
     facts: Payload
+    metadata: Payload
 
 
 class Encoder:
@@ -192,7 +194,7 @@ class Encoder:
         if isinstance(picture, Rejected):
             return picture
         facts: Payload = {"width": picture.width, "height": picture.height, "format": picture.format}
-        return Decoded(to_pixels(self.image_spec, [picture.image]), facts)
+        return Decoded(to_pixels(self.image_spec, [picture.image]), facts, picture.metadata)
 
     def _batches(
         self, items: Iterable[Keyed[K] | Rejected], encode: Callable[[Pixels], Vectors], batch: int

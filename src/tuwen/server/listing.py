@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -207,7 +207,7 @@ def _dates(index: "VectorIndex") -> Dates | None:
         except InvalidInput:  # an index without this field
             continue
         if bounds is not None:
-            first, last = (datetime.fromtimestamp(seconds, UTC).date() for seconds in bounds)
+            first, last = (datetime.fromtimestamp(seconds).date() for seconds in bounds)
             days = _years(first, last) if last.year - first.year >= MONTHS_FOR else _months(first, last)
             periods = ((str(a), str(b), index.count(f'{field} >= "{a}" and {field} <= "{b}"')) for a, b in days)
             return Dates(field, tuple(periods))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or
 from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
 from tuwen.index.stores.qdrant_collection import Link
 from tuwen.index.stores.qdrant_edge import from_stored, rounded, to_stored
+from tuwen.index.stores.qdrant_edge_shard import PLACE_FIELD
 from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _BOUNDS = {"<": ("lt",), "<=": ("lte",), ">": ("gt",), ">=": ("gte",), "==": ("gte", "lte")}
 
 
-def compiled(condition: Condition) -> "Filter":
+def compiled(condition: Condition) -> "Filter":  # noqa: PLR0911  (one for each kind)
     """A condition as a cluster takes it."""
     from qdrant_client import models
 
@@ -39,6 +40,9 @@ def compiled(condition: Condition) -> "Filter":
         case OneOf(field, values):
             among = models.MatchAny(any=[str(value) for value in values])
             return models.Filter(must=[models.FieldCondition(key=field, match=among)])
+        case Near(latitude, longitude, metres):
+            circle = models.GeoRadius(center=models.GeoPoint(lon=longitude, lat=latitude), radius=metres)
+            return models.Filter(must=[models.FieldCondition(key=PLACE_FIELD, geo_radius=circle)])
 
 
 def _text(condition: Compare) -> "FieldCondition":

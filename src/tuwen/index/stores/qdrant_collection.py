@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from tuwen.errors import IndexFault, IndexInvalid, IndexNotFound, InvalidInput, require
 from tuwen.index.calibration import Calibration, parse_calibration
-from tuwen.index.filters import FIELDS
+from tuwen.index.filters import FIELDS, SCANNED
 from tuwen.index.location import Cluster
 from tuwen.index.manifest import Manifest
-from tuwen.index.stores.qdrant_edge_shard import CANDIDATES, LINKS
+from tuwen.index.stores.qdrant_edge_shard import CANDIDATES, LINKS, PLACE_FIELD
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -124,9 +124,17 @@ def create(link: Link, place: Cluster, manifest: Manifest) -> None:
         replication_factor=place.replicas,
         **replicas,
     )
-    for field, kind in FIELDS.items():
-        link("create_payload_index", field_name=field, field_schema=_payload_index(kind), wait=True)
+    index_fields(link)
     write(link, manifest)
+
+
+def index_fields(link: Link) -> None:
+    """Create the payload indexes that are missing: all of a new collection, those of newer fields of an older one."""
+    there = link("get_collection").payload_schema
+    for field in (*FIELDS, PLACE_FIELD):
+        if field not in (*SCANNED, *there):
+            schema = _payload_index(FIELDS.get(field))
+            link("create_payload_index", field_name=field, field_schema=schema, wait=True)
 
 
 def read(link: Link, place: Cluster) -> Manifest:
@@ -176,9 +184,12 @@ def _metadata(link: Link) -> dict[str, str]:
     return dict(link("get_collection").config.metadata or {})
 
 
-def _payload_index(kind: type) -> Any:  # noqa: ANN401
+def _payload_index(kind: type | None) -> Any:  # noqa: ANN401
+    """The index of a field of texts or numbers; None: of places."""
     from qdrant_client import models
 
+    if kind is None:
+        return models.GeoIndexParams(type=models.GeoIndexType.GEO, on_disk=True)
     if kind is str:
         return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True, on_disk=True)
     if kind is int:

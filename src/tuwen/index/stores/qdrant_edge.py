@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or, is_place
 from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
 from tuwen.index.stores import hnsw_ef as beam
 from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
-from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, Shard, build
+from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, PLACE_FIELD, Shard, build
 from tuwen.types import Hit, Payload, Row
 
 if TYPE_CHECKING:
@@ -60,12 +60,21 @@ def to_stored(payload: Payload) -> dict[str, Any]:
         **payload,
         **{name: rounded(value) for name, value in floats.items()},
         **({_EXACT: exact} if exact else {}),
+        **({PLACE_FIELD: place} if (place := _place(payload)) else {}),
     }
+
+
+def _place(payload: Payload) -> dict[str, float] | None:
+    latitude, longitude = payload.get("latitude"), payload.get("longitude")
+    if isinstance(latitude, str | None) or isinstance(longitude, str | None):
+        return None
+    return {"lat": latitude, "lon": longitude} if is_place(latitude, longitude) else None
 
 
 def from_stored(stored: Mapping[str, Any] | None) -> Payload:
     """The inverse of `to_stored`. Rows of before there were texts have no type: they are pictures."""
     payload = {"type": "image", **(stored or {})}
+    payload.pop(PLACE_FIELD, None)
     for name, value in payload.pop(_EXACT, {}).items():
         payload[name] = float.fromhex(value)
     return payload
@@ -99,6 +108,9 @@ def compiled(condition: Condition) -> "Filter":
             return edge.Filter(must=[_text(condition) if FIELDS[field] is str else _number(condition)])
         case OneOf(field, values):
             return _one_of(field, values)
+        case Near(latitude, longitude, metres):
+            circle = edge.GeoRadius(edge.GeoPoint(longitude, latitude), metres)
+            return edge.Filter(must=[edge.FieldCondition(PLACE_FIELD, geo_radius=circle)])
 
 
 def _one_of(field: str, values: Sequence[str | int | float]) -> "Filter":

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.index.filters import FIELDS, And, Compare, Condition, Not, OneOf, Or
+from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or, distance, is_of, is_place
 from tuwen.index.store import row_id
 from tuwen.index.stores.qdrant_edge import rounded
 from tuwen.types import Payload, Row, Vectors
@@ -38,6 +38,8 @@ def compiled(condition: Condition) -> Compiled:
         case OneOf(field, among):
             marks = ", ".join("?" * len(among))
             return _known(f'"{field}" IN ({marks})'), [comparable(field, value) for value in among]
+        case Near(latitude, longitude, metres):
+            return _known("distance(?, ?, latitude, longitude) <= ?"), [latitude, longitude, metres]
         case Compare():
             return _compared(condition)
 
@@ -102,7 +104,8 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self._database = _connect(path)
-        self._database.execute("SELECT number FROM rows LIMIT 1")
+        self._database.create_function("distance", 4, _distance, deterministic=True)
+        self._add_columns()
 
     @staticmethod
     def create(path: Path) -> None:
@@ -226,6 +229,20 @@ class Rows:
         """Let go of the files."""
         self._database.close()
 
+    def _add_columns(self) -> None:
+        """Add the columns of fields that are newer than the file."""
+        there = {name for _, name, *_ in self._database.execute("PRAGMA table_info(rows)")}
+        missing = [field for field in FIELDS if field not in there]
+        if not missing:
+            return
+        with self._transaction() as database:
+            for field in missing:
+                database.execute(f'ALTER TABLE rows ADD COLUMN "{field}" {_KINDS[FIELDS[field]]}')
+                rows = database.execute(f"SELECT number, payload FROM rows WHERE payload ->> '$.{field}' IS NOT NULL")
+                values = [(json.loads(payload)[field], number) for number, payload in rows.fetchall()]
+                fitting = [(comparable(field, value), number) for value, number in values if is_of(field, value)]
+                database.executemany(f'UPDATE rows SET "{field}" = ? WHERE number = ?', fitting)
+
     def _one(self, words: str, *values: object) -> Any:  # noqa: ANN401
         return self._database.execute(words, values).fetchone()[0]
 
@@ -242,6 +259,12 @@ class Rows:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+
+
+def _distance(latitude: float, longitude: float, other: float | None, another: float | None) -> float | None:
+    if other is None or another is None or not is_place(other, another):
+        return None
+    return distance(latitude, longitude, other, another)
 
 
 def _condition(where: Condition | None) -> Compiled:
