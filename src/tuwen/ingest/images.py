@@ -105,7 +105,7 @@ class ImageIngest:
 
     def _prepare(self, item: "_Changed | _Same | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
         if isinstance(item, _Same):
-            return _refreshed(item.source, item.source.path, item.before)
+            return _refreshed(item.source, item.before)
         if not isinstance(item, _Changed):
             return item
         try:
@@ -129,17 +129,14 @@ def prepare_image(
         encoder: the index's model.
     """
     if before is not None and before.get("content") == content:
-        refreshed = _refreshed(source, data, before)
-        return (
-            Ready(source.key, content, stamped(before, source), before)
-            if isinstance(refreshed, Rejected)
-            else refreshed
-        )
+        metadata = read_metadata_of(data, source.key)
+        facts = {} if isinstance(metadata, Rejected) else dated(metadata)
+        return Ready(source.key, content, stamped({**before, **facts}, source), before)
     known = index.known(content)
     if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
-        facts = {name: known.payload[name] for name in FACTS}
+        size = {name: known.payload[name] for name in FACTS}
         metadata = read_metadata_of(data, source.key)
-        payload = image_payload(source, content, facts, {} if isinstance(metadata, Rejected) else metadata)
+        payload = image_payload(source, content, size, {} if isinstance(metadata, Rejected) else metadata)
         return Ready(source.key, content, payload, before, vector=known.vector)
     decoded = encoder.decode(data, source.key)
     if isinstance(decoded, Rejected):
@@ -164,9 +161,9 @@ class _Same:
     before: Payload
 
 
-def _refreshed(source: Source, data: bytes | Path, before: Payload) -> Ready[Pixels] | Rejected:
-    """The row of a file whose content is the stored one, with the metadata that the file has."""
-    metadata = read_metadata_of(data, source.key)
+def _refreshed(source: Source, before: Payload) -> Ready[Pixels] | Rejected:
+    """The row of a file that has not changed, with the metadata that the file has."""
+    metadata = read_metadata_of(source.path, source.key)
     if isinstance(metadata, Rejected):
         return metadata
     kept = {name: value for name, value in before.items() if name not in METADATA}
