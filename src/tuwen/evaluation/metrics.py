@@ -11,11 +11,12 @@ less than the rounding of a float32 product are compared in float64, so identica
 depend on the size of a block.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,16 @@ Counts: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.int64]
 """how often each image is in a resample"""
 
-_BLOCK = 4096
+_BLOCK = 2048
+"""rows and columns of a product: large enough to be fast; its scores are still in the cache when they are counted"""
 _ROUNDING = 1e-6
 """more than a float32 product of two unit vectors is off by"""
 _EQUAL = 1e-12
 """less than this between two float64 scores is rounding"""
-_TILE = (255, 2040)
-"""rows and columns compared at a time: in the cache, and sums of bytes in eight lanes do not overflow"""
+_TILE = (63, 1024)
+"""rows and columns compared at a time: they stay in the cache of a core; above 255 and 2040, sums of bytes overflow"""
+_SPARSE = 16
+"""where fewer than one in so many scores is a candidate, only candidates are looked at"""
 
 
 class Result(Protocol):
@@ -217,14 +221,17 @@ def retrieval(images: Vectors, texts: Vectors, owners: NDArray[np.int64], *, blo
     own = np.concatenate([_exact(texts, images, rows, owners[rows]) for rows in _blocks(order, block)])
     wanted = _Wanted(images, texts, order, sorted_owners, own)
     image_ahead, text_ahead = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.int64)
+    scores = np.empty((min(block, len(order)), min(block, len(images))), dtype=np.float32)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for first in range(0, len(order), block):
             rows = slice(first, min(first + block, len(order)))
             left = _rows(texts, order[rows])
             for start in range(0, len(images), block):
                 columns = slice(start, min(start + block, len(images)))
-                scores = left @ np.asarray(images[columns], dtype=np.float32).T
-                wanted.count(scores, rows, columns, image_ahead, text_ahead, pool)
+                right = np.asarray(images[columns], dtype=np.float32)
+                product = scores.ravel()[: len(left) * len(right)].reshape(len(left), len(right))
+                np.matmul(left, right.T, out=product)
+                wanted.count(product, rows, columns, image_ahead, text_ahead, pool)
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return Retrieval(len(images), owners.astype(np.int64), image_ahead[back] + 1, text_ahead[back])
@@ -264,64 +271,107 @@ class _Wanted:
         def exact_rows(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float64]:
             return _exact(self._texts, self._images, self._order[rows][row], columns.start + column)
 
-        image_ahead[rows] += _ahead(scores, own[:, None], exact_rows, 1, pool)
         counts = self._counts[columns]
-        for number in range(int(counts.max(initial=0))):
-            has = counts > number
-            place = np.where(has, self._first[columns] + number, 0)
-            level = np.where(has, self._own[place], np.inf)
-            found = _ahead(scores, level[None, :], exact_rows, 0, pool)
-            text_ahead[place[has]] += found[has]
+        has = np.arange(int(counts.max(initial=0)))[:, None] < counts
+        places = np.where(has, self._first[columns] + np.arange(len(has))[:, None], 0)
+        levels = [_Levels(own[None], 1), _Levels(np.where(has, self._own[places], np.inf), 0)]
+        of_rows, of_columns = _ahead(scores, levels[: 1 + bool(len(has))], exact_rows, pool)
+        image_ahead[rows] += of_rows[0]
+        text_ahead[places[has]] += of_columns[has]
+
+
+class _Levels:
+    """What the rows, or the columns, of a block of scores are compared with: k levels for each of them.
+
+    Attributes:
+        values: (k, rows) or (k, columns).
+        axis: that scores are counted along: 1 for levels of rows, 0 for levels of columns.
+    """
+
+    def __init__(self, values: NDArray[np.float64], axis: int) -> None:
+        self.values, self.axis = values, axis
+        shape = (len(values), -1, 1) if axis else (len(values), 1, -1)
+        self._above = (values + _ROUNDING).astype(np.float32).reshape(shape)
+        self._near = (values - _ROUNDING).astype(np.float32).reshape(shape)
+        self._lowest = self._near.min(axis=0, initial=np.inf)
+
+    def compare(self, part: NDArray[np.float32], row: int, column: int) -> "_Compared | None":
+        """Compare the scores of a tile; None if none is as high as the lowest level, as often if a model is good."""
+        start = (column, row)[self.axis]
+        across = slice(start, start + part.shape[1 - self.axis])
+        lowest = self._lowest[across] if self.axis else self._lowest[:, across]
+        candidates = part >= lowest
+        often = np.count_nonzero(candidates)
+        if not often:
+            return None
+        above, near = (each[:, across] if self.axis else each[:, :, across] for each in (self._above, self._near))
+        if often * _SPARSE > part.size:
+            surely = [part > each for each in above]
+            maybe = [part >= each for each in near] if len(near) > 1 else [candidates]
+            close = [np.flatnonzero(one ^ other) for one, other in zip(surely, maybe, strict=True)]
+            return _Compared(np.stack([_sum(each, self.axis) for each in surely]), close)
+        places = np.flatnonzero(candidates)  # nonzero of two dimensions is 20x slower
+        rows, columns = divmod(places, part.shape[1])
+        scores, where = part[rows, columns], rows if self.axis else columns
+        counts, close = [], []
+        for high, low in zip(above.reshape(len(above), -1), near.reshape(len(near), -1), strict=True):
+            ahead = scores > high[where]
+            counts.append(np.bincount(where[ahead], minlength=across.stop - across.start))
+            close.append(places[(scores >= low[where]) & ~ahead])
+        return _Compared(np.stack(counts), close)
+
+
+class _Compared(NamedTuple):
+    """Of a tile of scores, for each of k levels.
+
+    Attributes:
+        surely: (k, rows) or (k, columns) how many scores are ahead by more than rounding.
+        close: places in the tile, flattened, whose scores are too near to tell.
+    """
+
+    surely: Counts
+    close: Sequence[NDArray[np.int64]]
 
 
 def _ahead(
     scores: NDArray[np.float32],
-    levels: NDArray[np.float64],
+    levels: Sequence[_Levels],
     exact: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
-    axis: int,
     pool: ThreadPoolExecutor,
-) -> Counts:
-    """How many scores along an axis are at least as high as their level, compared exactly where rounding matters."""
-    above = (levels + _ROUNDING).astype(np.float32)
-    near = (levels - _ROUNDING).astype(np.float32)
+) -> list[Counts]:
+    """How many scores are at least as high as each of the levels, compared exactly where rounding matters."""
 
-    def tile(place: tuple[int, int]) -> tuple[Counts, NDArray[np.int64], NDArray[np.int64]]:
-        row, column = place
-        part = scores[row : row + _TILE[0], column : column + _TILE[1]]
-        across = slice(row, row + _TILE[0]) if axis == 1 else slice(column, column + _TILE[1])
-        high = above[across] if axis == 1 else above[:, across]
-        low = near[across] if axis == 1 else near[:, across]
-        candidates = part >= low
-        if not candidates.any():  # the most frequent case, where a model is good
-            return np.zeros(part.shape[1 - axis], dtype=np.int64), _NONE, _NONE
-        surely, maybe = _sum(part > high, axis), _sum(candidates, axis)
-        if (surely == maybe).all():
-            return surely, _NONE, _NONE
-        close_row, close_column = np.nonzero((part >= low) & (part <= high))
-        return surely, close_row + row, close_column + column
+    def compare(places: Sequence[tuple[int, int]]) -> list[list[_Compared | None]]:
+        parts = (scores[row : row + _TILE[0], column : column + _TILE[1]] for row, column in places)
+        return [[each.compare(part, *place) for each in levels] for part, place in zip(parts, places, strict=True)]
 
-    total = np.zeros(scores.shape[1 - axis], dtype=np.int64)
+    totals = [np.zeros(each.values.shape, dtype=np.int64) for each in levels]
     places = [(i, j) for i in range(0, scores.shape[0], _TILE[0]) for j in range(0, scores.shape[1], _TILE[1])]
-    for place, (surely, row, column) in zip(places, pool.map(tile, places), strict=True):
-        start = place[1 - axis]
-        total[start : start + len(surely)] += surely
-        for part in _blocks(np.arange(len(row)), _BLOCK):
-            level = levels[row[part], 0] if axis == 1 else levels[0, column[part]]
-            ahead = exact(row[part], column[part]) >= level
-            where = row if axis == 1 else column
-            total += np.bincount(where[part][ahead], minlength=len(total))
-    return total
-
-
-_NONE = np.empty(0, dtype=np.int64)
+    share = -(-len(places) // usable_cores())
+    shares = pool.map(compare, [places[first : first + share] for first in range(0, len(places), share)])
+    for place, results in zip(places, chain.from_iterable(shares), strict=True):
+        width = min(_TILE[1], scores.shape[1] - place[1])
+        for each, total, found in zip(levels, totals, results, strict=True):
+            if found is None:
+                continue
+            start = place[1 - each.axis]
+            total[:, start : start + found.surely.shape[1]] += found.surely
+            for number, close in enumerate(found.close):
+                for part in _blocks(close, _BLOCK):
+                    row, column = place[0] + part // width, place[1] + part % width
+                    where = row if each.axis else column
+                    ahead = exact(row, column) >= each.values[number, where]
+                    total[number] += np.bincount(where[ahead], minlength=len(total[number]))
+    return totals
 
 
 def _sum(mask: NDArray[np.bool_], axis: int) -> Counts:
     """How many are true along an axis of at most a tile: bytes are added eight at a time."""
-    more = -mask.shape[1] % 8
-    bytes8 = (np.pad(mask, ((0, 0), (0, more))) if more else mask).view(np.uint64)
+    if mask.shape[1] % 8:
+        return np.asarray(np.count_nonzero(mask, axis=axis))
+    bytes8 = mask.view(np.uint64)
     if axis == 0:
-        return np.asarray(np.add.reduce(bytes8, axis=0).view(np.uint8)[: mask.shape[1]], dtype=np.int64)
+        return np.asarray(np.add.reduce(bytes8, axis=0).view(np.uint8), dtype=np.int64)
     return np.asarray(np.add.reduce(bytes8, axis=1)[:, None].view(np.uint8).sum(axis=1, dtype=np.int64))
 
 
