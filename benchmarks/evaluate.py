@@ -3,8 +3,8 @@
     python benchmarks/evaluate.py [--images 200000] [--captions 1000000] [--dim 512] [--folder FOLDER]
 
 The vectors lie in files that are memory-mapped, as `tuwen evaluate --vectors` keeps them. Memory is what the process
-holds itself; pages of mapped files belong to the system. Its peak depends on the number of rows, which are a few numbers
-each, and not on the product of the two. Ratios to the bare product are measured on a part, in turns, and on two kinds
+holds itself; pages of mapped files belong to the system. The peak depends on the number of rows, a few numbers
+each, not on the number of products. Ratios to the bare product are measured on a part, in turns, and on two kinds
 of captions: near their images, and unrelated to them, where every second score is counted.
 """
 
