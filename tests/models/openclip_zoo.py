@@ -23,6 +23,10 @@ TWO: dict[str, dict[str, Any]] = {
     "EVA02-B-16": {},
     "coca_ViT-B-32": {"vision_cfg": {"layers": 2}, "multimodal_cfg": {"layers": 2}},
     "MobileCLIP2-S0": {},
+    "MobileCLIP2-S3": {},
+    "MobileCLIP2-B": {},
+    "PE-Core-B-16": {},
+    "ViT-H-14-worldwide-quickgelu": {"vision_cfg": {"layers": 2}, "text_cfg": {"vocab_size": 2000}},
     "ViT-L-14-CLIPA": {"vision_cfg": {"layers": 2}},
     "ViT-B-16-SigLIP2": {"text_cfg": {"vocab_size": 2000}},
     "xlm-roberta-base-ViT-B-32": {"vision_cfg": {"layers": 2}},
@@ -33,12 +37,18 @@ _TIMM = {
     "convnext_base": {"depths": (2, 2, 2, 2)},
     "eva02_base_patch16_clip_224": {"depth": 2},
     "fastvit_mci0": {"layers": (2, 2, 2, 2)},
+    "fastvit_mci3": {"layers": (2, 2, 2, 2, 2)},
+    "vit_base_mci_224": {"depth": 2},
+    "vit_pe_core_base_patch16_224": {"depth": 2},
     "vit_base_patch16_siglip_224": {"depth": 2},
 }
 _NARROW_TIMM = {
     "convnext_base": {"dims": (16, 32, 64, 128)},
     "eva02_base_patch16_clip_224": {"embed_dim": 192, "num_heads": 3},
     "fastvit_mci0": {"embed_dims": (16, 32, 64, 128)},
+    "fastvit_mci3": {"embed_dims": (16, 32, 64, 128, 256)},
+    "vit_base_mci_224": {},
+    "vit_pe_core_base_patch16_224": {"embed_dim": 192, "num_heads": 3},
     "vit_base_patch16_siglip_224": {},
 }
 
@@ -88,7 +98,7 @@ def overrides(architecture: str, width: int | None) -> dict[str, Any]:
 
 
 def write_files(architecture: str, folder: Path, width: int) -> None:
-    if architecture.startswith("xlm"):
+    if architecture.startswith("xlm") or "worldwide" in architecture:
         write_xlm_roberta(folder, width)
     elif "CLIPA" in architecture:
         write_bert(folder)

@@ -172,3 +172,12 @@ def test_settings_that_are_not_taken(folder) -> None:
     with pytest.raises(InvalidInput) as unknown:
         load_source(f"hf:{folder}")
     assert unknown.value.value == "siglip2"
+
+
+def test_a_model_with_code_of_its_own_is_refused(folder) -> None:
+    own = {"model_type": "jina_clip", "auto_map": {"AutoModel": "org/code--modeling.Model"}}
+    (folder / "config.json").write_text(json.dumps(own))
+    for source in (f"hf:{folder}", str(folder)):
+        with pytest.raises(InvalidInput, match="code") as caught:
+            load_source(source)
+        assert caught.value.value == "jina_clip"

@@ -13,7 +13,7 @@ from tuwen.runtime.selection import Choice, make_plan, open_session
 
 from .openclip_zoo import TWO, overrides, two_layers, write_layout, write_xlm_roberta
 
-PADDED = {"coca_ViT-B-32", "MobileCLIP2-S0", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP2"}
+PADDED = {"coca_ViT-B-32", "MobileCLIP2-S0", "MobileCLIP2-S3", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP2"}
 """Their text towers see what pads a text: each has to be padded to the whole context."""
 
 

@@ -20,7 +20,7 @@ VISION = {
 }
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-KINDS = ("clip", "chinese_clip", "altclip", "siglip", "siglip2")
+KINDS = ("clip", "chinese_clip", "altclip", "siglip", "siglip2", "metaclip_2")
 
 
 def write(folder: Path, kind: str, seed: int = 0) -> Path:
@@ -40,10 +40,12 @@ def model(kind: str, words: int, seed: int = 0) -> Any:
         text |= {"bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1}
     if kind == "altclip":
         text |= {"project_dim": 24}
+    if kind == "metaclip_2":
+        text |= {"projection_dim": 24, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
     values: dict[str, Any] = {"text_config": text, "vision_config": dict(VISION)}
     if not kind.startswith("siglip"):
         values |= {"projection_dim": 24, "logit_scale_init_value": 3.7}
-    config = transformers.AutoConfig.for_model(kind.removesuffix("2"), **values)
+    config = transformers.AutoConfig.for_model("siglip" if kind == "siglip2" else kind, **values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = transformers.AutoModel.from_config(config)
@@ -159,7 +161,14 @@ def _gemma(folder: Path) -> int:
     return len(document["model"]["vocab"])
 
 
-TOKENIZERS = {"clip": _clip, "chinese_clip": _chinese, "altclip": _alt, "siglip": _siglip, "siglip2": _gemma}
+TOKENIZERS = {
+    "clip": _clip,
+    "chinese_clip": _chinese,
+    "altclip": _alt,
+    "siglip": _siglip,
+    "siglip2": _gemma,
+    "metaclip_2": _alt,
+}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -29,8 +29,9 @@ _CLASSES = {
     "xlm-roberta-base": "XLMRobertaTokenizer",
     "xlm-roberta-large": "XLMRobertaTokenizer",
     "roberta-base": "RobertaTokenizer",
+    "facebook/xlm-v-base": "XLMRobertaTokenizer",
 }
-"""tokenizers whose class is not stated in LAION's repositories, which only have a `tokenizer.json`"""
+"""tokenizers whose class is not stated in repositories that only have a `tokenizer.json`, such as LAION's"""
 _CLEANING: dict[str, Cleaning] = {"whitespace": "ftfy_html_cased", "canonicalize": "ftfy_canonicalize"}
 _PROBES = (
     "A brown dog isn't running; it's 7 o'clock.",

@@ -117,9 +117,9 @@ def family_of(path: Path) -> Family:
             return family
     kind = contents.config.get("model_type")
     shown = f" (model_type {kind!r} in its config.json)" if kind else ""
-    raise InvalidInput(
-        f"{path}{shown} does not belong to a known model family; {_ways()}", value=kind, where=path, hint=_ways()
-    )
+    reason = huggingface.of_own_code(contents.config)
+    message = f"{path}: {reason}" if reason else f"{path}{shown} does not belong to a known model family"
+    raise InvalidInput(f"{message}; {_ways()}", value=kind, where=path, hint=_ways())
 
 
 def _ways() -> str:

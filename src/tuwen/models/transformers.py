@@ -1,4 +1,4 @@
-"""Models, tokenizers and image processors of the package `transformers`: CLIP, Chinese-CLIP, AltCLIP and SigLIP.
+"""Models, tokenizers and image processors of the package `transformers`: CLIP and its relatives, see `KINDS`.
 
 The differences between its classes are one record (`Kind`) for each `model_type`.
 """
@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "chinese_clip": Kind(mask=True, first=True, context=52, languages=("zh",)),
     "altclip": Kind(mask=True, first=True, context=77),
     "siglip": Kind(mask=False, projects=False),
+    "metaclip_2": Kind(mask=False),
 }
 
 
@@ -344,13 +345,9 @@ def load(
     config = read_object(folder / "config.json")
     kind = config.get("model_type")
     if kind not in KINDS:
-        hint = f"known types: {', '.join(KINDS)}"
-        raise InvalidInput(
-            f"{folder / 'config.json'}: unknown model_type {kind!r}; {hint}",
-            value=kind,
-            where=folder / "config.json",
-            hint=hint,
-        )
+        place, hint = folder / "config.json", f"known types: {', '.join(KINDS)}"
+        message = f"{place}: {of_own_code(config) or f'unknown model_type {kind!r}'}; {hint}"
+        raise InvalidInput(message, value=kind, where=place, hint=hint)
     name = name or name_of(folder)
     pictures = pictures_of(folder)
     if seed is None:
@@ -365,6 +362,12 @@ def _merged(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
         key: _merged(config.get(key) or {}, value) for key, value in overrides.items() if isinstance(value, Mapping)
     }
     return {**config, **overrides, **inner}
+
+
+def of_own_code(config: Mapping[str, Any]) -> str:
+    """Why a model cannot be loaded that brings its own Python code, as jina-clip-v2 and FG-CLIP 2 do; else empty."""
+    kind = config.get("model_type")
+    return f"the model type {kind!r} needs code from its repository, which is never run" if "auto_map" in config else ""
 
 
 def is_here(contents: Contents) -> bool:
