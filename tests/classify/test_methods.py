@@ -122,7 +122,17 @@ def test_trained_keys_lower_the_loss_and_stay_near() -> None:
     np.testing.assert_allclose(held.keys, start.keys, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["tip-f", "linear"])
+def test_a_probe_forgets_the_names() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    known, ridge = support(each=8), 1e-2
+    queries = others(known)
+    found = known.zero_shot(queries) + METHODS["probe"].fit(known, {"ridge": ridge}).of(queries)
+    reference = linear_model.LogisticRegression(C=1 / (ridge * len(known.labels)), tol=1e-8, max_iter=1000)
+    wanted = reference.fit(known.vectors, known.labels).predict_proba(queries)
+    np.testing.assert_allclose(softmax(found), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["tip-f", "linear", "probe"])
 def test_gradients_are_those_of_the_losses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     caught = {}
@@ -170,7 +180,7 @@ def test_a_lonely_image_is_never_left_out() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_chance_is_not_beaten_where_there_is_nothing_to_learn(name: str) -> None:
     """An image that a fold has seen would be recognised by all of the caches."""
-    if name in {"tip-f", "linear"}:
+    if name in {"tip-f", "linear", "probe"}:
         pytest.importorskip("scipy")
     chance = np.random.default_rng(6)
     known = Support(unit(chance.standard_normal((80, 40))), np.repeat(np.arange(4), 20), unit(np.eye(4, 40)), SCALE)

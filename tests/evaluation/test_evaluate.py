@@ -10,6 +10,8 @@ import pytest
 
 import tuwen
 from cli.running import run
+from tuwen.classify.methods import METHODS
+from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
 from tuwen.demo import demo_gallery
 from tuwen.errors import InvalidInput
@@ -260,3 +262,49 @@ def test_names_and_templates_that_do_not_fit(encoder: tuwen.Encoder, classes: Pa
         file.write_text(wrong, encoding="utf-8")
         with pytest.raises(InvalidInput):
             templates_of(dataset, file)
+
+
+@pytest.mark.parametrize("task", ["few-shot", "linear-probe"])
+def test_tasks_that_learn(encoder: tuwen.Encoder, classes: Path, task: str) -> None:
+    pytest.importorskip("scipy")
+    found = evaluate(encoder, classes, task=task, shots=4)
+    (measured,) = found.measured
+    assert measured.counts == {"images": 24, "of_images": 24, "classes": 3, "support": 12}
+    zero_shot = evaluate(encoder, classes).metrics["acc1"]
+    prefix = "lp_" if task == "linear-probe" else ""
+    assert found.metrics[f"{prefix}acc1"] >= zero_shot
+    document = found.document()["results"][0]
+    assert document["task"] == task.replace("-", "_")
+    assert document["method"] in METHODS
+    assert evaluate(encoder, classes, task=task, shots=4, seed=1).measured[0].rows.tolist() != measured.rows.tolist()
+    half = evaluate(encoder, classes, task="linear-probe").measured[0]
+    assert half.counts["support"] == half.counts["images"] == 18
+    right = measured.result.ranks == 1  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(measured.best[:, 0][right], measured.result.labels[right])  # type: ignore[attr-defined]
+
+
+def test_images_to_learn_from_are_never_those_that_are_measured(
+    encoder: tuwen.Encoder, classes: Path, tmp_path: Path
+) -> None:
+    for split, first in (("train", 0), ("test", 6)):
+        for folder in classes.iterdir():
+            (tmp_path / "both" / split / folder.name).mkdir(parents=True)
+            for picture in sorted(folder.iterdir())[first : first + 6]:
+                shutil.copy(picture, tmp_path / "both" / split / folder.name)
+    both = tmp_path / "both"
+    found = evaluate(encoder, both, task="few-shot", train=both, shots=4, method="gda")
+    assert found.measured[0].counts == {"images": 18, "of_images": 18, "classes": 3, "support": 12}
+    assert {key.split("/")[0] for key in found.measured[0].names} == {"test"}
+    ended = run("evaluate", "demo", both, "--task", "linear-probe", "--train", both, "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert json.loads(ended.stdout)["results"][0]["counts"]["support"] == 18
+    with pytest.raises(InvalidInput) as caught:
+        evaluate(encoder, classes, task="few-shot", train=open_dataset(classes))
+    assert caught.value.where == "train"
+    shutil.rmtree(both / "train" / "flags")
+    with pytest.raises(InvalidInput) as caught:
+        evaluate(encoder, both, task="few-shot", train=both)
+    assert caught.value.value == ["flags"]
+    with pytest.raises(InvalidInput) as caught:
+        evaluate(encoder, classes, shots=3)
+    assert caught.value.where == "task"

@@ -146,9 +146,7 @@ def learn(  # noqa: PLR0913  (what is learnt from, and how)
         InvalidInput: there is no such method, or the images to tune on have other classes.
         MissingExtra: scipy is not installed, for a method that is trained.
     """
-    if method != AUTO and method not in METHODS:
-        hint = f"choose one of {AUTO}, {', '.join(METHODS)}"
-        raise InvalidInput(f"there is no method {method}: {hint}", value=method, where="method", hint=hint)
+    checked_method(method)
     called = names or [name.replace("_", " ") for name in support.classes]
     texts = label_vectors(called, templates, encoder).vectors
     seen = Support(support.vectors, support.labels, texts, encoder.scoring.scale)
@@ -182,6 +180,18 @@ def learn(  # noqa: PLR0913  (what is learnt from, and how)
             "false_rejects": rejects,
         },
     )
+
+
+def checked_method(method: str) -> str:
+    """A method, or `auto`.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if method != AUTO and method not in METHODS:
+        hint = f"choose one of {AUTO}, {', '.join(METHODS)}"
+        raise InvalidInput(f"there is no method {method}: {hint}", value=method, where="method", hint=hint)
+    return method
 
 
 def _threshold(best: Choice, temperature: float) -> tuple[float | None, float | None]:

@@ -11,6 +11,7 @@ tip-f       the same cache with trained keys
 gda         Gaussians with a common covariance
 proker      kernel ridge regression on what zero-shot leaves over
 linear      logistic regression that is held near the text vectors
+probe       logistic regression on the images alone: the names of the classes do not count
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -187,6 +188,29 @@ def linear(support: Support, parameters: Parameters) -> Residual:
     return Residual(weight=change.astype(np.float32), bias=np.zeros(len(texts), dtype=np.float32))
 
 
+def probe(support: Support, parameters: Parameters) -> Residual:
+    """A linear probe, as in CLIP (Radford et al., 2021, section 3.2): logistic regression on the images' vectors.
+
+    Minimises cross-entropy(f·W + b) + ridge / 2 ||W||² by L-BFGS. What zero-shot adds is taken away again: with
+    `alpha` 1 only the images count.
+    """
+    vectors, scale = support.vectors.astype(np.float64), support.scale
+    shape = (len(support.texts), vectors.shape[1] + 1)
+    inputs = np.concatenate([vectors, np.full((len(vectors), 1), 1 / scale)], axis=1)
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(shape)
+        value, error = cross_entropy(scale * inputs @ weights.T, support.labels)
+        held = parameters["ridge"] * scale**2 * weights
+        held[:, -1] = 0
+        gradient = scale * error.T @ inputs + held
+        return value + float((held * weights).sum()) / 2, gradient.ravel()
+
+    weights = _minimise(loss, np.zeros(shape).ravel(), 200).reshape(shape)
+    change = scale * (weights[:, :-1] - support.texts)
+    return Residual(weight=change.astype(np.float32), bias=weights[:, -1].astype(np.float32))
+
+
 def cross_entropy(logits: Floats, labels: NDArray[np.int64]) -> tuple[float, Floats]:
     """The mean negative log-likelihood of the labels, and its gradient by the logits."""
     rows = np.arange(len(labels))
@@ -237,6 +261,7 @@ METHODS: Mapping[str, Method] = {
         proker, [{"beta": beta, "ridge": ridge} for beta in (1.0, 3.0, 10.0) for ridge in (1.0, 0.1, 0.3, 3.0, 10.0)]
     ),
     "linear": Method(linear, [{"ridge": ridge} for ridge in (10.0, 1.0, 100.0)]),
+    "probe": Method(probe, [{"ridge": ridge} for ridge in (1e-4, 1e-2, 1e-3, 1e-5, 1e-6)]),
 }
 """Every method by its name."""
 

@@ -21,6 +21,7 @@ MOST_PRODUCTS = 2e9
 MOST_KERNEL = 6000
 """images above which `auto` leaves out the method that solves a system of that size"""
 ORDER = ("zero-shot", "gda", "proker", "tip", "linear", "tip-f")
+"""the methods that `auto` chooses among, the simplest first; a linear probe, which forgets the names, is not one"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def choose(support: Support, methods: Sequence[str], *, seed: int = 0) -> dict[s
 
 def best_of(choices: Mapping[str, Choice]) -> Choice:
     """The most accurate; of equals the simpler one. Where nothing was measured, the method named by `AT_ONCE`."""
-    ordered = [choices[name] for name in ORDER if name in choices]
+    ordered = sorted(choices.values(), key=lambda choice: (*ORDER, choice.method).index(choice.method))
     if ordered[0].accuracy is None:
         return choices.get(AT_ONCE, ordered[-1])
     return max(ordered, key=lambda choice: choice.accuracy or 0.0)
@@ -60,7 +61,7 @@ def for_auto(support: Support) -> tuple[str, ...]:
     """The methods that `auto` chooses among."""
     large = _is_large(support)
     left_out = ({"linear", "tip-f"} if large else set()) | ({"proker"} if len(support.labels) > MOST_KERNEL else set())
-    return tuple(name for name in METHODS if name not in left_out)
+    return tuple(name for name in ORDER if name not in left_out)
 
 
 def _is_large(support: Support) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from tuwen.classify.learning import AUTO
+from tuwen.classify.methods import METHODS
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
-from tuwen.cli.console import emit, list_rejected, table
+from tuwen.cli.console import count, emit, list_rejected, table
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
@@ -19,7 +21,7 @@ from tuwen.errors import BundleNotFound, require
 from tuwen.evaluation.evaluate import Comparison, Evaluation
 from tuwen.evaluation.evaluate import evaluate as measure
 from tuwen.evaluation.report import figure, percent, title, write_report
-from tuwen.evaluation.tasks import Measured
+from tuwen.evaluation.tasks import TASKS, Measured
 from tuwen.exporting.sources import named_here
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
@@ -38,12 +40,15 @@ TORCH = "torch"
         "tuwen evaluate b32 PHOTOS/ --labels names.txt --templates prompts.txt --report report.md",
         "tuwen evaluate b32 pairs.csv --captions en=english --captions zh=chinese --against b32@int8 --json",
         "tuwen evaluate openclip:ViT-B-32 captions.jsonl --runtime torch --weights open_clip_pytorch_model.bin",
+        "tuwen evaluate b32 PHOTOS/ --task few-shot --shots 8",
         "tuwen evaluate b32 captions.jsonl --index photos.tuwen --vectors vectors/",
     ),
 )
 @click.argument("model")
 @click.argument("dataset", type=options.EXISTING)
-@click.option("--task", type=click.Choice(["retrieval", "zero-shot"]), help="Zero-shot if there are classes.")
+@click.option(
+    "--task", type=click.Choice(list(TASKS)), help="By default zero-shot if there are classes, else retrieval."
+)
 @click.option("--split", metavar="NAME", help="train, val or test; test by default where there is one.")
 @click.option("--language", metavar="CODE", help="Captions in this language only; all by default.")
 @click.option("--images", type=options.FOLDER, metavar="FOLDER", help="Where the images of an annotation file are.")
@@ -57,6 +62,15 @@ TORCH = "torch"
 @click.option("--label-column", metavar="NAME", help="In tables: the class.")
 @click.option("--labels", type=options.FILE, metavar="FILE", help="Names of the classes, a line each.")
 @click.option("--templates", type=options.FILE, metavar="FILE", help="Prompt templates, one a line, with _ or {c}.")
+@click.option(
+    "--train",
+    type=options.EXISTING,
+    metavar="PATH",
+    help="few-shot, linear-probe: images to learn from; DATASET itself: its split train. By default some of DATASET.",
+)
+@click.option("--shots", type=click.IntRange(min=1), metavar="N", help="few-shot, linear-probe: images of each class.")
+@click.option("--method", type=click.Choice([AUTO, *METHODS]), default=AUTO, help="few-shot: see tuwen adapt.")
+@click.option("--seed", type=int, default=0, metavar="N", help="few-shot, linear-probe: which images are drawn.")
 @click.option("--against", metavar="MODEL", help="Compare with another: NAME, NAME@PRECISION, or torch.")
 @click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, for torch.")
 @click.option(
@@ -82,6 +96,10 @@ def evaluate(
     label_column: str | None,
     labels: Path | None,
     templates: Path | None,
+    train: Path | None,
+    shots: int | None,
+    method: str,
+    seed: int,
     against: str | None,
     weights: Path | None,
     folder: Place | None,
@@ -90,7 +108,7 @@ def evaluate(
     progress: str,
     as_json: bool,
 ) -> int:
-    """Measure retrieval or zero-shot classification on a dataset.
+    """Measure retrieval or classification on a dataset.
 
     MODEL is a bundle's folder or a model's name; with --runtime torch its checkpoint, or any checkpoint named as for
     tuwen export. DATASET is a folder or a file: images with captions (jsonl, csv, Parquet, WebDataset, annotation
@@ -103,6 +121,8 @@ def evaluate(
     if weights is not None and TORCH not in (computing.runtime, against):
         raise click.UsageError("--weights is a checkpoint: add --runtime torch or --against torch")
     columns = _columns(captions, image_column, label_column)
+    own = "train" if train is not None and train.resolve() == dataset.resolve() else None
+    learnt_from = None if train is None else open_dataset(train, split=own, columns=columns)
     opened = open_dataset(dataset, split=split, language=language, images=images, columns=columns)
     with ExitStack() as stack:
         encoder = _load(computing, weights, stack)
@@ -122,6 +142,10 @@ def evaluate(
                 against=None if against is None else _load(_other(computing, against), weights, stack),
                 index=index,
                 vectors=vectors,
+                train=learnt_from,
+                shots=shots,
+                method=method,
+                seed=seed,
                 on_progress=on_progress,
             )
         if report is not None:
@@ -237,10 +261,14 @@ def _report(file: Path, evaluation: Evaluation) -> None:
 def _show(evaluation: Evaluation) -> None:
     for number, measured in enumerate(evaluation.measured):
         counts = measured.counts
-        words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if name != "of_images")
+        words = ", ".join(
+            f"{number_of:,} {name}" for name, number_of in counts.items() if name not in ("of_images", "support")
+        )
         head = f"{evaluation.model.name}: {title(measured)} on {measured.encoded.dataset.name}, {words}"
         missing = counts["of_images"] - counts["images"]
         click.echo(f"{head} (of {counts['of_images']:,} images)" if missing else head)
+        if measured.learnt is not None:
+            click.echo(f"learnt by {measured.learnt['method']} from {count(measured.learnt['support'], 'image')}")
         if not evaluation.comparisons:
             _table(measured)
             continue

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from tuwen.api import load
+from tuwen.classify.learning import AUTO
 from tuwen.data.datasets import Dataset, open_dataset
 from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput
 from tuwen.evaluation import metrics, tasks
 from tuwen.evaluation.metrics import Difference, Retrieval
-from tuwen.evaluation.tasks import TASKS, Measured
+from tuwen.evaluation.tasks import LEARNING, TASKS, Learning, Measured
 from tuwen.evaluation.vectors import OnProgress, VectorFolder
 from tuwen.index.index import VectorIndex
 from tuwen.runtime.encoder import Encoder
@@ -116,6 +117,7 @@ class Evaluation:
 
 def describe(model: Encoder, measured: Measured) -> dict[str, Any]:
     """A result as CLIP_benchmark writes it, with the facts that it can be repeated by."""
+    learnt = {} if measured.learnt is None else {name: measured.learnt[name] for name in ("method", "parameters")}
     return {
         "dataset": measured.encoded.dataset.name,
         "model": model.name,
@@ -129,7 +131,7 @@ def describe(model: Encoder, measured: Measured) -> dict[str, Any]:
         "precision": model.precision,
         "runtime": model.runtime,
         "preprocessing": model.image_spec.model_dump(mode="json") | {"exact_decode": model.reading.near is None},
-    }
+    } | learnt
 
 
 def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
@@ -146,6 +148,10 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
     against: str | Encoder | None = None,
     index: VectorIndex | None = None,
     vectors: Path | str | None = None,
+    train: str | Path | Dataset | None = None,
+    shots: int | None = None,
+    method: str = AUTO,
+    seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Measure how good a model is on a dataset.
@@ -157,7 +163,8 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
     Args:
         model: a model's name or folder, or an encoder.
         dataset: a dataset's folder or file, see `open_dataset`; or one that has been opened.
-        task: `retrieval` or `zero-shot`; None: `zero-shot` if the dataset has classes, else `retrieval`.
+        task: `retrieval`, `zero-shot`, `few-shot` or `linear-probe`; None: `zero-shot` if the dataset has classes, else
+            `retrieval`.
         split: of the dataset; None: `test` if it has one, else all.
         language: measure captions of this language only; None: each language by itself.
         images: the folder that images are in; None: that of the dataset's file.
@@ -167,6 +174,12 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
         against: another model, measured on the same images and compared.
         index: an index of the same images by the same model, searched with each caption.
         vectors: a folder where vectors are kept for the next evaluation; None: they are not kept.
+        train: labelled images that `few-shot` and `linear-probe` learn from; the dataset's own path stands for its
+            split `train`. None: some of each class are drawn from the dataset, and the rest is measured.
+        shots: the most images of each class to learn from; None: 16 for `few-shot`, all for `linear-probe` (half of
+            each class where they are drawn from the dataset).
+        method: of `few-shot`, see `tuwen.adapt`.
+        seed: of the images that are drawn, and of the folds.
         on_progress: called with what is encoded, how many are done, and how many there are.
 
     Raises:
@@ -180,12 +193,20 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
     chosen = tasks.task_of(opened, task)
     if index is not None and chosen != "retrieval":
         raise InvalidInput(f"an index is evaluated by retrieval, not by {chosen}", value=chosen, where="task")
+    if chosen not in LEARNING and (train is not None or shots is not None or method != AUTO):
+        hint = f"choose one of {', '.join(LEARNING)}"
+        raise InvalidInput(f"{chosen} does not learn from images: {hint}", value=chosen, where="task", hint=hint)
+    if isinstance(train, str | Path):
+        own = isinstance(dataset, str | Path) and Path(train).resolve() == Path(dataset).resolve()
+        train = open_dataset(train, split="train" if own else None, columns=columns)
+    by_name = chosen != "retrieval"
     plan = _Plan(
         opened,
         chosen,
         language,
-        tasks.names_of(opened, None if labels is None else Path(labels)) if chosen == "zero-shot" else [],
-        tasks.templates_of(opened, templates) if chosen == "zero-shot" else (),
+        tasks.names_of(opened, None if labels is None else Path(labels)) if by_name else [],
+        tasks.templates_of(opened, templates) if by_name else (),
+        Learning(train=train, shots=shots, method=method, seed=seed),
         None if vectors is None else Path(vectors),
         on_progress,
     )
@@ -216,6 +237,7 @@ class _Plan:
     language: str | None
     names: Sequence[Sequence[str]]
     templates: Sequence[str]
+    learning: Learning
     vectors: Path | None
     on_progress: OnProgress | None
 
@@ -226,6 +248,9 @@ class _Plan:
         encoded = folder.images(self.dataset)
         if self.task == "zero-shot":
             yield tasks.classify(folder, encoded, self.names, self.templates, self.language or "")
+            return
+        if self.task in LEARNING:
+            yield tasks.learn_and_classify(folder, encoded, self.task, self.names, self.templates, self.learning)
             return
         for language in encoded.languages():
             yield tasks.retrieve(folder, encoded, language)

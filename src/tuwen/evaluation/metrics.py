@@ -131,12 +131,14 @@ class Classification:
         labels: (n,) the class of each image.
         ranks: (n,) the rank of that class, 1 the best.
         predicted: (n,) the best class; where several are equally good, a wrong one.
+        prefix: what the names of the metrics begin with.
     """
 
     classes: int
     labels: NDArray[np.int64]
     ranks: Counts
     predicted: NDArray[np.int64]
+    prefix: str = ""
 
     @property
     def images(self) -> int:
@@ -148,10 +150,12 @@ class Classification:
         weights = np.ones(self.images, dtype=np.int64) if weights is None else weights
         total = weights.sum()
         figures = {
-            f"acc{k}": float(weights[self.ranks <= k].sum() / total) for k in (1, 5) if k == 1 or self.classes > 4
+            f"{self.prefix}acc{k}": float(weights[self.ranks <= k].sum() / total)
+            for k in (1, 5)
+            if k == 1 or self.classes > 4
         }
         recalls = self.per_class(weights)
-        return figures | {"mean_per_class_recall": float(np.nanmean(recalls))}
+        return figures | {f"{self.prefix}mean_per_class_recall": float(np.nanmean(recalls))}
 
     def per_class(self, weights: Weights | None = None) -> NDArray[np.float64]:
         """(classes,) the share of each class' images that were recognised; NaN for a class without images."""
@@ -410,14 +414,14 @@ def classification(images: Vectors, classes: Vectors, labels: NDArray[np.int64])
     )
 
 
-def scored(scores: NDArray[Any], labels: NDArray[np.int64]) -> Classification:
+def scored(scores: NDArray[Any], labels: NDArray[np.int64], *, prefix: str = "") -> Classification:
     """As `classification`, of scores (n, classes) that are already known."""
     rows = np.arange(len(scores))
     own = scores[rows, labels]
     ranks = (scores >= own[:, None] - _EQUAL).sum(axis=1)
     others = np.where(ranks[:, None] > 1, scores, -np.inf)
     others[rows, labels] = np.where(ranks > 1, -np.inf, np.inf)
-    return Classification(scores.shape[1], labels.astype(np.int64), ranks, others.argmax(axis=1))
+    return Classification(scores.shape[1], labels.astype(np.int64), ranks, others.argmax(axis=1), prefix)
 
 
 def multi_label(scores: NDArray[Any], targets: NDArray[np.bool_]) -> MultiLabel:

@@ -2,30 +2,44 @@
 
 retrieval       captions find their image among all images, and images their captions
 zero-shot       images are classified by the names of the classes, in prompt templates
+few-shot        images are classified by what `tuwen.adapt` learns from a few labelled ones
+linear-probe    images are classified by a logistic regression on labelled ones, without the names
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen.classify import selection
 from tuwen.classify.labels import PLAIN, fill
+from tuwen.classify.learning import AUTO, checked_method
+from tuwen.classify.methods import METHODS, Floats, Support
 from tuwen.data.datasets import Dataset
 from tuwen.errors import InvalidInput
 from tuwen.evaluation import metrics
 from tuwen.evaluation.metrics import Classification, MultiLabel, Result, Retrieval
-from tuwen.evaluation.vectors import Encoded, VectorFolder
+from tuwen.evaluation.vectors import Encoded, VectorFolder, identity
 from tuwen.types import Vectors
 
 BEST = 10
 """results of each query that are looked at: in comparisons, and for what was found in place of the right one"""
 
-TASKS = {"retrieval": "zeroshot_retrieval", "zero-shot": "zeroshot_classification"}
+TASKS = {
+    "retrieval": "zeroshot_retrieval",
+    "zero-shot": "zeroshot_classification",
+    "few-shot": "few_shot",
+    "linear-probe": "linear_probe",
+}
 """tasks, and what CLIP_benchmark calls them"""
+LEARNING = ("few-shot", "linear-probe")
+"""the tasks that learn from labelled images"""
+SHOTS = 16
+"""the most images of each class that are learnt from, where no number is given, in few-shot classification"""
 
 
 class Miss(NamedTuple):
@@ -60,6 +74,9 @@ class Measured:
         names: of each query.
         result: ranks or predictions.
         classes: names of the classes; empty in retrieval.
+        scores: (m, k) of the classes, where they are not the products of queries and targets.
+        learnt: what was learnt, where a task learns: `method`, `parameters`, and `support`, how many images from.
+        drawn: how many images of the dataset were learnt from, which are not measured.
     """
 
     task: str
@@ -71,6 +88,9 @@ class Measured:
     names: Sequence[str] = field(repr=False)
     result: Result
     classes: tuple[str, ...] = ()
+    scores: Floats | None = field(default=None, repr=False)
+    learnt: Mapping[str, Any] | None = None
+    drawn: int = 0
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -85,12 +105,16 @@ class Measured:
     @property
     def counts(self) -> dict[str, int]:
         """How many images (`of_images`: how many the dataset names), and how many captions or classes."""
-        other = {"classes": len(self.targets)} if self.classes else {"captions": len(self.queries)}
-        return {"images": len(self.rows), "of_images": self.encoded.total} | other
+        other = {"classes": len(self.classes)} if self.classes else {"captions": len(self.queries)}
+        if self.learnt is not None:
+            other["support"] = self.learnt["support"]
+        return {"images": len(self.rows), "of_images": self.encoded.total - self.drawn} | other
 
     @cached_property
     def best(self) -> NDArray[np.int64]:
         """(m, 10) the best targets of each query."""
+        if self.scores is not None:
+            return np.argsort(-self.scores, axis=1, kind="stable")[:, :BEST]
         return metrics.top_k(self.queries, self.targets, BEST)
 
     @property
@@ -133,7 +157,7 @@ def task_of(dataset: Dataset, asked: str | None) -> str:
     if asked is not None and asked not in TASKS:
         hint = f"choose one of {', '.join(TASKS)}"
         raise InvalidInput(f"there is no task {asked}: {hint}", value=asked, where="task", hint=hint)
-    if asked == "zero-shot" and not dataset.classes:
+    if asked not in (None, "retrieval") and not dataset.classes:
         hint = "put the images of each class into a folder, or name them in a column of labels"
         raise InvalidInput(f"{dataset.name} has no classes: {hint}", value=asked, where=dataset.name, hint=hint)
     return asked or ("zero-shot" if dataset.classes else "retrieval")
@@ -200,6 +224,120 @@ def classify(
         result=classified(images, targets, [encoded.labels[row] for row in rows]),
         classes=encoded.dataset.classes,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What a task learns from, and how.
+
+    Attributes:
+        train: images to learn from; None: drawn from the dataset, the rest of which is measured.
+        shots: the most images of each class; None: 16 in few-shot classification, all (half of those of the dataset)
+            in a linear probe.
+        method: of few-shot classification, see `tuwen.adapt`.
+        seed: of the images that are drawn, and of the folds.
+    """
+
+    train: Dataset | None = None
+    shots: int | None = None
+    method: str = AUTO
+    seed: int = 0
+
+
+def learn_and_classify(
+    vectors: VectorFolder,
+    encoded: Encoded,
+    task: str,
+    names: Sequence[Sequence[str]],
+    templates: Sequence[str],
+    learning: Learning,
+) -> Measured:
+    """Learn from labelled images, and classify others.
+
+    Args:
+        vectors: the model's vectors.
+        encoded: the dataset.
+        task: `few-shot` or `linear-probe`.
+        names: of each class of the dataset, all that it is called.
+        templates: prompt templates.
+        learning: what is learnt from.
+
+    Raises:
+        InvalidInput: there is nothing to learn from or to measure; the images to learn from are those that are
+            measured, or have other classes; or there is no such method.
+    """
+    method = "probe" if task == "linear-probe" else checked_method(learning.method)
+    shots = learning.shots or (SHOTS if task == "few-shot" else len(encoded.keys))
+    rows, labels = _single(encoded)
+    if learning.train is None:
+        drawn = _drawn(labels, shots, learning.seed, keep=True)
+        known, truth = encoded.rows(rows[drawn]), labels[drawn]
+        rows, labels = np.delete(rows, drawn), np.delete(labels, drawn)
+    else:
+        known, truth = _train(vectors, encoded, learning.train, shots, learning.seed)
+        drawn = np.empty(0, dtype=np.int64)
+    absent = [name for number, name in enumerate(encoded.dataset.classes) if number not in set(truth.tolist())]
+    if absent or not len(rows):
+        hint = "give images of every class to learn from, with --train, and others to measure"
+        what = f"no image to learn from of {', '.join(absent[:5])}" if absent else "no image is left to measure"
+        raise InvalidInput(
+            f"{encoded.dataset.name}: {what}; {hint}", value=absent, where=encoded.dataset.name, hint=hint
+        )
+    support = Support(known, truth, class_vectors(vectors, names, templates), vectors.encoder.scoring.scale)
+    wanted = selection.for_auto(support) if method == AUTO else (method,)
+    best = selection.best_of(selection.choose(support, wanted, seed=learning.seed))
+    images = encoded.rows(rows)
+    residual = METHODS[best.method].fit(support, best.parameters).of(images)
+    scores = support.zero_shot(images) + best.parameters["alpha"] * residual
+    return Measured(
+        task=task,
+        language="",
+        encoded=encoded,
+        rows=rows,
+        queries=images,
+        targets=support.texts,
+        names=[encoded.keys[row] for row in rows],
+        result=metrics.scored(scores, labels, prefix="lp_" if task == "linear-probe" else ""),
+        classes=encoded.dataset.classes,
+        scores=scores,
+        learnt={"method": best.method, "parameters": dict(best.parameters), "support": len(truth)},
+        drawn=len(drawn),
+    )
+
+
+def _single(encoded: Encoded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The images that have one class, as rows, and these classes."""
+    rows = [row for row, labels in enumerate(encoded.labels) if len(labels) == 1]
+    return np.array(rows, dtype=np.int64), np.array([encoded.labels[row][0] for row in rows], dtype=np.int64)
+
+
+def _drawn(labels: NDArray[np.int64], shots: int, seed: int, *, keep: bool) -> NDArray[np.int64]:
+    """Places of so many images of each class. `keep`: at most half of each class, but at least one image."""
+    chance = np.random.default_rng(seed)
+    found = []
+    for label in np.unique(labels):
+        own = chance.permutation(np.flatnonzero(labels == label))
+        found.append(own[: min(shots, max(len(own) // 2, 1)) if keep else shots])
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _train(
+    vectors: VectorFolder, encoded: Encoded, train: Dataset, shots: int, seed: int
+) -> tuple[Vectors, NDArray[np.int64]]:
+    """Vectors and classes of the images to learn from, with the numbers that the measured dataset has for them."""
+    dataset = encoded.dataset
+    if list(identity(train)) == list(identity(dataset)):
+        hint = "name other images, or leave --train out to have some of each class put aside"
+        raise InvalidInput(f"{dataset.name} is both learnt from and measured: {hint}", where="train", hint=hint)
+    unknown = sorted(set(train.classes) ^ set(dataset.classes))
+    if unknown:
+        hint = f"the classes must be the same; not in both: {', '.join(unknown[:5])}"
+        raise InvalidInput(f"{train.name} and {dataset.name} differ: {hint}", value=unknown, where="train", hint=hint)
+    other = vectors.images(train)
+    rows, labels = _single(other)
+    number = np.array([dataset.classes.index(name) for name in train.classes], dtype=np.int64)
+    drawn = _drawn(labels, shots, seed, keep=False)
+    return other.rows(rows[drawn]), number[labels[drawn]]
 
 
 def classified(images: Vectors, targets: Vectors, labels: Sequence[tuple[int, ...]]) -> Classification | MultiLabel:

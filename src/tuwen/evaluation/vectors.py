@@ -114,7 +114,7 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
         Raises:
             InvalidInput: no image can be read.
         """
-        facts = self.folder / f"images-{_digest(_identity(dataset))}.jsonl"
+        facts = self.folder / f"images-{_digest(identity(dataset))}.jsonl"
         if not facts.exists():
             self._encode_images(dataset, facts)
         lines = [json.loads(line) for line in facts.read_text(encoding="utf-8").split("\n") if line]
@@ -190,7 +190,8 @@ def _new(file: Path, rows: int, dim: int) -> "np.memmap[Any, np.dtype[np.float32
     return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(max(rows, 1), dim))
 
 
-def _identity(dataset: Dataset) -> Iterator[str]:
+def identity(dataset: Dataset) -> Iterator[str]:
+    """What the vectors of a dataset depend on, as lines: its examples, with the sizes and times of their files."""
     yield json.dumps([dataset.language, dataset.classes, [item.path for item in dataset.missing]])
     for number in range(len(dataset)):
         yield dataset.samples[number].line()
