@@ -43,6 +43,7 @@ class Known(_Row):
         params: millions of parameters, both towers.
         image: image size in pixels.
         licence: the licence of the weights, one of `Catalogue.licences`.
+        matryoshka: whether its vectors were trained to be cut, see `tuwen export --dims`.
         quality: percentages by figure, see `Catalogue.figures`.
     """
 
@@ -56,6 +57,7 @@ class Known(_Row):
     params: int | None = None
     image: int | None = None
     licence: str = ""
+    matryoshka: bool = False
     quality: dict[str, float] = {}
 
 

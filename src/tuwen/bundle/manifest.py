@@ -145,6 +145,8 @@ class Manifest(Facts):
     """SPDX identifier or name of the weights' licence, if known."""
     dim: int
     """the length of a vector."""
+    full_dim: int | None = None
+    """the length of the checkpoint's own vectors, of which the first `dim` numbers are kept; None: all are."""
     weights_sha256: Sha256
     """over names and tensors of the checkpoint's weights: the same for every precision and exporter version."""
     tokenizer_sha256: Sha256
@@ -174,6 +176,8 @@ class Manifest(Facts):
     def _numbers_are_possible(self) -> Self:
         if self.dim < 1 or self.text.context_length < 2 or min(self.image.size) < 1:
             raise ValueError("dim, context_length and size must be positive")
+        if self.full_dim is not None and self.full_dim <= self.dim:
+            raise ValueError("full_dim must be greater than dim")
         if self.scoring is None and self.family != FOREIGN:
             raise ValueError("scoring must say how cosines become probabilities")
         return self
@@ -181,6 +185,7 @@ class Manifest(Facts):
     def fingerprint(self) -> str:
         """16 hex digits over what the vectors mean: weights, tokenizer with its cleaning, image and text spec.
 
+        If vectors are cut (`full_dim`), their length is part of it.
         ONNX bytes, precision, runtime and `cut_exact` are left out: they change how a vector is computed, not which
         vector it is. Languages and the name are for people and are left out too, and so are fields that are None: a
         later version can add a field without changing every fingerprint.
@@ -191,6 +196,7 @@ class Manifest(Facts):
             "tokenizer": self.tokenizer_sha256,
             "image": self.image.model_dump(exclude_none=True),
             "text": text,
+            **({} if self.full_dim is None else {"dim": self.dim}),
         }
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
         return hashlib.sha256(canonical).hexdigest()[:16]

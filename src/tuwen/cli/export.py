@@ -21,6 +21,7 @@ from tuwen.runtime.machine import peak_mib
         "tuwen export openclip:ViT-B-32/laion2b_s34b_b79k --weights w.bin -o b32 --precision fp32,fp16,int8",
         "tuwen export hf:./AltCLIP-m18 -o altclip-m18",
         "tuwen export ./open_clip_pytorch_model.bin --arch ViT-B-32-quickgelu -o b32",
+        "tuwen export hf:./my-matryoshka -o small --dims 256",
         "tuwen export b32/ -o b32-small --precision int8 --images PHOTOS/",
     ),
 )
@@ -32,6 +33,12 @@ from tuwen.runtime.machine import peak_mib
 )
 @click.option("--precision", default="fp32", show_default=True, metavar="LIST", help="Which files: fp32, fp16, int8.")
 @click.option("--name", metavar="NAME", help="The model's name; by default that of its source.")
+@click.option(
+    "--dims",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the first N numbers of each vector; for models trained with Matryoshka heads.",
+)
 @bundles.offline
 @bundles.samples
 @options.as_json
@@ -43,6 +50,7 @@ def export(
     output: Path,
     precision: str,
     name: str | None,
+    dims: int | None,
     images: Sequence[Path],
     texts: Path | None,
     offline: bool,
@@ -73,6 +81,7 @@ def export(
             weights=weights,
             arch=arch,
             name=name,
+            dims=dims,
             images=images,
             texts=texts,
             offline=offline,

@@ -13,6 +13,7 @@ import torch
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle, read_bundle, seal, writing
+from tuwen.bundle.catalogue import find_known
 from tuwen.bundle.companions import write_companions, write_pad_token
 from tuwen.bundle.manifest import (
     FOREIGN,
@@ -42,7 +43,7 @@ from tuwen.exporting.report import NAME, write_report
 from tuwen.exporting.samples import Calibration, Samples, built_in, calibration, given
 from tuwen.exporting.sources import as_named, checkpoint
 from tuwen.models.sources import load_source
-from tuwen.models.towers import Towers, cut_is_exact
+from tuwen.models.towers import Towers, cut_is_exact, with_dims
 from tuwen.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is v
     weights: str | Path | None = None,
     arch: str | None = None,
     name: str | None = None,
+    dims: int | None = None,
     images: Sequence[str | Path] = (),
     texts: str | Path | None = None,
     offline: bool = False,
@@ -141,6 +143,8 @@ def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is v
         weights: the checkpoint's file, where `source` is not itself its path.
         arch: the architecture, where the file does not tell it.
         name: the model's name; by default after its source.
+        dims: keep the first so many numbers of each vector, scaled to length 1 again: for checkpoints trained with
+            Matryoshka heads, such as 256 of 1024. The fingerprint is another one. None: all.
         images: image files or folders to verify and calibrate on; built-in images by default.
         texts: a file of captions, one a line; built-in texts by default.
         offline: do not download a checkpoint that is not on this machine.
@@ -150,7 +154,8 @@ def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is v
         The bundle.
 
     Raises:
-        InvalidInput: an unknown source, precision or architecture.
+        InvalidInput: an unknown source, precision or architecture; more `dims` than the checkpoint has, or `dims` for
+            a bundle.
         PullFailed: the checkpoint is not on this machine and cannot be downloaded.
         NotVerified: the bundle does not reproduce its checkpoint; `.reports` has every check.
         BundleInvalid: `out` exists and is not a bundle.
@@ -166,11 +171,25 @@ def export(  # noqa: PLR0913  (a checkpoint, how it is written, and what it is v
                 value=weights or arch,
                 where=source.folder,
             )
+        if dims is not None:
+            hint = "export its checkpoint with dims"
+            raise InvalidInput(
+                f"{source.folder} is a bundle, whose vectors cannot be cut: {hint}", value=dims, hint=hint
+            )
         return export_bundle(source, Path(out), precisions, samples, name or "", verify=verify)
     if not isinstance(source, Towers):
         file = None if weights is None else Path(weights)
         found = checkpoint(str(source), file, Settings(), offline=offline, on_progress=on_progress)
         source = as_named(load_source(found.source, found.weights, arch=arch), found)
+    if dims is not None:
+        source = with_dims(source, dims)
+        known = find_known(source.source)
+        if source.full_dim is not None and not (known and known.matryoshka):
+            log.warning(
+                "%s is not known to have been trained with Matryoshka heads, so cutting its vectors to %d of %d "
+                "numbers may cost much quality: measure it with tuwen evaluate",
+                *(source.name, dims, source.full_dim),
+            )
     return export_towers(replace(source, name=name or source.name), Path(out), precisions, samples, verify=verify)
 
 
@@ -231,6 +250,7 @@ def _write(towers: Towers, known: Reference, folder: Path, precisions: Sequence[
         source=towers.source,
         licence=towers.licence,
         dim=dim,
+        full_dim=towers.full_dim,
         weights_sha256=towers.weights_sha256(),
         tokenizer_sha256=hashlib.sha256(towers.tokenizer).hexdigest(),
         image=towers.image_spec,

@@ -21,7 +21,7 @@ from tuwen.exporting.sources import checkpoint_of, named_here
 from tuwen.models import openclip
 from tuwen.models.session import TorchSession, torch_session
 from tuwen.models.sources import load_source
-from tuwen.models.towers import Towers
+from tuwen.models.towers import Towers, with_dims
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.session import Session, static_shapes
 from tuwen.settings import Settings
@@ -63,6 +63,8 @@ def torch_encoder(  # noqa: PLR0913  (how it computes, as `load_encoder`)
     if towers.weights_sha256() != bundle.manifest.weights_sha256:
         name = found.weights or found.source
         raise InvalidInput(f"{name} is not the checkpoint that {bundle.folder} was made from", value=str(name))
+    if bundle.manifest.full_dim is not None:
+        towers = with_dims(towers, bundle.manifest.dim)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = "fp32" if precision == "auto" else precision
 

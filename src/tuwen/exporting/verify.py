@@ -14,7 +14,7 @@ from tuwen.exporting.runs import parse_devices
 from tuwen.exporting.samples import Samples, built_in
 from tuwen.exporting.sources import checkpoint_of, named_here
 from tuwen.models.sources import load_source
-from tuwen.models.towers import Towers
+from tuwen.models.towers import Towers, with_dims
 from tuwen.runtime.loading import find_bundle
 from tuwen.settings import Settings
 
@@ -107,6 +107,8 @@ def verify(
         own = checkpoint_of(bundle.manifest, file, settings) if against == TORCH else None
         found = own or named_here(against, file, settings)
         towers, name = load_source(found.source, found.weights, arch=arch), found.named or found.source
+    if bundle.manifest.full_dim is not None and towers.full_dim is None:
+        towers = with_dims(towers, bundle.manifest.dim)
     known = reference(towers, samples or built_in())
     return Verification(bundle, f"{name} in PyTorch", list(compare(bundle, known).values()))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.errors import InvalidInput
 from tuwen.types import Pixels, Tokens
 
 ToPixels: TypeAlias = Callable[[Sequence[Image.Image]], Pixels]
@@ -46,6 +47,7 @@ class Towers:
         to_pixels: the authors' own preprocessing, with which tuwen's is compared. For a model trained with tuwen, this
             is `tuwen.data.pixels.to_pixels`.
         to_tokens: the authors' own tokenizer, with which tuwen's is compared.
+        full_dim: the length of the checkpoint's own vectors, if only the first numbers are kept, see `with_dims`.
         facts: further facts to record, e.g. quality figures.
         blueprint: the configuration of both modules as JSON, from which they can be rebuilt without the checkpoint;
             None if that is not possible.
@@ -64,6 +66,7 @@ class Towers:
     weights: Mapping[str, torch.Tensor]
     to_pixels: ToPixels
     to_tokens: ToTokens
+    full_dim: int | None = None
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     blueprint: Mapping[str, Any] | None = None
 
@@ -75,6 +78,39 @@ class Towers:
             digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
             digest.update(_bytes_of(tensor).data)
         return digest.hexdigest()
+
+
+def with_dims(towers: Towers, dims: int) -> Towers:
+    """Towers whose vectors are the first `dims` numbers of the checkpoint's; a bundle scales them to length 1 again.
+
+    That keeps most of the quality if the checkpoint was trained for it: Matryoshka representation learning, Kusupati
+    et al. 2022.
+
+    Raises:
+        InvalidInput: the checkpoint's vectors are not that long, or `dims` is below 1.
+    """
+    with torch.no_grad():
+        full = towers.vision.eval()(torch.zeros(1, 3, *towers.image_spec.size)).shape[-1]
+    if not 1 <= dims <= full:
+        hint = f"choose 1 to {full}"
+        message = f"{towers.name} has vectors of {full} numbers, which cannot be cut to {dims}: {hint}"
+        raise InvalidInput(message, value=dims, where="dims", hint=hint)
+    if dims == full:
+        return towers
+    vision, text = _Cut(towers.vision, dims), _Cut(towers.text, dims)
+    return replace(towers, vision=vision, text=text, full_dim=full, blueprint=None)
+
+
+class _Cut(torch.nn.Module):
+    """A tower that keeps the first numbers of each vector."""
+
+    def __init__(self, tower: torch.nn.Module, dims: int) -> None:
+        super().__init__()
+        self.tower, self.dims = tower, dims
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = self.tower(*inputs)
+        return vectors[:, : self.dims]
 
 
 def _bytes_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
