@@ -1,7 +1,4 @@
-"""Turns drawings into training pictures: grounds, sizes, turns, crops, colours, and small scenes.
-
-Knows RGBA arrays. Does not know what is drawn.
-"""
+"""Turn drawings into training images: backgrounds, scaling, rotation, crops, colours, and small scenes."""
 
 from collections.abc import Sequence
 
@@ -16,13 +13,13 @@ MEAN = STD = 0.5
 
 
 def compose(drawings: Sequence[Tensor], scenes: Sequence[Sequence[int]], size: int, rng: Generator) -> Tensor:
-    """Draw each scene on a ground of its own.
+    """Draw each scene on its own background.
 
     Args:
-        drawings: for each layer k, a (n_k, 4, s, s) tensor, premultiplied RGBA in 0..1: first pictures, second...
+        drawings: for each layer k, the drawings number k of the scenes: (n_k, 4, s, s), premultiplied RGBA in 0..1.
         scenes: for each layer k, the rows of the batch that its drawings belong to; layer 0 has all rows.
         size: side of the result in pixels.
-        rng: draws everything.
+        rng: the source of all random choices.
 
     Returns:
         (n, 3, size, size), normalised.
@@ -42,7 +39,7 @@ def compose(drawings: Sequence[Tensor], scenes: Sequence[Sequence[int]], size: i
 
 
 def _grounds(rows: int, size: int, rng: Generator) -> Tensor:
-    """White or nearly (half), grey, dark, coloured, or a blend between two colours."""
+    """Random backgrounds: white or nearly white (half of them), grey, dark, coloured, or a gradient of two colours."""
     kind = rng.random((rows, 1))
     light = rng.uniform(0.92, 1.0, (rows, 3)) ** 1.0
     light = np.where(rng.random((rows, 1)) < 0.3, 1.0, light)
@@ -60,7 +57,7 @@ def _grounds(rows: int, size: int, rng: Generator) -> Tensor:
 
 
 def _place(art: Tensor, counts: np.ndarray, layer: int, size: int, rng: Generator) -> Tensor:
-    """Turn, scale and move drawings into a canvas: nearly full size alone, side by side in scenes."""
+    """Rotate, scale and place drawings on a canvas: nearly full size if alone, side by side in scenes."""
     n = len(art)
     alone = counts == 1
     scale = np.where(alone, rng.uniform(0.55, 1.12, n), rng.uniform(0.9, 1.05, n) / np.maximum(counts, 1.6))
@@ -85,7 +82,7 @@ def _place(art: Tensor, counts: np.ndarray, layer: int, size: int, rng: Generato
 
 
 def _colours(pictures: Tensor, rng: Generator) -> Tensor:
-    """Brightness, contrast, a tint, now and then grey; a touch of blur or noise."""
+    """Change brightness, contrast and tint at random, sometimes to grey, and add some blur or noise."""
     n = len(pictures)
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:

@@ -1,7 +1,4 @@
-"""The captions of the pictures: names, keywords, sentences around them, and scenes of two or three.
-
-Knows words and which emoji each caption means. Does not know pictures or tokens.
-"""
+"""Captions for training: names, keywords, sentences around them, and scenes of two or three emoji."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,12 +34,12 @@ AND: dict[str, str] = {
     "uk": "{} та {}", "ar": "{} و {}", "hi": "{} और {}", "th": "{}และ{}", "tr": "{} ve {}", "vi": "{} và {}",
 }  # fmt: skip
 NAMED = 0.9
-"""how much of a caption's target goes to the emoji that bear it as a name, where others have it as a keyword."""
+"""share of a caption's target for emoji with that name, if other emoji have it as a keyword"""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """Which emoji a folded caption means: positions and weights that sum to 1, and positions to leave out."""
+    """The emoji that a folded caption means: positions with weights that sum to 1, and positions to leave out."""
 
     positions: tuple[int, ...]
     weights: tuple[float, ...]
@@ -50,7 +47,7 @@ class Meaning:
 
 
 class Captions:
-    """Draws captions with their meaning.
+    """Draws random captions with their meaning.
 
     A held-out pair is neither a positive nor a negative: the emoji is left out of that caption's loss.
     """
@@ -71,7 +68,7 @@ class Captions:
         ]
 
     def meaning(self, caption: str) -> Meaning:
-        """What a name or a keyword means."""
+        """The meaning of a name or keyword."""
         return self._meanings[fold(caption)]
 
     def word(self, position: int, language: int, rng: Generator, named: float = 0.65) -> tuple[str, Meaning]:
@@ -86,7 +83,7 @@ class Captions:
         word, meaning = self.word(position, language, rng)
         if rng.random() < 0.25:
             templates = TEMPLATES[LANGUAGES[language]]
-            # now and then another language's sentence: people mix them, above all with English and Chinese
+            # sometimes a sentence in another language: people mix languages, above all with English and Chinese
             if rng.random() < 0.25:
                 templates = TEMPLATES["en" if rng.random() < 0.5 else "zh"]
             word = templates[rng.integers(len(templates))].format(word)
@@ -101,7 +98,7 @@ class Captions:
         return text, Meaning(tuple(positions), (1 / len(positions),) * len(positions), ())
 
     def texts(self) -> list[str]:
-        """Everything that can be said, once: what the tokenizer is trained on."""
+        """All possible texts, each once, to train the tokenizer."""
         words = sorted(self._meanings)
         return (
             words + [t.format("") for ts in TEMPLATES.values() for t in ts] + [t.format("", "") for t in AND.values()]
@@ -121,10 +118,10 @@ class Captions:
 
 
 def language_of(index: int) -> str:
-    """The code of a language by its place in `LANGUAGES`."""
+    """The code of a language by its index in `LANGUAGES`."""
     return LANGUAGES[index]
 
 
 def draw_languages(count: int, rng: Generator) -> np.ndarray:
-    """Languages for `count` captions, all equally often."""
+    """Draw languages for `count` captions, with equal probability."""
     return rng.integers(len(LANGUAGES), size=count)

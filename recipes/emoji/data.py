@@ -1,7 +1,4 @@
-"""Batches: which drawings and captions stand beside each other, and what each of them means.
-
-Knows drawings, captions and tokens. Does not know the model.
-"""
+"""Training batches: drawings and captions, with their targets over all emoji."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -24,17 +21,17 @@ from torch import Tensor
 
 ART_SIZE = 64
 NOTO_SHARE = 0.5
-"""how often a picture is Noto's, where another set has it too."""
+"""probability of Noto's drawing if another set has the emoji too"""
 
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """Captions with their meaning over all emoji.
+    """Captions with their targets over all emoji.
 
     Attributes:
-        texts: m texts' token ids, unpadded.
-        meant: (m, emoji) what each caption means; rows sum to 1.
-        unseen: (m, emoji) True where a pair is held out.
+        texts: the token ids of m texts, unpadded.
+        meant: (m, emoji) targets of the captions; rows sum to 1.
+        unseen: (m, emoji) True for held-out pairs.
     """
 
     texts: list[list[int]]
@@ -48,12 +45,12 @@ class Captioned:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures and captions.
+    """Images and captions.
 
     Attributes:
         pixels: (n, 3, size, size).
-        shown: (n, emoji) what each picture shows; rows sum to 1.
-        said: the captions, of these emoji and of others.
+        shown: (n, emoji) targets of the images; rows sum to 1.
+        said: the captions, of these and other emoji.
     """
 
     pixels: Tensor
@@ -67,18 +64,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Art:
-    """Every drawing of every trained set.
+    """All drawings of the training sets.
 
     Attributes:
         pictures: (n, 4, s, s) uint8, premultiplied RGBA.
-        of: for each emoji the rows of its drawings, Noto's first.
+        of: for each emoji, the rows of its drawings, Noto's first.
     """
 
     pictures: Tensor
     of: list[list[int]]
 
     def pick(self, positions: Sequence[int], rng: Generator) -> Tensor:
-        """One drawing of each emoji: (n, 4, s, s) float, premultiplied, 0..1. The first of an emoji is Noto's."""
+        """Pick a drawing of each emoji: (n, 4, s, s) float, premultiplied, 0..1. An emoji's first drawing is Noto's."""
         rows = []
         for position in positions:
             own = self.of[position]
@@ -87,7 +84,7 @@ class Art:
 
 
 def drawn(emoji: Sequence[Emoji], work: Path) -> Art:
-    """All of them, drawn or as they were kept in `work`."""
+    """Draw all emoji from all sets, or load the drawings cached in `work`."""
     pictures: list[np.ndarray] = []
     of: list[list[int]] = [[] for _ in emoji]
     for name, draw in trained_sets(work).items():
@@ -112,7 +109,7 @@ def _cached(path: Path, draw: Draw, emoji: Sequence[Emoji]) -> tuple[np.ndarray,
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What batches are made of."""
+    """The drawings, captions and tokens from which batches are made."""
 
     captions: Captions
     tokenizer: Tokenizer
@@ -120,24 +117,24 @@ class Material:
 
 
 def material(work: Path) -> Material:
-    """Drawings and words; what is fetched and drawn is kept in `work`."""
+    """Load drawings and words; downloads and drawings are cached in `work`."""
     captions = Captions(read_emoji())
     tokenizer = Tokenizer.from_file(str(tokenizer_file(work, captions.texts)))
     return Material(captions, tokenizer, drawn(captions.emoji, work))
 
 
 class Drawn(ABC):
-    """What is drawn by one random generator, as a stream; every emoji is taken once before any is taken again."""
+    """A stream of random batches; every emoji is used once before any is used again."""
 
     def __init__(self, known: Material, seed: tuple[int, int], taken: int) -> None:
-        """`seed`: of the run and the process; `taken`: emoji of one batch."""
+        """Start a stream; `seed` is that of the run and the process, `taken` the number of emoji per batch."""
         self.known, self.captions, self.rng = known, known.captions, np.random.default_rng(seed)
         self.order: list[int] = []
         self.skipped: dict[str, str] = {}
         self._batches = max(1, len(self.captions.emoji) // taken)
 
     def __len__(self) -> int:
-        """Batches in which every emoji is about once."""
+        """The number of batches in which every emoji occurs about once."""
         return self._batches
 
     def __iter__(self) -> Iterator[Any]:
@@ -149,11 +146,11 @@ class Drawn(ABC):
         """The batch that follows."""
 
     def state(self) -> dict[str, Any]:
-        """Where it is."""
+        """The position of the stream."""
         return {"rng": self.rng.bit_generator.state, "order": list(self.order)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a position."""
         self.rng.bit_generator.state, self.order = state["rng"], list(state["order"])
 
     def _take(self, number: int) -> list[int]:
@@ -174,10 +171,10 @@ class Drawn(ABC):
 
 
 class Batches(Drawn):
-    """Pictures and captions, of the same emoji and of others."""
+    """Batches of images, and of captions of the same and other emoji."""
 
     def __init__(self, known: Material, seed: tuple[int, int], *, pictures: int, texts: int, scenes: float) -> None:
-        """`pictures` of a batch, a share `scenes` of them with two or three emoji, and `texts`: its captions."""
+        """Start a stream with `pictures` images per batch, a share `scenes` with 2 or 3 emoji, and `texts` captions."""
         super().__init__(known, seed, pictures)
         self.pictures, self.texts, self.scenes = pictures, texts, scenes
 
@@ -196,10 +193,10 @@ class Batches(Drawn):
 
 
 class CaptionBatches(Drawn):
-    """Captions without pictures."""
+    """Batches of captions without images."""
 
     def __init__(self, known: Material, seed: tuple[int, int], *, texts: int, scenes: float) -> None:
-        """`texts`: captions of a batch, a share `scenes` of which name two emoji."""
+        """Start a stream with `texts` captions per batch, a share `scenes` of which name two emoji."""
         super().__init__(known, seed, texts)
         self.texts, self.scenes = texts, scenes
 
@@ -212,7 +209,7 @@ class CaptionBatches(Drawn):
 
 
 def draw(art: Art, shown: Sequence[Sequence[int]], rng: Generator) -> Tensor:
-    """A picture of each row's emoji, (n, 3, size, size)."""
+    """Draw an image of each row's emoji, (n, 3, size, size)."""
     layers, parts = [], []
     for k in range(3):
         rows = [row for row, s in enumerate(shown) if len(s) > k]
@@ -223,7 +220,7 @@ def draw(art: Art, shown: Sequence[Sequence[int]], rng: Generator) -> Tensor:
 
 
 def cut(ids: list[int]) -> list[int]:
-    """At most CONTEXT tokens, the end token kept."""
+    """Truncate to CONTEXT tokens, keeping the end token."""
     return ids if len(ids) <= CONTEXT else [*ids[: CONTEXT - 1], END_ID]
 
 

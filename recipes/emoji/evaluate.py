@@ -1,14 +1,12 @@
-"""Measures a bundle through the path that users take: `python -m recipes.emoji.evaluate BUNDLE GALLERY`.
+"""Evaluate a bundle as users run it: `python -m recipes.emoji.evaluate BUNDLE GALLERY`.
 
-Every picture is read from a file and every vector comes from `tuwen.load(BUNDLE)`. Per language:
+Every image is read from a file and every vector comes from `tuwen.load(BUNDLE)`. Measured for each language:
 
-- name → picture: the CLDR name is searched in the gallery; right is any picture that bears exactly this name.
-- picture → name: the picture is searched among all names of the language; right is its own (or an identical one).
-- Twemoji: the same names, but the pictures searched are Twemoji's, which training never saw.
-- held out: a keyword is searched in the gallery; right is the picture it was held out for. Pictures that were
+- name → picture: search the gallery for a CLDR name; any picture with exactly this name is right.
+- picture → name: search all names of the language for a picture; its own name (or an identical one) is right.
+- Twemoji: the same as name → picture, with Twemoji's drawings, which were not used in training.
+- held out: search the gallery for a keyword; the picture that it was held out for is right. Pictures that were
   trained with this keyword are left out of the ranking, since they are right answers too.
-
-Does not know how the model was made.
 """
 
 import argparse
@@ -34,7 +32,7 @@ Floats = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """What is measured."""
+    """The model to evaluate."""
 
     def encode_images(self, images: Sequence[Path | Image.Image]) -> Floats: ...
 
@@ -43,7 +41,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The figures of one language: shares of 1, NaN where there is nothing to measure on."""
+    """The figures of one language: fractions from 0 to 1, NaN if there is nothing to measure."""
 
     language: str
     text_to_image_1: float
@@ -58,7 +56,7 @@ class Line:
 
 
 class Evaluation:
-    """A model's vectors of the gallery and of Twemoji, and what can be measured on them."""
+    """A model's vectors of the gallery and of Twemoji, and the measurements on them."""
 
     def __init__(self, encoder: Encoder, gallery: Path, work: Path | None) -> None:
         self.encoder, self.emoji = encoder, read_emoji()
@@ -67,7 +65,7 @@ class Evaluation:
         self.twemoji, self.drawn = self._twemoji(work) if work else (None, np.arange(0))
 
     def line(self, language: str) -> Line:
-        """Everything about one language."""
+        """Measure one language."""
         names = [e.names[language] for e in self.emoji]
         same = _same([fold(name) for name in names])
         vectors = self.encoder.encode_texts(names)
@@ -84,7 +82,7 @@ class Evaluation:
         )
 
     def right(self, language: str, template: str) -> int:
-        """How many of the five pictures dog, rat, man, cat, woman get their own label."""
+        """The number of the five pictures dog, rat, man, cat and woman that get their own label."""
         own = [next(i for i, e in enumerate(self.emoji) if e.slug == animal) for animal in ANIMALS]
         labels = self.encoder.encode_texts([template.format(label) for label in LABELS[language]])
         return int(((self.pictures[own] @ labels.T).argmax(1) == np.arange(5)).sum())
@@ -118,7 +116,7 @@ def evaluate(encoder: Encoder, gallery: Path, work: Path | None) -> dict[str, fl
     Args:
         encoder: the model.
         gallery: the folder of pictures.
-        work: where Twemoji is fetched to; None leaves it out.
+        work: the folder for downloads; None: leave out Twemoji.
     """
     evaluation = Evaluation(encoder, gallery, work)
     facts: dict[str, float | int] = {"gallery_pictures": len(evaluation.emoji)}
@@ -165,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help='a folder, or "demo"')
     parser.add_argument("gallery", type=Path)
-    parser.add_argument("--work", type=Path, help="where Twemoji is fetched to; without it, Twemoji is left out")
+    parser.add_argument("--work", type=Path, help="folder for downloads; without it, Twemoji is left out")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     asked = parser.parse_args()
     facts = evaluate(tuwen.load(asked.bundle), asked.gallery, asked.work)

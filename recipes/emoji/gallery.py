@@ -1,7 +1,4 @@
-"""Writes the gallery: one small picture of every emoji, drawn by Noto, on an off-white ground.
-
-Knows drawings and file names. Does not know the model.
-"""
+"""Write the gallery: a small image of every emoji, drawn by Noto, on an off-white background."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +14,12 @@ QUALITY = 80
 
 
 def file_of(emoji: Emoji) -> str:
-    """Its path within the gallery: `animals-and-nature/dog-face.webp`."""
+    """The path of an emoji's image within the gallery, e.g. `animals-and-nature/dog-face.webp`."""
     return f"{emoji.group}/{emoji.slug}.webp"
 
 
 def picture(drawing: Image.Image) -> Image.Image:
-    """A drawing, trimmed and centred, on the gallery's ground: RGB, SIDE × SIDE."""
+    """Trim a drawing and centre it on the gallery's background: RGB, SIDE × SIDE."""
     canvas = Image.new("RGB", (SIDE, SIDE), GROUND)
     drawn = square(drawing, SIDE - 2 * MARGIN)
     canvas.paste(drawn, (MARGIN, MARGIN), drawn)
@@ -30,9 +27,9 @@ def picture(drawing: Image.Image) -> Image.Image:
 
 
 def write_gallery(emoji: Sequence[Emoji], folder: Path) -> list[Path]:
-    """Draw every emoji into `folder`, and remove pictures there that are none of them.
+    """Draw every emoji into `folder`, and remove other images there.
 
-    The same fonts and the same Pillow write the same bytes.
+    The same font and version of Pillow write the same bytes.
     """
     draw, written = noto(), []
     for e in emoji:

@@ -1,7 +1,4 @@
-"""Draws every emoji once from each set of artwork, as RGBA.
-
-Knows fonts and vector drawings. Does not know words, except the English names that some sets are filed under.
-"""
+"""Draw every emoji from each set of artwork, as RGBA."""
 
 import io
 import json
@@ -16,14 +13,14 @@ from recipes.emoji.sources import HELD_OUT, NOTO, TRAINED, ArtSet, fetch
 from recipes.emoji.words import Emoji, slug
 
 CBDT_SIZE = 109
-"""the one size of Noto Color Emoji's bitmaps: glyphs of 136 × 128 pixels."""
+"""the only size of Noto Color Emoji's bitmaps: glyphs of 136 × 128 pixels"""
 CANVAS = 136
 
 Draw = Callable[[Emoji], Image.Image | None]
 
 
 def noto() -> Draw:
-    """Draws from Noto Color Emoji; None for an emoji that the font has no single glyph for."""
+    """A function that draws from Noto Color Emoji; it returns None for emoji without a single glyph in the font."""
     font = ImageFont.truetype(str(NOTO), CBDT_SIZE, layout_engine=ImageFont.Layout.RAQM)
 
     def draw(emoji: Emoji) -> Image.Image | None:
@@ -39,7 +36,7 @@ def noto() -> Draw:
 
 
 def iconify(art: ArtSet, work: Path) -> Draw:
-    """Draws from an Iconify set, whose icons are filed under English names."""
+    """A function that draws from an Iconify set, whose icons are named in English."""
     folder = fetch(art, work)
     content = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     width, height = content.get("width", 16), content.get("height", 16)
@@ -65,7 +62,7 @@ def iconify(art: ArtSet, work: Path) -> Draw:
 
 
 def twemoji(work: Path) -> Draw:
-    """Draws from Twemoji, the held-out set, whose files are named by code points."""
+    """A function that draws from Twemoji, the held-out set, whose files are named by code points."""
     folder = fetch(HELD_OUT, work)
 
     def draw(emoji: Emoji) -> Image.Image | None:
@@ -80,12 +77,12 @@ def twemoji(work: Path) -> Draw:
 
 
 def trained_sets(work: Path) -> dict[str, Draw]:
-    """Every set of artwork that training sees, Noto first."""
+    """All sets of artwork used in training, Noto first."""
     return {"noto": noto(), **{art.name: iconify(art, work) for art in TRAINED}}
 
 
 def draw_all(draw: Draw, emoji: Sequence[Emoji], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw what a set has, trimmed and centred in a square.
+    """Draw all emoji that a set has, trimmed and centred in a square.
 
     Returns:
         (n, size, size, 4) RGBA with premultiplied alpha, and the (n,) positions in `emoji` that they belong to.
@@ -109,7 +106,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _svg(source: str) -> Image.Image:
-    import resvg_py  # only where vector drawings are drawn: the tests of this recipe need none
+    import resvg_py  # only needed for vector drawings, not for the tests of this recipe
 
     png = resvg_py.svg_to_bytes(svg_string=source, width=CANVAS, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA")

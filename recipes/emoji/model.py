@@ -1,7 +1,4 @@
-"""The two towers of the model `pictograms`: a small convolutional image tower and a small masked text tower.
-
-Knows tensors. Does not know pictures, words, or how it is trained.
-"""
+"""The two towers of the model `pictograms`: a small convolutional image tower and a small masked text tower."""
 
 from dataclasses import dataclass
 
@@ -13,7 +10,7 @@ IMAGE_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What fixes the model's size."""
+    """The sizes of the model."""
 
     vocabulary: int
     context: int
@@ -39,7 +36,7 @@ class ImageTower(nn.Module):
             layers += [Residual(width) for _ in range(blocks)]
             previous = width
         self.trunk = nn.Sequential(*layers)
-        # the last map is 4 × 4: a weighted sum over places keeps where things are, a mean would not
+        # the last map is 4 × 4: a weighted sum over positions preserves the layout, a mean would not
         self.places = nn.Conv2d(previous, previous * 2, (shape.image_size // 16), groups=previous)
         self.head = nn.Linear(previous * 2, shape.dim)
 
@@ -92,7 +89,7 @@ class TextTower(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer layer, norms first."""
+    """A pre-norm transformer layer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

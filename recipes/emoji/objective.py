@@ -1,9 +1,9 @@
-"""The first part of the training: pictures and captions are pulled to anchors, and to each other.
+"""The first stage of training: images and captions are pulled towards anchors, and towards each other.
 
-Each emoji has an anchor, a learned vector that is thrown away at the end. Pictures and captions are both pulled
-to the anchors of what they show and mean (softmax over all emoji, not only those in the batch), and to each other
-(softmax within the batch). Once the pictures stand, captions leave the anchors and are pulled to where the pictures
-of what they mean have lately been. Nowhere is another picture or caption of the same emoji a negative.
+Each emoji has an anchor, a learned vector that is discarded at the end. Images and captions are pulled towards the
+anchors of their emoji (softmax over all emoji, not only those in the batch) and towards each other (softmax within the
+batch). Once the images have settled, captions are pulled towards a moving average of the images of their emoji instead
+of the anchors. Other images and captions of the same emoji are never negatives.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ from tuwen.training.objective import Objective
 from tuwen.training.pairs import Part
 
 OUT = -1e4
-"""a logit that takes no part."""
+"""a logit without influence"""
 AT_ONCE = 128
-"""texts of like length that are encoded together."""
+"""number of texts of similar length that are encoded together"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """How strongly, and where to.
+    """The strength and the targets of the loss.
 
     Attributes:
-        anchor_scale: turns cosines with anchors into logits. Low on purpose: a scale of 30 is content with cosines
-            of 0.4, and then a picture and its caption, both at 0.4 of their anchor, need not be near each other.
-        direct_from: the batch from which captions are pulled to the pictures' own places instead of the anchors.
-        direct_scale: turns cosines with those places into logits.
-        follow: how far a place moves towards each new picture of its emoji.
+        anchor_scale: scale for cosines with anchors. It is deliberately low: with a scale of 30, the loss vanishes at
+            cosines of 0.4, and an image and its caption, both at 0.4 of their anchor, need not be near each other.
+        direct_from: the batch from which captions are pulled towards the average of images instead of the anchors.
+        direct_scale: scale for cosines with those averages.
+        follow: the weight of each new image of an emoji in its moving average.
     """
 
     anchor_scale: float = 14.0
@@ -45,7 +45,7 @@ class Pull:
 
 
 class Anchored(Objective):
-    """Pictures and captions, pulled to anchors and to each other."""
+    """Pulls images and captions towards anchors and towards each other."""
 
     def __init__(self, pair: Pair, batches: Batches, pull: Pull) -> None:
         super().__init__(pair, batches)
@@ -68,7 +68,7 @@ class Anchored(Objective):
         return image + text + self._pairs(batch, images, texts, hidden)
 
     def _aims(self, shown: Tensor, images: Tensor, anchors: Tensor) -> Tensor:
-        """What captions are pulled to, times its scale: the anchors, and later the pictures' own places."""
+        """The scaled targets of captions: the anchors, and later the moving averages of images."""
         if self.seen == self.pull.direct_from:
             self.places.copy_(anchors.detach())
         self.seen += 1
@@ -81,7 +81,7 @@ class Anchored(Objective):
         return self.places * self.pull.direct_scale
 
     def _pairs(self, batch: Batch, images: Tensor, texts: Tensor, hidden: Tensor) -> Tensor:
-        """Both ways within the batch; a caption and a picture of one emoji are positive, wherever they stand."""
+        """The contrastive loss within the batch, in both directions; captions and images of one emoji are positive."""
         logits = self.pair.log_scale.exp() * texts @ images.T
         positive = (batch.said.meant > 0).float() @ (batch.shown > 0).float().T > 0
         logits = logits + ((hidden @ batch.shown.T) < 0) * ~positive * OUT
@@ -95,11 +95,11 @@ def anchored(
 
     Args:
         pair: the towers.
-        run: `batch` is the number of pictures.
-        part: of the processes.
-        work: what is fetched and made on the way.
-        texts: captions of a batch.
-        scenes: the share of its pictures with two or three emoji.
+        run: the run's settings; `batch` is the number of images.
+        part: the rank of this process.
+        work: the folder for downloads and intermediate files.
+        texts: number of captions per batch.
+        scenes: the share of images with two or three emoji.
         pull: see `Pull`.
     """
     known: Material = material(Path(work))
@@ -108,14 +108,14 @@ def anchored(
 
 
 def any_of(logits: Tensor, positive: Tensor) -> Tensor:
-    """Minus the logarithm of the share that all positives have together; rows without a positive don't count."""
+    """The negative logarithm of the total probability of all positives; rows without a positive are ignored."""
     rows = positive.any(-1)
     chosen = log_softmax(logits[rows], -1).masked_fill(~positive[rows], OUT)
     return -chosen.logsumexp(-1).mean()
 
 
 def encode(tower: nn.Module, texts: Sequence[list[int]], at_once: int = AT_ONCE) -> Tensor:
-    """Texts to vectors in the given order, computed in chunks of like length."""
+    """Encode texts in chunks of similar length; the vectors are in the order of the texts."""
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
     device = next(tower.parameters()).device
     starts = range(0, len(order), at_once)

@@ -1,7 +1,7 @@
-"""The second part of the training: the pictures stand still, and captions alone go on learning.
+"""The second stage of training: the image tower is locked, and only the text tower is trained.
 
-Captions cost half as much as pictures and have more to learn. The image tower is locked; each emoji has a place,
-where the finished tower sees it.
+Captions cost half as much as images and have more to learn. The target of each emoji is the vector that the finished
+image tower gives it.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ from tuwen.training.objective import Objective
 from tuwen.training.pairs import Part
 
 VIEWS = 4
-"""varied pictures of an emoji; their mean counts for its place as much as the clean one."""
+"""number of augmented images per emoji; their mean has the same weight in its target as the original drawing"""
 
 
 class Polished(Objective):
-    """Captions, pulled to the places of what they mean."""
+    """Pulls captions towards the vectors of their emoji."""
 
     def __init__(self, pair: Pair, batches: CaptionBatches, places: Tensor, scale: float) -> None:
         super().__init__(pair, batches)
@@ -45,11 +45,11 @@ def polished(pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float
 
     Args:
         pair: the towers.
-        run: `batch` is the number of captions.
-        part: of the processes.
-        work: what is fetched and made on the way.
+        run: the run's settings; `batch` is the number of captions.
+        part: the rank of this process.
+        work: the folder for downloads and intermediate files.
         scenes: the share of captions that name two emoji.
-        scale: turns cosines with the places into logits.
+        scale: scale for cosines with the targets.
     """
     known = material(Path(work))
     batches = CaptionBatches(known, (run.seed, part.rank), texts=run.batch, scenes=scenes)
@@ -57,7 +57,7 @@ def polished(pair: Pair, run: RunConfig, part: Part, *, work: str, scenes: float
 
 
 def standing_places(vision: nn.Module, known: Material, seed: int) -> Tensor:
-    """(emoji, dim) unit rows: where the finished image tower sees each emoji, in the gallery and elsewhere."""
+    """The targets, (emoji, dim) unit rows: each emoji's mean vector of gallery images and augmented images."""
     vision.eval()
     rng = np.random.default_rng(seed)
     with torch.no_grad():

@@ -1,7 +1,4 @@
-"""Where the recipe's raw material comes from, under which licence, and how it is fetched.
-
-Knows packages and folders. Does not know what is inside a font or a word list.
-"""
+"""The sources of the recipe's raw material, with their licences, and how to download them."""
 
 import json
 import subprocess
@@ -22,7 +19,7 @@ DEBIAN = {
 
 @dataclass(frozen=True, slots=True)
 class ArtSet:
-    """A set of emoji drawings in an npm package, at a fixed version."""
+    """A set of emoji drawings in an npm package with a fixed version."""
 
     name: str
     package: str
@@ -41,14 +38,14 @@ HELD_OUT = ArtSet("twemoji", "@twemoji/svg", "15.0.0", "CC-BY-4.0", "Twitter, In
 
 
 def require_debian() -> None:
-    """Stop with the way out if a Debian package that the recipe reads is not installed."""
+    """Exit with the command to install missing Debian packages that the recipe needs."""
     missing = sorted(package for path, package in DEBIAN.items() if not path.exists())
     if missing:
         raise SystemExit(f"missing Debian packages: apt-get install {' '.join(missing)}")
 
 
 def fetch(art: ArtSet, work: Path) -> Path:
-    """The unpacked folder of an npm package, fetched by `npm pack` unless it is already there."""
+    """Download an npm package with `npm pack`, unless it is already there, and return its unpacked folder."""
     folder = work / "npm" / f"{art.name}-{art.version}"
     if (folder / "package" / "package.json").exists():
         return folder / "package"

@@ -1,6 +1,6 @@
-"""The tokenizer: byte-pair merges over everything that the captions can say, as one `tokenizer.json`.
+"""Train the tokenizer: byte-pair encoding over all possible captions, saved as `tokenizer.json`.
 
-Knows texts. Does not know what they mean. (A Unigram vocabulary came out different at every run.)
+A Unigram vocabulary was different in every run.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ PAD, UNK, START, END = "<pad>", "<unk>", "<s>", "</s>"
 PAD_ID, UNK_ID, START_ID, END_ID = range(4)
 VOCABULARY = 11_000
 CONTEXT = 40
-"""the most tokens of a text: the longest names have about 30."""
+"""maximum number of tokens of a text; the longest names have about 30"""
 
 
 def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
@@ -39,7 +39,7 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
 
 
 def tokenizer_file(work: Path, texts: Callable[[], Iterable[str]]) -> Path:
-    """The trained tokenizer's file in a folder; trained where it is not there yet."""
+    """The file of the trained tokenizer in a folder; the tokenizer is trained if there is none yet."""
     path = work / "tokenizer.json"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)

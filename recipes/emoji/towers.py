@@ -1,7 +1,4 @@
-"""The two towers of the model `pictograms` at their beginning, with all that training and export must know of them.
-
-Knows the model, its tokenizer and how pictures and texts are prepared. Does not know how it is trained.
-"""
+"""The untrained towers of the model `pictograms`, with everything that training and export need to know about them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +20,7 @@ from tuwen.types import Pixels, Tokens
 
 NAME = "pictograms"
 SCALE = 20.0
-"""what cosines are multiplied by before anything is learned."""
+"""the initial scale of cosines"""
 TEXT_SPEC = TextSpec(
     languages=LANGUAGES,
     cleaning="none",
@@ -32,14 +29,14 @@ TEXT_SPEC = TextSpec(
     pad_to="longest",
     end_id=END_ID,
     mask=True,
-    cut_exact=False,  # proved where it is used
+    cut_exact=False,  # determined by training and export
 )
 IMAGE_SPEC = ImageSpec(size=(IMAGE_SIZE, IMAGE_SIZE), resize="shortest", mean=(0.5,) * 3, std=(0.5,) * 3)
 KIND = "pictograms, not photos: trained on emoji drawings alone"
 
 
 def towers(work: str) -> Towers:
-    """Random weights, by the seed of the run; the tokenizer is trained where `work` has none yet."""
+    """Build towers with random weights, by the run's seed; the tokenizer is trained if `work` has none yet."""
     file = tokenizer_file(Path(work), lambda: Captions(read_emoji()).texts())
     tokens = Tokenizer.from_file(str(file))
     shape = Shape(tokens.get_vocab_size(), CONTEXT)

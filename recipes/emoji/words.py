@@ -1,6 +1,6 @@
-"""The emoji, their groups, and their names and keywords in 18 languages, from Unicode's own files.
+"""The emoji, their groups, and their names and keywords in 18 languages, from Unicode's files.
 
-Knows `emoji-test.txt` and CLDR's annotations. Does not know pictures.
+The files are `emoji-test.txt` and the annotations of CLDR.
 """
 
 import hashlib
@@ -37,16 +37,16 @@ TWINS = frozenset(
     {"1f468-200d-1f468-200d-1f466"}
     | {"-".join(f"{ord(c) + 0x1F1A5:x}" for c in r) for r in ("HM", "BV", "SJ", "CP", "MF", "DG", "EA", "UM")}
 )
-"""emoji that Noto draws exactly like another one (the flag of Bouvet Island is Norway's): left out."""
+"""emoji that Noto draws exactly like another one, which are left out (the flag of Bouvet Island is Norway's)"""
 HELD_OUT_SHARE = 0.10
-"""the share of (emoji, keyword) pairs that training never sees."""
+"""the share of (emoji, keyword) pairs that are held out"""
 HELD_OUT_LEAST = 4
-"""a held-out pair's keyword stays in training with at least this many other pictures, less those held out too."""
+"""a keyword is only held out for an emoji if at least this many other emoji have it"""
 
 
 @dataclass(frozen=True, slots=True)
 class Emoji:
-    """One emoji: its characters, English slug, group, and per language its CLDR name and keywords."""
+    """An emoji: its characters, English slug, group, and for each language its CLDR name and keywords."""
 
     text: str
     slug: str
@@ -56,7 +56,7 @@ class Emoji:
 
     @property
     def code(self) -> str:
-        """Its code points without variation selectors: `1f468-200d-1f33e`."""
+        """Its code points without variation selectors, e.g. `1f468-200d-1f33e`."""
         return code(self.text)
 
 
@@ -83,7 +83,7 @@ def slug(name: str) -> str:
 
 
 def read_emoji() -> list[Emoji]:
-    """Every fully qualified emoji without skin tone that has a name in all languages, in Unicode's order."""
+    """Read all fully qualified emoji without skin tone that have a name in all languages, in Unicode's order."""
     words = {language: _annotations(language) for language in LANGUAGES}
     found = []
     for text, group in _emoji_test():
@@ -97,9 +97,9 @@ def read_emoji() -> list[Emoji]:
 
 
 def held_out(emoji: list[Emoji]) -> set[tuple[str, str]]:
-    """Pairs (code, folded keyword) kept from training: drawn by hash, so that no run and no order changes them.
+    """The held-out pairs (code, folded keyword), chosen by hash, so that they are the same in every run.
 
-    A keyword that is part of one of the emoji's own names is never held out: the name would give it away. A
+    A keyword that is part of one of the emoji's own names is never held out, since the name would reveal it. A
     pair is held out in every language that spells the keyword the same.
     """
     owners = Counter(pair[1] for pair in {(e.code, k) for e in emoji for k in all_keywords(e)})

@@ -45,9 +45,6 @@ def missing(dataset: Dataset) -> list[str]:
     return [item.path for item in dataset.missing]
 
 
-# Karpathy and COCO
-
-
 def test_karpathy_has_splits_and_all_captions(tmp_path: Path) -> None:
     write_images(tmp_path / "val2014", "a.jpg")
     (tmp_path / "b.jpg").write_bytes(jpeg(2))
@@ -118,9 +115,6 @@ def test_coco_captions_belong_to_images_by_id(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
         open_dataset(file, split="test")
     assert raised.value.value == "test"
-
-
-# Lines
 
 
 def test_flickr_token_files(tmp_path: Path) -> None:
@@ -233,9 +227,6 @@ def test_plain_texts_are_no_annotations(tmp_path: Path, first: str) -> None:
     assert not is_annotations(write_lines(tmp_path / "x.txt", first, "1.jpg#0\tx"))
 
 
-# Chinese-CLIP, XTD10, Crossmodal-3600
-
-
 def test_chinese_clip(tmp_path: Path) -> None:
     for split, names in (("valid", ("7", "8", "9")), ("train", ("1",))):
         texts = [
@@ -308,9 +299,6 @@ def test_crossmodal_3600_gives_the_first_caption_and_says_so(tmp_path: Path) -> 
     assert missing(dataset) == ["gone.jpg"]
     assert len(dataset.notes) == 1
     assert captions(open_dataset(tmp_path, language="zh")) == {"0dec2ebf60ee4eb3.jpg": {"zh": ("公共汽车",)}}
-
-
-# Names
 
 
 @pytest.mark.parametrize(

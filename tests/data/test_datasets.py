@@ -63,8 +63,6 @@ def test_sources_that_cannot_be_used(folder: Path) -> None:
         assert raised.value.value == sources[-1]
 
 
-# The same pairs in every format ---------------------------------------------------------------------------------------
-
 TEXT = st.text(
     st.one_of(st.sampled_from("\",;\t'#{[a "), st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])), max_size=12
 ).filter(lambda text: text not in NO_VALUE)
@@ -188,9 +186,6 @@ def test_the_same_samples_in_every_format_are_the_same_pairs(samples: list[list[
                 assert isinstance(sample, Sample), (source, sample)
                 found[sample.name] = sample.captions
             assert found == expected(samples), source
-
-
-# Datasets to evaluate on ----------------------------------------------------------------------------------------------
 
 
 def examples(dataset: Dataset) -> dict[str, Example]:

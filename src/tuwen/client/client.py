@@ -47,24 +47,24 @@ REQUESTS = 8
 class Client:
     """A service that `tuwen serve` runs. A context manager, or call `close`. Safe in several threads.
 
-    All methods raise ServiceUnreachable, ServiceBusy, KeyRefused or another ServiceFault where the service cannot be
-    asked or fails, and InvalidInput, with the service's own message, where it refuses a request. A service that is
-    busy is asked again after the time it names, a few times and no longer than `timeout`.
+    All methods raise ServiceUnreachable, ServiceBusy, KeyRefused or another ServiceFault if the service cannot be
+    reached or fails, and InvalidInput, with the service's own message, if it refuses a request. Requests to a busy
+    service are retried after the time that it asks for, a few times and no longer than `timeout`.
 
     Attributes:
-        url: where the service answers.
+        url: the address of the service.
     """
 
     def __init__(self, url: str, key: str | None = None, timeout: float = 30) -> None:
-        """Nothing is sent yet.
+        """Create a client; it connects on the first request.
 
         Args:
-            url: where the service answers, e.g. http://127.0.0.1:8000, with the path of a reverse proxy if it has one.
+            url: the address of the service, e.g. http://127.0.0.1:8000, with the path of a reverse proxy if it has one.
             key: the service's key, if it has one.
-            timeout: seconds to wait for a connection, for each part of an answer, and while the service is busy.
+            timeout: seconds to wait for a connection, for each part of a response, and while the service is busy.
 
         Raises:
-            InvalidInput: `url` is no http or https address, or `key` has characters that no key has.
+            InvalidInput: `url` is not an http or https address, or `key` is not printable ASCII.
         """
         self._transport = Transport(url, key, timeout)
         self.url = self._transport.url
@@ -148,7 +148,7 @@ class Client:
     def classifier(
         self, labels: Sequence[str], template: str | Sequence[str] = PLAIN, *, multi_label: bool = False
     ) -> "ServedClassifier":
-        """A classifier of images by labels that the service's model has not been trained on; see `Classifier`.
+        """Create a zero-shot classifier that uses the service's model; see `Classifier`.
 
         Args:
             labels: at least one, all different.
@@ -181,14 +181,14 @@ class Client:
     def add(self, images: AnyImage | Sequence[AnyImage]) -> Added:
         """Upload images: files, folders, files' contents, Pillow images.
 
-        What this returns from is durable. The same image twice is one row. Images that cannot be read are listed in
-        the result, with the reason.
+        When it returns, the images are on the disk of the service. The same image uploaded twice is one row. Images
+        that cannot be read are listed in the result, with the reason.
         """
         *_, result = self.adding(images)
         return result
 
     def adding(self, images: AnyImage | Sequence[AnyImage]) -> Generator[Added]:
-        """As `add`; yields the result so far after every request."""
+        """Upload images like `add`, and yield the result so far after every request."""
         several = [images] if isinstance(images, str | bytes | Path | Image.Image) else images
         start, result = monotonic(), Added()
         for upload in uploads(several):
@@ -197,7 +197,7 @@ class Client:
                 yield result
 
     def remove(self, rows: Sequence[str | Hit | RowId]) -> int:
-        """Remove rows; returns how many of them there were.
+        """Remove rows and return how many there were.
 
         Args:
             rows: keys (the `path` of a row), hits, or row ids.
@@ -207,7 +207,7 @@ class Client:
         return sum(self._remove(_id(row)) for row in rows)
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Id to row, without its vector, for those ids that exist. A row's id is that of its `Hit`."""
+        """Get rows by id, without their vectors; unknown ids are left out. A row's id is that of its `Hit`."""
         found = {}
         for ident in ids:
             with suppress(NotFound):
@@ -215,17 +215,17 @@ class Client:
         return found
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key to payload, for those keys that exist."""
+        """Get payloads by key; unknown keys are left out."""
         ids = {key: str(row_id(key)) for key in keys}
         rows = self.get(list(ids.values()))
         return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
 
     def keys(self, where: str | None = None) -> Sequence[str]:
-        """The keys of the rows, sorted; with `where`, of those that match the filter."""
+        """The sorted keys of the rows, optionally filtered with `where`."""
         return [str(row.payload["path"]) for row in self.list(where)]
 
     def picture(self, row: str | Hit | RowId) -> bytes:
-        """The file of a row, unchanged. `row`: a key, a hit or a row id.
+        """Download the file of a row, unchanged. `row` is a key, a hit or a row id.
 
         Raises:
             NotFound: there is no such row, or its file is gone.
@@ -237,11 +237,11 @@ class Client:
         return info_of(self._transport.document("GET", "/v1/index"), self.url)
 
     def models(self) -> tuple[ServedModel, ...]:
-        """The models that the service encodes with: one, that of its index."""
+        """The models of the service: one, that of its index."""
         return models_of(self._transport.document("GET", "/v1/models"))
 
     def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows in the order of their keys, without their vectors; with `where`, those that match the filter."""
+        """Iterate over the rows in the order of their keys, without vectors, optionally filtered with `where`."""
         params: dict[str, str | int] = {"k": PAGE} | ({} if where is None else {"where": where})
         seen, total = 0, 1
         while seen < total:
@@ -258,7 +258,7 @@ class Client:
         return vectors_of(answers) if answers else np.empty((0, self.models()[0].dim), np.float32)
 
     def _sent(self, upload: Upload) -> Iterator[tuple[Upload, Mapping[str, Any] | None]]:
-        """An upload and the answer to it; one that is too large for the service is sent file by file."""
+        """Send an upload; yields it with its response. If it is too large for the service, send it file by file."""
         answer = None
         try:
             if upload.files:
@@ -302,7 +302,7 @@ class ServedClassifier:
         """Classify images; see `Classifier.predict`.
 
         Raises:
-            RejectedImages: some cannot be read; all of these are named. `stream` goes on without them.
+            RejectedImages: some images cannot be read; the error lists all of them. `stream` continues without them.
         """
         batches = list(self.stream(images, none_below=none_below))
         rejected = [item for batch in batches for item in batch.rejected]
@@ -326,7 +326,7 @@ class ServedClassifier:
                 )
 
     def of(self, image: AnyImage | Hit | RowId, name: str, none_below: float | None) -> Prediction | Rejected:
-        """The labels of one image or row, or why it cannot be read. `name`: what to call it."""
+        """Classify one image or row; the result may be the reason why it cannot be read. `name` is used for it."""
         try:
             what = {"id": image.id} if isinstance(image, Hit | RowId) else {"image": data_url(image)}
             asked = Asked(json=what | self._asked | ({} if none_below is None else {"none_below": none_below}))

@@ -1,4 +1,4 @@
-"""The service's JSON: queries and images to requests, and answers to the values that an index returns."""
+"""Convert queries and images to the service's JSON, and its responses to the values that an index returns."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class ServedInfo(Info):
 
     Attributes:
         write: whether this client may add and remove images.
-        calibration: the measured score thresholds; None where none were measured.
+        calibration: the measured score thresholds; None if none were measured.
     """
 
     write: bool
@@ -42,7 +42,7 @@ class ServedInfo(Info):
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The model that a service encodes with: its name, its languages, and see `Encoder`."""
+    """The model of a service; its attributes are those of an `Encoder`."""
 
     id: str
     languages: tuple[str, ...]
@@ -51,7 +51,7 @@ class ServedModel:
 
 
 def query_document(query: Operand | Query) -> dict[str, object]:
-    """A query as POST /v1/recommend takes it.
+    """Convert a query to the body of POST /v1/recommend.
 
     Raises:
         RejectedImages: an image file cannot be opened.
@@ -85,7 +85,7 @@ def _example(operand: Operand | tuple[Operand, float]) -> dict[str, object]:
 
 
 def data_url(image: AnyImage) -> str:
-    """An image as a `data:` URL. The service detects the format from the content.
+    """Encode an image as a `data:` URL. The service detects the format from the content.
 
     Raises:
         RejectedImages: its file cannot be opened.
@@ -94,7 +94,7 @@ def data_url(image: AnyImage) -> str:
 
 
 def content_of(image: AnyImage) -> bytes:
-    """A file's bytes unchanged; a Pillow image as PNG, upright and on white, as the encoder would see it.
+    """The bytes of an image: a file's bytes unchanged; a Pillow image as PNG, with EXIF rotation applied, on white.
 
     Raises:
         RejectedImages: the file cannot be opened.
@@ -113,7 +113,7 @@ def content_of(image: AnyImage) -> bytes:
 
 
 def expected(read: Callable[P, R]) -> Callable[P, R]:
-    """Raise ServiceFault where an answer does not have the shape that `read` expects."""
+    """Raise ServiceFault if a response does not have the shape that `read` expects."""
 
     @wraps(read)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -123,7 +123,7 @@ def expected(read: Callable[P, R]) -> Callable[P, R]:
             raise
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ServiceFault(
-                f"unexpected answer, perhaps from another version of tuwen: {type(error).__name__} {error}"
+                f"unexpected response, perhaps from another version of tuwen: {type(error).__name__} {error}"
             ) from error
 
     return checked
@@ -155,7 +155,7 @@ def removed_of(answer: Mapping[str, Any]) -> int:
 
 @expected
 def info_of(answer: Mapping[str, Any], url: str) -> ServedInfo:
-    """Facts about the index, which is called by the service's address."""
+    """Facts about the index; `index` is the service's address."""
     converted = ("index", "precisions", "calibration")
     fields = {name: answer[name] for name in ServedInfo.__dataclass_fields__ if name not in converted}
     measured = answer["calibration"]
@@ -171,7 +171,7 @@ def models_of(answer: Mapping[str, Any]) -> tuple[ServedModel, ...]:
 
 @expected
 def prediction_of(answer: Mapping[str, Any], path: str) -> Prediction | Rejected:
-    """The labels of the one image of a request, or why it could not be read."""
+    """The labels of the image of a request, or why it could not be read."""
     if answer["rejected"]:
         return Rejected(path, answer["rejected"][0]["reason"])
     image = answer["images"][0]
@@ -186,6 +186,6 @@ def rejected_of(answer: Mapping[str, Any]) -> tuple[Rejected, ...]:
 
 @expected
 def vectors_of(answers: Sequence[Mapping[str, Any]]) -> Vectors:
-    """(n, dim) from the answers to one or more requests, in order; each vector is base64 of float32s."""
+    """(n, dim) from the responses to one or more requests, in order; each vector is base64 of float32 numbers."""
     rows = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for one in answers for item in one["data"]]
     return np.asarray(np.stack(rows), np.float32)

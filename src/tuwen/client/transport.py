@@ -20,9 +20,9 @@ from tuwen.errors import (
 )
 
 ATTEMPTS = 4
-"""requests sent at most, where the service is busy or a connection breaks"""
+"""attempts for a request if the service is busy or a connection breaks"""
 FIRST_PAUSE = 0.25
-"""seconds before the first retry where the service names no time; doubled each time"""
+"""seconds before the first retry if the service does not ask for a time; doubled each time"""
 
 Files: TypeAlias = Sequence[tuple[str, tuple[str, bytes]]]
 """form field, (file name, content)"""
@@ -37,7 +37,7 @@ class Asked:
     params: Mapping[str, str | int] | None = None
 
     def as_sent(self) -> dict[str, Any]:
-        """Arguments for `httpx2.Client.request`. JSON in ASCII: half a surrogate pair has no UTF-8."""
+        """Arguments for `httpx2.Client.request`. JSON is ASCII, because lone surrogates cannot be encoded in UTF-8."""
         if self.json is None:
             return {"files": self.files, "params": self.params}
         content = json.dumps(self.json).encode("ascii")
@@ -48,20 +48,20 @@ class Transport:
     """Connections to one service, kept open and shared by threads."""
 
     def __init__(self, url: str, key: str | None, timeout: float) -> None:
-        """Nothing is sent yet.
+        """Validate the address and the key; nothing is sent yet.
 
         Raises:
-            InvalidInput: `url` is no http or https address, or the key has characters that no key has.
+            InvalidInput: `url` is not an http or https address, or the key has characters other than printable ASCII.
         """
         self.url = _checked(url)
         self._timeout = timeout
         self._http = httpx2.Client(base_url=self.url, headers=_headers(key), timeout=timeout)
 
     def document(self, method: str, path: str, asked: Asked | None = None) -> dict[str, Any]:
-        """Send a request and read the answer as JSON.
+        """Send a request and read the response as JSON.
 
         Raises:
-            ServiceFault: see `content`; or the answer is not a JSON object.
+            ServiceFault: see `content`; or the response is not a JSON object.
         """
         answer = self._answer(method, path, asked or Asked())
         try:
@@ -73,12 +73,12 @@ class Transport:
         return found
 
     def content(self, path: str) -> bytes:
-        """The bytes at a path.
+        """Download the bytes at a path.
 
         Raises:
-            ServiceUnreachable: no answer.
+            ServiceUnreachable: there is no response.
             KeyRefused: the key is missing, wrong, or does not allow this.
-            ServiceBusy: the service was busy, and stayed so.
+            ServiceBusy: the service was busy in all attempts.
             InvalidInput: the service refuses the request; the message is the service's own.
             ServiceFault: the service failed.
         """
@@ -89,10 +89,10 @@ class Transport:
         self._http.close()
 
     def _answer(self, method: str, path: str, asked: Asked) -> httpx2.Response:
-        """A successful answer. Retries within `timeout` while the service is busy.
+        """Send a request and return the successful response. Retries within `timeout` while the service is busy.
 
-        Every request may be repeated, because an image that is uploaded twice is one row. Only DELETE is not sent
-        again after a broken connection: the second answer would be that there is no such row.
+        All requests may be repeated, because an image that is uploaded twice is one row. Only DELETE is not sent again
+        after a broken connection, because the second response would be that there is no such row.
         """
         end = time.monotonic() + self._timeout
         sent = asked.as_sent()
@@ -119,7 +119,7 @@ def _headers(key: str | None) -> dict[str, str]:
     if not key:
         return {}
     if not key.isascii() or not key.isprintable():
-        raise InvalidInput("the key has characters other than printable ASCII, which no key of a service has")
+        raise InvalidInput("the key contains characters other than printable ASCII", where="key")
     return {"Authorization": f"Bearer {key}"}
 
 
@@ -132,7 +132,7 @@ def _checked(url: str) -> str:
         ) from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidInput(
-            f"{url!r} is not the address of a service: it must begin with http:// or https://", value=url
+            f"{url!r} is not the address of a service; it must begin with http:// or https://", value=url
         )
     return url.rstrip("/")
 
@@ -142,13 +142,13 @@ _KINDS: Mapping[int, tuple[type[TuwenError], str]] = {
     403: (KeyRefused, "{url}: {said}"),
     404: (NotFound, "{said}"),
     413: (TooLarge, "{said}"),
-    429: (ServiceBusy, "{url} is busy, also after waiting: {said}"),
+    429: (ServiceBusy, "{url} is still busy after several attempts: {said}"),
 }
-"""statuses with an exception of their own, and its message"""
+"""statuses with their own exception and message"""
 
 
 def retry_after(answer: httpx2.Response, attempt: int) -> float | None:
-    """Seconds to wait before the next attempt; None where a retry would not help."""
+    """Seconds to wait before the next attempt; None if a retry would not help."""
     if answer.status_code not in (429, 503):
         return None
     try:
@@ -158,7 +158,7 @@ def retry_after(answer: httpx2.Response, attempt: int) -> float | None:
 
 
 def error_of(answer: httpx2.Response, url: str) -> TuwenError:
-    """The exception for an answer that is not a success."""
+    """The exception for an unsuccessful response."""
     status, said = answer.status_code, _message(answer)
     if status in _KINDS:
         kind, line = _KINDS[status]
@@ -172,7 +172,7 @@ def error_of(answer: httpx2.Response, url: str) -> TuwenError:
 
 
 def unreachable(url: str, error: httpx2.HTTPError) -> ServiceUnreachable:
-    """The exception for a request without an answer."""
+    """The exception for a request without a response."""
     if isinstance(error, httpx2.ConnectError):
         return ServiceUnreachable(
             f"no service answers at {url}: start one with tuwen serve, or check the address", where=url
@@ -183,7 +183,7 @@ def unreachable(url: str, error: httpx2.HTTPError) -> ServiceUnreachable:
 
 
 def _message(answer: httpx2.Response) -> str:
-    """The service's own message. What a proxy in front of it answers has no such shape."""
+    """The service's own message; a proxy in front of it may respond with something else."""
     try:
         found: Any = answer.json()
         return str(found["error"]["message"])

@@ -27,11 +27,11 @@ class Added:
         indexed: images that are new rows.
         unchanged: images that the index already had.
         replaced: images that replaced others.
-        skipped: files that are no images by content and by extension.
-        rejected: files that claim to be images and cannot be read.
+        skipped: files that are not images by content or extension.
+        rejected: files that claim to be images but cannot be read.
         seconds: since the start.
-        ids: the row id of each image that is in the index now, by name: a file's path, relative to the working
-            folder where it is below it, or `images[N]` for bytes and Pillow images.
+        ids: the row id of each image that is in the index now, by name: a file's path (relative to the working folder
+            if it is below it), or `images[N]` for bytes and Pillow images.
     """
 
     indexed: int = 0
@@ -55,7 +55,7 @@ class Upload:
     Attributes:
         files: the name and the bytes of each.
         rejected: files that cannot be opened.
-        skipped: the number of files that are no images by content and by extension.
+        skipped: the number of files that are not images by content or extension.
     """
 
     files: list[tuple[str, bytes]] = field(default_factory=list)
@@ -69,16 +69,16 @@ class Upload:
 
     @property
     def sent(self) -> list[str]:
-        """The file names that are sent: a number each, with the extension, which some formats need."""
+        """The file names that are sent: numbers with the extension, which some formats need."""
         return [f"{number}{_extension(name)}" for number, (name, _) in enumerate(self.files)]
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be put into it."""
+        """Whether no further image should be added."""
         return len(self.files) >= FILES or sum(len(content) for _, content in self.files) >= BYTES
 
     def parts(self, reason: str) -> "Iterator[Upload]":
-        """The same as uploads of one file each. A single file is rejected for `reason`."""
+        """Split into uploads of one file each. A single file is rejected for `reason`."""
         single = len(self.files) == 1
         rejected = [Rejected(self.files[0][0], reason)] if single else []
         yield Upload([], [*self.rejected, *rejected], self.skipped)
@@ -111,12 +111,12 @@ def uploads(images: Sequence[AnyImage]) -> Iterator[Upload]:
 
 @expected
 def with_upload(before: Added, upload: Upload, answer: Mapping[str, Any] | None, seconds: float) -> Added:
-    """The result including one more upload.
+    """Add an upload to the result.
 
     Args:
         before: the result so far.
-        upload: what was sent.
-        answer: the service's answer; None where there was nothing to send.
+        upload: the upload that was sent.
+        answer: the service's response; None if there was nothing to send.
         seconds: since the start.
     """
     if answer is None:

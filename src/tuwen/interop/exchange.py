@@ -48,7 +48,7 @@ def check_vectors(files: VectorFiles, model: Model, *, normalise: bool) -> None:
     Args:
         files: the vectors.
         model: the model that computed them.
-        normalise: accept vectors of other lengths than 1.
+        normalise: accept vectors whose length is not 1.
 
     Raises:
         WrongModel: the files name another model.
@@ -69,16 +69,16 @@ def check_vectors(files: VectorFiles, model: Model, *, normalise: bool) -> None:
 def import_vectors(files: VectorFiles, index: VectorIndex, *, key_column: str | None) -> Generator[Imported]:
     """Import vectors into an index, scaled to length 1; call `check_vectors` first.
 
-    A row is named by its key column, or by one of `KEYS`; a path below the index's root becomes relative to it. A
-    row with a text's vector is a row of a text: its `text` or `caption`.
+    A row's key comes from its key column, or from one of `KEYS`; paths below the index's root become relative to it. A
+    row with the vector of a text becomes a row of that text (`text` or `caption`).
 
     Args:
         files: the vectors.
-        index: opened for writing.
-        key_column: the column that names a row.
+        index: the index, opened for writing.
+        key_column: the column with the keys of rows.
 
     Yields:
-        What is on disk so far.
+        The rows imported so far; they are on disk.
 
     Raises:
         InvalidInput: the files cannot be used.
@@ -113,7 +113,7 @@ def _check(block: Block, model: Model, *, normalise: bool) -> None:
 
 
 def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]) -> tuple[list[Row], list[Rejected]]:
-    """The rows of a block. A vector that is zero or not finite, a missing or a repeated name reject a row."""
+    """The rows of a block. Rows with a vector that is zero or not finite, or without a unique name, are rejected."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
     for place, raw, facts in zip(block.rows, block.vectors, block.facts, strict=True):

@@ -1,4 +1,4 @@
-"""What the modes of PaddleClas' CLIP pipeline do: two build or change an index, four search one.
+"""The modes of PaddleClas' CLIP pipeline: two build or change an index, four search one.
 
     image_index_build, text_index_build                             data --> rows
     text-to-image, image-to-text, image-to-image, text-to-text      queries --> hits
@@ -32,35 +32,35 @@ from tuwen.types import Hit, Rejected, Source
 
 
 def check_index(config: PaddleConfig, place: Place) -> None:
-    """See that the mode can work on an index.
+    """Check that the mode can use the index.
 
     Raises:
-        InvalidConfig: there is none, or it is of another kind or metric.
+        InvalidConfig: there is no index, or it has another kind or metric.
     """
     try:
         made = manifest_of(place)
     except IndexNotFound:
         if config.builds is None:
-            raise InvalidConfig([f"there is no index at {place}: run the mode that builds it first"]) from None
+            raise InvalidConfig([f"there is no index at {place}; run the mode that builds it first"]) from None
         operation = config.process.index_operation
         if operation != "new":
-            wanted = f"IndexProcess.index_operation: {operation} needs an index, and there is none at {place}"
-            raise InvalidConfig([f"{wanted}: write new"]) from None
+            wanted = f"IndexProcess.index_operation: {operation} needs an index, but there is none at {place}"
+            raise InvalidConfig([f"{wanted}; use new"]) from None
         return
     asked = design(**{"kind": made.kind, "metric": made.metric, **config.design})
     if (asked.kind, asked.metric) != (made.kind, made.metric):
         raise InvalidConfig(
             [
                 f"IndexProcess.index_method and dist_type: the index at {place} is {made.kind} with {made.metric}, "
-                "which is fixed when it is built: write that, name another folder, or delete this one"
+                "which is fixed when it is built; use those values, name another folder, or delete this one"
             ]
         )
 
 
 def build(config: PaddleConfig, encoder: Encoder, index: VectorIndex) -> Generator[IngestReport]:
-    """Add images or texts to an index, or remove them: a report after every write, that of the whole run last.
+    """Add images or texts to an index, or remove them; yields a report after every write, last that of the whole run.
 
-    `new` removes all other rows of the kind, as a new index would not have them; rows that are already there are kept.
+    `new` removes all other rows of this type, which a new index would not have; rows that are already there are kept.
     """
     data, operation = _Data(config, index), config.process.index_operation
     images, texts = ImageIngest(encoder, index), TextIngest(encoder, index)
@@ -79,7 +79,7 @@ def build(config: PaddleConfig, encoder: Encoder, index: VectorIndex) -> Generat
 
 
 def count_inputs(config: PaddleConfig, index: VectorIndex) -> int:
-    """How many inputs a build will see."""
+    """The number of inputs of a build."""
     data = _Data(config, index)
     return sum(1 for _ in (data.images() if config.builds == "image" else data.texts()))
 
@@ -93,7 +93,7 @@ class Answer:
 
 
 def answer(config: PaddleConfig, encoder: Encoder, index: VectorIndex, rejected: list[Rejected]) -> Iterator[Answer]:
-    """The hits of each query, in the order of the queries; inputs that cannot be read are added to `rejected`."""
+    """Search for each query, in order; queries that cannot be read are added to `rejected`."""
     asked, found = SEARCHES[config.mode]
     queries = _image_queries if asked == "image" else _text_queries
     k, least = config.process.return_k, config.process.score_thres
@@ -102,7 +102,7 @@ def answer(config: PaddleConfig, encoder: Encoder, index: VectorIndex, rejected:
 
 
 class _Data:
-    """What the configuration names, as an index is given it; `seen` has the keys that were read."""
+    """The inputs that the configuration names, in the form that an index takes; `seen` has the keys read so far."""
 
     def __init__(self, config: PaddleConfig, index: VectorIndex) -> None:
         self._config = config

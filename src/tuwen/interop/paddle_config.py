@@ -16,14 +16,14 @@ from tuwen.errors import InvalidInput
 from tuwen.index.location import Place, place_of
 
 BUILDS = {"image_index_build": "image", "text_index_build": "text"}
-"""mode -> what goes into the index"""
+"""mode -> type of the rows that it adds to the index"""
 SEARCHES = {
     "text-to-image": ("text", "image"),
     "image-to-text": ("image", "text"),
     "image-to-image": ("image", "image"),
     "text-to-text": ("text", "text"),
 }
-"""mode -> what the queries are, and what is found"""
+"""mode -> type of the queries, and of the hits"""
 IDLE = (
     *("Global.batch_size", "Global.enable_mkldnn", "Global.enable_benchmark", "Global.ir_optim", "Global.gpu_mem"),
     *("Global.enable_profile", "IndexProcess.batch_size"),
@@ -51,7 +51,7 @@ class _Section(BaseModel):
 
 
 class Global(_Section):
-    """What to do, with which model."""
+    """The mode, its inputs, and the model."""
 
     mode: Mode | None = None
     infer_imgs: Text | None = None
@@ -67,13 +67,13 @@ class Global(_Section):
 
 
 class PreProcess(_Section):
-    """How images become pixels: must be what the model does anyway."""
+    """The image preprocessing, which must be the model's own."""
 
     transform_ops: list[dict[str, dict[str, Any] | None] | str] = []
 
 
 class IndexProcess(_Section):
-    """The index, and what is asked of it."""
+    """The index, and the options of a search."""
 
     index_method: Literal["HNSW32", "IVF", "Flat"] | None = None
     image_index_dir: Text | None = None
@@ -94,7 +94,7 @@ USED = tuple(f"{name}.{key}" for name, section in _SECTIONS.items() for key in s
 
 
 class InvalidConfig(InvalidInput):
-    """A configuration that cannot be run. `.problems` has a line for each key that is wrong."""
+    """A configuration that cannot be run. `.problems` has one line for each invalid key."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -102,12 +102,12 @@ class InvalidConfig(InvalidInput):
 
 
 class PaddleConfig(BaseModel):
-    """A configuration. Paths are as they are written.
+    """A configuration, with paths as written.
 
     Attributes:
         general, preprocess, process: its sections Global, PreProcess and IndexProcess.
         model: a model's name or folder; None: the index's own, or the default for a new index.
-        idle: keys that it has and that have no effect.
+        idle: its keys that have no effect.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -140,18 +140,18 @@ class PaddleConfig(BaseModel):
 
     @property
     def root(self) -> Path:
-        """What paths in `data_file`, and the keys of a new index, are relative to."""
+        """The folder that paths in `data_file`, and the keys of a new index, are relative to."""
         return Path(self.process.image_root)
 
     @property
     def design(self) -> dict[str, str]:
-        """Kind and metric of the index, where they are given."""
+        """Kind and metric of the index, if given."""
         named = {"kind": self.process.index_method, "metric": self.process.dist_type}
         return {name: value for name, value in named.items() if value is not None}
 
     @property
     def device(self) -> str | None:
-        """The device, where `use_gpu` is given."""
+        """The device, if `use_gpu` is given."""
         if self.general.use_gpu is None:
             return None
         return ("tensorrt" if self.general.use_tensorrt else "cuda") if self.general.use_gpu else "cpu"
@@ -162,12 +162,12 @@ def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = N
 
     Args:
         file: YAML.
-        overrides: `Global.mode=text-to-image` and the like; they win over the file.
-        model: a model's name or folder; wins over both.
+        overrides: values that override the file, e.g. `Global.mode=text-to-image`.
+        model: a model's name or folder, which overrides both.
 
     Raises:
         InvalidInput: the file or an override cannot be read.
-        InvalidConfig: a key is unknown, its value cannot be used, or a file that it names is missing.
+        InvalidConfig: a key is unknown, its value is invalid, or a file that it names is missing.
     """
     values = {key: value for key, value in {**_flat(file), **_overridden(overrides)}.items() if value is not None}
     idle = tuple(key for key in IDLE if values.pop(key, None) is not None)
@@ -175,7 +175,7 @@ def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = N
     general, process = sections["Global"], sections["IndexProcess"]
     problems += _missing(general, process)
     if general.use_tensorrt and not general.use_gpu:
-        problems.append("Global.use_tensorrt: TensorRT runs on a GPU: write use_gpu: True, too")
+        problems.append("Global.use_tensorrt: TensorRT needs a GPU; also set use_gpu: True")
     if model is None:
         model = _model(general, problems)
     if problems:
@@ -191,7 +191,7 @@ def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = N
 
 
 def _validated(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The sections, without the keys that are wrong; and a line for each of these."""
+    """The sections without invalid keys, and one line for each of those."""
     problems = [_unknown(key) for key in values if key.partition(".")[0] not in _SECTIONS]
     sections: dict[str, Any] = {}
     for name, section in _SECTIONS.items():
@@ -203,7 +203,7 @@ def _validated(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             problems += [_described(name, item) for item in wrong.values()]
             sections[name] = section.model_validate({key: given[key] for key in given.keys() - wrong.keys()})
     if "Global.mode" not in values:
-        problems.append(f"Global.mode is missing: write one of {', '.join(get_args(Mode))}")
+        problems.append(f"Global.mode is missing; set one of: {', '.join(get_args(Mode))}")
     return sections, problems
 
 
@@ -250,7 +250,7 @@ def _unknown(key: str) -> str:
 
 
 def _missing(general: Global, process: IndexProcess) -> list[str]:
-    """What the mode needs and is not there."""
+    """The inputs and keys that the mode needs but that are missing."""
     if general.mode is None:
         return []
     mode, problems = str(general.mode), []
@@ -279,7 +279,7 @@ def _removes(mode: str, process: IndexProcess) -> bool:
 
 
 def _model(general: Global, problems: list[str]) -> str | None:
-    """`Global.model`, or what both encoders' folders name, if that is a bundle."""
+    """`Global.model`, or the folder that both encoders' keys name, if it is a bundle."""
     folders = {tower: getattr(general, f"inference_{tower}_encoder_dir") for tower in ("image", "text")}
     named = {folder for folder in folders.values() if folder is not None}
     if general.model is not None or not named:
@@ -297,10 +297,10 @@ def _model(general: Global, problems: list[str]) -> str | None:
 
 
 def check_model(config: PaddleConfig, model: str, dim: int, spec: ImageSpec) -> None:
-    """See that a configuration expects what a model computes.
+    """Check that a configuration agrees with the model.
 
     Raises:
-        InvalidConfig: it has another vector length than `dim`, or does not preprocess images as `spec` says.
+        InvalidConfig: it has another dimension than `dim`, or another image preprocessing than `spec`.
     """
     sizes = {"Global": config.general.embedding_size, "IndexProcess": config.process.embedding_size}
     problems = [
@@ -314,7 +314,7 @@ def check_model(config: PaddleConfig, model: str, dim: int, spec: ImageSpec) -> 
 
 
 def differences(transforms: Sequence[Mapping[str, Any] | str], spec: ImageSpec) -> list[str]:
-    """One line for each value of `PreProcess.transform_ops` that is not what the model does."""
+    """One line for each value of `PreProcess.transform_ops` that differs from the model's preprocessing."""
     size: tuple[object, ...] = (list(spec.size), *({*spec.size} if len({*spec.size}) == 1 else ()))
     known: dict[str, dict[str, tuple[object, ...]]] = {
         "ResizeImage": {
@@ -334,7 +334,7 @@ def differences(transforms: Sequence[Mapping[str, Any] | str], spec: ImageSpec) 
         },
         "ToCHWImage": {},
     }
-    advice, found = "leave PreProcess out, the model brings its own", []
+    advice, found = "leave out PreProcess; the model has its own preprocessing", []
     for entry in transforms:
         for operation, parameters in (entry if isinstance(entry, Mapping) else {entry: None}).items():
             place = f"PreProcess.transform_ops: {operation}"

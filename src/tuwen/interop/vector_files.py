@@ -22,7 +22,7 @@ COLUMNS = {
 }
 """usual names of columns of vectors of images and of texts"""
 SAID = frozenset({"image_vector", "text_vector"})
-"""those of them that tell images from texts"""
+"""those of them that imply images or texts"""
 KEYS = ("path", "image_path", "key", "id", "url")
 """usual names of the column that names a row"""
 
@@ -35,7 +35,7 @@ class Block:
     """Some rows.
 
     Attributes:
-        kind: `image` or `text`, unless a row says otherwise.
+        kind: `image` or `text`, unless a row has its own type.
         vectors: (n, dim) as in the file.
         facts: the other fields of each row.
         place: the file, for messages.
@@ -66,7 +66,7 @@ class VectorFiles:
     texts: bool = False
 
     def fingerprints(self) -> Iterator[tuple[Path, str]]:
-        """Each file that names its model, with that model's fingerprint."""
+        """The files that name their model, with the model's fingerprint."""
         job = self.path / STATE / JOB
         if job.is_file():
             yield self.path, str(json.loads(job.read_bytes())["fingerprint"])
