@@ -3,10 +3,10 @@
     python benchmarks/stores.py --rows 1000000 --dim 512 --json stores.json --plot stores.png
     python benchmarks/stores.py --rows 20000 --without lancedb
 
-Each store is filled, made ready, and asked the same queries, picture-like and text-like, with more and more
-effort. tuwen's rows carry the payload of a picture with its indexes, and are on the disk when a call returns;
-FAISS and numpy keep vectors alone, in memory; LanceDB keeps vectors and paths on the disk. All use all cores to
-build and answer one query at a time. LanceDB is not installed with tuwen: `pip install lancedb`.
+Each store is filled, optimised, and searched with the same image-like and text-like queries at increasing ef. tuwen's
+rows carry the payload of an image with its indexes, and are on disk when a call returns. FAISS and numpy keep only vectors,
+in memory. LanceDB keeps vectors and paths on disk. All stores use all cores to build, and answer one query at a time.
+LanceDB is not installed with tuwen: `pip install lancedb`.
 """
 
 import argparse
@@ -54,20 +54,20 @@ def queries_of(made: Collection, kind: str) -> Vectors:
 def curve(
     made: Collection, truth: dict[str, NDArray[np.int64]], asked: Asked
 ) -> Iterator[dict[str, str | int | float]]:
-    """Recall and times at every effort, each query once to warm up and once timed."""
+    """Measure recall and latency at each ef; each query runs once to warm up and once timed."""
     for kind in KINDS:
-        for effort in asked.efforts:
-            ask = asked.search(effort)
+        for ef in asked.efs:
+            ask = asked.search(ef)
             timed(queries_of(made, kind), ask)
             seconds, found = timed(queries_of(made, kind), ask)
             hits = [len(set(ids) & set(best)) for ids, best in zip(found, truth[kind].tolist(), strict=True)]
             p50, p99 = (float(it) * 1e3 for it in np.percentile(seconds, [50, 99]))
             recall = sum(hits) / len(hits) / K
-            yield {"query": kind, "effort": effort, "p50_ms": p50, "p99_ms": p99, "recall@10": recall}
+            yield {"query": kind, "effort": ef, "p50_ms": p50, "p99_ms": p99, "recall@10": recall}
 
 
 def plot(searches: list[dict[str, Any]], rows: int, file: Path) -> None:
-    """Recall against latency, a panel a kind of query; better is up and left."""
+    """Plot recall against latency, one panel for each kind of query; better is up and to the left."""
     import matplotlib
 
     matplotlib.use("Agg")

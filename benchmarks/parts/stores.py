@@ -1,4 +1,4 @@
-"""The stores that `stores.py` compares: each filled with vectors, each asked with more and more effort."""
+"""The stores that `stores.py` compares: filling them with vectors, and searching them at increasing ef."""
 
 import subprocess
 import sys
@@ -13,14 +13,14 @@ from structured import Vectors
 
 BATCH = 10_000
 K = 10
-EFFORTS = (32, 96, 192, 288, 448, 704)
+EFS = (32, 96, 192, 288, 448, 704)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A store that is ready. `search(effort)` gives what finds the places of the ten nearest."""
+    """A store that is ready. `search(ef)` returns a function that finds the positions of the ten nearest vectors."""
 
-    efforts: Sequence[int]
+    efs: Sequence[int]
     search: Callable[[int], Callable[[Vectors], Sequence[int]]]
     close: Callable[[], object]
 
@@ -31,7 +31,7 @@ Store = Callable[[Vectors, Path], tuple[dict[str, float | None], Asked]]
 def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
     from search import Model, cold, rows_per_second
     from tuwen.index.index import VectorIndex
-    from tuwen.index.stores import hnsw_ef as beam
+    from tuwen.index.stores import hnsw_ef
 
     place = folder / "bench.tuwen"
     with VectorIndex.create(place, encoder=Model(pictures.shape[1])) as index:
@@ -42,13 +42,13 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
     alone = cold(place, pictures[:: max(1, len(pictures) // 200)])
     index = VectorIndex.open(place, encoder=None)
 
-    def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
-        beam.SHORT = beam.LONG = effort  # constants of the index, which grow with the rows: varied here, for the curve
-        beam.GROWTH = 0.0
+    def search(ef: int) -> Callable[[Vectors], Sequence[int]]:
+        hnsw_ef.SHORT = hnsw_ef.LONG = ef  # constants of the index that grow with the rows, varied here for the curve
+        hnsw_ef.GROWTH = 0.0
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
     facts = filled(rate, build, size)
-    return facts | {"own_mb": alone["anonymous_mb"], "open_s": alone["open_s"]}, Asked(EFFORTS, search, index.close)
+    return facts | {"own_mb": alone["anonymous_mb"], "open_s": alone["open_s"]}, Asked(EFS, search, index.close)
 
 
 def faiss_hnsw(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
@@ -57,11 +57,11 @@ def faiss_hnsw(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None]
     index = faiss.IndexHNSWFlat(pictures.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     facts = faiss_filled(index, pictures, folder)
 
-    def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
-        index.hnsw.efSearch = effort
+    def search(ef: int) -> Callable[[Vectors], Sequence[int]]:
+        index.hnsw.efSearch = ef
         return lambda vector: index.search(vector[None], K)[1][0].tolist()
 
-    return facts, Asked(EFFORTS, search, index.reset)
+    return facts, Asked(EFS, search, index.reset)
 
 
 def faiss_flat(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
@@ -88,7 +88,7 @@ def faiss_filled(index: Any, pictures: Vectors, folder: Path) -> dict[str, float
 
 
 def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
-    """IVF with HNSW over int8, as its documentation advises for speed; the effort is HNSW's ef."""
+    """IVF with HNSW over int8, as its documentation advises for speed; the ef is HNSW's ef."""
     import lancedb as lance
     import pyarrow as pa
 
@@ -110,14 +110,14 @@ def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], A
     facts = filled(len(pictures) / (written - start), built - written, size)
     facts |= {"own_mb": None, "open_s": time.perf_counter() - opened}
 
-    def search(effort: int) -> Callable[[Vectors], Sequence[int]]:
+    def search(ef: int) -> Callable[[Vectors], Sequence[int]]:
         def ask(vector: Vectors) -> list[int]:
-            found = rows.search(vector).distance_type("dot").nprobes(20).ef(effort).refine_factor(2)
+            found = rows.search(vector).distance_type("dot").nprobes(20).ef(ef).refine_factor(2)
             return found.limit(K).select(["id", "_distance"]).to_arrow()["id"].to_pylist()  # type: ignore[no-any-return]
 
         return ask
 
-    return facts, Asked(EFFORTS, search, lambda: None)
+    return facts, Asked(EFS, search, lambda: None)
 
 
 def in_numpy(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:  # noqa: ARG001

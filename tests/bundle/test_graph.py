@@ -86,8 +86,9 @@ def test_a_file_that_is_absent_empty_or_no_graph_is_named(tmp_path: Path) -> Non
     (tmp_path / "text").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     (tmp_path / "tensor").write_bytes(numpy_helper.from_array(np.zeros(3)).SerializeToString())
     for name in ("absent", "empty", "text", "tensor"):
-        with pytest.raises(BundleInvalid, match=f"{name} cannot be read as an ONNX graph"):
+        with pytest.raises(BundleInvalid) as raised:
             read_graph(tmp_path / name)
+        assert raised.value.where == tmp_path / name
 
 
 WHOLE = tiny.text_graph().SerializeToString()

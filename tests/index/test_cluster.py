@@ -67,15 +67,14 @@ def test_what_may_pass_is_tried_again(statuses: Sequence[int]) -> None:
     assert {headers["api-key"] for headers in seen} == {"secret"}
 
 
-LASTING = [(401, 1, "TUWEN_QDRANT_KEY"), (400, 1, "Bad Request"), (503, 4, "after 4 attempts")]
-
-
-@pytest.mark.parametrize(("status", "requests", "why"), LASTING)
-def test_what_lasts_is_one_line(status: int, requests: int, why: str) -> None:
+@pytest.mark.parametrize(("status", "requests"), [(401, 1), (400, 1), (503, 4)])
+def test_a_lasting_fault_is_one_line(status: int, requests: int) -> None:
     with answering([status] * 4) as (place, seen):
-        with pytest.raises(IndexFault, match=why) as caught:
+        with pytest.raises(IndexFault) as caught:
             asked(place)
         assert len(seen) == requests
+    assert (caught.value.value, caught.value.where) == (status, place)
+    assert ("TUWEN_QDRANT_KEY" in caught.value.hint) == (status == 401)
     assert str(place) in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -84,8 +83,9 @@ def test_what_lasts_is_one_line(status: int, requests: int, why: str) -> None:
 def test_nobody_there_is_one_line() -> None:
     with answering([]) as (place, _):
         pass
-    with pytest.raises(IndexFault, match=rf"127\.0\.0\.1:{place.port}/photos .*after 4 attempts"):
+    with pytest.raises(IndexFault) as caught:
         asked(place)
+    assert caught.value.where == place
 
 
 def test_tls_is_for_qdrants() -> None:
@@ -147,19 +147,25 @@ def test_what_is_no_index_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
     from tuwen.index.stores import qdrant_collection as cluster_link
 
     with local_cluster(monkeypatch) as cluster:
-        with pytest.raises(IndexNotFound, match=r"qdrant://local:6333/photos.*tuwen index build"):
+        with pytest.raises(IndexNotFound) as missing:
             VectorIndex.open(cluster, encoder=FakeModel())
-        with pytest.raises(InvalidInput, match="kind ivf"):
+        assert missing.value.value == "qdrant://local:6333/photos"
+        assert "tuwen index build" in missing.value.hint
+        with pytest.raises(InvalidInput) as kind:
             VectorIndex.create(cluster, encoder=FakeModel(), kind="ivf")
-        with pytest.raises(InvalidInput, match="store faiss"):
+        assert kind.value.where == "kind"
+        with pytest.raises(InvalidInput) as store:
             VectorIndex.create(cluster, encoder=FakeModel(), store="faiss")
+        assert store.value.value == "faiss"
         client = cluster_link.connect(cluster)
         client.create_collection("photos", models.VectorParams(size=24, distance=models.Distance.DOT))
-        with pytest.raises(IndexInvalid, match="no index"):
+        with pytest.raises(IndexInvalid) as other:
             VectorIndex.open(cluster, encoder=FakeModel())
+        assert (other.value.value, other.value.where) == (None, cluster)
         client.update_collection("photos", metadata={"tuwen": '{"format": 9}'})
-        with pytest.raises(IndexInvalid, match="format"):
+        with pytest.raises(IndexInvalid) as newer:
             VectorIndex.open(cluster, encoder=FakeModel())
+        assert newer.value.value == "format"
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,5 +173,6 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("tuwen.errors.import_module", missing)
-    with pytest.raises(MissingExtra, match=r"pip install 'tuwen\[cluster\]'"):
+    with pytest.raises(MissingExtra) as caught:
         VectorIndex.open("qdrant://127.0.0.1:6333/photos", encoder=None)
+    assert caught.value.extra == "cluster"

@@ -1,5 +1,6 @@
 """One suite for every store: what callers of an index rely on, whatever keeps its rows."""
 
+import os
 import random
 import threading
 import time
@@ -79,27 +80,32 @@ def test_a_new_index_is_empty_and_knows_what_it_is(index: VectorIndex, home: Hom
     assert index.payloads(["gone"]) == index.get(["gone"]) == index.vectors_of(["gone"]) == {}
     index.optimize()
     assert index.search(query) == []
-    with pytest.raises(InvalidInput, match="already"):
+    with pytest.raises(InvalidInput) as raised:
         home.create()
+    assert str(raised.value.where) == str(home.place)
 
 
 def test_what_is_wrong_is_refused(index: VectorIndex, home: Home) -> None:
     short = Row("short", vectors(1, dim=DIM - 1)[0], payload("short"))
-    with pytest.raises(InvalidVectors, match=r"'short'.*\(23,\)"):
+    with pytest.raises(InvalidVectors) as added:
         index.upsert([row("good"), short])
-    with pytest.raises(InvalidVectors, match=r"query.*\(23,\)"):
+    assert (added.value.where, added.value.value) == ("short", (DIM - 1,))
+    with pytest.raises(InvalidVectors) as query:
         index.search(short.vector)
+    assert (query.value.where, query.value.value) == ("query", (DIM - 1,))
     assert index.info().rows == 0, "nothing of the batch is written"
     index.close()
     for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
-        with pytest.raises(WrongModel, match=r"fake.*other"):
+        with pytest.raises(WrongModel, match="fake") as raised:
             home.open(other)
+        assert raised.value.value == "other"
     home.open(FakeModel("renamed", precision="int8")).close()
 
 
 def test_nothing_is_there_to_open(home: Home) -> None:
-    with pytest.raises(IndexNotFound, match="tuwen index build"):
+    with pytest.raises(IndexNotFound) as raised:
         home.open()
+    assert "tuwen index build" in raised.value.hint
 
 
 def test_what_was_measured_is_kept_of_its_own_model(index: VectorIndex, home: Home) -> None:
@@ -180,8 +186,9 @@ def test_another_payload_leaves_the_vector(index: VectorIndex) -> None:
     index.update_payloads({made[3].key: payload(made[3].key, width=9, modified=1.7e9 + 1 / 3)})
     assert index.payloads([made[3].key])[made[3].key]["modified"] == 1.7e9 + 1 / 3
     assert paths(index.search(made[3].vector, k=1, where="width == 9")) == [made[3].key]
-    with pytest.raises(InvalidInput, match="'gone'"):
+    with pytest.raises(InvalidInput) as raised:
         index.update_payloads({"gone": payload("gone")})
+    assert raised.value.value == "gone"
 
 
 # Search
@@ -237,9 +244,9 @@ def test_all_rows_at_a_glance(index: VectorIndex) -> None:
     assert index.values("folder")["new"] == 1
     assert index.bounds("width") == (101, 9_999)
     for wrong in ("width", "colour"):
-        with pytest.raises(InvalidInput, match=f"'{wrong}'.*folder"):
+        with pytest.raises(InvalidInput, match=wrong):
             index.values(wrong)
-    with pytest.raises(InvalidInput, match=r"'folder'.*modified"):
+    with pytest.raises(InvalidInput, match="folder"):
         index.bounds("folder")
 
 
@@ -289,8 +296,9 @@ def test_two_at_once(index: VectorIndex, home: Home) -> None:
     made = rows(FEW)
     index.upsert(made)
     if isinstance(home.place, Path):
-        with pytest.raises(IndexLocked, match="open already"):
+        with pytest.raises(IndexLocked) as raised:
             home.open(lock_timeout=0)
+        assert raised.value.value == os.getpid()
         return
     with home.open(FakeModel(precision="bf16")) as other:
         assert other.info().rows == FEW

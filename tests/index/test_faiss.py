@@ -128,11 +128,13 @@ def test_what_cannot_be_read_says_what_to_do(built: VectorIndex) -> None:
     (file,) = files(built)
     built.close()
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(IndexInvalid, match=r"\.faiss cannot be read .* no row is lost"):
+    with pytest.raises(IndexInvalid) as raised:
         VectorIndex.open(folder, encoder=FakeModel())
+    assert raised.value.where == file
     (folder / "faiss" / "rows.db").write_bytes(b"nonsense" * 1_000)
-    with pytest.raises(IndexInvalid, match=r"f\.tuwen: its rows cannot be read"):
+    with pytest.raises(IndexInvalid) as raised:
         VectorIndex.open(folder, encoder=FakeModel(), lock_timeout=0)
+    assert raised.value.where == folder
 
 
 def test_a_missing_package_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +142,7 @@ def test_a_missing_package_is_one_line(place: Path, monkeypatch: pytest.MonkeyPa
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("tuwen.errors.import_module", missing)
-    with pytest.raises(MissingExtra, match=r"faiss.*pip install 'tuwen\[faiss\]'"):
+    with pytest.raises(MissingExtra) as raised:
         VectorIndex.create(place / "f.tuwen", encoder=FakeModel(), kind="ivf")
+    assert (raised.value.value, raised.value.extra) == ("faiss", "faiss")
     assert list(place.iterdir()) == []

@@ -109,7 +109,7 @@ def test_the_same_number_elsewhere_is_not_this_process(tmp_path: Path) -> None:
 def test_the_same_process_is_refused_without_waiting(tmp_path: Path) -> None:
     lock = Lock(tmp_path)
     lock.acquire(0)
-    assert "this process has" in refusal(tmp_path, timeout=60)
+    assert "this process" in refusal(tmp_path, timeout=60)
     lock.release()
     lock.release()
     lock.acquire(0)
@@ -127,8 +127,9 @@ def test_a_long_command_is_cut_and_stays_one_line(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_signed_is_let_go(tmp_path: Path) -> None:
     (tmp_path / "lock.json").mkdir()
     lock = Lock(tmp_path)
-    with pytest.raises(IndexFault, match="cannot be locked"):
+    with pytest.raises(IndexFault) as raised:
         lock.acquire(0)
+    assert raised.value.where == tmp_path
     (tmp_path / "lock.json").rmdir()
     other = Lock(tmp_path)
     other.acquire(0)
@@ -137,5 +138,6 @@ def test_a_lock_that_cannot_be_signed_is_let_go(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_says_so(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
-    with pytest.raises(IndexFault, match="cannot be locked"):
+    with pytest.raises(IndexFault) as raised:
         Lock(tmp_path).acquire(0)
+    assert raised.value.where == tmp_path

@@ -21,10 +21,10 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 SPOILED = [
-    ("{", "JSON"),
-    ("", "JSON"),
+    ("{", None),
+    ("", None),
     ("[]", "the file"),
-    ('{"format": 2, "who": "knows"}', "format 2.*upgrade"),
+    ('{"format": 2, "who": "knows"}', "format"),
     ({"dim": None}, "dim"),
     ({"dim": "eight"}, "dim"),
     ({"store": "cupboard"}, "store"),
@@ -32,13 +32,14 @@ SPOILED = [
 ]
 
 
-@pytest.mark.parametrize(("content", "why"), SPOILED, ids=[why for _, why in SPOILED])
-def test_what_cannot_be_read_names_file_and_field(tmp_path: Path, content, why: str) -> None:
+@pytest.mark.parametrize(("content", "field"), SPOILED, ids=[str(content) for content, _ in SPOILED])
+def test_an_invalid_manifest_is_named_with_its_field(tmp_path: Path, content, field: str | None) -> None:
     if isinstance(content, dict):
         content = json.dumps({**MANIFEST.model_dump(), **content})
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(IndexInvalid, match=rf"index\.json.*{why}") as caught:
+    with pytest.raises(IndexInvalid) as caught:
         read_manifest(tmp_path)
+    assert (caught.value.value, caught.value.where) == (field, tmp_path / "index.json")
     assert "\n" not in str(caught.value)
 
 

@@ -12,6 +12,7 @@ from samples_of import write_tar
 from training.making import picture, stream_of
 from tuwen.data.datasets import SampleReader
 from tuwen.data.samples import Sample
+from tuwen.errors import InvalidInput
 from tuwen.training.config import DataConfig, PairSource
 from tuwen.training.pairs import Captions, Listing, draw
 
@@ -118,5 +119,6 @@ def test_a_picture_without_a_caption_in_these_languages_is_bad(folder: Path) -> 
     source = PairSource(path=folder, captions={language: language for language in ("en", "zh", "fr", "de")})
     assert len(list(stream_of(DataConfig(train=(source,), languages={"zh": 1.0}), batch=1))) == 1
     stream = stream_of(DataConfig(train=(source,), languages={"fr": 1.0, "de": 1.0}, max_bad=1), batch=1)
-    with pytest.raises(Exception, match=r"a has no caption in fr, de"):
+    with pytest.raises(InvalidInput) as raised:
         list(stream)
+    assert raised.value.where == "data.max_bad"

@@ -26,13 +26,15 @@ def test_the_scale_is_clamped() -> None:
         pair.log_scale.fill_(9.0)
     pair.clamp()
     assert float(pair.log_scale.detach()) == pytest.approx(log(50))
-    with pytest.raises(InvalidInput, match=r"loss\.max_scale"):
+    with pytest.raises(InvalidInput) as raised:
         Pair(small_towers(), "infonce", 10.0)
+    assert raised.value.where == "loss.max_scale"
 
 
 def test_more_blocks_than_there_are_cannot_be_locked() -> None:
-    with pytest.raises(InvalidInput, match=r"\b3\b"):
+    with pytest.raises(InvalidInput) as raised:
         small_pair().lock(text=3)
+    assert raised.value.value == 3
 
 
 def test_what_is_locked_stays_in_eval_mode() -> None:

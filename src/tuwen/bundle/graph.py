@@ -56,7 +56,9 @@ def read_graph(path: Path) -> Graph:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Reader(content).graph()
     except (OSError, ValueError, IndexError, RecursionError) as error:  # what a file that is none leads to
-        raise BundleInvalid(f"{path} cannot be read as an ONNX graph ({error}); get the file again") from error
+        raise BundleInvalid(
+            f"{path} cannot be read as an ONNX graph ({error}); get the file again", where=path
+        ) from error
 
 
 class _Reader:

@@ -61,7 +61,7 @@ def find_sources(
     """
     for path in paths:
         if not os.path.lexists(path):
-            raise InvalidInput(f"{path} does not exist: give files or folders of images", value=path)
+            raise InvalidInput(f"{path} does not exist; give files or folders of images", value=path)
     return _found(_outermost(paths), root, selection, within)
 
 

@@ -55,10 +55,10 @@ class Calibration(BaseModel):
 
 
 def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
-    """What was measured on an index with this model; None if nothing was.
+    """Read the thresholds measured on an index with this model; None if there are none.
 
     Raises:
-        IndexInvalid: the file is not one that this version reads.
+        IndexInvalid: this version cannot read the file.
     """
     path = folder / CALIBRATION
     try:
@@ -69,20 +69,21 @@ def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
 
 
 def parse_calibration(text: str | bytes, place: str, fingerprint: str) -> Calibration | None:
-    """What was measured with this model, from JSON that stands at `place`; None if it was another model.
+    """Parse thresholds from the JSON at `place`; None if they were measured with another model.
 
     Raises:
-        IndexInvalid: it is not one that this version reads.
+        IndexInvalid: this version cannot read it; `.value` is the invalid field and `.where` the place.
     """
     try:
         found = Calibration.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise IndexInvalid(f"{place}: {field}: {first['msg']}; tuwen calibrate writes it anew") from error
+        hint = "measure again with tuwen calibrate"
+        raise IndexInvalid(f"{place}: {field}: {first['msg']}; {hint}", value=field, where=place, hint=hint) from error
     return found if found.fingerprint == fingerprint else None
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Put what was measured beside an index; killed at any moment, it leaves the old file or the new one."""
+    """Write measured thresholds beside an index; a kill leaves either the old file or the new one."""
     write_model(folder / CALIBRATION, calibration)

@@ -116,7 +116,11 @@ def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None 
     """Create an empty index, see `VectorIndex.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     wanted = chosen or design_at(place, {})
     if (wanted.store == "qdrant") != isinstance(place, Cluster):
-        raise InvalidInput(f"{place} is not where the store {wanted.store} keeps an index: leave out the store")
+        raise InvalidInput(
+            f"the store {wanted.store} cannot keep an index at {place}; leave out the store",
+            value=wanted.store,
+            where=place,
+        )
     manifest = Manifest(
         store=wanted.store,
         kind=wanted.kind,
@@ -226,8 +230,8 @@ def check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None
     if encoder is None or (encoder.fingerprint, encoder.dim) == (manifest.fingerprint, manifest.dim):
         return
     raise WrongModel(
-        f"{place} holds vectors of the model {manifest.model} (fingerprint {manifest.fingerprint}, {manifest.dim} "
-        f"numbers each), not of {encoder.name} ({encoder.fingerprint}, {encoder.dim}): use that model, or build "
+        f"{place} contains vectors of the model {manifest.model} (fingerprint {manifest.fingerprint}, dimension "
+        f"{manifest.dim}), not of {encoder.name} ({encoder.fingerprint}, {encoder.dim}); use that model, or build "
         "another index with this one",
         value=encoder.name,
         where=place,
@@ -366,7 +370,9 @@ class VectorIndex(Lookup):
             InvalidInput: a key or payload cannot be stored, or the index was opened without a model.
         """
         if self._encoder is None:
-            raise InvalidInput(f"{self.place} was opened without its model: rows can be removed, not written")
+            raise InvalidInput(
+                f"{self.place} was opened without its model, so rows can be removed but not written", where=self.place
+            )
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
             self._home.check_room()
@@ -392,7 +398,7 @@ class VectorIndex(Lookup):
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
-            raise InvalidInput(f"{self.place} has no row {min(missing)!r}: it cannot be given a payload")
+            raise InvalidInput(f"{self.place} has no row {min(missing)!r}", value=min(missing), where=self.place)
         self._store.set_payloads(checked)
 
     def optimize(self) -> None:

@@ -75,19 +75,21 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
         parts = urlsplit(text)
     except ValueError:  # its words would show a key that is in it
         scheme = text.partition("://")[0]
-        raise InvalidInput(f"{scheme}://… is not a URL: write it as {scheme}://host:{PORT}/collection") from None
+        hint = f"write {scheme}://host:{PORT}/collection"
+        raise InvalidInput(f"{scheme}://… is not a URL: {hint}", value=scheme, hint=hint) from None
+    hint = f"write {parts.scheme}://host:{PORT}/collection"
     if parts.username or parts.password:
         raise InvalidInput(
-            f"{parts.scheme}://…@{parts.hostname} contains a key: leave it out, and set TUWEN_QDRANT_KEY"
+            f"{parts.scheme}://…@{parts.hostname} contains a key; leave it out, and set TUWEN_QDRANT_KEY",
+            value=parts.scheme,
+            hint=hint,
         )
     try:
         host, port, name = parts.hostname, parts.port or PORT, parts.path.strip("/")
     except ValueError as error:
-        raise InvalidInput(f"{text}: {error}") from error
+        raise InvalidInput(f"{text}: {error}", value=text, hint=hint) from error
     if not host or not _NAME.fullmatch(name) or parts.query or parts.fragment:
-        raise InvalidInput(
-            f"{text} is not the address of an index: write it as {parts.scheme}://host:{PORT}/collection"
-        )
+        raise InvalidInput(f"{text} is not the address of an index: {hint}", value=text, hint=hint)
     return Cluster(host, port, name, _SCHEMES[parts.scheme], key)
 
 

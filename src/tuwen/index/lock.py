@@ -78,7 +78,11 @@ class Lock:
             while not _taken(file.fileno(), shared=self._shared):
                 holder = self._holder()
                 if holder is not None and _is_this_process(holder):
-                    raise IndexLocked(f"this process has {self._folder} open already: use that Index, or close it")
+                    raise IndexLocked(
+                        f"this process already has {self._folder} open; use that Index, or close it",
+                        value=os.getpid(),
+                        where=self._folder,
+                    )
                 if time.monotonic() >= deadline:
                     raise self._refusal(holder, timeout)
                 time.sleep(POLL)
@@ -137,7 +141,11 @@ class Lock:
 
     def _refusal(self, holder: Holder | None, timeout: float) -> IndexLocked:
         who = str(holder) if holder is not None else "another process"
-        return IndexLocked(f"{self._folder} is in use by {who}; waited {timeout:g} s: try again when it has ended")
+        return IndexLocked(
+            f"{self._folder} is in use by {who}; waited {timeout:g} s: try again when it has ended",
+            value=None if holder is None else holder.pid,
+            where=self._folder,
+        )
 
 
 def _taken(handle: int, *, shared: bool) -> bool:

@@ -66,7 +66,10 @@ def read_manifest(folder: Path | str) -> Manifest:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
             raise IndexInvalid(
-                f"{path} has format {content['format']}, this version of tuwen reads up to {FORMAT}: upgrade tuwen"
+                f"{path} has format {content['format']}, but this version of tuwen reads up to {FORMAT}; upgrade tuwen",
+                value="format",
+                where=path,
+                hint="upgrade tuwen",
             )
         return Manifest.model_validate_json(json.dumps(content))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -74,9 +77,11 @@ def read_manifest(folder: Path | str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise IndexInvalid(f"{path}: {field}: {first['msg']}; correct it, or build the index again") from error
+        hint = "correct it, or build the index again"
+        raise IndexInvalid(f"{path}: {field}: {first['msg']}; {hint}", value=field, where=path, hint=hint) from error
     except ValueError as error:
-        raise IndexInvalid(f"{path} is not JSON ({error}); restore a copy, or build the index again") from error
+        hint = "restore a copy, or build the index again"
+        raise IndexInvalid(f"{path} is not JSON ({error}); {hint}", where=path, hint=hint) from error
 
 
 def not_found(folder: Path | str) -> IndexNotFound:

@@ -61,16 +61,20 @@ def _aside(folder: Path) -> Path:
         _clear_abandoned(folder)
         return Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     except OSError as error:
-        raise IndexFault(f"{folder} cannot be made ({error.strerror}): choose a place to write to") from error
+        raise IndexFault(
+            f"cannot create {folder} ({error.strerror}); choose a folder that you can write to", where=folder
+        ) from error
 
 
 def _make_way(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError as error:
+        hint = f"use a folder below it, such as {folder / 'index.tuwen'}"
         raise IndexFault(
-            f"{folder} is empty, but cannot be replaced by the index ({error.strerror}): name a folder in it, such "
-            f"as {folder / 'index.tuwen'}"
+            f"the empty folder {folder} cannot be replaced by the index ({error.strerror}): {hint}",
+            where=folder,
+            hint=hint,
         ) from error
 
 
@@ -83,8 +87,10 @@ def check_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < ROOM:
         raise IndexFault(
-            f"{folder} is on a disk with {free // 2**20} MiB left, and writing needs {ROOM // 2**20}: free some "
-            "space and try again; no row is lost"
+            f"the disk of {folder} has {free // 2**20} MiB left, but writing needs {ROOM // 2**20}; free some space "
+            "and try again (no row is lost)",
+            value=free,
+            where=folder,
         )
 
 
@@ -152,11 +158,11 @@ def disk_usage(folder: Path) -> int:
 
 def _check_free(folder: Path) -> None:
     if (folder / MANIFEST).exists():
-        raise InvalidInput(f"{folder} is an index already: open it, or remove the folder first", where=folder)
+        raise InvalidInput(f"{folder} is already an index; open it, or remove the folder first", where=folder)
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if os.path.lexists(folder):
-        raise InvalidInput(f"{folder} exists and is not an index: choose another folder", where=folder)
+        raise InvalidInput(f"{folder} exists but is not an index; choose another folder", where=folder)
 
 
 def _prefix(folder: Path) -> str:

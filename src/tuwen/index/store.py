@@ -54,7 +54,9 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
         keeper = "faiss" if chosen == "ivf" else "qdrant-edge"
     if chosen == "ivf" and keeper != "faiss":
         hint = "use the store faiss in a folder, or the kind hnsw"
-        raise InvalidInput(f"the store {keeper} does not support the kind ivf: {hint}", value=keeper, hint=hint)
+        raise InvalidInput(
+            f"the store {keeper} does not support the kind ivf: {hint}", value=keeper, where="kind", hint=hint
+        )
     return Design(chosen, _named("metric", metric, METRICS), keeper)  # type: ignore[arg-type]
 
 

@@ -1,8 +1,8 @@
-"""The FAISS store: rows in SQLite, and a FAISS file that finds them.
+"""The FAISS store: rows in SQLite, and a FAISS file to search them.
 
-New rows are searched exhaustively until `optimize` builds the file again; removed rows are skipped until then. So
-rows of every kind of index can be added and removed at any time, and the file holds nothing that cannot be built
-again. Under a filter, all rows that match it are compared.
+New rows are searched exhaustively until `optimize` rebuilds the file; removed rows are skipped until then. So rows can
+be added to and removed from every kind of index at any time, and the file can always be rebuilt. With a filter, all
+rows that match it are compared.
 """
 
 import sqlite3
@@ -25,21 +25,21 @@ from tuwen.index.stores.sqlite_rows import Rows
 from tuwen.types import Hit, Payload, Row, Vectors
 
 DUE = 1_000
-"""rows written or removed since the last build that are not worth another; nor is one in a hundred"""
+"""the file is rebuilt after more than this number of changed rows, and more than one in a hundred"""
 KEPT = 3
-"""blocks of rows beside the file up to which they are kept in memory between searches"""
+"""rows that are not in the file are kept in memory between searches, up to this number of blocks"""
 
 _Block = tuple[NDArray[np.int64], Vectors]
 
 
 class Finder:
-    """The file of one store, for one thread at a time."""
+    """Searches a store's FAISS file and the rows that are not in it; for one thread at a time."""
 
     def __init__(self, folder: Path, rows: Rows, dim: int, design: Design) -> None:
-        """Map the file that was built last. What a build was writing when it was killed is cleared away.
+        """Map the file that was built last, and remove the remains of a killed build.
 
         Raises:
-            IndexInvalid: the file cannot be read. One that is missing counts as not built.
+            IndexInvalid: the file cannot be read. A missing file counts as not built.
         """
         self._folder = folder
         self._rows = rows
@@ -51,22 +51,22 @@ class Finder:
 
     @property
     def kind(self) -> str:
-        """How rows are found for now: the kind of the file, `flat` where there is none."""
+        """How rows are searched at the moment: the kind of the file, `flat` if there is none."""
         return "flat" if self._file is None else self._file.kind
 
     def forget(self) -> None:
-        """Rows have been written or removed."""
+        """Drop cached rows, after rows have been written or removed."""
         self._gone = self._rows.gone()
         self._newer = None
 
     def nearest(self, vector: Vector, k: int, among: NDArray[np.int64] | None, *, exact: bool) -> list[int]:
-        """The numbers of k rows nearest to a vector, and perhaps of more.
+        """Find the numbers of at least the k rows nearest to a vector.
 
         Args:
             vector: (dim,) float32.
-            k: how many.
-            among: the numbers that may be found, rising; None: all.
-            exact: compare with all of them; so it is where only some may be found.
+            k: the number of rows to find.
+            among: the ascending numbers that may be found; None: all.
+            exact: compare with all of them, as is always done if `among` is given.
         """
         found = [] if self._file is None else [self._in_file(self._file, vector, k, among, exact=exact)]
         for numbers, vectors in self._beside():
@@ -76,9 +76,9 @@ class Finder:
         return [int(number) for block in found for number in block]
 
     def rebuild(self) -> None:
-        """Build the file anew where enough has changed, see `DUE`; a graph is added to unless too much is gone.
+        """Rebuild the file if enough has changed (see `DUE`); a graph is extended unless too many rows were removed.
 
-        What is gone stays in a graph that is added to, and so is no reason to.
+        Removed rows stay in an extended graph, so they do not count towards extending it.
         """
         rows, gone = self._rows.count(), len(self._gone)
         newer = self._rows.count(above=self._top)
@@ -96,7 +96,7 @@ class Finder:
         self._load()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         self._file = None
 
     def _load(self) -> None:
@@ -139,10 +139,10 @@ DATABASE = "rows.db"
 
 
 class FaissStore:
-    """The `Store` of one index, see there."""
+    """A `Store` on FAISS and SQLite."""
 
     def __init__(self, folder: Path, dim: int, design: Design) -> None:
-        """Open what `create` has made.
+        """Open a store that `create` has made.
 
         Raises:
             IndexInvalid: it cannot be read.
@@ -155,9 +155,9 @@ class FaissStore:
         try:
             self._rows = Rows(folder / DATABASE)
         except sqlite3.Error as error:
+            hint = "restore a copy of the folder, or build the index again"
             raise IndexInvalid(
-                f"{folder.parent}: its rows cannot be read ({error}): put back a copy of the folder, or build the "
-                "index again"
+                f"{folder.parent}: its rows cannot be read ({error}); {hint}", where=folder.parent, hint=hint
             ) from error
         try:
             self._finder = Finder(folder, self._rows, dim, design)
@@ -180,7 +180,7 @@ class FaissStore:
 
     @property
     def searched(self) -> str:
-        """How rows are found for now: the kind of the file, `flat` where there is none."""
+        """How rows are searched at the moment: the kind of the file, `flat` if there is none."""
         return self._finder.kind
 
     def upsert(self, rows: Sequence[Row]) -> None:  # noqa: D102
@@ -246,7 +246,7 @@ class FaissStore:
             last = str(page[-1][1]["path"])
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
-        """Scores are of the stored vectors, whatever found them."""
+        """Search; scores are computed from the stored vectors."""
         with self._calling() as rows:
             among = None if where is None else rows.numbers(where)
             found = self._finder.nearest(vector, k, among, exact=exact)
@@ -257,8 +257,8 @@ class FaissStore:
             ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))[:k]
 
-    def optimize(self, quantize_above: int) -> None:  # noqa: ARG002  (files keep float32 alone)
-        """Build the file anew, where enough has changed."""
+    def optimize(self, quantize_above: int) -> None:  # noqa: ARG002  (files only have float32)
+        """Rebuild the file if enough has changed."""
         with self._calling():
             self._finder.rebuild()
 
@@ -271,15 +271,15 @@ class FaissStore:
 
     @contextmanager
     def _calling(self) -> Iterator[Rows]:
-        """The rows, for one thread at a time; what they raise becomes one line."""
+        """Give one thread at a time access to the rows, and turn their exceptions into IndexFault."""
         index = self._folder.parent
         with self._lock:
             if self._closed:
-                raise IndexFault(f"{index} is closed: open it again")
+                raise IndexFault(f"{index} is closed; open it again", where=index)
             try:
                 yield self._rows
             except (sqlite3.Error, OSError, RuntimeError) as error:
-                raise IndexFault(f"{index}: {error}") from error
+                raise IndexFault(f"{index}: {error}", where=index) from error
 
 
 def _cosine(one: Vector, other: Vector) -> float:

@@ -1,4 +1,4 @@
-"""A FAISS index file: built beside the old one, renamed into place, memory-mapped and searched.
+"""A FAISS index file: building, extending, memory-mapping and searching it.
 
 Other tools can read the file: it is an `IndexIDMap2` around an `IndexFlat`, `IndexHNSWFlat` or `IndexIVFFlat`.
 """
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 from tuwen.bundle.files import sync
 from tuwen.errors import IndexInvalid, require
 from tuwen.index.store import Design
-from tuwen.index.stores.hnsw_ef import beam
+from tuwen.index.stores.hnsw_ef import ef_for
 from tuwen.types import Vectors
 
 Blocks: TypeAlias = Callable[[], Iterator[tuple[NDArray[np.int64], Vectors]]]
-"""Numbers, rising, and their vectors, block by block, from the first again at each call."""
+"""A function that yields ascending numbers and their vectors, block by block."""
 Numbers: TypeAlias = NDArray[np.int64]
 
 LINKS, CANDIDATES = 32, 200
 """HNSW's M and efConstruction"""
 FEWEST_LISTS, MOST_LISTS, ROWS_PER_LIST = 8, 65_536, 39
-"""IVF: fewer lists than that are not worth it; FAISS wants 39 rows to place the centre of one"""
+"""IVF: the fewest and most lists; FAISS needs at least 39 rows to train the centroid of each"""
 _SAMPLE = 128
-"""rows per list that its centre is computed from"""
+"""rows per list that its centroid is trained on"""
 
 
 def lists_for(rows: int) -> int:
-    """How many lists an IVF index of that many rows has: four times the root of them; 0 where they are too few."""
+    """The number of lists of an IVF index: four times the square root of `rows`; 0 if there are too few rows."""
     lists = min(round(4 * rows**0.5), rows // ROWS_PER_LIST, MOST_LISTS)
     return lists if lists >= FEWEST_LISTS else 0
 
 
 def probes_for(lists: int) -> int:
-    """How many of its lists a search reads."""
+    """The number of lists that a search reads."""
     return min(lists, max(32, lists // 8))
 
 
 def build(path: Path, dim: int, design: Design, blocks: Blocks, rows: int) -> None:
-    """Build a file of some rows; killed at any moment, it leaves the whole file or none of that name."""
+    """Build a file of `rows` rows; a kill leaves either the whole file or none of that name."""
     faiss = library()
     metric = faiss.METRIC_L2 if design.metric == "l2" else faiss.METRIC_INNER_PRODUCT
     lists = lists_for(rows) if design.kind == "ivf" else 0
@@ -57,41 +57,40 @@ def build(path: Path, dim: int, design: Design, blocks: Blocks, rows: int) -> No
 
 
 def extend(path: Path, old: Path, blocks: Blocks) -> None:
-    """As `build`, from what another file has and some rows more."""
+    """Build a file from an older one and further rows; see `build`."""
     _fill(library().read_index(str(old)), path, blocks)
 
 
 class FaissFile:
-    """A file, mapped: searching it takes little memory of its own."""
+    """A memory-mapped file, which is searched with little private memory."""
 
     def __init__(self, path: Path) -> None:
-        """Map it.
+        """Map the file.
 
         Raises:
-            IndexInvalid: it cannot be read.
+            IndexInvalid: the file cannot be read.
         """
         faiss = self._faiss = library()
         try:
             index = _mapped(faiss, path)
         except RuntimeError as error:
-            raise IndexInvalid(
-                f"{path} cannot be read ({str(error).splitlines()[0]}): remove this file, no row is lost; the next "
-                "build or add makes it again"
-            ) from error
+            hint = "remove this file; no row is lost, and the next build or add recreates it"
+            reason = str(error).splitlines()[0]
+            raise IndexInvalid(f"{path} cannot be read ({reason}): {hint}", where=path, hint=hint) from error
         self.numbers: Numbers = faiss.vector_to_array(index.id_map)
-        self._whole = index  # what it holds is let go with it
+        self._whole = index  # keeps the mapped memory alive
         self._inner = faiss.downcast_index(index.index)
         self._lists = getattr(self._inner, "nlist", 0)
         self.kind = "ivf" if self._lists else "hnsw" if hasattr(self._inner, "hnsw") else "flat"
 
     def nearest(self, vector: Vectors, k: int, keep: NDArray[np.bool_] | None, *, exact: bool) -> Numbers:
-        """The numbers of up to k vectors nearest to one.
+        """Find the numbers of up to k nearest vectors.
 
         Args:
             vector: (dim,) float32.
-            k: how many.
-            keep: which of `numbers` may be found; None: all.
-            exact: compare with all that may be found.
+            k: the number of vectors to find.
+            keep: a mask of `numbers` that may be found; None: all.
+            exact: compare with all of them.
         """
         limit = min(k, len(self.numbers) if keep is None else int(keep.sum()))
         if not limit:
@@ -109,12 +108,12 @@ class FaissFile:
             nprobe = self._lists if exact else probes_for(self._lists)
             return self._faiss.SearchParametersIVF(nprobe=nprobe, **words)
         if self.kind == "hnsw" and not exact:
-            return self._faiss.SearchParametersHNSW(efSearch=beam(self._inner.ntotal, limit), **words)
+            return self._faiss.SearchParametersHNSW(efSearch=ef_for(self._inner.ntotal, limit), **words)
         return self._faiss.SearchParameters(**words)
 
 
 def library() -> ModuleType:
-    """FAISS.
+    """Import FAISS.
 
     Raises:
         MissingExtra: it is not installed.
@@ -123,7 +122,7 @@ def library() -> ModuleType:
 
 
 def _mapped(faiss: ModuleType, path: Path) -> Any:  # noqa: ANN401
-    """Flat vectors and graphs are mapped by one flag, inverted lists by another, and neither by both."""
+    """Map a file. Flat vectors and graphs need one flag, inverted lists another, and both together fail."""
     with path.open("rb") as file:
         head = file.read(4096)
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP if b"IwFl" in head else faiss.IO_FLAG_MMAP_IFC)

@@ -1,7 +1,7 @@
 """The Qdrant cluster store: rows in a collection on a server.
 
-Several processes may write and search at once: there is no lock, and the last write to a row wins. A call returns
-once as many replicas as must agree have applied it; durability is the cluster's.
+Several processes may write and search at once: there is no lock, and the last write to a row wins. A write returns
+once enough replicas have applied it (see `write_consistency_factor`); durability is the cluster's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ def _text(condition: Compare) -> "FieldCondition":
 
 
 def _number(condition: Compare) -> "FieldCondition":
-    """A comparison of numbers is a range: `==` on floats is not known. 15 digits are compared, see `to_stored`."""
+    """A comparison as a range, because `==` on floats is not supported. 15 digits are compared, see `to_stored`."""
     from qdrant_client import models
 
     value = float(condition.value)
@@ -70,13 +70,13 @@ def _number(condition: Compare) -> "FieldCondition":
 
 PAGE = 500
 """rows read or written in one call: with vectors of 512 numbers, 3 MB"""
-BEAM, OVERSAMPLING = 288, 2.0
+EF, OVERSAMPLING = 288, 2.0
 """HNSW's ef, and how many times k rows found by int8 are compared exactly"""
 T = TypeVar("T")
 
 
 class ClusterStore:
-    """The `Store` of one index, see there."""
+    """A `Store` on a Qdrant cluster."""
 
     def __init__(self, link: Link, *, flat: bool) -> None:
         self._link = link
@@ -135,7 +135,7 @@ class ClusterStore:
             self._link("batch_update_points", update_operations=changes, wait=True)
 
     def known(self, contents: Sequence[str]) -> dict[str, Known]:
-        """A content may have any number of rows: no more rows are read at a time than contents are asked for."""
+        """Find one row for each content, which may have many; each request returns at most one row per content."""
         found: dict[str, Known] = {}
         for page in _pages(list(dict.fromkeys(contents))):
             missing = page
@@ -160,18 +160,18 @@ class ClusterStore:
         return _bounds(self._link, field)
 
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """Keys are read first; then the rows, page by page."""
+        """Iterate over rows: first all keys, then the rows page by page."""
         for page in _pages(self.keys(where)):
             ids = [str(row_id(key)) for key in page]
             stored = self.get(ids)
             yield from (stored[it] for it in ids if it in stored)
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
-        """Scores are of the stored float32 vectors, whatever found them."""
+        """Search; scores are computed from the stored float32 vectors."""
         from qdrant_client import models
 
         params = models.SearchParams(
-            hnsw_ef=max(BEAM, 2 * k),
+            hnsw_ef=max(EF, 2 * k),
             exact=exact or self._flat,
             quantization=models.QuantizationSearchParams(
                 ignore=exact or self._flat, rescore=True, oversampling=OVERSAMPLING
@@ -186,7 +186,7 @@ class ClusterStore:
         return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))
 
     def optimize(self, quantize_above: int) -> None:
-        """A cluster builds by itself, beside its other work; only int8 has to be asked for, and stays."""
+        """Turn on int8 vectors once there are enough rows. The cluster builds its graph by itself."""
         from qdrant_client import models
 
         config = self._link("get_collection").config

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""seconds before each further attempt, on average: all together six seconds, which a restart takes"""
+"""average seconds before each further attempt: six in total, enough for a restart"""
 TIMEOUT = 60
-"""seconds until a call without an answer counts as failed"""
+"""seconds until a call without a response fails"""
 
 
 class Link:
@@ -40,7 +40,7 @@ class Link:
 
         Raises:
             IndexNotFound: the collection is gone.
-            IndexFault: it cannot be done, or not reached in all attempts. The message has place and reason.
+            IndexFault: the call failed, or the cluster could not be reached in all attempts.
         """
         for wait in (*self._waits, None):
             try:
@@ -52,29 +52,32 @@ class Link:
         raise AssertionError
 
     def close(self) -> None:
-        """Let go. May be called twice."""
+        """Close the connection. May be called twice."""
         self._client.close()
 
     def _fault(self, error: Exception) -> IndexFault:
         status = getattr(error, "status_code", None)
         if status in (401, 403):
-            return IndexFault(f"{self._place} refuses the key: set TUWEN_QDRANT_KEY to one that may do this")
+            hint = "set TUWEN_QDRANT_KEY to a key with the necessary permissions"
+            return IndexFault(f"{self._place} refuses the key: {hint}", value=status, where=self._place, hint=hint)
         if status == 404:
-            return IndexNotFound(f"{self._place}: the collection is gone")
-        reason = getattr(error, "source", None) or getattr(error, "reason_phrase", None) or error
-        said = " ".join(f"{reason}".split())
-        tried = f" after {len(self._waits) + 1} attempts" if _may_pass(error) else ""
-        return IndexFault(f"{self._place} does not do what it is asked{tried}: {said or type(error).__name__}")
+            return IndexNotFound(f"{self._place}: the collection is gone", value=status, where=self._place)
+        source = getattr(error, "source", None) or getattr(error, "reason_phrase", None) or error
+        reason = " ".join(f"{source}".split()) or type(error).__name__
+        attempts = f" after {len(self._waits) + 1} attempts" if _may_pass(error) else ""
+        return IndexFault(
+            f"a request to {self._place} failed{attempts}: {reason}", value=status or reason, where=self._place
+        )
 
 
 def connect(place: Cluster) -> "QdrantClient":
-    """A client.
+    """Create a client for the cluster.
 
     Raises:
         MissingExtra: the package is not installed.
     """
     client = require("qdrant_client", extra="cluster").QdrantClient
-    headers = {"api-key": place.key} if place.key else None  # as `api_key` it would warn where there is no TLS
+    headers = {"api-key": place.key} if place.key else None  # `api_key` would cause a warning without TLS
     made: QdrantClient = client(
         host=place.host,
         port=place.port,
@@ -87,7 +90,7 @@ def connect(place: Cluster) -> "QdrantClient":
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may do better: no connection, too busy, or a fault inside the cluster."""
+    """Whether another attempt may succeed: no connection, too busy, or a fault inside the cluster."""
     from pydantic import ValidationError
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
@@ -100,19 +103,19 @@ def _may_pass(error: Exception) -> bool:
 
 
 ENTRY, CALIBRATION = "tuwen", "tuwen-calibration"
-"""what the manifest and the thresholds are called in the metadata; writing one leaves the other"""
+"""metadata keys of the manifest and of the thresholds, which are written separately"""
 
 
 def create(link: Link, place: Cluster, manifest: Manifest) -> None:
-    """Make an empty collection with its payload indexes.
+    """Create an empty collection with its payload indexes.
 
     Raises:
-        InvalidInput: there is a collection of that name.
+        InvalidInput: there is already a collection of that name.
     """
     from qdrant_client import models
 
     if link("collection_exists"):
-        raise InvalidInput(f"{place} exists already: open it, or choose another name")
+        raise InvalidInput(f"{place} already exists; open it, or choose another name", where=place)
     replicas = {} if place.replicas is None else {"write_consistency_factor": place.replicas // 2 + 1}
     graph = models.HnswConfigDiff(m=0 if manifest.kind == "flat" else LINKS, ef_construct=CANDIDATES)
     link(
@@ -138,45 +141,48 @@ def index_fields(link: Link) -> None:
 
 
 def read(link: Link, place: Cluster) -> Manifest:
-    """What an index is.
+    """Read the manifest of an index.
 
     Raises:
         IndexNotFound: there is no such collection.
-        IndexInvalid: it is not one that this version reads.
+        IndexInvalid: this version cannot read it.
     """
     if not link("collection_exists"):
-        raise IndexNotFound(f"there is no index at {place}: make one with tuwen index build PHOTOS/ --index {place}")
+        hint = f"build one with tuwen index build PHOTOS/ --index {place}"
+        raise IndexNotFound(f"there is no index at {place}: {hint}", value=str(place), hint=hint)
     entry = _metadata(link).get(ENTRY)
     if entry is None:
+        hint = "choose another name, or remove the collection"
         raise IndexInvalid(
-            f"{place} is a collection, but no index, or one whose making was interrupted: choose another name, or "
-            "remove the collection"
+            f"the collection {place} is not an index, or its creation was interrupted: {hint}", where=place, hint=hint
         )
     try:
         return Manifest.model_validate_json(entry)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise IndexInvalid(f"{place}: {field}: {first['msg']}; this version of tuwen does not read it") from error
+        raise IndexInvalid(
+            f"{place}: {field}: {first['msg']}; this version of tuwen cannot read it", value=field, where=place
+        ) from error
 
 
 def write(link: Link, manifest: Manifest) -> None:
-    """Say what an index is."""
+    """Write the manifest of an index."""
     link("update_collection", metadata={ENTRY: manifest.model_dump_json()})
 
 
 def read_calibration(link: Link, place: Cluster, fingerprint: str) -> Calibration | None:
-    """What was measured on it with this model; None if nothing was.
+    """Read the thresholds measured on an index with this model; None if there are none.
 
     Raises:
-        IndexInvalid: it is not one that this version reads.
+        IndexInvalid: this version cannot read them.
     """
     entry = _metadata(link).get(CALIBRATION)
     return None if entry is None else parse_calibration(entry, f"{place}, thresholds", fingerprint)
 
 
 def write_calibration(link: Link, calibration: Calibration) -> None:
-    """Say what was measured."""
+    """Write measured thresholds."""
     link("update_collection", metadata={CALIBRATION: calibration.model_dump_json()})
 
 

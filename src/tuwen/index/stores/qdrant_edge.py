@@ -1,8 +1,9 @@
 """The Qdrant Edge store: rows in a shard in this process, on disk, durable.
 
-Facts about 0.9.0, found by trying (docs/log.md): an update is in the write-ahead log at once and is replayed after a
-kill; `flush` puts it on the disk. Nothing is optimised unless asked for. Every call holds the interpreter lock, so
-calls from several threads are safe but never parallel. Under a filter a graph search loses rows, unless ACORN is on.
+Properties of version 0.9.0, found by experiment (docs/log.md): an update is in the write-ahead log at once and is
+replayed after a kill; `flush` writes it to disk. Nothing is optimised in the background. Every call holds the
+interpreter lock, so calls from several threads are safe but never parallel. With a filter, a graph search misses rows
+unless ACORN is on.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or, is_place
 from tuwen.index.store import Known, Stored, Vector, known_ids, row_id
-from tuwen.index.stores import hnsw_ef as beam
+from tuwen.index.stores import hnsw_ef
 from tuwen.index.stores import qdrant_edge_shard as qdrant_shard
 from tuwen.index.stores.qdrant_edge_shard import GRAPH_ABOVE, PLACE_FIELD, Shard, build
 from tuwen.types import Hit, Payload, Row
@@ -23,36 +24,35 @@ if TYPE_CHECKING:
     from qdrant_edge import EdgeShard, FieldCondition, Filter, PointId, Record, ScoredPoint
 
 SAMPLE = 64
-"""rows that stand for all"""
+"""number of rows from which the common direction is estimated"""
 
 
-class Effort:
-    """Of one shard, whose caller lets in one thread at a time."""
+class SearchEf:
+    """Chooses HNSW's ef for the searches of a shard; for one thread at a time."""
 
     def __init__(self) -> None:
         self._centre: Vector | None = None
         self._rows = 0
 
     def ef(self, shard: "EdgeShard", rows: int, query: Vector, limit: int, *, filtered: bool) -> int:
-        """The ef of a search among `rows` rows. What they share is looked for again once they are twice as many."""
+        """The ef of a search in `rows` rows. Their common direction is estimated again when their number doubles."""
         import qdrant_edge as edge
 
         if rows > 2 * self._rows:
             records, _ = shard.scroll(edge.ScrollRequest(limit=SAMPLE, with_payload=False, with_vector=True))
-            self._centre = beam.centre_of(np.array([it.vector for it in records], dtype=np.float32))
+            self._centre = hnsw_ef.centre_of(np.array([it.vector for it in records], dtype=np.float32))
             self._rows = rows
-        return beam.beam(rows, limit, among=not filtered and beam.is_among(query, self._centre))
+        return hnsw_ef.ef_for(rows, limit, among=not filtered and hnsw_ef.is_among(query, self._centre))
 
 
 _EXACT = "_exact"
 
 
 def to_stored(payload: Payload) -> dict[str, Any]:
-    """A payload as a shard keeps it.
+    """Convert a payload for a shard.
 
-    A shard writes numbers as decimals and reads one in seven of them back wrong by its last bit. Floats of up to 15
-    digits come back right: those are filtered by (for a time of today that is to the microsecond). Longer ones are
-    kept beside, as text.
+    A shard stores floats as decimals, and changes the last bit of one in seven. Floats of up to 15 digits are
+    preserved; filters use those (microseconds, for current times). Longer ones are also stored as hexadecimal text.
     """
     floats = {name: value for name, value in payload.items() if isinstance(value, float)}
     exact = {name: value.hex() for name, value in floats.items() if not _survives(value)}
@@ -81,7 +81,7 @@ def from_stored(stored: Mapping[str, Any] | None) -> Payload:
 
 
 def rounded(value: float) -> float:
-    """A float to 15 digits, as it is filtered by; the very largest cannot be rounded up."""
+    """Round a float to 15 digits, as filters use it; the very largest floats cannot be rounded up."""
     short = float(f"{value:.15g}")
     return short if math.isfinite(short) else value
 
@@ -135,7 +135,7 @@ def _text(condition: Compare) -> "FieldCondition":
 
 
 def _number(condition: Compare) -> "FieldCondition":
-    """A comparison of numbers is a range: `==` on floats is not known. 15 digits are compared, see `to_stored`."""
+    """A comparison as a range, because `==` on floats is not supported. 15 digits are compared, see `to_stored`."""
     import qdrant_edge as edge
 
     value = float(condition.value)
@@ -146,7 +146,7 @@ def _number(condition: Compare) -> "FieldCondition":
 
 
 def count_rows(shard: Shard, where: Condition | None) -> int:
-    """How many rows fulfil a condition, see `Store`."""
+    """The number of rows that match a condition, see `Store`."""
     import qdrant_edge as edge
 
     request = edge.CountRequest(exact=True, filter=None if where is None else compiled(where))
@@ -155,17 +155,17 @@ def count_rows(shard: Shard, where: Condition | None) -> int:
 
 
 def count_values(shard: Shard, field: str, rows: int) -> dict[str, int]:
-    """Each text in a field, of that many rows, see `Store`."""
+    """The values of a text field with the number of their rows, see `Store`; `rows` is the total number of rows."""
     import qdrant_edge as edge
 
     request = edge.FacetRequest(field, limit=max(1, rows), exact=True)
     with shard.calling() as it:
         hits = it.facet(request).hits
-    return {str(hit.value): hit.count for hit in hits if hit.count}  # what was there once has none
+    return {str(hit.value): hit.count for hit in hits if hit.count}  # removed values have a count of 0
 
 
 def field_bounds(shard: Shard, field: str) -> tuple[float, float] | None:
-    """The least and the greatest number in a field, see `Store`."""
+    """The smallest and the largest number in a field, see `Store`."""
     import qdrant_edge as edge
 
     ends = []
@@ -182,38 +182,38 @@ def field_bounds(shard: Shard, field: str) -> tuple[float, float] | None:
 PAGE = 1_000
 """rows read or written in one call"""
 OVERSAMPLING = 2.0
-"""how many times k rows found by int8 are compared exactly"""
+"""this number times k candidates found with int8 are compared exactly"""
 SCAN = 20_000
-"""rows that a filter leaves, up to which they are compared one by one; of more, ACORN is the faster"""
+"""up to this number of rows that match a filter, rows are compared one by one; beyond, ACORN is faster"""
 
 T = TypeVar("T")
 
 
 class QdrantStore:
-    """The `Store` of one index, see there."""
+    """A `Store` on Qdrant Edge."""
 
     def __init__(self, folder: Path, dim: int, patience: float = 0.0, *, flat: bool = False) -> None:
-        """Open what `create` has made.
+        """Open a shard that `create` has made.
 
         Args:
-            folder: the shard's.
-            dim: the length of a vector.
+            folder: the shard's folder.
+            dim: the dimension of the vectors.
             patience: seconds to wait for a process that has the shard open.
             flat: never build a graph, compare with every row.
 
         Raises:
-            IndexLocked: it still has.
+            IndexLocked: another process still has it open.
             IndexInvalid: the shard cannot be read.
         """
         self._dim = dim
         self._flat = flat
         self._shard = Shard(folder, patience)
         self._changed = 0
-        self._effort = Effort()
+        self._search_ef = SearchEf()
 
     @staticmethod
     def create(folder: Path, dim: int, *, flat: bool = False) -> None:
-        """Make an empty shard in a folder that does not exist yet."""
+        """Create an empty shard in a folder that does not exist yet."""
         qdrant_shard.create(folder, dim, flat=flat)
 
     @property
@@ -228,7 +228,7 @@ class QdrantStore:
         return "flat" if self._flat else "hnsw"
 
     def upsert(self, rows: Sequence[Row]) -> None:
-        """A page is replayed as a whole or not at all, so no row is ever mixed from two."""
+        """Write rows. A page is replayed as a whole or not at all, so no row is a mixture of two."""
         import qdrant_edge as edge
 
         with self._shard.calling() as shard:
@@ -272,7 +272,7 @@ class QdrantStore:
             shard.flush()
 
     def known(self, contents: Sequence[str]) -> dict[str, Known]:
-        """A content may have any number of rows: no more rows are read at a time than contents are asked for."""
+        """Find one row for each content, which may have many; each request returns at most one row per content."""
         found: dict[str, Known] = {}
         for page in _pages(list(dict.fromkeys(contents))):
             missing = page
@@ -295,14 +295,14 @@ class QdrantStore:
         return field_bounds(self._shard, field)
 
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """Keys are read first; then the rows, page by page."""
+        """Iterate over rows: first all keys, then the rows page by page."""
         for page in _pages(self.keys(where)):
             ids = [row_id(key) for key in page]
             stored = {str(record.id): record.payload for record in _fetched(self._shard, ids)}
             yield from (Stored(it, from_stored(stored[it])) for it in map(str, ids) if it in stored)
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
-        """Scores are of the stored float32 vectors, whatever found them."""
+        """Search; scores are computed from the stored float32 vectors."""
         import qdrant_edge as edge
 
         exact = exact or self._flat
@@ -314,7 +314,7 @@ class QdrantStore:
             limit = min(k, rows)
             if chosen is not None and not exact:
                 exact = shard.count(edge.CountRequest(exact=False, filter=chosen)) <= SCAN
-            ef = None if exact else self._effort.ef(shard, rows, vector, limit, filtered=chosen is not None)
+            ef = None if exact else self._search_ef.ef(shard, rows, vector, limit, filtered=chosen is not None)
             points = _nearest(shard, vector, limit, chosen, ef=ef)
             if len(points) < limit and not exact:  # the graph does not lead to enough of them
                 points = _nearest(shard, vector, limit, chosen, ef=None)
@@ -322,7 +322,7 @@ class QdrantStore:
         return sorted(hits, key=lambda hit: (-hit.score, hit.payload["path"]))
 
     def optimize(self, quantize_above: int) -> None:
-        """What takes long is done in another process, and this store waits."""
+        """Optimise the shard. Slow work runs in another process, for which this store waits."""
         with self._shard.calling() as shard:
             rows = self.rows
             int8 = rows > quantize_above
@@ -340,7 +340,7 @@ class QdrantStore:
 
 
 def _some_of(shard: Shard, contents: list[str]) -> list[Known]:
-    """Rows that have one of some contents, as many at most as there are contents."""
+    """Rows with one of these contents, at most as many as there are contents."""
     import qdrant_edge as edge
 
     wanted = edge.Filter(must=[edge.FieldCondition("content", match=edge.MatchAny(contents))])
@@ -351,7 +351,7 @@ def _some_of(shard: Shard, contents: list[str]) -> list[Known]:
 
 
 def _fetched(shard: Shard, ids: "Sequence[PointId]", *, vectors: bool = False) -> "Iterator[Record]":
-    """The rows of some ids: either their payloads or their vectors."""
+    """Get rows by id, with either their payloads or their vectors."""
     for page in _pages(ids):
         with shard.calling() as it:
             records = it.retrieve(page, with_payload=not vectors, with_vector=vectors)
@@ -375,7 +375,7 @@ def _keys(shard: Shard, where: Condition | None) -> Iterator[str]:
 def _nearest(
     shard: "EdgeShard", vector: Vector, limit: int, chosen: "Filter | None", *, ef: int | None
 ) -> "list[ScoredPoint]":
-    """The rows nearest to a vector; those of all rows where `ef` is None."""
+    """Find the rows nearest to a vector; `ef` None: compare with all rows."""
     import qdrant_edge as edge
 
     exact = ef is None
@@ -395,6 +395,6 @@ def _pages(items: Sequence[T]) -> Iterator[list[T]]:
 
 
 def _id_pages(keys: Sequence[str]) -> "Iterator[list[PointId]]":
-    """The ids of keys, each once."""
+    """The distinct ids of keys, in pages."""
     for page in _pages(list(dict.fromkeys(keys))):
         yield [row_id(key) for key in page]

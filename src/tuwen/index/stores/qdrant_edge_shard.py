@@ -2,8 +2,8 @@
 
     python -m tuwen.index.stores.qdrant_edge_shard PARENT SHARD DIM INT8
 
-builds the graph in a process of its own: in the process that asks for it, it would hold the interpreter lock for
-minutes, without progress, Ctrl-C or other threads. It ends with that process (on Linux; elsewhere it finishes).
+builds the graph in a separate process, because it would hold the interpreter lock of the calling process for minutes,
+without progress, Ctrl-C or other threads. On Linux it ends with the calling process; elsewhere it finishes its work.
 """
 
 import ctypes
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     )
 
 GRAPH_ABOVE = 20_000
-"""rows above which a graph is built: comparing with 20,000 one by one takes 2 to 3 ms, building their graph 9 s"""
+"""number of rows above which a graph is built: an exhaustive search of 20,000 takes 2 to 3 ms, building a graph 9 s"""
 PLACE_FIELD = "_place"
-"""latitude and longitude together, as the store searches them"""
+"""the field with latitude and longitude together, for filters by distance"""
 LINKS, CANDIDATES = 24, 200
 """HNSW's m and ef_construct"""
 POLL = 0.05
@@ -47,30 +47,30 @@ _DIE_WITH_PARENT = 1
 
 
 class Shard:
-    """An open shard, for one thread at a time."""
+    """An open shard, used by one thread at a time."""
 
     def __init__(self, folder: Path, patience: float) -> None:
-        """Open what `create` has made, see `QdrantStore`."""
+        """Open a shard that `create` has made, see `QdrantStore`."""
         self._folder = folder
         self._lock = threading.RLock()
         self._open: EdgeShard | None = _load_patiently(folder, patience)
 
     @contextmanager
     def calling(self) -> "Iterator[EdgeShard]":
-        """The shard, for one thread at a time; what it raises becomes one line."""
+        """Give one thread at a time access to the shard, and turn its exceptions into IndexFault."""
         with self._lock:
             if self._open is None:
-                raise IndexFault(f"{self._folder.parent} is closed: open it again")
+                raise IndexFault(f"{self._folder.parent} is closed; open it again", where=self._folder.parent)
             try:
                 yield self._open
             except Exception as error:
-                if type(error) is not Exception:  # the shard's own faults are of no other kind
+                if type(error) is not Exception:  # the shard raises only this class
                     raise
-                raise IndexFault(f"{self._folder.parent}: {error}") from error
+                raise IndexFault(f"{self._folder.parent}: {error}", where=self._folder.parent) from error
 
     @contextmanager
     def away(self) -> Iterator[Path]:
-        """Its folder, while it is closed here; other threads wait until it is open again."""
+        """Close the shard for the duration of the block, which gets its folder; other threads wait."""
         with self._lock:
             self.close()
             try:
@@ -79,11 +79,11 @@ class Shard:
                 self._open = _load_patiently(self._folder, patience=10.0)
 
     def keeps_int8(self) -> bool:
-        """Whether its settings ask for vectors as int8 too."""
+        """Whether the shard also stores vectors as int8."""
         return bool(json.loads((self._folder / "edge_config.json").read_bytes()).get("quantization_config"))
 
     def close(self) -> None:
-        """Let go of all files. May be called twice."""
+        """Release all files. May be called twice."""
         with self._lock:
             if self._open is not None:
                 self._open.close()
@@ -91,7 +91,7 @@ class Shard:
 
 
 def create(folder: Path, dim: int, *, flat: bool = False) -> None:
-    """Make an empty shard with its payload indexes, and put it on the disk. `flat`: it never builds a graph."""
+    """Create an empty shard with its payload indexes on disk. `flat`: it never builds a graph."""
     import qdrant_edge as edge
 
     folder.mkdir()
@@ -101,12 +101,12 @@ def create(folder: Path, dim: int, *, flat: bool = False) -> None:
 
 
 def optimize(folder: Path, dim: int, *, int8: bool) -> None:
-    """Build what is not built yet in a shard that nobody has open. Killed at any moment, it leaves all rows there.
+    """Build the graph of a shard that no process has open. A kill loses no rows.
 
     Args:
-        folder: the shard's.
-        dim: the length of a vector.
-        int8: keep vectors as int8 too, from now on. False leaves this as it is.
+        folder: the shard's folder.
+        dim: the dimension of the vectors.
+        int8: also store vectors as int8 from now on; False keeps the current setting.
     """
     import qdrant_edge as edge
 
@@ -116,7 +116,7 @@ def optimize(folder: Path, dim: int, *, int8: bool) -> None:
 
 
 def _settings(dim: int, *, int8: bool, flat: bool = False) -> "EdgeConfig":
-    """All stands on disk and is mapped, so that searching takes little memory of its own."""
+    """The settings of a shard: everything is on disk and memory-mapped, so searches need little private memory."""
     import qdrant_edge as edge
 
     cold = edge.Memory.Cold
@@ -156,7 +156,7 @@ def _place_index() -> "GeoIndexParams":
 
 
 def _payload_index(kind: type) -> "KeywordIndexParams | IntegerIndexParams | FloatIndexParams":
-    """The index of one field. None adds links to the graph: that triples the time to build it, see docs/log.md."""
+    """The index of a field, without additional graph links: they triple the time to build it, see docs/log.md."""
     import qdrant_edge as edge
 
     cold = edge.Memory.Cold
@@ -168,7 +168,7 @@ def _payload_index(kind: type) -> "KeywordIndexParams | IntegerIndexParams | Flo
 
 
 def _load_patiently(folder: Path, patience: float) -> "EdgeShard":
-    """Open a shard. What an optimisation was writing when it was killed is cleared away: no row depends on it."""
+    """Open a shard, waiting for other processes, and remove the remains of a killed optimisation."""
     import qdrant_edge as edge
 
     deadline = time.monotonic() + patience
@@ -190,35 +190,38 @@ def _load_patiently(folder: Path, patience: float) -> "EdgeShard":
 def _fault(folder: Path, error: Exception, patience: float) -> IndexFault:
     index = folder.parent
     if "WouldBlock" in str(error):
-        return IndexLocked(f"{index} is in use by a process that builds its graph; waited {patience:g} s: try again")
-    return IndexInvalid(
-        f"{index}: its rows cannot be read ({error}): put back a copy of the folder, or build the index again"
-    )
+        return IndexLocked(
+            f"{index} is in use by a process that builds its graph; waited {patience:g} s, try again later", where=index
+        )
+    hint = "restore a copy of the folder, or build the index again"
+    return IndexInvalid(f"{index}: its rows cannot be read ({error}); {hint}", where=index, hint=hint)
 
 
 def build(shard: Path, dim: int, *, int8: bool) -> None:
     """Run `optimize` in another process; the shard must not be open in this one.
 
     Raises:
-        IndexFault: it failed. No row is lost.
+        IndexFault: it failed; no row is lost.
     """
     words = (os.getpid(), shard, dim, int(int8))
     command = [sys.executable, "-P", "-m", "tuwen.index.stores.qdrant_edge_shard", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, said = child.communicate()
+        _, stderr = child.communicate()
     except BaseException:
         child.kill()
         child.communicate()
         raise
     if child.returncode:
-        last = (said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        raise IndexFault(f"{shard.parent}: building its graph has failed, no row is lost; try again ({last})")
+        last = (stderr.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        raise IndexFault(
+            f"{shard.parent}: building the graph failed ({last}); no row is lost, try again", where=shard.parent
+        )
 
 
 def main() -> None:
-    """The other process."""
+    """Build a graph in the separate process."""
     parent, folder, dim, int8 = sys.argv[1:]
     _end_with(int(parent))
     optimize(Path(folder), int(dim), int8=int8 == "1")
@@ -227,8 +230,8 @@ def main() -> None:
 def _end_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended already
-        sys.exit("the process that asked for this has ended")
+    if os.getppid() != parent:  # it has already ended
+        sys.exit("the calling process has ended")
 
 
 if __name__ == "__main__":

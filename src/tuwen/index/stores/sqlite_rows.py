@@ -1,8 +1,8 @@
 """Rows in an SQLite database: key, id, payload and vector, durable when a call returns.
 
-Every row has a number that is never used again; a row that is replaced gets a new one. So an index file that was
-built of all rows up to a number is compared by two lists: rows with higher numbers are missing from it, and numbers
-in `gone` have to be skipped.
+Every row has a number that is never reused; a replaced row gets a new one. A FAISS file built from all rows up to some
+number is brought up to date by two lists: rows with higher numbers are missing from it, and the numbers in `gone` must
+be skipped.
 """
 
 import json
@@ -22,11 +22,11 @@ from tuwen.types import Payload, Row, Vectors
 
 Value: TypeAlias = str | int | float | bytes
 Compiled: TypeAlias = tuple[str, list[Value]]
-"""An expression that is 0 or 1, and the values of its question marks."""
+"""An SQL expression that is 0 or 1, and the values of its placeholders."""
 
 
 def compiled(condition: Condition) -> Compiled:
-    """A condition as an expression of SQL."""
+    """Compile a condition to an SQL expression."""
     match condition:
         case And(parts):
             return _joined(" AND ", parts)
@@ -45,7 +45,7 @@ def compiled(condition: Condition) -> Compiled:
 
 
 def comparable(field: str, value: str | int | float) -> str | int | float:
-    """A value as it is compared with a field's column: floats by their first 15 digits, as every store does."""
+    """The value to compare with a field's column: floats have 15 digits, as in all stores."""
     return rounded(float(value)) if FIELDS[field] is float else value
 
 
@@ -54,7 +54,7 @@ def _compared(condition: Compare) -> Compiled:
     value = comparable(condition.field, condition.value)
     match condition.operator:
         case "startswith" | "contains" if not value:
-            return f"{column} IS NOT NULL", []  # an empty blob is none to SQLite
+            return f"{column} IS NOT NULL", []  # SQLite treats an empty blob as NULL here
         case "startswith":
             prefix = str(value).encode()
             return _known(f"substr(CAST({column} AS BLOB), 1, {len(prefix)}) = ?"), [prefix]
@@ -74,9 +74,9 @@ def _known(words: str) -> str:
 
 
 PAGE = 1_000
-"""rows, or values of one statement, that are handled at a time"""
+"""rows, or values of one statement, per page"""
 BLOCK = 8_192
-"""vectors that are read at a time"""
+"""vectors read at a time"""
 _COLUMNS = ", ".join(f'"{field}"' for field in FIELDS)
 _KINDS = {str: "TEXT", int: "INTEGER", float: "REAL"}
 _SCHEMA = f"""
@@ -109,27 +109,27 @@ class Rows:
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make an empty one."""
+        """Create an empty database."""
         database = _connect(path)
         database.executescript(_SCHEMA)
         database.close()
 
     def count(self, above: int = 0) -> int:
-        """How many rows there are, of numbers above one."""
+        """The number of rows whose number is greater than `above`."""
         return int(self._one("SELECT count(*) FROM rows WHERE number > ?", above))
 
     def keys(self, where: Condition | None) -> list[str]:
-        """The keys of the rows that fulfil a condition, sorted."""
+        """The sorted keys of the rows that match a condition."""
         words, values = _condition(where)
         return [key for (key,) in self._database.execute(f"SELECT path FROM rows WHERE {words} ORDER BY path", values)]
 
     def values(self, field: str) -> dict[str, int]:
-        """Each value of a field, and how many rows have it."""
+        """The values of a field with the number of their rows."""
         words = f'SELECT "{field}", count(*) FROM rows WHERE "{field}" IS NOT NULL GROUP BY "{field}"'
         return dict(self._database.execute(words).fetchall())
 
     def bounds(self, field: str) -> tuple[float, float] | None:
-        """The least and the greatest number of a field, as it was written; None where there is none."""
+        """The smallest and the largest number of a field, unrounded; None if there is none."""
         ends = []
         for function in ("min", "max"):
             words = f'SELECT payload FROM rows WHERE "{field}" = (SELECT {function}("{field}") FROM rows) LIMIT 1'
@@ -137,7 +137,7 @@ class Rows:
         return (float(ends[0]), float(ends[1])) if ends else None
 
     def upsert(self, rows: Sequence[Row]) -> None:
-        """Write rows; all of them or none."""
+        """Write all rows or none."""
         with self._transaction() as database:
             for page in _pages(rows):
                 self._delete([row.key for row in page])
@@ -150,12 +150,12 @@ class Rows:
                 database.executemany("INSERT INTO vectors VALUES (?, ?)", vectors)
 
     def remove(self, keys: Sequence[str]) -> int:
-        """Take rows out, all of them or none; how many there were."""
+        """Remove all of these rows or none; returns how many there were."""
         with self._transaction():
             return sum(self._delete(page) for page in _pages(keys))
 
     def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
-        """Put other payloads to rows that there are."""
+        """Replace the payloads of existing rows."""
         columns = ", ".join(f'"{field}" = ?' for field in FIELDS)
         with self._transaction() as database:
             for key, payload in payloads.items():
@@ -163,14 +163,14 @@ class Rows:
                 database.execute(f"UPDATE rows SET payload = ?, {columns} WHERE path = ?", values)
 
     def where(self, column: str, values: Sequence[Any]) -> Iterator[tuple[int, str, Payload]]:
-        """Number, id and payload of the rows that have one of some values in a column."""
+        """Number, id and payload of the rows with one of these values in a column."""
         for page in _pages(list(dict.fromkeys(values))):
             words = f"SELECT number, id, payload FROM rows WHERE {column} IN ({', '.join('?' * len(page))})"
             for number, name, payload in self._database.execute(words, page).fetchall():
                 yield number, name, json.loads(payload)
 
     def after(self, key: str, where: Condition | None) -> list[tuple[str, Payload]]:
-        """Id and payload of a page of rows, by key, that come after one and fulfil a condition."""
+        """Id and payload of the next page of rows after `key` that match a condition."""
         words, values = _condition(where)
         found = self._database.execute(
             f"SELECT id, payload FROM rows WHERE path > ? AND {words} ORDER BY path LIMIT {PAGE}", (key, *values)
@@ -178,7 +178,7 @@ class Rows:
         return [(name, json.loads(payload)) for name, payload in found]
 
     def firsts(self, contents: Sequence[str]) -> list[int]:
-        """The number of one row for each of some contents, where there is one."""
+        """The number of the first row of each of these contents, if there is one."""
         found = []
         for page in _pages(list(dict.fromkeys(contents))):
             marks = ", ".join("?" * len(page))
@@ -187,13 +187,13 @@ class Rows:
         return found
 
     def numbers(self, where: Condition) -> NDArray[np.int64]:
-        """The numbers of the rows that fulfil a condition, rising."""
+        """The ascending numbers of the rows that match a condition."""
         words, values = compiled(where)
         found = self._database.execute(f"SELECT number FROM rows WHERE {words} ORDER BY number", values)
         return np.fromiter((number for (number,) in found), np.int64)
 
     def vectors(self, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
-        """Number -> vector."""
+        """Get vectors by number."""
         found: dict[int, NDArray[np.float32]] = {}
         for page in _pages(numbers):
             words = f"SELECT number, vector FROM vectors WHERE number IN ({', '.join('?' * len(page))})"
@@ -201,7 +201,7 @@ class Rows:
         return found
 
     def blocks(self, above: int = 0) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
-        """Numbers above one, rising, and their vectors, block by block."""
+        """Yield the numbers greater than `above`, ascending, with their vectors, block by block."""
         words = "SELECT number, vector FROM vectors WHERE number > ? ORDER BY number"
         found = self._database.execute(words, (above,))
         while page := found.fetchmany(BLOCK):
@@ -209,12 +209,12 @@ class Rows:
             yield np.array([number for number, _ in page], np.int64), vectors
 
     def built(self) -> tuple[str, int]:
-        """The name of the file that was built last, and up to which number; an empty name where there is none."""
+        """The name of the FAISS file that was built last ("" if there is none), and the last number in it."""
         file, top = self._database.execute("SELECT file, top FROM built").fetchone()
         return file, top
 
     def set_built(self, file: str, *, clear: bool) -> None:
-        """Say which file was built of all rows; an empty name: none. `clear`: it has nothing that is gone."""
+        """Record the FAISS file built from all rows ("": none). `clear`: it does not contain removed rows."""
         with self._transaction() as database:
             if clear:
                 database.execute("DELETE FROM gone")
@@ -222,11 +222,11 @@ class Rows:
             database.execute(f"UPDATE built SET file = ?, top = ({top})", (file,))
 
     def gone(self) -> list[int]:
-        """The numbers that the file has and that are no longer there."""
+        """The numbers of removed rows that the FAISS file still contains."""
         return [number for (number,) in self._database.execute("SELECT number FROM gone ORDER BY number")]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the database."""
         self._database.close()
 
     def _add_columns(self) -> None:
@@ -272,7 +272,7 @@ def _condition(where: Condition | None) -> Compiled:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A commit is on the disk when it returns: in the log, by `synchronous`."""
+    """Connect so that a commit is on disk when it returns (in the write-ahead log)."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -280,7 +280,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _written(payload: Payload) -> list[Any]:
-    """A payload as a text that gives it back to the last bit, and the fields that are filtered by."""
+    """The values of a payload's columns: JSON that preserves every bit, and the fields for filters."""
     fields = [None if field not in payload else comparable(field, payload[field]) for field in FIELDS]
     return [_as_json(dict(payload)), *fields]
 

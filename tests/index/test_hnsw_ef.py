@@ -5,7 +5,7 @@ import pytest
 from making import FakeModel
 
 from tuwen.index.index import VectorIndex
-from tuwen.index.stores.hnsw_ef import LONG, SHORT, beam, centre_of, is_among
+from tuwen.index.stores.hnsw_ef import LONG, SHORT, centre_of, ef_for, is_among
 from tuwen.index.stores.qdrant_edge import SAMPLE
 from tuwen.types import Row
 
@@ -39,9 +39,9 @@ def test_rows_that_share_nothing_have_no_query_among_them() -> None:
 
 
 def test_a_walk_is_longer_among_more_rows_and_for_more_hits() -> None:
-    assert [beam(rows, 10) for rows in (1_000, 100_000, 1_000_000)] == [LONG, LONG, 723]
-    assert [beam(rows, 10, among=True) for rows in (1_000, 1_000_000, 10_000_000)] == [SHORT, SHORT, 241]
-    assert beam(1_000, 500) == beam(1_000, 500, among=True) == 1_000
+    assert [ef_for(rows, 10) for rows in (1_000, 100_000, 1_000_000)] == [LONG, LONG, 723]
+    assert [ef_for(rows, 10, among=True) for rows in (1_000, 1_000_000, 10_000_000)] == [SHORT, SHORT, 241]
+    assert ef_for(1_000, 500) == ef_for(1_000, 500, among=True) == 1_000
 
 
 def test_an_index_finds_the_same_by_either(pictures: np.ndarray, tmp_path) -> None:
