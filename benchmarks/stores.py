@@ -4,8 +4,9 @@
     python benchmarks/stores.py --rows 20000 --without lancedb
 
 Each store is filled, optimised, and searched with the same image-like and text-like queries at increasing ef. tuwen's
-rows carry the payload of an image with its indexes, and are on disk when a call returns. FAISS and numpy keep only vectors,
-in memory. LanceDB keeps vectors and paths on disk. All stores use all cores to build, and answer one query at a time.
+rows carry the payload of an image with its indexes, and are on disk when a call returns. FAISS and numpy keep only
+vectors, in memory. LanceDB keeps vectors and paths on disk. All stores use all cores to build, and answer one query at
+a time.
 LanceDB is not installed with tuwen: `pip install lancedb`.
 """
 

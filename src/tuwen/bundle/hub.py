@@ -188,12 +188,12 @@ def _refusal(error: Any, name: str) -> str:  # noqa: ANN401  (HfHubHTTPError; it
         return f"gives {name} only to users who have accepted its terms; accept them there, and set HF_TOKEN"
     if isinstance(error, RepositoryNotFoundError):
         return f"has no repository {name}, or it is private ({status}); for a private one, set HF_TOKEN"
-    said = {
+    reasons = {
         HTTPStatus.UNAUTHORIZED: f"requires a valid token for {name} (401); set HF_TOKEN, or renew it",
         HTTPStatus.FORBIDDEN: "does not allow this token to read it (403)",
         HTTPStatus.TOO_MANY_REQUESTS: "received too many requests (429), also after waiting",
     }
-    return said.get(status, f"answered {status} {HTTPStatus(status).phrase}, also after retries")
+    return reasons.get(status, f"answered {status} {HTTPStatus(status).phrase}, also after retries")
 
 
 class _Relay(logging.Handler):

@@ -219,10 +219,10 @@ def calibration(
         "vision": _pixel_feeds(to_pixels(image_spec, images), 1),
         "text": _token_feeds(tokenizer.to_tokens(list(dict.fromkeys([*texts, *TEXTS]))), text_spec),
     }
-    picked, said = samples.images[:CHECKED], list(samples.texts[:CHECKED])
+    images, texts = samples.images[:CHECKED], list(samples.texts[:CHECKED])
     checked = {
-        "vision": _pixel_feeds(to_pixels(image_spec, picked), 8),
-        "text": _token_feeds(tokenizer.to_tokens(said), text_spec),
+        "vision": _pixel_feeds(to_pixels(image_spec, images), 8),
+        "text": _token_feeds(tokenizer.to_tokens(texts), text_spec),
     }
     towers: tuple[Tower, ...] = ("vision", "text")
     return {tower: Calibration(measured[tower], checked[tower]) for tower in towers}

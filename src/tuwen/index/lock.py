@@ -1,6 +1,6 @@
 """A lock on an index's folder: one process at a time may write to it.
 
-Who has to wait is told which process holds the lock. The lock is the operating system's own, on an open file, so it
+A process that waits learns which process holds the lock. The lock is the operating system's own, on an open file, so it
 ends with its process; a forked child keeps it. The holder's name is in `lock.json`.
 """
 

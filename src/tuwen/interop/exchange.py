@@ -55,11 +55,11 @@ def check_vectors(files: VectorFiles, model: Model, *, normalise: bool) -> None:
         InvalidVectors: the vectors have another dimension, or are not of length 1.
         InvalidInput: the files cannot be used.
     """
-    for place, said in files.fingerprints():
-        if said != model.fingerprint:
+    for place, recorded in files.fingerprints():
+        if recorded != model.fingerprint:
             raise WrongModel(
-                f"{place} has vectors of the model {said}, not of {model.name} ({model.fingerprint})",
-                value=said,
+                f"{place} has vectors of the model {recorded}, not of {model.name} ({model.fingerprint})",
+                value=recorded,
                 where=place,
             )
     for block in files.blocks():

@@ -21,7 +21,7 @@ COLUMNS = {
     "text": ("text_vector",),
 }
 """usual names of columns of vectors of images and of texts"""
-SAID = frozenset({"image_vector", "text_vector"})
+TYPED = frozenset({"image_vector", "text_vector"})
 """those of them that imply images or texts"""
 KEYS = ("path", "image_path", "key", "id", "url")
 """usual names of the column that names a row"""
@@ -72,9 +72,9 @@ class VectorFiles:
             yield self.path, str(json.loads(job.read_bytes())["fingerprint"])
         for table in self._tables() or sorted(self.path.glob("metadata/*.parquet")):
             with _opened(table) as file:
-                said = (file.schema_arrow.metadata or {}).get(b"tuwen.fingerprint")
-            if said is not None:
-                yield table, str(said.decode())
+                recorded = (file.schema_arrow.metadata or {}).get(b"tuwen.fingerprint")
+            if recorded is not None:
+                yield table, str(recorded.decode())
 
     def blocks(self) -> Iterator[Block]:
         """The rows, in the order of the files. Can be read repeatedly.
@@ -114,10 +114,11 @@ class VectorFiles:
     def _table(self, path: Path) -> Iterator[Block]:
         with _opened(path) as file:
             columns = _columns(file.schema_arrow.names, path, self.column)
-            said = columns.keys() & SAID
-            if self.texts and said and columns.keys() != {"text_vector"}:
+            typed = columns.keys() & TYPED
+            if self.texts and typed and columns.keys() != {"text_vector"}:
                 raise InvalidInput(
-                    f"{path} tells images from texts by its columns ({', '.join(sorted(said))}): leave out --texts",
+                    f"{path} distinguishes images and texts by its columns ({', '.join(sorted(typed))}); leave out "
+                    "--texts",
                     where=path,
                 )
             for block in _blocks(file, path, columns):

@@ -1,6 +1,6 @@
 """Read the tensors of checkpoint files without running code that they may contain.
 
-Formats are told apart by content: safetensors, torch's files (zipped, and from before 1.6), TorchScript archives,
+Formats are distinguished by content: safetensors, torch's files (zipped, and from before 1.6), TorchScript archives,
 and Paddle's `.pdparams`.
 """
 
@@ -30,7 +30,7 @@ _WRAPPERS = ("state_dict", "model", "module")
 
 
 @dataclass(frozen=True)
-class Contents:
+class Inspection:
     """The content of a checkpoint's file or folder by which its family is recognised; read on first access.
 
     Attributes:

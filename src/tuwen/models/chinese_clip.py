@@ -13,7 +13,7 @@ import torch
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput, require
-from tuwen.models.checkpoints import Contents, read_tensors
+from tuwen.models.checkpoints import Inspection, read_tensors
 from tuwen.models.openclip_weights import State, depth, vision_state
 from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import Towers
@@ -153,9 +153,9 @@ def load(weights: Path, arch: str | None = None) -> Towers:
     return towers_of(model, source, pictures, texts_of(words, model.config))
 
 
-def is_here(contents: Contents) -> bool:
+def recognises(found: Inspection) -> bool:
     """Whether this is a checkpoint with the authors' names."""
-    return _is_whole(contents.tensors)
+    return _is_whole(found.tensors)
 
 
 def _vocabulary(weights: Path, words: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from tuwen.bundle.foreign import name_of
 from tuwen.bundle.huggingface import read_object
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import Contents, read_folder
+from tuwen.models.checkpoints import Inspection, read_folder
 from tuwen.models.towers import Towers
 from tuwen.models.transformers import build, pictures_of, texts_of, tokenizer_of, towers_of
 
@@ -44,9 +44,9 @@ def load(folder: Path) -> Towers:
     return towers_of(model, f"flagai:{name}", pictures, texts_of(tokenizer_of(folder), model.config))
 
 
-def is_here(contents: Contents) -> bool:
+def recognises(found: Inspection) -> bool:
     """Whether the folder's configuration is one that FlagAI writes for AltCLIP."""
-    text = contents.config.get("text_config")
+    text = found.config.get("text_config")
     return isinstance(text, Mapping) and text.get("model_type") in ("xlm-roberta", "bert") and "project_dim" in text
 
 

@@ -193,10 +193,12 @@ def candidates(tensors: Mapping[str, torch.Tensor]) -> list[str]:
     return [name for name in names if _agree(found, _of_config(open_clip.get_model_config(name)))]
 
 
-def _agree(found: Sizes, said: Sizes) -> bool:
+def _agree(found: Sizes, expected: Sizes) -> bool:
     """Whether no size differs, and both or neither are Vision Transformers of CLIP."""
-    same = all(found[key] == said[key] for key in found.keys() & said.keys())
-    return same and ("patch" in found) == ("patch" in said) and ("text_layers" in found) == ("text_layers" in said)
+    same = all(found[key] == expected[key] for key in found.keys() & expected.keys())
+    return (
+        same and ("patch" in found) == ("patch" in expected) and ("text_layers" in found) == ("text_layers" in expected)
+    )
 
 
 def _of_tensors(tensors: Mapping[str, torch.Tensor]) -> Sizes:

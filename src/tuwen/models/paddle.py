@@ -15,7 +15,7 @@ from PIL import Image
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import Contents, read_tensors
+from tuwen.models.checkpoints import Inspection, read_tensors
 from tuwen.models.openclip_tokens import reading
 from tuwen.models.openclip_weights import State, depth, text_state, vision_state
 from tuwen.models.towers import Towers
@@ -65,8 +65,8 @@ def load(weights: Path, arch: str | None = None) -> Towers:
         )
     sizes = _sizes(state)
     name = next((name for name, known in ARCHITECTURES.items() if known == sizes), weights.stem)
-    said = None if arch is None else arch.removesuffix("_with_TextEncoder")
-    if said not in (None, name):
+    wanted = None if arch is None else arch.removesuffix("_with_TextEncoder")
+    if wanted not in (None, name):
         raise InvalidInput(
             f"{weights} is {name}, not {arch}; leave --arch out, or give the other file", value=arch, where=weights
         )
@@ -76,9 +76,9 @@ def load(weights: Path, arch: str | None = None) -> Towers:
     return towers_of(model, f"paddle:{name}", pictures, Texts(texts.spec, texts.tokenizer, texts.to_tokens))
 
 
-def is_here(contents: Contents) -> bool:
+def recognises(found: Inspection) -> bool:
     """Whether this is a file with these names in Paddle's layout."""
-    return contents.path.is_file() and _is_whole(contents.tensors)
+    return found.path.is_file() and _is_whole(found.tensors)
 
 
 def _is_whole(state: Mapping[str, torch.Tensor]) -> bool:

@@ -9,7 +9,7 @@ import torch
 from tuwen.errors import InvalidInput
 from tuwen.models import chinese_clip, flagai, openclip, paddle, trained
 from tuwen.models import transformers as huggingface
-from tuwen.models.checkpoints import Contents
+from tuwen.models.checkpoints import Inspection
 from tuwen.models.openclip_weights import architecture_of
 from tuwen.models.towers import Towers
 from tuwen.models.trained import PREFIX, Recipe, call
@@ -30,7 +30,7 @@ class Family:
     name: str
     written: str
     load: Callable[[str, Path | None, str | None], Towers]
-    recognises: Callable[[Contents], bool]
+    recognises: Callable[[Inspection], bool]
 
 
 def load_source(source: str, weights: Path | None = None, *, arch: str | None = None) -> Towers:
@@ -111,11 +111,11 @@ def family_of(path: Path) -> Family:
     Raises:
         InvalidInput: it belongs to none, or cannot be read.
     """
-    contents = Contents(path)
+    found = Inspection(path)
     for family in FAMILIES:
-        if family.recognises(contents):
+        if family.recognises(found):
             return family
-    kind = contents.config.get("model_type")
+    kind = found.config.get("model_type")
     shown = f" (model_type {kind!r} in its config.json)" if kind else ""
     reason = huggingface.of_own_code(contents.config)
     message = f"{path}: {reason}" if reason else f"{path}{shown} does not belong to a known model family"
@@ -140,12 +140,12 @@ def _load_openclip(name: str, weights: Path | None, arch: str | None) -> Towers:
     return openclip.load(architecture, weights, tag=tag or None)
 
 
-def _is_openclip(contents: Contents) -> bool:
+def _is_openclip(found: Inspection) -> bool:
     """Whether tensors have CLIP's names; every image tower of open_clip is called `visual`."""
-    names = contents.tensors
+    names = found.tensors
     visual = any(name.startswith("visual.") for name in names)
     text = any(name.startswith(("text.", "transformer.resblocks.")) for name in names)
-    return contents.has("open_clip_config.json") or (visual and text)
+    return found.has("open_clip_config.json") or (visual and text)
 
 
 def _load_huggingface(name: str, weights: Path | None, arch: str | None) -> Towers:
@@ -196,8 +196,8 @@ def _load_trained(name: str, weights: Path | None, arch: str | None) -> Towers:
     return trained.load(Path(name), build)
 
 
-def _is_trained(contents: Contents) -> bool:
-    return contents.has(trained.FILE, trained.WEIGHTS)
+def _is_trained(found: Inspection) -> bool:
+    return found.has(trained.FILE, trained.WEIGHTS)
 
 
 FAMILIES = (
@@ -206,16 +206,16 @@ FAMILIES = (
         "paddle",
         "paddle:FILE.pdparams, or paddle:ARCHITECTURE with --weights, e.g. paddle:CLIP_vit_base_patch32_224",
         _load_paddle,
-        paddle.is_here,
+        paddle.recognises,
     ),
     Family(
         "chinese-clip",
         "chinese-clip:FILE.pt, or chinese-clip:ARCHITECTURE with --weights, e.g. chinese-clip:ViT-B-16",
         _load_chinese_clip,
-        chinese_clip.is_here,
+        chinese_clip.recognises,
     ),
-    Family("flagai", "flagai:FOLDER, e.g. flagai:checkpoints/AltCLIP-XLMR-L", _load_flagai, flagai.is_here),
-    Family("hf", "hf:FOLDER, of a model of transformers", _load_huggingface, huggingface.is_here),
+    Family("flagai", "flagai:FOLDER, e.g. flagai:checkpoints/AltCLIP-XLMR-L", _load_flagai, flagai.recognises),
+    Family("hf", "hf:FOLDER, of a model of transformers", _load_huggingface, huggingface.recognises),
     Family(
         "openclip",
         "openclip:ARCHITECTURE[/TAG] or openclip:FOLDER, e.g. openclip:ViT-B-32/laion2b_s34b_b79k",

@@ -19,7 +19,7 @@ from tuwen.bundle.huggingface import image_spec, processor_of, read_object
 from tuwen.bundle.manifest import Cleaning, ImageSpec, Scoring, TextSpec
 from tuwen.data.vocabularies import sentencepiece_tokenizer_json
 from tuwen.errors import InvalidInput
-from tuwen.models.checkpoints import Contents, read_folder
+from tuwen.models.checkpoints import Inspection, read_folder
 from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import ToPixels, ToTokens, Towers
 from tuwen.types import Pixels, Tokens
@@ -271,8 +271,8 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     try:
         reference = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        said = " ".join(str(error).split())[:160]
-        raise InvalidInput(f"{folder} has no tokenizer that transformers can read: {said}", where=folder) from error
+        reason = " ".join(str(error).split())[:160]
+        raise InvalidInput(f"{folder} has no tokenizer that transformers can read: {reason}", where=folder) from error
     backend = getattr(reference, "backend_tokenizer", None)
     if backend is not None:
         return Tokenizer(reference, backend.to_str().encode(), "none")
@@ -370,6 +370,6 @@ def of_own_code(config: Mapping[str, Any]) -> str:
     return f"the model type {kind!r} needs code from its repository, which is never run" if "auto_map" in config else ""
 
 
-def is_here(contents: Contents) -> bool:
+def recognises(found: Inspection) -> bool:
     """Whether this is the folder of a model that `load` accepts."""
-    return contents.config.get("model_type") in KINDS
+    return found.config.get("model_type") in KINDS

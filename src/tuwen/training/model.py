@@ -281,10 +281,10 @@ def _lasting(towers: Towers) -> dict[str, str | int | float | bool]:
 
 def with_image(towers: Towers, changes: ImageChanges) -> Towers:
     """Apply changes to the image preprocessing of a model; the exported bundle records them."""
-    said = changes.model_dump(exclude_none=True)
-    if not said:
+    changed = changes.model_dump(exclude_none=True)
+    if not changed:
         return towers
-    spec = type(towers.image_spec).model_validate(towers.image_spec.model_dump() | said)
+    spec = type(towers.image_spec).model_validate(towers.image_spec.model_dump() | changed)
 
     def prepared(images: Sequence[Image.Image]) -> Pixels:
         return to_pixels(spec, images)

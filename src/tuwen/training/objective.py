@@ -82,9 +82,9 @@ class Objective(nn.Module):
         try:
             self.load_state_dict(whole | dict(state))
         except RuntimeError as error:
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise InvalidInput(
-                f"the objective differs from that of the checkpoint: {said}; resume with the same", where="objective"
+                f"the objective differs from that of the checkpoint: {reason}; resume with the same", where="objective"
             ) from error
 
 

@@ -126,8 +126,8 @@ class Stepper:
             raise InvalidInput(f"the checkpoint has other trained parameters: {hint}", where="model", hint=hint)
         settings = [_settings(entry) for entry in self._optimizer.param_groups]
         load_states(self._pair, self._optimizer, state["weights"], state["moments"])
-        for entry, said in zip(self._optimizer.param_groups, settings, strict=True):
-            entry.update(said)
+        for entry, saved in zip(self._optimizer.param_groups, settings, strict=True):
+            entry.update(saved)
         self._scaler.load_state_dict(state["scaler"])
         if self._average is not None and state["average"] is not None:
             self._average.load_state(state["average"])
