@@ -1,4 +1,4 @@
-"""Calibrated thresholds of an index: the score from which a hit means something, see `search/calibrate.py`.
+"""Calibrated thresholds of an index: the score below which a hit is not a match, see `search/calibrate.py`.
 
 photos.tuwen/calibration.json      beside `index.json`; an index may be without it
 qdrant://host:6333/photos          in the collection's metadata
@@ -19,37 +19,37 @@ QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image")
 
 
 class Threshold(BaseModel):
-    """From which score on a hit means something, for one kind of query, and how often that is wrong."""
+    """The threshold for one kind of query, with its error rates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     threshold: float
-    """the cosine: nothing that scores less matches"""
+    """a cosine; hits with a lower score are not matches"""
     false_accept: float | None
-    """the share of queries without a match that had a hit all the same; None where there was no such query"""
+    """the share of queries without a match that still had a hit; None if there were no such queries"""
     false_reject: float | None
-    """the share of queries with a match whose match was left out; None where there was no such query"""
+    """the share of queries whose match was left out; None if there were no queries with a match"""
     matching: int
-    """how many queries with a match were tried"""
+    """number of queries with a match"""
     unmatching: int
-    """how many without"""
+    """number of queries without a match"""
     rows: int
-    """how many rows the index had: the best score of a query without a match grows with them"""
+    """number of rows in the index; the best score of a query without a match grows with it"""
     created: str
-    """when, ISO 8601 in UTC"""
+    """time of the measurement, ISO 8601 in UTC"""
 
 
 class Calibration(BaseModel):
-    """All that was measured on an index."""
+    """The thresholds measured on an index."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     format: Literal[1] = 1
-    """the version of this shape"""
+    """the version of this format"""
     fingerprint: str
-    """what identifies the model that it was measured with"""
+    """the fingerprint of the model that was used"""
     text: Threshold | None = None
-    """for texts; None where it was not measured"""
+    """the threshold for text queries; None if it was not measured"""
     image: Threshold | None = None
     """for pictures"""
 

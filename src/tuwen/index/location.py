@@ -53,7 +53,7 @@ Place: TypeAlias = Path | Cluster
 
 
 def is_cluster(text: str) -> bool:
-    """Whether a text is meant as a cluster's URL."""
+    """Whether a string has the form of a cluster's URL."""
     return text.partition("://")[0] in _SCHEMES and "://" in text
 
 
@@ -61,11 +61,11 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
     """Parse the place of an index.
 
     Args:
-        text: a folder, or a cluster's URL; a place is returned as it is.
-        key: for a cluster.
+        text: a folder, or a cluster's URL; a place is returned unchanged.
+        key: the API key of a cluster.
 
     Raises:
-        InvalidInput: it is no URL, lacks the host or the collection, or has more than host, port and collection.
+        InvalidInput: it is not a URL, lacks the host or the collection, or has other parts than these and the port.
     """
     if isinstance(text, Cluster):
         return text if key is None else replace(text, key=key)
@@ -73,7 +73,7 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
         return Path(text)
     try:
         parts = urlsplit(text)
-    except ValueError:  # its words would show a key that is in it
+    except ValueError:  # its message would show a key in the URL
         scheme = text.partition("://")[0]
         hint = f"write {scheme}://host:{PORT}/collection"
         raise InvalidInput(f"{scheme}://… is not a URL: {hint}", value=scheme, hint=hint) from None
@@ -94,7 +94,7 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
 
 
 def located(place: "str | Place", settings: "Settings") -> Place:
-    """Where an index is; a cluster's with the key, shards and replicas of the settings, unless it has its own.
+    """Parse the place of an index, and add key, shards and replicas from the settings if it is in a cluster.
 
     Raises:
         InvalidInput: see `place_of`.

@@ -21,11 +21,11 @@ Metric: TypeAlias = Literal["cosine", "l2"]
 StoreName: TypeAlias = Literal["qdrant-edge", "faiss", "qdrant"]
 
 KINDS = {name: name for name in get_args(Kind)} | {"hnsw32": "hnsw"}
-"""names, in lower case, to kinds"""
+"""accepted names of kinds, in lower case -> kind"""
 METRICS = {name: name for name in get_args(Metric)} | {"ip": "cosine"}
-"""likewise"""
+"""accepted names of metrics -> metric"""
 STORES = {"auto": "auto"} | {name: name for name in get_args(StoreName)}
-"""likewise"""
+"""accepted names of stores -> store"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Design:
 
 
 def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> Design:
-    """Check what is asked for, ignoring case.
+    """Validate kind, metric and store, ignoring case.
 
     Args:
-        kind: `hnsw` (of old `HNSW32`), `flat` or `ivf`.
-        metric: `cosine`, or `ip`, which on vectors of length 1 is the same; or `l2`.
+        kind: `hnsw` (or `HNSW32`), `flat` or `ivf`.
+        metric: `cosine` (or `ip`, which is the same for vectors of length 1) or `l2`.
         store: `qdrant-edge`, `faiss`, `qdrant` (a cluster), or `auto`: FAISS for `ivf`, else Qdrant Edge.
 
     Raises:
-        InvalidInput: an unknown name, or a kind that the store does not have.
+        InvalidInput: an unknown name, or a kind that the store does not support.
     """
     chosen = _named("kind", kind, KINDS)
     keeper = _named("store", store, STORES)
@@ -62,7 +62,7 @@ def design(kind: str = "hnsw", metric: str = "cosine", store: str = "auto") -> D
 
 def _named(what: str, name: str, names: dict[str, str]) -> str:
     if name.lower() not in names:
-        raise InvalidInput(f"unknown {what} {name!r}: choose one of {', '.join(names)}", value=name, where=what)
+        raise InvalidInput(f"unknown {what} {name!r}; choose one of: {', '.join(names)}", value=name, where=what)
     return names[name.lower()]
 
 
@@ -80,14 +80,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A row of the content that was asked for."""
+    """A row with the requested content."""
 
     payload: Payload
     vector: Vector
 
 
 def known_ids(ids: Sequence[str]) -> list[UUID]:
-    """The texts that are valid row ids, each once."""
+    """The valid row ids among these strings, without duplicates."""
     found = []
     for text in dict.fromkeys(ids):
         with suppress(ValueError):
@@ -127,15 +127,15 @@ class Store(Protocol):
         ...
 
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]:
-        """Key to payload, for those keys that exist."""
+        """Get payloads by key; unknown keys are left out."""
         ...
 
     def get(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Id to row, for those ids that exist."""
+        """Get rows by id; unknown ids are left out."""
         ...
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vector]:
-        """Id to vector, for those ids that exist."""
+        """Get vectors by id; unknown ids are left out."""
         ...
 
     def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
@@ -143,7 +143,7 @@ class Store(Protocol):
         ...
 
     def known(self, contents: Sequence[str]) -> dict[str, Known]:
-        """Content to one of the rows that have it, for those contents that exist."""
+        """Get a row for each content; unknown contents are left out."""
         ...
 
     def count(self, where: Condition | None) -> int:
@@ -159,22 +159,22 @@ class Store(Protocol):
         ...
 
     def bounds(self, field: str) -> tuple[float, float] | None:
-        """The least and the greatest number in a field; None if no row has one."""
+        """The smallest and the largest number in a field; None if no row has one."""
         ...
 
     def scan(self, where: Condition | None) -> Iterator[Stored]:
-        """The rows that match a condition, by key."""
+        """Iterate over the rows that match a condition, in the order of their keys."""
         ...
 
     def search(self, vector: Vector, k: int, where: Condition | None, *, exact: bool) -> list[Hit]:
-        """The k rows of highest cosine with a vector, best first, equal scores by key."""
+        """Find the k rows with the highest cosine to a vector, best first, equal scores by key."""
         ...
 
     def optimize(self, quantize_above: int) -> None:
-        """Build what makes searches fast. May take minutes; may be killed and started again at any moment.
+        """Build graphs or lists that make searches fast. May take minutes, and may be killed and restarted at any time.
 
         Args:
-            quantize_above: rows above which vectors are also kept as int8. Scores stay exact.
+            quantize_above: number of rows above which vectors are also stored as int8. Scores stay exact.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""The checkpoints of a run: written aside and renamed, the last few and the best kept.
+"""The checkpoints of a run: written to a temporary folder and renamed; the last few and the best are kept.
 
-    OUTPUT/checkpoints/step-00000100/   tuwen-training.json, tokenizer.json, weights.pt   what export reads
-                                        training.pt                       what all processes share
-                                        rank-0.pt, rank-1.pt, …           what each of them has of its own
+    OUTPUT/checkpoints/step-00000100/   tuwen-training.json, tokenizer.json, weights.pt   for export
+                                        training.pt                       the state that all processes share
+                                        rank-0.pt, rank-1.pt, …           the state of each process
     OUTPUT/last, OUTPUT/best            links to two of them
 
 On several machines, the folder must be on a shared file system.
@@ -34,7 +34,7 @@ class Checkpoints:
 
     Attributes:
         output: the run's folder.
-        keep: how many of the last to keep.
+        keep: number of last checkpoints to keep.
     """
 
     output: Path
@@ -46,7 +46,7 @@ class Checkpoints:
         return self.output / "checkpoints"
 
     def steps(self) -> list[int]:
-        """The steps of those that are whole, in order."""
+        """The steps of all complete checkpoints, in order."""
         found = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*"))
         return sorted(int(match[1]) for match in found if match)
 
@@ -55,13 +55,13 @@ class Checkpoints:
         return self.folder / f"step-{step:08}"
 
     def save(self, step: int, write_shared: Callable[[Path], None], own: Mapping[str, Any], best: int | None) -> Path:
-        """Write a checkpoint and drop those that are no longer kept; every process calls it.
+        """Write a checkpoint and delete those that are no longer kept; every process must call it.
 
         Args:
-            step: how many steps were taken.
-            write_shared: writes what all share into a folder; called in the first process alone.
-            own: what this process has of its own.
-            best: the step of the best one; None: this is.
+            step: number of steps taken.
+            write_shared: writes the shared state into a folder; called in the first process only.
+            own: the state of this process.
+            best: the step of the best checkpoint; None: this one.
         """
         aside = self.folder / f".{self.at(step).name}"
         if rank() == 0:
@@ -78,7 +78,7 @@ class Checkpoints:
         return self.at(step)
 
     def load(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What all processes share, and what this one had of its own.
+        """Read the shared state and that of this process.
 
         Raises:
             InvalidInput: the run had another number of processes.
@@ -123,27 +123,27 @@ def _point(link: Path, target: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """The generators of torch: of the CPU and, where training runs on one, of its device."""
+    """The states of torch's random generators, of the CPU and of the training device."""
 
     cpu: Tensor
     cuda: Tensor | None
 
     @classmethod
     def now(cls, device: torch.device) -> Self:
-        """As they stand."""
+        """The current states."""
         return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None)
 
     def restore(self) -> None:
-        """Put them back."""
+        """Restore the states."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
 
 
 def everything(device: torch.device) -> dict[str, Any]:
-    """The states of all generators, of types that `torch.load(weights_only=True)` reads."""
+    """The states of all random generators, in types that `torch.load(weights_only=True)` reads."""
     torch_state = RandomState.now(device)
-    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (whoever uses it must go on alike)
+    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  (other code may use it)
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(np.asarray(keys).copy()), place, has_gauss, gauss],
@@ -153,7 +153,7 @@ def everything(device: torch.device) -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any]) -> None:
-    """Put back what `everything` took."""
+    """Restore the result of `everything`."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
@@ -161,7 +161,7 @@ def restore(states: dict[str, Any]) -> None:
 
 
 def seed(number: int) -> None:
-    """Begin all generators anew."""
+    """Seed all random generators."""
     random.seed(number)
     np.random.seed(number % 2**32)  # noqa: NPY002
     torch.manual_seed(number)

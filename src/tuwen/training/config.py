@@ -175,7 +175,7 @@ class ModelConfig(Section):
     weights: Path | None = None
     """a file of weights for the architecture of `source`"""
     arch: str | None = None
-    """the architecture, if `source` is a path that does not tell it"""
+    """the architecture, if it cannot be inferred from the path in `source`"""
     scratch: bool = False
     """whether to start from random weights"""
     seed: int | None = None
@@ -319,7 +319,7 @@ class RunConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Evaluation during training, by the encoder that also serves."""
+    """Evaluation during training, with the encoder of inference."""
 
     steps: Positive | None = None
     """interval in steps"""
@@ -330,7 +330,7 @@ class EvaluateConfig(Section):
     zeroshot: Path | None = None
     """a folder with a folder of images for each class: zero-shot accuracy"""
     templates: tuple[Annotated[str, Field(pattern="_")], ...] = ("a photo of a _",)
-    """prompt templates; `_` stands for the class"""
+    """prompt templates, with `_` for the class"""
     k: tuple[Positive, ...] = (1, 5, 10)
     """each k of recall at k and of top-k accuracy"""
     batch: Positive = 64

@@ -46,8 +46,8 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Args:
         file: YAML.
-        overrides: `optimizer.lr=4e-4` and the like, their values in YAML; they win over the file. A number is a
-            place in a list, from 0: `data.train.0.path=./pairs`.
+        overrides: assignments such as `optimizer.lr=4e-4`, with values in YAML, which override the file. A number is an
+            index of a list, from 0: `data.train.0.path=./pairs`.
 
     Raises:
         InvalidInput: the file cannot be read, or the configuration is invalid: the message has a line for each

@@ -1,4 +1,4 @@
-"""Evaluation during training, by the encoder that also serves: recall on held-out pairs, zero-shot accuracy."""
+"""Evaluation during training, with the encoder of inference: recall on held-out pairs, zero-shot accuracy."""
 
 import hashlib
 import tempfile
@@ -25,7 +25,7 @@ from tuwen.training.pairs import Listing
 from tuwen.types import Rejected
 
 SPLITS = ("val", "test")
-"""the splits that are evaluated on by default, of datasets that have splits"""
+"""the default splits for evaluation, if a dataset has splits"""
 T = TypeVar("T")
 
 
@@ -33,8 +33,8 @@ class Evaluation:
     """Evaluates towers in training.
 
     Attributes:
-        wanted: whether anything is to be evaluated.
-        skipped: how many images could not be read in the last evaluation.
+        wanted: whether there is anything to evaluate.
+        skipped: number of images that could not be read in the last evaluation.
     """
 
     def __init__(self, config: EvaluateConfig, precision: str, device: str) -> None:
@@ -102,7 +102,7 @@ class Evaluation:
     def _encoded(
         self, encoder: Encoder, items: Iterable[tuple[T, bytes | Path]]
     ) -> Iterator[tuple[T, NDArray[np.float32]]]:
-        """What belongs to each image that can be read, with the image's vector."""
+        """Encode images; yields the item of each readable image with the image's vector."""
         for batch in encoder.stream(items, batch=self._config.batch):
             self.skipped += len(batch.rejected)
             yield from zip(batch.keys, batch.vectors, strict=True)
@@ -111,14 +111,14 @@ class Evaluation:
 def torch_encoder(
     towers: Towers, folder: Path, device: str, precision: str, *, weights: bytes | None = None
 ) -> Encoder:
-    """The encoder that serves, over the towers as they are in PyTorch.
+    """Build an encoder that runs the towers in PyTorch.
 
     Args:
         towers: both towers.
-        folder: takes the tokenizer's file.
-        device: PyTorch's name of it.
-        precision: what is computed in.
-        weights: what the fingerprint stands for in place of the weights, where these change.
+        folder: the folder for the tokenizer's file.
+        device: the device, as PyTorch names it.
+        precision: the precision to compute in.
+        weights: a value for the fingerprint in place of the weights, which change during training.
     """
     (folder / layout.TOKENIZER).write_bytes(towers.tokenizer)
     sessions = {tower: torch_session(towers, tower, device=device, precision=precision) for tower in layout.TOWERS}
@@ -151,7 +151,7 @@ def accuracies(result: Classification, ks: Sequence[int]) -> dict[str, float]:
 
 
 def score(figures: Mapping[str, float]) -> float:
-    """By which the best checkpoint is chosen: the mean of all recalls, or else of the accuracies."""
+    """The figure by which the best checkpoint is chosen: the mean of all recalls, or else of the accuracies."""
     found = [value for name, value in figures.items() if "_recall@" in name]
     return float(np.mean(found or list(figures.values())))
 

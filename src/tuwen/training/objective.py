@@ -19,37 +19,37 @@ _PAIR = "pair."
 
 
 class Batches(Protocol):
-    """What a run draws from: an epoch each time it is gone through; begun again after a break, it goes on.
+    """The batches of a run. Each iteration is an epoch; after an interruption, the next iteration continues it.
 
     Attributes:
-        skipped: what could not be read -> why.
+        skipped: samples that could not be read -> the reason.
     """
 
     skipped: dict[str, str]
 
     def __len__(self) -> int:
-        """How many batches an epoch has; the same in every process."""
+        """The number of batches in an epoch; the same in every process."""
         ...
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the epoch from here on."""
+        """The remaining batches of the epoch."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Where it is, after the batch that it gave last, in types that `torch.load(weights_only=True)` reads."""
+        """The position after the last batch that was returned, in types that `torch.load(weights_only=True)` reads."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from the position at which `state` was taken."""
         ...
 
 
 class Objective(nn.Module):
-    """Base class of custom objectives. Its own parameters learn at the full rate without decay, and are discarded.
+    """Base class of custom objectives. Its own parameters are trained at the full rate without decay, then discarded.
 
     Attributes:
-        pair: the towers and their scale, which are what is kept.
-        batches: what `forward` is called with, one after the other.
+        pair: the towers and their scale, which are exported.
+        batches: the batches with which `forward` is called.
     """
 
     def __init__(self, pair: Pair, batches: Batches) -> None:
@@ -58,25 +58,25 @@ class Objective(nn.Module):
 
     @abstractmethod
     def forward(self, batch: Any) -> Tensor:  # noqa: ANN401  (its own kind of batch)
-        """The loss of a batch, a scalar; of this process' batch, where several train.
+        """Compute the loss of a batch, a scalar; with several processes, of this process's batch.
 
-        A batch comes as `batches` made it: to bring it to the device of the parameters is the objective's part.
+        The objective must move the batch to the device of its parameters.
         """
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
-        """Those that are not the pair's, by name."""
+        """The objective's own parameters by name, without those of the pair."""
         named = self.named_parameters()
         return {name: value for name, value in named if not name.startswith(_PAIR) and value.requires_grad}
 
     def own_state(self) -> dict[str, Tensor]:
-        """What a checkpoint must have beside the pair: parameters and buffers."""
+        """The objective's own parameters and buffers, for a checkpoint."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith(_PAIR)}
 
     def load_own_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `own_state` took.
+        """Restore the result of `own_state`.
 
         Raises:
-            InvalidInput: this objective has other parts.
+            InvalidInput: this objective has other parameters or buffers.
         """
         whole = {name: value for name, value in self.state_dict().items() if name.startswith(_PAIR)}
         try:
@@ -92,7 +92,7 @@ def objective_of(config: ObjectiveConfig, pair: Pair, run: RunConfig, part: Part
     """Call the function that the configuration names.
 
     Raises:
-        InvalidInput: there is none, it does not take these settings, or it returns something else.
+        InvalidInput: there is no such function, it does not accept these settings, or it returns something else.
     """
     made = call(config.source, pair, run, part, **config.settings)
     if not isinstance(made, Objective):

@@ -44,18 +44,18 @@ def train(
 
     Args:
         config: a YAML file, or what it contains as a mapping or a `TrainConfig`; see the configuration's reference.
-        overrides: `key.path=value` with values in YAML, which win over `config`, such as `optimizer.lr=4e-4`.
-        resume: the output folder of a run to go on with from its last checkpoint, by the configuration in it; in
-            place of `config`.
+        overrides: `key.path=value` with values in YAML, which override `config`, such as `optimizer.lr=4e-4`.
+        resume: the output folder of a run to resume from its last checkpoint, with the configuration in it; instead
+            of `config`.
         on_line: called with each line about the progress; by default lines are logged.
 
     Returns:
-        The checkpoint, the bundle, and what was measured.
+        The checkpoint, the bundle, and the metrics.
 
     Raises:
-        InvalidInput: the configuration is invalid, or what it names cannot be used.
-        RuntimeUnavailable: the device is not on this machine.
-        Diverged: the loss or a weight is no finite number any more.
+        InvalidInput: the configuration is invalid, or something that it names cannot be used.
+        RuntimeUnavailable: the device is not available on this machine.
+        Diverged: the loss or a weight is no longer finite.
         NotVerified: the bundle does not reproduce its checkpoint.
     """
     chosen = configuration(config, overrides, resume)
@@ -74,7 +74,8 @@ def configuration(
     """The configuration that `train` uses for these arguments.
 
     Raises:
-        InvalidInput: it is invalid, both or neither of `config` and `resume` are given, or `resume` is no run's folder.
+        InvalidInput: it is invalid, both or neither of `config` and `resume` are given, or `resume` is not a run's
+            folder.
     """
     if (config is None) == (resume is None):
         hint = "give a configuration (-c FILE) or the output folder of a run to resume (--resume FOLDER)"
