@@ -117,7 +117,7 @@ def family_of(path: Path) -> Family:
             return family
     kind = found.config.get("model_type")
     shown = f" (model_type {kind!r} in its config.json)" if kind else ""
-    reason = huggingface.of_own_code(contents.config)
+    reason = huggingface.of_own_code(found.config)
     message = f"{path}: {reason}" if reason else f"{path}{shown} does not belong to a known model family"
     raise InvalidInput(f"{message}; {_ways()}", value=kind, where=path, hint=_ways())
 
