@@ -17,7 +17,7 @@ ORIGINAL = {
     "paddle": lambda folder: original_formats.paddle(folder).path,
 }
 CASES: dict[str, Callable[[Path], Path]] = HF | ORIGINAL
-PADS = ("siglip", "siglip2")  # their text towers read their padding, so that nothing may be cut
+PADS = ("siglip", "siglip2", "siglip2_naflex")  # their text towers read their padding, so that nothing may be cut
 OFTEN = ("altclip",)
 
 

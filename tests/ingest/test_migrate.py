@@ -252,6 +252,14 @@ def test_interrupted_it_encodes_the_rest(place: Path, other: Path, third: Path) 
         assert index.info().fingerprint == tuwen.load(str(third)).fingerprint
 
 
+def test_a_migrated_index_on_a_read_only_disk(place: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tuwen.Index.open(place / "photos.tuwen") as index:
+        index.migrate(str(other), progress=False)
+        found = content(index)
+    monkeypatch.setattr("tuwen.index.index.is_read_only", lambda _: True)
+    assert content_at(place / "photos.tuwen") == found
+
+
 def test_two_at_once(edge: Path, other: Path, encoder) -> None:
     with tuwen.Index.open(edge / "photos.tuwen") as index:
 

@@ -18,9 +18,11 @@ VISION = {
     "image_size": SIZE,
     "patch_size": 8,
 }
+PATCHES = {**VISION, "num_patches": (SIZE // 8) ** 2}
+del PATCHES["image_size"]
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-KINDS = ("clip", "chinese_clip", "altclip", "siglip", "siglip2", "metaclip_2")
+KINDS = ("clip", "chinese_clip", "altclip", "siglip", "siglip2", "siglip2_naflex", "metaclip_2")
 
 
 def write(folder: Path, kind: str, seed: int = 0) -> Path:
@@ -42,10 +44,12 @@ def model(kind: str, words: int, seed: int = 0) -> Any:
         text |= {"project_dim": 24}
     if kind == "metaclip_2":
         text |= {"projection_dim": 24, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-    values: dict[str, Any] = {"text_config": text, "vision_config": dict(VISION)}
+    vision = PATCHES if kind == "siglip2_naflex" else VISION
+    values: dict[str, Any] = {"text_config": text, "vision_config": dict(vision)}
     if not kind.startswith("siglip"):
         values |= {"projection_dim": 24, "logit_scale_init_value": 3.7}
-    config = transformers.AutoConfig.for_model("siglip" if kind == "siglip2" else kind, **values)
+    types = {"siglip2": "siglip", "siglip2_naflex": "siglip2"}  # SigLIP 2 of a fixed size is published as SigLIP
+    config = transformers.AutoConfig.for_model(types.get(kind, kind), **values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = transformers.AutoModel.from_config(config)
@@ -62,8 +66,12 @@ def processor(kind: str) -> dict[str, Any]:
     """As the published models of the family have it."""
     square = {"height": SIZE, "width": SIZE}
     common = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "resample": 3}
+    half = [0.5, 0.5, 0.5]
+    if kind == "siglip2_naflex":
+        patches = {"patch_size": PATCHES["patch_size"], "max_num_patches": PATCHES["num_patches"]}
+        names = {"image_processor_type": "Siglip2ImageProcessor", "resample": 2}
+        return common | names | patches | {"image_mean": half, "image_std": half}
     if kind.startswith("siglip"):
-        half = [0.5, 0.5, 0.5]
         return common | {
             "image_processor_type": "SiglipImageProcessor",
             "size": square,
@@ -167,6 +175,7 @@ TOKENIZERS = {
     "altclip": _alt,
     "siglip": _siglip,
     "siglip2": _gemma,
+    "siglip2_naflex": _gemma,
     "metaclip_2": _alt,
 }
 

@@ -4,6 +4,7 @@ The differences between its classes are one record (`Kind`) for each `model_type
 """
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from tuwen.models.torchvision import import_transformers
 from tuwen.models.towers import ToPixels, ToTokens, Towers
 from tuwen.types import Pixels, Tokens
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -34,6 +37,8 @@ class Kind:
             trained with visible padding.
         first: whether a text's vector is made from its first token instead of the tower's own pooling.
         projects: whether projections follow the towers.
+        patches: whether its image tower takes patches of an image of any shape (SigLIP 2 with NaFlex). It is used on
+            the square grid of its position table, to which images are squashed.
         context: the context length of the family, if its position table is longer.
         languages: ISO 639-1 codes, if they are the same for the whole family.
     """
@@ -41,6 +46,7 @@ class Kind:
     mask: bool
     first: bool = False
     projects: bool = True
+    patches: bool = False
     context: int | None = None
     languages: tuple[str, ...] = ()
 
@@ -50,6 +56,7 @@ KINDS: dict[str, Kind] = {
     "chinese_clip": Kind(mask=True, first=True, context=52, languages=("zh",)),
     "altclip": Kind(mask=True, first=True, context=77),
     "siglip": Kind(mask=False, projects=False),
+    "siglip2": Kind(mask=False, projects=False, patches=True),
     "metaclip_2": Kind(mask=False),
 }
 
@@ -93,7 +100,7 @@ def towers_of(
         name=name,
         family=family,
         source=source,
-        vision=vision or _Vision(model, kind),
+        vision=vision or _vision(model, kind),
         text=_Text(model, kind),
         image_spec=pictures.spec,
         text_spec=texts.spec,
@@ -110,7 +117,7 @@ def rebuilt(blueprint: Mapping[str, Any]) -> tuple[torch.nn.Module, torch.nn.Mod
     """Both modules of a blueprint, with random weights."""
     model = random(blueprint["transformers"], "the blueprint", seed=0)
     kind = KINDS[model.config.model_type]
-    return _Vision(model, kind), _Text(model, kind)
+    return _vision(model, kind), _Text(model, kind)
 
 
 def random(config: Mapping[str, Any], name: str, seed: int) -> Any:  # noqa: ANN401
@@ -176,6 +183,10 @@ def _first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
+def _vision(model: Any, kind: Kind) -> torch.nn.Module:  # noqa: ANN401
+    return _Patches(model) if kind.patches else _Vision(model, kind)
+
+
 class _Vision(torch.nn.Module):
     """pixel_values (n, 3, h, w) -> (n, dim)."""
 
@@ -186,6 +197,29 @@ class _Vision(torch.nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         vector: torch.Tensor = self.projection(self.tower(pixel_values=pixel_values).pooler_output)
+        return vector
+
+
+class _Patches(torch.nn.Module):
+    """pixel_values (n, 3, h, w) -> (n, dim), where h / patch by w / patch is the grid of the position table.
+
+    On that grid every position has its own entry, and nothing is padded or masked: see `Siglip2VisionModel`.
+    """
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.tower = model.vision_model
+        self.patch = model.config.vision_config.patch_size
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        channels, height, width = pixel_values.shape[1:]
+        rows, columns = height // self.patch, width // self.patch
+        split = pixel_values.reshape(-1, channels, rows, self.patch, columns, self.patch)
+        patches = split.permute(0, 2, 4, 3, 5, 1).reshape(-1, rows * columns, self.patch**2 * channels)
+        embeddings = self.tower.embeddings
+        states = embeddings.patch_embedding(patches) + embeddings.position_embedding.weight
+        states = self.tower.post_layernorm(self.tower.encoder(inputs_embeds=states).last_hidden_state)
+        vector: torch.Tensor = self.tower.head(states)
         return vector
 
 
@@ -221,6 +255,27 @@ def pictures_of(folder: Path) -> Pictures:
     spec = image_spec(processor_of(folder))
     automatic = import_transformers().AutoImageProcessor
     return Pictures(spec, processed_by(automatic.from_pretrained(folder, backend="pil", local_files_only=True)))
+
+
+def squared_pictures_of(folder: Path, side: int) -> Pictures:
+    """Images squashed to `side` by `side` pixels, with the other settings of SigLIP 2's processor in the folder.
+
+    The reference is the processor of SigLIP's models of a fixed size. Of a square image, SigLIP 2's processor makes
+    the same pixels.
+    """
+    transformers = import_transformers()
+    own = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    shared = {name: getattr(own, name) for name in ("image_mean", "image_std", "resample")}
+    spec = ImageSpec(
+        size=(side, side),
+        resize="squash",
+        interpolation=Image.Resampling(own.resample).name.lower(),  # type: ignore[arg-type]  # the spec checks it
+        crop_rounding="floor",
+        mean=tuple(own.image_mean),
+        std=tuple(own.image_std),
+    )
+    fixed = transformers.SiglipImageProcessorPil(size={"height": side, "width": side}, **shared)
+    return Pictures(spec, processed_by(fixed))
 
 
 def processed_by(processor: Any) -> ToPixels:  # noqa: ANN401
@@ -349,7 +404,12 @@ def load(
         message = f"{place}: {of_own_code(config) or f'unknown model_type {kind!r}'}; {hint}"
         raise InvalidInput(message, value=kind, where=place, hint=hint)
     name = name or name_of(folder)
-    pictures = pictures_of(folder)
+    if KINDS[kind].patches:
+        log.warning("%s takes images of any shape; in this bundle they are squashed to a square", name)
+        vision = configured(config, name).vision_config
+        pictures = squared_pictures_of(folder, math.isqrt(vision.num_patches) * vision.patch_size)
+    else:
+        pictures = pictures_of(folder)
     if seed is None:
         model = build(config, read_folder(folder), name)
     else:
