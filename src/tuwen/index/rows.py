@@ -150,13 +150,13 @@ def _check_length(length: float, what: str, where: str) -> None:
 def _what_is_wrong(field: str, value: object) -> str:
     kind = FIELDS.get(field)
     if field.startswith("_") or not _is_utf8(field):
-        return "names that begin with _ are the index's own" if field.startswith("_") else "the name is not UTF-8"
+        return "names that begin with _ are reserved" if field.startswith("_") else "the name is not UTF-8"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return f"a payload holds str, int and float, not {type(value).__name__}"
+        return f"values must be str, int or float, not {type(value).__name__}"
     if kind is not None and not is_of(field, value):
-        return f"{field} is {kind.__name__}, not {type(value).__name__}"
+        return f"{field} must be {kind.__name__}, not {type(value).__name__}"
     if isinstance(value, str):
-        return "" if _is_utf8(value) else "the text is not UTF-8"
+        return "" if _is_utf8(value) else "the string is not UTF-8"
     if isinstance(value, int):
         return "" if -_LARGEST <= value < _LARGEST else "the number has more than 64 bits"
     return "" if math.isfinite(value) else "the number is not finite"
