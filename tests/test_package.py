@@ -35,9 +35,6 @@ def test_every_file_says_what_it_is() -> None:
     assert [short(path) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(parse(path))] == []
 
 
-# Published names
-
-
 def test_published_names_exist_and_are_all() -> None:
     assert all(getattr(tuwen, name) is not None for name in tuwen.__all__)
     assert sorted(tuwen.__all__) == sorted({*tuwen._MODULES, "__version__"})
@@ -50,9 +47,6 @@ def test_type_checkers_see_the_same_names() -> None:
     guarded = next(node for node in parse(PACKAGE / "__init__.py").body if isinstance(node, ast.If))
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
     assert {alias.name: node.module for node in imports for alias in node.names} == tuwen._MODULES
-
-
-# What is imported
 
 
 def modules_after(code: str, *arguments: object) -> set[str]:
@@ -93,9 +87,6 @@ def test_a_search_never_loads_torch(tmp_path: Path) -> None:
     loaded = modules_after(SEARCH, tmp_path / "gallery.tuwen")
     assert "qdrant_edge" in loaded
     assert not loaded & HEAVY
-
-
-# Packaging
 
 
 def test_every_package_that_is_needed_has_a_reason() -> None:

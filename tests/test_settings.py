@@ -67,9 +67,6 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
         Settings().threads = 3
 
 
-# load
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     return str(tiny.write_bundle(tmp_path / "tiny").folder)

@@ -37,9 +37,6 @@ def pods() -> Iterator[tuple[str, dict, dict]]:
             yield one["metadata"]["name"], one["spec"]["template"], one["spec"]
 
 
-# The image
-
-
 def test_there_is_an_image_for_each_use() -> None:
     assert set(STAGES) == {"wheel", "built", "export", "cuda", "cpu"}
 
@@ -83,9 +80,6 @@ def test_the_service_starts_with_what_is_set(tmp_path: Path) -> None:
     assert written <= known
 
 
-# Compose
-
-
 def test_compose_names_only_what_it_has() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     for service in compose["services"].values():
@@ -100,9 +94,6 @@ def test_compose_names_only_what_it_has() -> None:
     assert tuwen["build"]["target"] in STAGES
     assert tuwen["ports"] == ["127.0.0.1:8000:8000"]
     assert "ports" not in compose["services"]["qdrant"]
-
-
-# Kubernetes
 
 
 def test_every_manifest_is_of_a_stable_kind() -> None:

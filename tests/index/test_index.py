@@ -16,9 +16,6 @@ def exact(made: np.ndarray, query: np.ndarray) -> np.ndarray:
     return made.astype(np.float64) @ query.astype(np.float64)
 
 
-# Search
-
-
 def test_scores_are_the_exact_cosines_best_first(index: VectorIndex) -> None:
     made = rows(300)
     index.upsert(made)
@@ -102,9 +99,6 @@ def test_a_filter_keeps_to_its_rows(index: VectorIndex) -> None:
     assert index.search(made[0].vector, where='folder == "nowhere"') == []
 
 
-# Vectors and payloads that are refused
-
-
 BAD_VECTORS = [
     (np.ones(DIM, np.float64) / np.sqrt(DIM), "float64"),
     (np.ones(DIM + 1, np.float32), (DIM + 1,)),
@@ -159,9 +153,6 @@ def test_a_key_must_be_a_text(index: VectorIndex, key: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         index.upsert([Row(key, vectors(1)[0], {})])
     assert raised.value.value == key
-
-
-# Rows
 
 
 KEYS = [

@@ -68,9 +68,6 @@ def test_a_closed_index_says_so(folder: Path, model: FakeModel) -> None:
         assert raised.value.where == folder
 
 
-# Creating
-
-
 def test_create_makes_an_index_of_a_root(tmp_path: Path, model: FakeModel) -> None:
     folder = tmp_path / "deep" / "er" / "photos.tuwen"
     with VectorIndex.create(folder, encoder=model, root=tmp_path / "PHOTOS") as index:
@@ -104,9 +101,6 @@ def test_bytes_grow_with_the_rows(index: VectorIndex) -> None:
     assert index.info().bytes > before + 2_000 * DIM * 4
 
 
-# Precision
-
-
 def test_what_rows_are_computed_in_is_kept_and_mixing_is_noted(folder: Path) -> None:
     for precision, kept, notes in (
         ("fp32", ("fp32",), 0),
@@ -128,9 +122,6 @@ def test_int8_alone_is_no_mixture(folder: Path) -> None:
     with VectorIndex.open(folder, encoder=FakeModel(precision="int8")) as index:
         index.upsert(rows(1))
         assert index.info().notes == ()
-
-
-# Threads
 
 
 def test_calls_from_many_threads_take_turns(index: VectorIndex) -> None:

@@ -176,9 +176,6 @@ def test_long_texts_are_cut_and_counted(encoder: Encoder) -> None:
     np.testing.assert_allclose(encoder.encode_texts(["dog " * 30]), encoder.encode_texts(["dog " * 40]), atol=1e-6)
 
 
-# Pictures
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     rng = np.random.default_rng(0)
@@ -239,9 +236,6 @@ def test_pixels_of_another_shape_are_refused(encoder: Encoder, shape: tuple[int,
     with pytest.raises(InvalidInput) as caught:
         encoder.encode_pixels(np.zeros(shape, np.float32))
     assert caught.value.value == shape
-
-
-# Towers that cannot be used
 
 
 def test_numbers_that_are_not_finite_are_refused(encoder: Encoder) -> None:

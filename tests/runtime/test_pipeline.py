@@ -117,9 +117,6 @@ def test_an_error_anywhere_stops_all_stages(stage: str) -> None:
     assert threading.active_count() == before
 
 
-# Encoder.stream
-
-
 def grey(level: int) -> Image.Image:
     return Image.fromarray(np.full((9, 9, 3), level, dtype=np.uint8))
 

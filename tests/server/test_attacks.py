@@ -63,9 +63,6 @@ def row_with(served: Served, key: str, **facts: object) -> str:
     return next(row.id for row in served.index.list() if row.payload["path"] == key)
 
 
-# Files
-
-
 @pytest.mark.parametrize(
     "target",
     [
@@ -160,9 +157,6 @@ def test_scripts_in_names_and_captions_stay_text(served: Served) -> None:
     served.index.remove([evil])
 
 
-# Bombs
-
-
 def png(width: int, height: int, data: bytes) -> bytes:
     """A PNG that claims a size, whatever its data is."""
 
@@ -238,9 +232,6 @@ def test_a_long_body_that_does_not_say_so(small: Served) -> None:
     assert raw(small, head + 20 * chunk).split(b" ")[1] == b"413"
 
 
-# Heads and patience
-
-
 def test_huge_headers(served: Served) -> None:
     for head in (b"X: " + b"x" * 100_000, b"\r\n".join(b"X%d: y" % n for n in range(10_000))):
         answer = raw(served, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n")
@@ -270,9 +261,6 @@ def test_one_connection_too_many(served: Served, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tuwen.server.serving.CONNECTIONS", 0)
     with suppress(ConnectionError):
         assert raw(served, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
-
-
-# Who asks
 
 
 def test_without_a_key(locked: Served) -> None:
@@ -332,9 +320,6 @@ def test_a_page_of_another_origin(served: Served) -> None:
 def test_urls_are_not_fetched_unless_allowed(client: Client) -> None:
     answer = client.post("/v1/search", json={"image": "http://169.254.169.254/latest/meta-data"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "no_urls")
-
-
-# What is told
 
 
 def test_no_answer_shows_the_code(
