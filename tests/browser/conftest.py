@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tuwen.demo import demo_gallery
+from tuwen.index.index import VectorIndex
 
 from .serving import served, tuwen
 
@@ -26,6 +27,9 @@ PATIENCE = 60_000
 EVERY = 10
 WINDOW = {"width": 1000, "height": 640}
 NEEDED = ("cat", "dog", "red-apple", "pizza", "elephant", "red-heart", "umbrella")
+CREDITED = "food-and-drink/pizza.webp"
+CREDIT = {"title": "A pizza", "author": "Google", "licence": "OFL-1.1", "source": "https://example.org/pizza?a=1"}
+"""further fields of a row"""
 HOSTILE = "<img src=x onerror=document.title='bitten'>&lt;b&gt;.webp"
 
 
@@ -57,6 +61,8 @@ def index(home: Path) -> Path:
         shutil.copy(picture, photos / picture.parent.name)
     shutil.copy(next(demo_gallery().rglob("dog-face.webp")), photos / "objects" / HOSTILE)
     tuwen(home, "index", "build", str(photos), "--index", str(home / "photos.tuwen"))
+    with VectorIndex.open(home / "photos.tuwen", encoder=None) as index:
+        index.update_payloads({CREDITED: {**index.payloads([CREDITED])[CREDITED], **CREDIT}})
     return home / "photos.tuwen"
 
 

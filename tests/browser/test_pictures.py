@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tuwen.demo import demo_gallery
 
 from .acting import carried, drop, names, said, search, settled
-from .conftest import HOSTILE
+from .conftest import CREDIT, HOSTILE
 
 PIZZA = next(demo_gallery().rglob("pizza.webp"))
 
@@ -46,6 +46,15 @@ def test_a_pasted_and_a_chosen_picture(page: Page) -> None:
         page.set_input_files("#file", next(demo_gallery().rglob("elephant.webp")))
     settled(page)
     assert names(page)[0].startswith("elephant.webp")
+
+
+def test_the_large_view_names_the_author_and_links_to_the_source(page: Page) -> None:
+    search(page, "pizza")
+    page.locator('.tile[aria-label^="pizza.webp"]').click()
+    for word in ("A pizza", "Google", "OFL-1.1"):
+        expect(page.locator("#facts")).to_contain_text(word)
+    expect(page.locator("#facts a")).to_have_attribute("href", CREDIT["source"])
+    expect(page.locator("#facts a")).to_have_text("example.org")
 
 
 def test_what_is_no_picture_says_so(page: Page, tmp_path: Path) -> None:

@@ -73,8 +73,11 @@ def test_a_model_that_is_there_and_wrong_is_not_called_absent(models: Path) -> N
         find_bundle("someone/tiny", models, None)
 
 
-def test_the_demo_model_is_in_the_package(tmp_path: Path) -> None:
-    encoder = load_encoder("demo", Choice(), models=tmp_path, cache=tmp_path / "cache")
+@pytest.mark.parametrize("name", ["pictograms", "demo", "tuwen-emoji"])
+def test_the_model_of_pictograms_is_in_the_package_under_its_earlier_names_too(tmp_path: Path, name: str) -> None:
+    encoder = load_encoder(name, Choice(), models=tmp_path, cache=tmp_path / "cache")
+    assert encoder.name == "pictograms"
+    assert encoder.names == {"pictograms", "demo", "tuwen-emoji"}
     vectors = encoder.encode_texts(["a red circle", "a blue star"])
     assert vectors.shape == (2, encoder.dim)
     assert vectors[0] @ vectors[1] < 0.999

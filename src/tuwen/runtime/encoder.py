@@ -64,7 +64,7 @@ class Encoder:
 
     Attributes:
         name: the model's name.
-        names: every name that loads it: `name`, its folder's, and `demo` for the packaged model.
+        names: every name that loads it: `name`, its folder's; all names of a packaged model.
         dim: the number of dimensions of its vectors.
         fingerprint: 16 hex digits; encoders with the same fingerprint compute comparable vectors.
         precision: what the image tower computes in, e.g. `fp32`, `bf16`, `int8`.

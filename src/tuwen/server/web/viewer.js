@@ -111,18 +111,28 @@ function preload(path) {
 }
 
 function facts({ score, payload }) {
-  const { folder, path, width, height, bytes, format, modified } = payload;
+  const { folder, path, width, height, bytes, format, modified, title, author, licence, source } = payload;
   const rows = [
     ["score", score === undefined ? null : score.toFixed(3)],
     ["where", folder || path],
     ["pixels", width ? `${number(width)} × ${number(height)}` : null],
     ["bytes", bytes ? [format, size(bytes)].filter(Boolean).join(", ") : null],
     ["modified", modified ? day(modified) : null],
+    ["title", title],
+    ["author", author],
+    ["licence", licence],
+    ["source", link(source)],
     ["text", payload.type === "text" ? null : payload.text],
   ];
   const row = ([key, value]) => make("div", {}, say(make("dt"), key), make("dd", { dir: "auto" }, value));
   $("facts").replaceChildren(...rows.filter(([, value]) => value).map(row));
   $("facts").lang = language;
+}
+
+/** An address as a link; anything else as it is. */
+function link(source) {
+  if (typeof source !== "string" || !/^https?:\/\//.test(source)) return source;
+  return make("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, new URL(source).host);
 }
 
 function sure(asked, moves = true) {
