@@ -347,3 +347,34 @@ def test_heic_and_its_jpeg_are_one_picture(shared_data) -> None:
         np.asarray(picture(folder / f"bee.{ending}").image.resize((64, 64)), dtype=float) for ending in ("heic", "jpg")
     ]
     assert np.abs(small[0] - small[1]).mean() < 2
+
+
+def test_a_jpeg_counts_as_many_pixels_as_it_is_reduced_to() -> None:
+    content, small = encoded(smooth(1600, 1200)), Reading((100, 100), 1600 * 1200 - 1)
+    assert (picture(content, small).width, picture(content, small).height) == (1600, 1200)
+    assert "max_pixels" in reason(content, Reading(None, small.max_pixels))
+    assert "max_pixels" in reason(content, Reading((100, 100), 400 * 300 - 1))
+    assert "max_pixels" in reason(encoded(smooth(1600, 1200), progressive=True), small)  # it is held as a whole
+
+
+def animation(kind: str, *colours: tuple[int, int, int] | Image.Image) -> bytes:
+    frames = [it if isinstance(it, Image.Image) else Image.new("RGB", (64, 48), it) for it in colours]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, lossless=True)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_that_shows_something_is_read(kind: str) -> None:
+    first, second = smooth(64, 48), smooth(64, 48).transpose(Image.Transpose.ROTATE_180)
+    for blanks in ((), ((0, 0, 0),), ((255, 255, 255), (0, 0, 0))):
+        image = picture(animation(kind, *blanks, first, second)).image
+        assert np.abs(np.asarray(image, int) - np.asarray(first, int)).mean() < 30  # GIF has few colours
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_an_animation_without_anything_to_show_is_its_first_frame(kind: str) -> None:
+    assert picture(animation(kind, (0, 0, 0), (1, 1, 1))).image.getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_the_frames_looked_at_are_bounded() -> None:
+    content = animation("GIF", (0, 0, 0), (9, 9, 9), smooth(64, 48))
+    assert picture(content, Reading(None, 2 * 64 * 48)).image.getpixel((5, 5)) != smooth(64, 48).getpixel((5, 5))

@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from tuwen.bundle.manifest import ImageSpec
+from tuwen.data.animation import ANIMATED, frame_to_show
 from tuwen.data.colour import to_rgb
 from tuwen.data.exif import Box, apply_orientation, orient_box, orientation_of, swaps_axes
 from tuwen.data.extra_formats import is_raw, open_raw
@@ -29,6 +30,8 @@ from tuwen.types import Payload, Rejected
 
 GAP = 3
 """an image decoded at reduced scale keeps at least this many pixels, each way, for each one after the resize"""
+MAX_JPEG_PIXELS = 2**30
+"""the most pixels of a JPEG that is decoded at reduced scale: 10 seconds"""
 MAX_SLOW_PIXELS = 2**24
 """the most pixels in formats that Pillow decodes in Python, which takes about a microsecond each"""
 MAX_SCANS = 64
@@ -47,7 +50,8 @@ class Reading:
     Attributes:
         near: (height, width) that the image will be resized to, or to cover: it may be decoded at reduced scale,
             but not below `GAP` times that. None: at full scale.
-        max_pixels: images of more pixels are rejected before they are decoded.
+        max_pixels: images that would need more pixels in memory are rejected before they are decoded. A JPEG that is
+            decoded at reduced scale needs as many as it is reduced to, unless it is progressive.
         metadata: also read when and where it was taken, and with what.
     """
 
@@ -103,7 +107,7 @@ def reading_for(spec: ImageSpec, *, exact: bool, max_pixels: int) -> Reading:
 
 
 def read_image(content: bytes | Path | Image.Image, path: str, reading: Reading) -> Picture | Rejected:
-    """Decode an image. Its format is recognised by its content; of an animation, the first frame is decoded.
+    """Decode an image. Its format is recognised by its content; of an animation, the first frame that is not blank.
 
     Args:
         content: a file's content, a file, or a Pillow image, which is loaded but not modified.
@@ -156,7 +160,7 @@ def original_of(image: Image.Image) -> Original:
 def _read_pillow(image: Image.Image, reading: Reading) -> Picture:
     _check_size(image.size, reading.max_pixels)
     image.load()
-    return _finished(image, image.size, 1, reading)
+    return _finished(image, to_rgb(image), image.size, 1, reading)
 
 
 def _read_sound(stream: BinaryIO, path: str, reading: Reading) -> Picture:
@@ -180,14 +184,15 @@ def _read_sound(stream: BinaryIO, path: str, reading: Reading) -> Picture:
 def _read_stream(stream: BinaryIO, path: str, reading: Reading) -> Picture:
     image = _opened(stream, path)
     size = image.size
-    _check_size(size, reading.max_pixels)
-    _check_effort(image, stream)
     scale = _draft(image, reading)
+    _check_size(size, reading.max_pixels, 1 if image.info.get("progressive") else scale)
+    _check_effort(image, stream)
     image.load()
     if scale == 1 and image.size != size:  # the true size of icons and HEIF is known only after loading
         size = image.size
         _check_size(size, reading.max_pixels)
-    return _finished(image, size, scale, reading)
+    rgb = frame_to_show(image, reading.max_pixels) if image.format in ANIMATED else to_rgb(image)
+    return _finished(image, rgb, size, scale, reading)
 
 
 def _stream(content: bytes | Path) -> AbstractContextManager[BinaryIO]:
@@ -214,11 +219,12 @@ def _opened(stream: BinaryIO, path: str) -> ImageFile:
     return image
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int, scale: int = 1) -> None:
+    """Refuse an image that would need too many pixels in memory. `scale`: the factor by which it is reduced before."""
     width, height = size
     if width < 1 or height < 1:
         raise _Refused(f"has no pixels ({width}x{height})")
-    if width * height > max_pixels:
+    if width * height > min(max_pixels * scale**2, max(max_pixels, MAX_JPEG_PIXELS)):
         raise _Refused(f"has {width * height:,} pixels ({width}x{height}), over the limit max_pixels={max_pixels:,}")
 
 
@@ -254,18 +260,20 @@ def _in_file(near: tuple[int, int], orientation: int) -> tuple[int, int]:
     return near[::-1] if swaps_axes(orientation) else near
 
 
-def _finished(image: Image.Image, size: tuple[int, int], scale: int, reading: Reading) -> Picture:
-    """Convert colours, reduce, and apply the orientation.
+def _finished(
+    image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale: int, reading: Reading
+) -> Picture:
+    """Reduce, and apply the orientation.
 
     Args:
         image: as it was loaded.
+        rgb: its pixels, in mode RGB.
         size: (width, height) in the file.
         scale: the factor by which `image` was reduced when it was decoded.
         reading: how to decode it.
     """
     orientation = orientation_of(image)
     metadata = read_metadata(image) if reading.metadata else {}
-    rgb = to_rgb(image)
     factor = 1
     if reading.near is not None:
         height, width = _in_file(reading.near, orientation)
