@@ -232,6 +232,31 @@ def test_moved_and_deleted_files(place: Path) -> None:
             index.sync("gone")
 
 
+def test_a_selection_is_the_same_idea_as_on_the_command_line(place: Path) -> None:
+    (place / "photos" / "drafts").mkdir()
+    (place / "photos" / APPLE).rename(place / "photos" / "drafts" / "apple.webp")
+    drafts = tuwen.Selection(exclude=["drafts/"])
+    with tuwen.Index.build("photos/", "selected.tuwen", model="demo", selection=drafts) as index:
+        assert not index.keys('folder == "drafts"')
+        assert index.add("photos/").indexed == 0, "the index remembers the selection"
+        assert index.sync(selection=tuwen.Selection()).indexed == 1
+        assert index.add("photos/", selection=tuwen.Selection(include=["*.png"])).unchanged == 0
+        with pytest.raises(tuwen.InvalidInput) as wrong:
+            tuwen.Selection(exclude="drafts/")
+    assert wrong.value.where == "exclude"
+
+
+def test_many_images_that_are_gone_remove_nothing_unless_it_is_allowed(place: Path) -> None:
+    with tuwen.Index.open("photos.tuwen") as index:
+        rows = index.info().rows
+        (place / "photos").rename(place / "away")
+        (place / "photos").mkdir()
+        with pytest.raises(tuwen.TooManyRemoved) as refused:
+            index.sync()
+        assert refused.value.value == rows
+        assert index.sync(max_removed=1).removed == rows
+
+
 def test_an_index_needs_no_with_and_its_lock_ends_with_close(place: Path) -> None:
     index = tuwen.Index.open("photos.tuwen")
     with pytest.raises(tuwen.IndexLocked):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tuwen.api import Encoder, Index, load
     from tuwen.classify.classifier import Classifier
     from tuwen.client.client import Client
+    from tuwen.data.selection import Selection
     from tuwen.errors import (
         BundleChanged,
         BundleError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         ServiceFault,
         ServiceUnreachable,
         TooLarge,
+        TooManyRemoved,
         TuwenError,
         WrongModel,
     )
@@ -78,10 +80,12 @@ __all__ = [
     "Query",
     "RejectedImages",
     "RuntimeUnavailable",
+    "Selection",
     "ServiceBusy",
     "ServiceFault",
     "ServiceUnreachable",
     "TooLarge",
+    "TooManyRemoved",
     "TrainResult",
     "TuwenError",
     "WrongModel",
@@ -119,10 +123,12 @@ _MODULES = {
     "Query": "tuwen.search.query",
     "RejectedImages": "tuwen.errors",
     "RuntimeUnavailable": "tuwen.errors",
+    "Selection": "tuwen.data.selection",
     "ServiceBusy": "tuwen.errors",
     "ServiceFault": "tuwen.errors",
     "ServiceUnreachable": "tuwen.errors",
     "TooLarge": "tuwen.errors",
+    "TooManyRemoved": "tuwen.errors",
     "TrainResult": "tuwen.training.loop",
     "TuwenError": "tuwen.errors",
     "WrongModel": "tuwen.errors",

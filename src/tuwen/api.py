@@ -17,6 +17,7 @@ from tuwen.classify.labels import PLAIN
 from tuwen.data.files import find_files, is_file
 from tuwen.data.formats import format_of_name
 from tuwen.data.samples import Columns
+from tuwen.data.selection import Selection
 from tuwen.data.tables import read_captions
 from tuwen.demo import packaged_names
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
@@ -26,7 +27,8 @@ from tuwen.index.manifest import Model
 from tuwen.index.rows import unit_vector
 from tuwen.ingest.images import ImageIngest, ingest
 from tuwen.ingest.migrate import migrate
-from tuwen.ingest.sync import keys_at, sync
+from tuwen.ingest.selection import read_selection
+from tuwen.ingest.sync import MAX_REMOVED, keys_at, sync
 from tuwen.ingest.texts import ingest_list, ingest_texts
 from tuwen.ingest.writer import IngestReport, run
 from tuwen.progress import Progress
@@ -167,6 +169,7 @@ class Index(VectorIndex):
         metric: str | None = None,
         store: str | None = None,
         columns: Columns | None = None,
+        selection: Selection | None = None,
         progress: bool | None = None,
     ) -> Self:
         """Build an index of a folder of images or of texts, or update it; interrupted, run it again to go on.
@@ -183,6 +186,8 @@ class Index(VectorIndex):
             metric: of a new index: `cosine` (default) or `l2`; scores are cosines in any case.
             store: of a new index: `qdrant-edge` or `faiss` (the default for `ivf`).
             columns: of files of texts that have columns.
+            selection: which files in folders are taken, see `Selection`; the index remembers it. None: those that it
+                remembers, at first all but system folders, partial downloads and the like.
             progress: show a progress bar; None: on a terminal.
 
         Raises:
@@ -204,7 +209,7 @@ class Index(VectorIndex):
             same_root=folder is not None and folder.is_dir(),
         )
         try:
-            index.add(source, columns=columns, progress=progress)
+            index.add(source, columns=columns, selection=selection, progress=progress)
         except BaseException:
             index.close()
             raise
@@ -365,7 +370,14 @@ class Index(VectorIndex):
         needs_model = any(not isinstance(term.what, np.ndarray | RowId) for term in terms)
         return searching.search(terms, self.encoder if needs_model else None, self, wanted)
 
-    def add(self, source: Inputs, *, columns: Columns | None = None, progress: bool | None = None) -> IngestReport:
+    def add(
+        self,
+        source: Inputs,
+        *,
+        columns: Columns | None = None,
+        selection: Selection | None = None,
+        progress: bool | None = None,
+    ) -> IngestReport:
         """Add images or texts; new and changed ones are read, the others left alone.
 
         Args:
@@ -373,6 +385,7 @@ class Index(VectorIndex):
                 `.jsonl`) or a list of such `Path`s, whose rows become equal to the file; a list of texts (`str`); or
                 a mapping of keys to texts.
             columns: of files of texts that have columns.
+            selection: which files in folders are taken, see `build`.
             progress: show a progress bar; None: on a terminal.
 
         Returns:
@@ -386,14 +399,16 @@ class Index(VectorIndex):
         >>> report.indexed, report.replaced, report.rejected
         (0, 0, ())
         """
-        reports, total = self._ingest(source, columns)
+        reports, total = self._ingest(source, columns, selection)
         return self._run(reports, total, progress)
 
     def sync(
         self,
         folder: str | Path | None = None,
         *,
-        allow_empty: bool = False,
+        selection: Selection | None = None,
+        verify_content: bool = False,
+        max_removed: float = MAX_REMOVED,
         refresh_facts: bool = False,
         progress: bool | None = None,
     ) -> IngestReport:
@@ -403,23 +418,28 @@ class Index(VectorIndex):
 
         Args:
             folder: a folder; None: `root`.
-            allow_empty: accept a folder without images and remove all its rows, instead of taking it for one that
-                is not mounted.
+            selection: which files in folders are taken, see `build`.
+            verify_content: read all files, to find those that were edited without a change of size and time.
+            max_removed: the largest share of the folder's rows that may be removed, so that a disk that is not mounted
+                empties no index; 1: all may go.
             refresh_facts: also read again when and where unchanged images were taken, and with what; they are not
                 encoded again.
             progress: show a progress bar; None: on a terminal.
 
         Raises:
-            InvalidInput: the folder is not there, cannot be read, or is empty. No row was removed.
+            InvalidInput: the folder is not there or cannot be read. No row was removed.
+            TooManyRemoved: more than `max_removed` would go. No row was removed.
 
         >>> with tuwen.Index.open("photos.tuwen") as index:
         ...     index.sync().removed
         0
         """
         top = self.root if folder is None else Path(folder)
-        images = ImageIngest(self.encoder, self, refresh_facts=refresh_facts)
-        reports = sync(top, images, allow_empty=allow_empty)
-        return self._run(reports, lambda: self._count_files([top]), progress)
+        images = ImageIngest(
+            self.encoder, self, selection, verify_content=verify_content, refresh_facts=refresh_facts
+        )
+        reports = sync(top, images, max_removed=max_removed)
+        return self._run(reports, lambda: self._count_files([top], images.selection), progress)
 
     def migrate(
         self, model: str | Encoder, *, allow_missing: bool = False, progress: bool | None = None
@@ -518,7 +538,9 @@ class Index(VectorIndex):
         self.report = run(reports, total, _kind(progress))
         return self.report
 
-    def _ingest(self, source: Inputs, columns: Columns | None) -> tuple[Generator[IngestReport], Callable[[], int]]:
+    def _ingest(
+        self, source: Inputs, columns: Columns | None, selection: Selection | None
+    ) -> tuple[Generator[IngestReport], Callable[[], int]]:
         """The ingest of some inputs, and what counts them."""
         if isinstance(source, str | Path):
             source = [Path(source)]
@@ -537,10 +559,11 @@ class Index(VectorIndex):
             chosen = columns or Columns()
             reports = ingest_texts(files, self.encoder, self, chosen)
             return reports, lambda: sum(1 for file in files for _ in read_captions(file, chosen))
-        return ingest(paths, self.encoder, self), lambda: self._count_files(paths)
+        chosen_files = read_selection(self.folder).selection if selection is None else selection
+        return ingest(paths, self.encoder, self, selection), lambda: self._count_files(paths, chosen_files)
 
-    def _count_files(self, paths: Sequence[Path]) -> int:
-        return sum(1 for _ in find_files(paths, self.root, but=self.folder))
+    def _count_files(self, paths: Sequence[Path], selection: Selection) -> int:
+        return sum(1 for _ in find_files(paths, self.root, but=self.folder, selection=selection))
 
     def _keys(self, rows: Sequence[str | Path | Hit | RowId]) -> list[str]:
         """The keys of rows that are named in any way; of those that do not exist, some or none."""

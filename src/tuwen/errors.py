@@ -3,6 +3,7 @@
     TuwenError                       exit code 1
     ├── InvalidInput (ValueError)    exit code 2: a value that was given cannot be used
     │   ├── NotFound                 the service has no such row
+    │   ├── TooManyRemoved           an update would remove the rows of too many images
     │   └── TooLarge                 an image or a request is over the service's size limit
     ├── RejectedImages (ValueError)  images that cannot be read, each with its reason
     ├── BundleError
@@ -64,6 +65,10 @@ class InvalidInput(TuwenError, ValueError):
 
 class NotFound(InvalidInput):
     """The service has no such row."""
+
+
+class TooManyRemoved(InvalidInput):
+    """An update would remove the rows of too many images: perhaps a disk is not mounted."""
 
 
 class TooLarge(InvalidInput):

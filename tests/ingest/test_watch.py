@@ -1,8 +1,11 @@
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from tuwen.ingest.watch import MANY, QUIET, REST, Due, Pending
+from tuwen.ingest.watch import MANY, QUIET, REST, Due, Pending, watched
 
 
 @pytest.fixture
@@ -58,3 +61,32 @@ def test_what_could_not_be_looked_at_is_due_again(pending: Pending, tmp_path: Pa
     for due in (Due((tmp_path / "a",)), Due(None)):
         pending.give_back(due, 200.0)
         assert pending.take(200.0 + REST) == due
+
+
+def until(changes: Generator[set[Path] | None], wanted: Path | None) -> None:
+    """Take changes until this path is among them; None: until changes were lost, so that all is compared."""
+    limit = monotonic() + 60
+    for changed in changes:
+        if (changed is None) if wanted is None else bool(changed) and wanted in changed:
+            return
+        assert monotonic() < limit
+
+
+@pytest.mark.parametrize("poll", [None, 0.05])
+def test_renames_and_a_folder_that_goes_away_and_comes_back(tmp_path: Path, poll: float | None) -> None:
+    pytest.importorskip("watchfiles", reason="the extra `watch` is not installed")
+    folder = tmp_path / "photos"
+    (folder / "old").mkdir(parents=True)
+    (folder / "old" / "a.jpg").touch()
+    with closing(watched(folder, None, poll)) as changes:
+        next(changes)
+        (folder / "old").rename(folder / "new")
+        until(changes, folder / "new")
+        folder.rename(tmp_path / "away")
+        for _ in range(8):
+            next(changes)
+        (tmp_path / "away").rename(folder)
+        until(changes, None)
+        next(changes)
+        (folder / "b.jpg").touch()
+        until(changes, folder / "b.jpg")

@@ -65,10 +65,10 @@ def test_fifty_kills(terminal, bundle: Path, store: str) -> None:
                 assert before - gone <= set(kept(index)) <= before
             case "sync":
                 churn(photos, chance, turn)
-                killed(terminal, moment, "index", "sync", "PHOTOS", *shown)
+                killed(terminal, moment, "index", "sync", "PHOTOS", "--yes", *shown)
                 assert before & names(photos) <= set(kept(index)) <= before | names(photos)
     assert before, "every command was killed before it began: nothing was tried"
-    terminal.type("index", "sync", "PHOTOS", *shown)
+    terminal.type("index", "sync", "PHOTOS", "--yes", *shown)
     terminal.type("index", "build", "PHOTOS", "--index", "undisturbed.tuwen", *new)
     found, expected = rows(index), rows(terminal.folder / "undisturbed.tuwen")
     assert set(found) == names(photos) == set(expected)

@@ -53,8 +53,8 @@ def test_sync_says_what_it_did(terminal, photos: Path, bundle: Path) -> None:
     photos.mkdir()
     ended = terminal.type("index", "sync", "PHOTOS", *INDEX, code=2)
     assert len(ended.err.splitlines()) == 1
-    assert "PHOTOS has no picture, and the index has 14 of it" in ended.err
-    assert terminal.type("index", "sync", "PHOTOS", *INDEX, "--allow-empty", "--json").json["removed"] == 14
+    assert "14 of the 14 images in PHOTOS are gone" in ended.err
+    assert terminal.type("index", "sync", "PHOTOS", *INDEX, "--yes", "--json").json["removed"] == 14
 
 
 def test_no_index_is_made_for_a_folder_that_is_not_there(terminal, bundle: Path) -> None:
@@ -78,7 +78,7 @@ def churn(photos: Path, chance: random.Random, turn: int) -> None:
 
 def test_a_killed_sync_goes_on(terminal, bundle: Path) -> None:
     photos = colours.make_photos(terminal.folder / "PHOTOS", count=60)
-    words = ("index", "sync", "PHOTOS", *INDEX, "--model", bundle, "--progress", "json")
+    words = ("index", "sync", "PHOTOS", *INDEX, "--yes", "--model", bundle, "--progress", "json")
     chance = random.Random(5)
     for turn in range(1, 4):
         process = terminal.start(*words)
@@ -220,9 +220,31 @@ def test_an_index_that_another_holds_is_waited_for(terminal, watching: Watching,
     until(terminal, names(photos))
 
 
-def test_a_folder_that_goes_away_keeps_its_rows(terminal, watching: Watching, photos: Path) -> None:
+def test_a_folder_that_goes_away_keeps_its_rows_and_is_followed_when_it_is_back(
+    terminal, watching: Watching, photos: Path
+) -> None:
     photos.rename(terminal.folder / "away")
-    code, err = watching.ended()
-    assert code == 2
-    assert "PHOTOS cannot be read: No such file or directory. Is it mounted?" in err
+    assert "No such file or directory. Is it mounted?" in watching.process.stderr.readline()
     assert len(keys(terminal)) == 15
+    colours.picture("red", seed=7).save(terminal.folder / "away" / "new.jpg")
+    (terminal.folder / "away").rename(photos)
+    until(terminal, names(photos))
+    colours.picture("blue", seed=8).save(photos / "later.jpg")
+    until(terminal, names(photos))
+
+
+def test_a_folder_whose_images_are_gone_keeps_its_rows(terminal, watching: Watching, photos: Path) -> None:
+    for folder in ("red", "green"):
+        (photos / folder).rename(terminal.folder / folder)
+    assert "6 of the 15 images" in watching.process.stderr.readline()
+    assert len(keys(terminal)) == 15
+
+
+def test_watching_by_polling(terminal, photos: Path, bundle: Path) -> None:
+    watching = Watching(terminal, "--model", bundle, "--poll", "0.2")
+    assert "15 rows; 15 indexed" in watching.line()
+    (photos / "red").rename(photos / "crimson")
+    colours.picture("red", seed=7).save(photos / "new.jpg")
+    until(terminal, names(photos))
+    watching.process.send_signal(signal.SIGINT)
+    assert watching.ended()[0] == 0

@@ -31,13 +31,13 @@ from tuwen.cli.locations import opened, opened_alone, opened_or_new
 from tuwen.cli.options import Address, Computing
 from tuwen.data.samples import Columns
 from tuwen.data.selection import Selection
-from tuwen.errors import IndexLocked
+from tuwen.errors import IndexLocked, InvalidInput
 from tuwen.index.calibration import QUERY_KINDS
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.ingest.images import ImageIngest
 from tuwen.ingest.selection import read_selection
-from tuwen.ingest.sync import identity_of
+from tuwen.ingest.sync import MAX_REMOVED, identity_of
 from tuwen.ingest.sync import remove as take_out
 from tuwen.ingest.sync import sync as make_equal
 from tuwen.ingest.watch import Due, Pending, watched
@@ -61,7 +61,11 @@ from tuwen.types import Rejected
 @options.selected
 @options.index
 @click.option("--watch", is_flag=True, help="Keep watching until Ctrl-C; prints one line per batch of changes.")
-@click.option("--allow-empty", is_flag=True, help="Remove all rows if PHOTOS has no images.")
+@click.option(
+    "--poll", type=click.FloatRange(0.05), metavar="SECONDS", help="Watch by looking this often, for network drives."
+)
+@click.option("--verify-content", is_flag=True, help="Read all files, to find edits that kept size and time.")
+@click.option("--yes", is_flag=True, help="Remove rows even if they are more than 20 % of those of PHOTOS.")
 @click.option("--refresh-facts", is_flag=True, help="Read date, place, camera and keywords again, without encoding.")
 @options.computing
 @options.progress
@@ -73,7 +77,9 @@ def sync(
     folder: Place | None,
     selection: Selection | None,
     watch: bool,
-    allow_empty: bool,
+    poll: float | None,
+    verify_content: bool,
+    yes: bool,
     refresh_facts: bool,
     progress: str,
     as_json: bool,
@@ -81,18 +87,28 @@ def sync(
     """Update an index to match the images in a folder.
 
     New and changed images are encoded, moved ones keep their vectors, and rows of deleted ones are removed. Rows of
-    images elsewhere, and of texts, are kept. A folder without images is an error, as it may not be mounted.
+    images elsewhere, and of texts, are kept. Where more than 20 % of the images are gone, nothing is removed without
+    --yes, as a disk may not be mounted.
     """
-    if watch and refresh_facts:
-        raise click.UsageError("--refresh-facts reads all files once: run it without --watch")
+    if poll is not None and not watch:
+        raise click.UsageError("--poll is how --watch looks for changes: add --watch")
+    for option, given in (("--verify-content", verify_content), ("--refresh-facts", refresh_facts)):
+        if watch and given:
+            raise click.UsageError(f"{option} reads all files once: run it without --watch")
     identity_of(photos)
+    most = 1.0 if yes else MAX_REMOVED
     target = options.index_folder(folder)
     shown = Shown(target, progress, as_json)
     if watch:
-        return _Keeping(photos.absolute(), target, computing, shown, allow_empty, selection).run()
+        following = _Keeping(
+            photos.absolute(), target, computing, shown, max_removed=most, selection=selection, poll=poll
+        )
+        return following.run()
     with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
-        pictures = ImageIngest(encoder, index, selection, refresh_facts=refresh_facts)
-        reports = make_equal(photos, pictures, allow_empty=allow_empty)
+        pictures = ImageIngest(
+            encoder, index, selection, verify_content=verify_content, refresh_facts=refresh_facts
+        )
+        reports = make_equal(photos, pictures, max_removed=most)
         return run_shown(reports, lambda: count_files([photos], index, selection), index, shown)
 
 
@@ -105,15 +121,18 @@ class _Keeping:
         target: Place,
         computing: Computing,
         shown: Shown,
-        allow_empty: bool,
+        *,
+        max_removed: float,
         selection: Selection | None,
+        poll: float | None,
     ) -> None:
         self._photos = photos
         self._target = target
         self._computing = computing
         self._shown = shown
-        self._allow_empty = allow_empty
+        self._max_removed = max_removed
         self._selection = selection
+        self._poll = poll
         self._encoder: Encoder | None = None
         self._rejected: set[Rejected] = set()
 
@@ -122,7 +141,7 @@ class _Keeping:
         pending = Pending(self._photos)
         own = self._target.absolute() if isinstance(self._target, Path) else None
         try:
-            with closing(watched(self._photos, own)) as changes:
+            with closing(watched(self._photos, own, self._poll)) as changes:
                 for changed in changes:  # the first are noted before anything is read, so that none is missed
                     pending.note(changed, monotonic())
                     due = pending.take(monotonic())
@@ -141,6 +160,11 @@ class _Keeping:
         except IndexLocked as error:
             say(f"waiting: {error}")
             return False
+        except InvalidInput as error:  # the folder is away, or too much of it: when it is back, all of it is compared
+            if first:
+                raise
+            say(f"waiting: {error}")
+            return True
         news = [item for item in report.rejected if due.paths is not None or item not in self._rejected]
         self._rejected.update(news)
         if first or news or report.indexed or report.replaced or report.removed:
@@ -166,7 +190,7 @@ class _Keeping:
 
     def _look(self, due: Due, encoder: Encoder, index: VectorIndex) -> IngestReport:
         pictures = ImageIngest(encoder, index, self._selection)
-        reports = make_equal(self._photos, pictures, allow_empty=self._allow_empty, only=due.paths)
+        reports = make_equal(self._photos, pictures, max_removed=self._max_removed, only=due.paths)
         return last_report(reports, lambda: count_files([self._photos], index), self._shown.progress)
 
     def _tell(self, report: IngestReport, news: Sequence[Rejected]) -> None:

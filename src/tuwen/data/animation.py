@@ -36,4 +36,4 @@ def frame_to_show(image: ImageFile, max_pixels: int) -> Image.Image:
 
 
 def _shows(image: Image.Image) -> bool:
-    return max(high - low for low, high in image.getextrema()) >= CONTRAST  # type: ignore[operator, misc]
+    return max(high - low for low, high in image.getextrema()) >= CONTRAST  # type: ignore[misc]

@@ -6,11 +6,13 @@ this order: the default excludes, `.tuwenignore` files from the outermost to the
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from tuwen.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -65,17 +67,28 @@ class IgnoreRules:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files below a folder are taken.
+    """Which files below a folder are taken. Patterns have the syntax of `.gitignore`.
 
     Attributes:
         exclude: patterns of files and folders to leave out, relative to the folder that is searched.
         include: patterns of files to take; if there are any, all other files are left out.
         default_excludes: whether to leave out what `DEFAULT_EXCLUDES` lists, and empty files.
+
+    >>> tuwen.Selection(exclude=["drafts/", "*.gif"])
+    Selection(exclude=('drafts/', '*.gif'), include=(), default_excludes=True)
     """
 
-    exclude: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
+    include: Sequence[str] = ()
     default_excludes: bool = True
+
+    def __post_init__(self) -> None:
+        """Take any sequences; a single pattern as `str` is an error."""
+        for name in ("exclude", "include"):
+            patterns = getattr(self, name)
+            if isinstance(patterns, str):
+                raise InvalidInput(f"{name} is a list of patterns: write [{patterns!r}]", value=patterns, where=name)
+            object.__setattr__(self, name, tuple(patterns))
 
     def excluded(self, path: Path, top: Path, ignore: Iterable[IgnoreRules], *, is_folder: bool) -> str:
         """Why a path below a folder is left out; empty if it is taken.

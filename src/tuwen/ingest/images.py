@@ -6,17 +6,19 @@ The last two stages are in `writer.py`, which texts share (`texts.py`).
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 
 from tuwen.data.decode import read_metadata_of
-from tuwen.data.files import Skipped, find_files, open_file
+from tuwen.data.files import Skipped, find_files, open_file, path_of
 from tuwen.data.metadata import METADATA
 from tuwen.data.selection import Selection
 from tuwen.index.index import VectorIndex
@@ -56,21 +58,41 @@ def ingest(
     """
     images = ImageIngest(encoder, index, selection)
     yield from images.add(find_files(paths, index.root, but=index.folder, selection=images.selection))
+    yield from images.writer.remove(sorted(images.renamed))
     images.keep_selection()
     index.optimize()
     yield images.writer.report()
 
 
 class ImageIngest:
-    """One run that adds images to an index. `selection`: see `ingest`.
+    """One run that adds images to an index.
 
-    `refresh_facts`: also read the metadata of files that have not changed; they are not encoded again.
+    Attributes:
+        renamed: keys whose file has the other Unicode normalization now (`é` as one character or as two), as after
+            copying from a Mac; its new row has their vector.
     """
 
     def __init__(
-        self, encoder: Encoder, index: VectorIndex, selection: Selection | None = None, *, refresh_facts: bool = False
+        self,
+        encoder: Encoder,
+        index: VectorIndex,
+        selection: Selection | None = None,
+        *,
+        verify_content: bool = False,
+        refresh_facts: bool = False,
     ) -> None:
+        """Add to `index`.
+
+        Args:
+            encoder: the index's model.
+            index: opened for writing.
+            selection: see `ingest`.
+            verify_content: read all files, even those whose size and modification time are the stored ones.
+            refresh_facts: also read the metadata of files that have not changed; they are not encoded again.
+        """
         self.index = index
+        self.renamed: set[str] = set()
+        self._verify_content = verify_content
         self._refresh_facts = refresh_facts
         self.selection = read_selection(index.folder).selection if selection is None else selection
         self._left_out = Counter[str]()
@@ -92,16 +114,33 @@ class ImageIngest:
         for batch in batched(found, LOOKUP):
             files = [item for item in batch if isinstance(item, Source)]
             stored = self.index.payloads([source.key for source in files])
-            changed = [source for source in files if not is_unchanged(source, stored.get(source.key))]
+            self._note_renamed([source for source in files if source.key not in stored])
+            changed = [
+                source for source in files if self._verify_content or not is_unchanged(source, stored.get(source.key))
+            ]
             yield from (item for item in batch if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in changed)
             if self._refresh_facts:
-                same = [source for source in files if is_unchanged(source, stored.get(source.key))]
+                same = [source for source in files if source not in changed]
                 yield from (_Same(source, stored[source.key]) for source in same)
                 changed = files
             skipped = [item for item in batch if isinstance(item, Skipped)]
             self._left_out.update(item.excluded for item in skipped if item.excluded)
             yield Passed(skipped=len(skipped), unchanged=len(files) - len(changed))
+
+    def _note_renamed(self, files: Sequence[Source]) -> None:
+        """Note the stored keys that differ from these files' in Unicode normalization alone, and have no file now."""
+        others = {
+            other: source
+            for source in files
+            if not source.key.isascii()
+            for form in ("NFC", "NFD")
+            if (other := normalize(form, source.key)) != source.key
+        }
+        for key in self.index.payloads(list(others)) if others else ():
+            path = path_of(key, self.index.root)
+            if not os.path.lexists(path) or path.samefile(others[key].path):
+                self.renamed.add(key)
 
     def _prepare(self, item: "_Changed | _Same | Rejected | Passed") -> Ready[Pixels] | Rejected | Passed:
         if isinstance(item, _Same):

@@ -4,7 +4,7 @@
 
 Rows are removed last: a moved file's vector is found by its content while the old row is still there. Files that
 could not be looked at keep their rows, and a folder that is missing (not mounted, deleted, not readable) never empties
-an index.
+an index; nor does one that has lost many of its images, unless this is allowed.
 """
 
 import os
@@ -12,17 +12,23 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
+from unicodedata import normalize
 
-from tuwen.data.files import find_files, key_of, path_of
-from tuwen.errors import InvalidInput
+from tuwen.data.files import find_files, is_folder, key_of, path_of
+from tuwen.errors import InvalidInput, TooManyRemoved
 from tuwen.index.filters import quoted
 from tuwen.ingest.images import Found, ImageIngest
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected, Source
 
+MAX_REMOVED = 0.2
+"""the largest share of a folder's rows that are removed at once, unless more is allowed"""
+FEW = 10
+"""so many rows may go whatever their share is, if the folders that they were in are still there"""
+
 
 def sync(
-    folder: Path, images: ImageIngest, *, allow_empty: bool = False, only: Sequence[Path] | None = None
+    folder: Path, images: ImageIngest, *, max_removed: float = MAX_REMOVED, only: Sequence[Path] | None = None
 ) -> Generator[IngestReport]:
     """Make the rows of all images below a folder equal to the files. Rows of texts stay as they are.
 
@@ -31,7 +37,8 @@ def sync(
     Args:
         folder: the folder. Rows of images that are not below it stay.
         images: reads and writes; its index is opened for writing.
-        allow_empty: remove all rows if the folder has no image.
+        max_removed: the largest share of the folder's rows that may be removed, without those of moved images; 1:
+            all may go.
         only: look only at these paths within the folder, existing or not; None: at all of it.
 
     Yields:
@@ -39,8 +46,8 @@ def sync(
         counts as one indexed and one removed.
 
     Raises:
-        InvalidInput: the folder does not exist, cannot be read, or was replaced meanwhile; or it has no image,
-            although the index has some of it. No row was removed.
+        InvalidInput: the folder does not exist, cannot be read, or was replaced meanwhile. No row was removed.
+        TooManyRemoved: more than `max_removed` would go. No row was removed.
         TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
     before = identity_of(folder)
@@ -48,12 +55,11 @@ def sync(
     yield from images.add(scope.found())
     gone = scope.gone()
     if identity_of(folder) != before:
-        raise InvalidInput(f"{folder} was another folder at the end: was it unmounted? No row was taken out")
-    if gone and only is None and not scope.seen and not allow_empty:
         raise InvalidInput(
-            f"{folder} has no picture, and the index has {len(gone)} of it: is it mounted? No row was taken out; "
-            "if it is meant to be empty, add --allow-empty"
+            f"{folder} was another folder at the end: was it unmounted? No row was removed", where=folder
         )
+    if gone and max_removed < 1:
+        scope.check_removal(gone, max_removed)
     yield from images.writer.remove(gone)
     if only is None:
         images.keep_selection()
@@ -66,6 +72,7 @@ class _Scope:
 
     def __init__(self, folder: Path, images: ImageIngest, only: Sequence[Path] | None) -> None:
         self._folder = folder
+        self._images = images
         self._index = images.index
         self._selection = images.selection
         self._paths = [_absolute(path) for path in ([folder] if only is None else only)]
@@ -89,7 +96,9 @@ class _Scope:
                 self.seen.add(item.key)
             elif isinstance(item, Rejected):
                 if item.path == own:
-                    raise InvalidInput(f"{self._folder} cannot be read: {item.reason}. No row was taken out")
+                    raise InvalidInput(
+                        f"{self._folder} cannot be read: {item.reason}. No row was removed", where=self._folder
+                    )
                 self._unknown.append(str(path_of(item.path, self._index.root)))
             elif item.reason and os.path.lexists(item.path):
                 self._unknown.append(str(item.path))
@@ -99,6 +108,30 @@ class _Scope:
         """The keys of images that the index has and that are gone."""
         tops = [str(path) for path in self._paths]
         return [key for key in self._stored() if key not in self.seen and self._is_gone(key, tops)]
+
+    def check_removal(self, gone: Sequence[str], max_removed: float) -> None:
+        """Raise `TooManyRemoved` if the rows of too many images would go; those of moved images do not count."""
+        payloads = self._index.payloads(gone)
+        moved = self._images.writer.found_again
+        lost = [key for key in gone if payloads.get(key, {}).get("content") not in moved]
+        folders = {path_of(key, self._index.root).parent for key in lost}
+        is_empty = self._whole and not self.seen
+        if not lost or (len(lost) <= FEW and not is_empty and all(map(is_folder, folders))):
+            return
+        top = [str(_absolute(self._folder))]
+        keys = self._index.keys('type == "image"')
+        stored = sum(is_below(str(path_of(key, self._index.root)), top) for key in keys)
+        if len(lost) > max_removed * stored:
+            hint = (
+                "mount what is missing; or add --yes (in Python: max_removed=1) if the images were deleted on purpose"
+            )
+            raise TooManyRemoved(
+                f"{len(lost):,} of the {stored:,} images in {self._folder} are gone, more than {max_removed:.0%}. "
+                f"No row was removed: {hint}",
+                value=len(lost),
+                where=self._folder,
+                hint=hint,
+            )
 
     def _is_gone(self, key: str, tops: list[str]) -> bool:
         path = str(path_of(key, self._index.root))
@@ -130,8 +163,9 @@ def identity_of(folder: Path) -> tuple[int, int]:
     except OSError as error:
         reason = error.strerror or "it is no folder"
         raise InvalidInput(
-            f"{folder} cannot be read: {reason}. Is it mounted? No row was taken out; tuwen index remove "
-            "takes out the rows of a folder that is gone for good"
+            f"{folder} cannot be read: {reason}. Is it mounted? No row was removed; tuwen index remove "
+            "removes the rows of a folder that is gone for good",
+            where=folder,
         ) from error
     return state.st_dev, state.st_ino
 
@@ -184,7 +218,13 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
 
 def keys_at(path: str, root: Path, stored: Sequence[str]) -> list[str]:
     """The stored keys that a path stands for: a key or a folder of keys, else a file or a folder on disk."""
-    return next((keys for name in _names(path, root) if (keys := _below(name, stored))), [])
+    names = list(_names(path, root))
+    exact = next((keys for name in names if (keys := _below(name, stored))), [])
+    if exact or path.isascii():
+        return exact
+    by_form = {normalize("NFC", key): key for key in stored}  # `é` may be typed as one character, and stored as two
+    forms = list(by_form)
+    return [by_form[key] for key in next(filter(None, (_below(normalize("NFC", name), forms) for name in names)), [])]
 
 
 def _names(path: str, root: Path) -> Iterator[str]:

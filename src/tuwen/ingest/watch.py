@@ -4,7 +4,8 @@
 
 A path has settled when nothing has happened to it for a second, so a file that is still being written is not read.
 The system drops events when too many come at once, without a sign; but lost events never come alone. So once nothing
-has happened for a while after changes, the whole folder is compared once.
+has happened for a while after changes, the whole folder is compared once. A folder that goes away and comes back, such
+as a disk that is mounted again, is watched again and compared as a whole.
 """
 
 import os
@@ -76,12 +77,13 @@ class Pending:
         return inside.resolve() != self._folder.resolve() / inside.relative_to(self._folder)
 
 
-def watched(folder: Path, own: Path | None) -> Generator[set[Path] | None]:
+def watched(folder: Path, own: Path | None, poll: float | None = None) -> Generator[set[Path] | None]:
     """The paths that changed, several times a second even if none did; None: some changes were lost.
 
     Args:
         folder: an absolute path.
         own: an absolute path whose changes are ignored: the index, which may be in the folder.
+        poll: compare all files so often, in seconds, where the system reports no changes, as on network drives.
 
     Raises:
         MissingExtra: the package watchfiles is missing.
@@ -90,15 +92,32 @@ def watched(folder: Path, own: Path | None) -> Generator[set[Path] | None]:
     watchfiles = extras.require("watchfiles", extra="watch")
     inner = f"{own}{os.sep}"
     while True:
+        before = _identity(folder)
         try:
             for events in watchfiles.watch(
                 folder,
                 watch_filter=lambda _, path: not f"{path}{os.sep}".startswith(inner),
                 rust_timeout=int(_TICK * 1000),
                 yield_on_timeout=True,
+                force_polling=poll is not None,
+                poll_delay_ms=int(1000 * (poll or 1)),
                 ignore_permission_denied=True,
             ):
                 yield {Path(path) for _, path in events}
+                if _identity(folder) != before:
+                    break
         except RuntimeError:  # what watchfiles raises for its own faults, such as a name that is not UTF-8
-            yield None
             sleep(REST)
+        while _identity(folder) is None:
+            yield set()
+            sleep(_TICK)
+        yield None
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one that is mounted or made in its place; None if it is away."""
+    try:
+        state = folder.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino

@@ -124,6 +124,8 @@ class Writer(Generic[T]):
         self._start = monotonic()
         self._counts = IngestReport(rows=index.info().rows)
         self._in_flight: set[str] = set()
+        self.found_again: set[str] = set()
+        """contents of new rows that an older row has, too: those of moved and copied files"""
 
     def write(self, inputs: Iterable[Ready[T] | Rejected | Passed]) -> Generator[IngestReport]:
         """Encode and write inputs; yields a report after every write, which is flushed by then."""
@@ -175,10 +177,11 @@ class Writer(Generic[T]):
         """Write rows, flush them, and count."""
         ready = [each for batch in batches for each in batch.ready]
         vectors = {content: vector for batch in batches for content, vector in batch.vectors.items()}
-        touched = {each.key: each.payload for each in ready if each.touched}
+        touched = [each for each in ready if each.touched]
         fresh = [each for each in ready if not each.touched]
         self._index.upsert([Row(each.key, self._vector(each, vectors), each.payload) for each in fresh])
-        self._index.update_payloads(touched)
+        self._index.update_payloads({each.key: each.payload for each in touched if each.payload != each.before})
+        self.found_again |= {each.content for each in fresh if each.vector is not None}
         self._in_flight.difference_update(vectors)
         new = sum(each.before is None for each in fresh)
         self._counts = replace(
