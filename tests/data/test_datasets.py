@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samples_of import jpeg, write_tar
-from tuwen.data.datasets import Dataset, Example, SampleReader, is_bulk, list_samples, open_dataset, root_of
+from tuwen.data.datasets import Dataset, Example, SampleReader, expanded, is_bulk, list_samples, open_dataset, root_of
 from tuwen.data.samples import Columns, Listed, Sample
 from tuwen.data.tables import NO_VALUE
 from tuwen.errors import InvalidInput
@@ -54,6 +54,21 @@ def test_what_is_bulk(folder: Path) -> None:
     assert is_bulk(folder / "X.TAR")
     assert not is_bulk(folder / "one" / "cat.jpg")
     assert not is_bulk(Path("狗" * 100))  # a text that is longer than any name
+
+
+def test_braces_stand_for_several_files_as_in_webdataset(folder: Path) -> None:
+    for number in range(12):
+        write_tar(folder / f"{number:05}.tar", {f"{number}.jpg": jpeg(), f"{number}.txt": b"a cat"})
+    pattern = folder / "{00000..00011}.tar"
+    assert keys(pattern) == [f"{number:05}.tar/{number}" for number in range(12)]
+    assert root_of([pattern]) == folder
+    assert keys(folder / "{one,two}" / "0.tar") == ["one/0.tar/cat", "two/0.tar/cat"]
+    assert len(open_dataset(pattern)) == 12
+    (folder / "{a,b}").mkdir()
+    assert expanded(folder / "{a,b}") == [folder / "{a,b}"]
+    for wrong in ("{00000..00012}.tar", "{0.tar"):
+        with pytest.raises(InvalidInput):
+            keys(folder / wrong)
 
 
 def test_sources_that_cannot_be_used(folder: Path) -> None:

@@ -58,9 +58,44 @@ def test_nothing_comes_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
         list(read_records(tmp_path / "none.csv"))
     assert raised.value.where == tmp_path / "none.csv"
+
+
+CHINESE = ("一只狗在草地上奔跑。", "两个孩子坐在桌子旁边。", "一个女人骑着自行车穿过街道。")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_utf16_is_read_by_its_byte_order_mark(tmp_path: Path, name: str) -> None:
+    separator = {"a.csv": ",", "a.tsv": "\t"}[name]
+    table = "".join(
+        f"{key}{separator}{text}\n" for key, text in zip(("image", *"123"), ("caption", *CHINESE), strict=True)
+    )
+    (tmp_path / name).write_bytes(table.encode("utf-16"))
+    assert [record.fields["caption"] for record in read_records(tmp_path / name)] == [*CHINESE]
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("gbk", "gb18030"), ("big5", "big5")])
+def test_another_encoding_is_named_and_read_when_it_is_given(tmp_path: Path, encoding: str, named: str) -> None:
+    traditional = ("一隻狗在草地上奔跑。", "兩個孩子坐在桌子旁邊。", "一個女人騎著自行車穿過街道。")
+    texts = traditional if encoding == "big5" else CHINESE
+    file = tmp_path / "a.csv"
+    file.write_bytes(
+        "".join(["image,caption\n", *(f"{i}.jpg,{text}\n" for i, text in enumerate(texts))]).encode(encoding)
+    )
     with pytest.raises(InvalidInput) as raised:
-        read(tmp_path / "a.csv", "a\n1\n".encode("utf-16"))
-    assert raised.value.where == tmp_path / "a.csv"
+        list(read_records(file))
+    assert (raised.value.where, raised.value.value) == (file, named)
+    assert f"--encoding {named}" in raised.value.hint
+    assert [record.fields["caption"] for record in read_records(file, encoding)] == [*texts]
+    with pytest.raises(InvalidInput) as raised:
+        list(read_records(file, "no-such-encoding"))
+    assert raised.value.value == "no-such-encoding"
+
+
+def test_a_few_damaged_lines_do_not_make_another_encoding(tmp_path: Path) -> None:
+    lines = [f"{i}.jpg,{text}\n".encode() for i, text in enumerate(CHINESE)]
+    (tmp_path / "a.csv").write_bytes(b"".join([b"image,caption\n", *lines, b"8.jpg,caf\xe9\n", b"9.jpg,\xff\n"]))
+    read_texts = [record.fields["caption"] for record in read_records(tmp_path / "a.csv")]
+    assert read_texts == [*CHINESE, "caf\udce9", "\udcff"]
 
 
 def test_in_two_columns_a_comma_belongs_to_the_second(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
-from tuwen.data.datasets import ENDINGS, is_bulk, root_of
+from tuwen.data.datasets import ENDINGS, expanded, is_bulk, root_of
 from tuwen.data.samples import Columns
 from tuwen.errors import IndexNotFound, InvalidInput, require
 from tuwen.index.index import VectorIndex, make, manifest_of
@@ -230,6 +230,7 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
 @click.option("--key-column", metavar="NAME", help="The column that joins an image and its captions, in tables.")
 @click.option("--image-column", metavar="NAME", help="The column of images or of their paths, in tables.")
 @click.option("--caption-column", metavar="NAME", help="The column of captions or of lists of them, in tables.")
+@options.encoding
 @click.option(
     "--text",
     "texts",
@@ -261,6 +262,7 @@ def embed(
     key_column: str | None,
     image_column: str | None,
     caption_column: str | None,
+    encoding: str | None,
     texts: Sequence[str],
     static: bool,
     weights: Path | None,
@@ -270,9 +272,10 @@ def embed(
     """Compute vectors of images and texts.
 
     A SOURCE that is a folder, or ends in .tar, .parquet, .csv, .tsv, .jsonl or .txt, holds samples: images, captions,
-    or both, joined by key; their vectors go to OUT. Rerun an interrupted command to resume it; the output is
-    byte-identical. Any other SOURCE is a single item: an image if a file of that name exists, otherwise a text; the
-    vectors are printed, one per line, or saved as FILE.npy. Single items can also be computed by PyTorch.
+    or both, joined by key; their vectors go to OUT. Braces name several: {00000..00999}.tar. Rerun an interrupted
+    command to resume it; the output is byte-identical. Any other SOURCE is a single item: an image if a file of that
+    name exists, otherwise a text; the vectors are printed, one per line, or saved as FILE.npy. Single items can also be
+    computed by PyTorch.
     """
     wanted = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
@@ -282,7 +285,8 @@ def embed(
 
     loaded = _loaded(computing)
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
-    columns, paths = Columns(key_column, image_column, caption_column), [Path(source) for source in sources]
+    columns = Columns(key_column, image_column, caption_column, encoding=encoding)
+    paths = [path for source in sources for path in expanded(Path(source))]
     folder = _folder_of(out, index, paths, loaded)
     request = Request(paths, folder, layout, only, kind, shard_size, columns, loaded.facts)
     return _run(request, index, loaded, where, Shown(progress, as_json))
@@ -326,7 +330,7 @@ def _are_bulk(sources: Sequence[str]) -> bool:
     """Whether the sources hold samples; a mixture with single items is an error."""
     bulk = [source for source in sources if is_bulk(Path(source))]
     for source in bulk:
-        if not Path(source).exists():
+        if not all(path.exists() for path in expanded(Path(source))):
             raise InvalidInput(
                 f"{source} does not exist; a file that ends in {' '.join(sorted(ENDINGS))} holds samples"
             )

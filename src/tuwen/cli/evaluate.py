@@ -45,7 +45,7 @@ TORCH = "torch"
     ),
 )
 @click.argument("model")
-@click.argument("dataset", type=options.EXISTING)
+@click.argument("dataset", type=options.SAMPLES)
 @click.option(
     "--task", type=click.Choice(list(TASKS)), help="By default zero-shot if there are classes, else retrieval."
 )
@@ -60,6 +60,7 @@ TORCH = "torch"
 )
 @click.option("--image-column", metavar="NAME", help="In tables: the image, or its path.")
 @click.option("--label-column", metavar="NAME", help="In tables: the class.")
+@options.encoding
 @click.option("--labels", type=options.FILE, metavar="FILE", help="Names of the classes, a line each.")
 @click.option("--templates", type=options.FILE, metavar="FILE", help="Prompt templates, one a line, with _ or {c}.")
 @click.option(
@@ -94,6 +95,7 @@ def evaluate(
     captions: Sequence[str],
     image_column: str | None,
     label_column: str | None,
+    encoding: str | None,
     labels: Path | None,
     templates: Path | None,
     train: Path | None,
@@ -120,7 +122,7 @@ def evaluate(
         require("matplotlib", extra="plot")
     if weights is not None and TORCH not in (computing.runtime, against):
         raise click.UsageError("--weights is a checkpoint: add --runtime torch or --against torch")
-    columns = _columns(captions, image_column, label_column)
+    columns = replace(_columns(captions, image_column, label_column), encoding=encoding)
     own = "train" if train is not None and train.resolve() == dataset.resolve() else None
     learnt_from = None if train is None else open_dataset(train, split=own, columns=columns)
     opened = open_dataset(dataset, split=split, language=language, images=images, columns=columns)

@@ -251,14 +251,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_texts(command: F) -> F:
-    """Add `--texts --text-column --key-column`; the command gets `texts`: the columns, or None for images."""
+    """Add `--texts` and the options of its files; the command gets `texts`: their columns, or None for images."""
 
     @wraps(command)
-    def reading(texts: bool, text_column: str | None, key_column: str | None, **options: Any) -> object:  # noqa: ANN401
-
-        if not texts and (text_column or key_column):
-            raise click.UsageError("--text-column and --key-column are for files of texts: add --texts")
-        return command(texts=Columns(caption=text_column, key=key_column) if texts else None, **options)
+    def reading(
+        texts: bool,
+        text_column: str | None,
+        key_column: str | None,
+        encoding: str | None,
+        **options: Any,  # noqa: ANN401
+    ) -> object:
+        if not texts and (text_column or key_column or encoding):
+            raise click.UsageError("--text-column, --key-column and --encoding are for files of texts: add --texts")
+        columns = Columns(caption=text_column, key=key_column, encoding=encoding)
+        return command(texts=columns if texts else None, **options)
 
     for option in reversed(_TEXTS):
         reading = option(reading)
@@ -289,6 +295,7 @@ _TEXTS = (
         metavar="NAME",
         help="The column that names them; id or key by default, otherwise the line number.",
     ),
+    options.encoding,
 )
 
 

@@ -10,6 +10,7 @@ import click
 
 import tuwen
 from tuwen.api import Encoder
+from tuwen.data.datasets import expanded
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
@@ -60,6 +61,19 @@ class NewPlot(NewFile):
         return path
 
 
+class SamplesType(click.Path):
+    """A file or folder of samples that exists, or a name with braces for several, e.g. `{00000..00009}.tar`."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ANN401
+        """The path; a usage error if one of the files does not exist."""
+        for path in expanded(Path(value)):
+            super().convert(path, param, ctx)
+        return Path(value)
+
+
 class PlaceType(click.ParamType[Place]):
     """The place of an index: a folder, or a cluster's URL."""
 
@@ -107,6 +121,7 @@ NEW_PICTURE = NewFile(".png", ".jpg", ".webp")
 NEW_PLOT = NewPlot()
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
+SAMPLES = SamplesType()
 PLACE = PlaceType()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -127,6 +142,9 @@ index = click.option(
 
 url = click.option(
     "--url", metavar="URL", help="A running service, instead of --index; the setting TUWEN_URL by default."
+)
+encoding = click.option(
+    "--encoding", metavar="NAME", help="The encoding of text files and tables, e.g. gb18030; UTF-8 by default."
 )
 COMPUTING = ("model", "runtime", "device", "precision", "threads", "exact_decode")
 """the parameters that `computing` adds"""
@@ -281,7 +299,7 @@ def selected(command: F) -> F:
 
     @wraps(command)
     def reading(exclude: Sequence[str], include: Sequence[str], all_files: bool, **others: Any) -> object:  # noqa: ANN401
-        chosen = Selection(tuple(exclude), tuple(include), not all_files)
+        chosen = Selection(exclude, include, not all_files)
         return command(selection=None if chosen == Selection() else chosen, **others)
 
     for option in reversed(_SELECTED):

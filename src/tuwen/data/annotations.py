@@ -20,7 +20,7 @@ from typing import Any
 
 from tuwen.data.files import open_file
 from tuwen.data.formats import format_of_name
-from tuwen.data.records import JSON_LINES, NOT_UTF8, is_utf8, open_text, read_records
+from tuwen.data.records import JSON_LINES, NOT_UTF8, UTF8, is_utf8, open_text, read_records
 from tuwen.data.samples import Listed, Span, span_of, split_of
 from tuwen.errors import InvalidInput
 from tuwen.types import Rejected
@@ -53,13 +53,13 @@ def is_annotations(path: Path) -> bool:
     if extension in ANNOTATIONS or name == _XTD_NAMES or name.endswith(_PICTURES):
         return True
     if extension in JSON_LINES:
-        first = next((record.fields for record in read_records(path) if record.fields), {})
+        first = next((record.fields for record in read_records(path, UTF8) if record.fields), {})
         return _KEY in first or {"text", "image_ids"} <= first.keys()
     if extension != ".txt":
         return False
     if _XTD_CAPTIONS.fullmatch(name) and _xtd_names(path) is not None:
         return True
-    with open_text(path) as file:
+    with open_text(path, UTF8) as file:
         first_line = next((line.strip("\r\n") for line in file if line.strip()), "")
     return _HEAD.fullmatch(first_line) is not None or _caption_line(first_line) is not None
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import overload
 
+from braceexpand import braceexpand
+
 from tuwen.data.annotations import (
     ANNOTATIONS,
     annotations_in,
@@ -29,7 +31,7 @@ from tuwen.data.annotations import splits_of as splits_of_annotations
 from tuwen.data.files import Skipped, is_folder, key_of
 from tuwen.data.folders import list_pairs
 from tuwen.data.parquet import PARQUET, RowGroups, list_parquet, splits_in_rows
-from tuwen.data.records import read_records
+from tuwen.data.records import UTF8, read_records
 from tuwen.data.samples import Columns, Listed, Sample, read_sample, split_of
 from tuwen.data.tables import SPLIT, TABLES, TEXTS, list_table, list_texts
 from tuwen.data.webdataset import list_tar
@@ -42,6 +44,23 @@ ENDINGS = TAR | PARQUET | TABLES | TEXTS
 _SPLITS = frozenset({"train", "val", "test"})
 _TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "captions.csv", "captions.tsv", "captions.jsonl")
 """tables that describe the images of their folder"""
+
+
+def expanded(source: Path) -> list[Path]:
+    """The files that a source with braces stands for, as in bash and webdataset: `{00000..00999}.tar`, `{a,b}.csv`.
+
+    A source without braces, or that exists as it is written, stands for itself.
+
+    Raises:
+        InvalidInput: the braces are not balanced.
+    """
+    if "{" not in str(source) or source.exists():
+        return [source]
+    try:
+        return [Path(name) for name in braceexpand(str(source), escape=False)]
+    except ValueError as error:  # unbalanced braces
+        hint = "write e.g. {00000..00999}.tar"
+        raise InvalidInput(f"{source} does not exist, and its braces are not balanced: {hint}", value=source) from error
 
 
 def is_bulk(path: Path) -> bool:
@@ -57,7 +76,7 @@ def list_samples(
     Keys begin with the path of their file relative to the folder that contains all sources, or to the only source.
 
     Args:
-        sources: folders and files of samples.
+        sources: folders and files of samples; braces stand for several, see `expanded`.
         columns: of tables and Parquet files; its `root` is also where images of annotation files are looked up.
         splits: such as `train`, `val`, `test`; empty: all.
 
@@ -65,6 +84,7 @@ def list_samples(
         InvalidInput: a source does not exist, is not of a known kind, is named twice, is inside another, or has none
             of the splits.
     """
+    sources = [path for source in sources for path in expanded(source)]
     places = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100  (links keep their names)
     for source, place in zip(sources, places, strict=True):
         _check(source, place, places)
@@ -89,7 +109,7 @@ def splits_of(place: Path) -> list[str]:
         return splits_in_rows(place)
     if place.suffix.lower() not in TABLES:
         return []
-    records = read_records(place)
+    records = read_records(place, UTF8)  # names of splits are ASCII in all encodings
     first = next((record for record in records if record.fields), None)
     if first is None or SPLIT not in first.fields:
         return []
@@ -106,7 +126,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 def root_of(sources: Sequence[Path]) -> Path:
     """The folder that keys are relative to: the only source, if it is a folder; else the one that contains all."""
-    places = [Path(os.path.abspath(source)) for source in sources]  # noqa: PTH100
+    places = [Path(os.path.abspath(path)) for source in sources for path in expanded(source)]  # noqa: PTH100
     if len(places) == 1 and places[0].is_dir():
         return places[0]
     return Path(os.path.commonpath([place.parent for place in places]))
@@ -164,7 +184,7 @@ def _in_file(path: Path, root: Path, columns: Columns, splits: Sequence[str]) ->
     elif extension in TABLES:
         yield from list_table(path, prefix, columns)
     else:
-        yield from list_texts(path, prefix)
+        yield from list_texts(path, prefix, columns.encoding)
 
 
 class SampleList(Sequence[Listed]):
@@ -312,7 +332,7 @@ def open_dataset(
         path: a folder of images (with captions beside them, or a folder for each class), of WebDataset archives or of
             Parquet files; a `.csv`, `.tsv`, `.jsonl`, `.parquet` or `.tar` file; an annotation file (Karpathy, COCO,
             Flickr30k, Flickr30k-CN, COCO-CN, Chinese-CLIP, XTD10, Crossmodal-3600: see `annotations.py`), or the
-            folder that contains one.
+            folder that contains one. Braces stand for several files, e.g. `{00000..00009}.tar`.
         split: `train`, `val` or `test` of a dataset that has splits; None: `test` if there is one, else all.
         language: keep captions in this language only; captions of unknown language count as being in it.
         images: the folder that images are in; None: that of the file.
@@ -390,6 +410,8 @@ def _sources(place: Path, split: str | None) -> tuple[list[Path], tuple[str, ...
     Raises:
         InvalidInput: the dataset does not exist or has no such split, or several annotation files could be meant.
     """
+    if len(expanded(place)) > 1:
+        return expanded(place), () if split is None else (split,)
     if not place.is_dir():
         splits = splits_of(place) if place.is_file() else []
         return [place], (split,) if split is not None else ("test",) if "test" in splits else ()

@@ -260,9 +260,7 @@ def _in_file(near: tuple[int, int], orientation: int) -> tuple[int, int]:
     return near[::-1] if swaps_axes(orientation) else near
 
 
-def _finished(
-    image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale: int, reading: Reading
-) -> Picture:
+def _finished(image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale: int, reading: Reading) -> Picture:
     """Reduce, and apply the orientation.
 
     Args:

@@ -22,7 +22,11 @@ CAPTIONS = ("caption", "captions", "text", "texts", "title", "sentence")
 """usual names of a column of captions, the likeliest first"""
 NOT_UTF8 = "is not UTF-8"
 """reason of a record that is not text"""
+UTF8 = "utf-8-sig"
+"""UTF-8 with or without a byte order mark"""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SAMPLE = 2**16
+"""how many bytes of a file tell whether it is UTF-8"""
 _MOST_LINES = 1000
 """the most lines that one quoted field may span"""
 
@@ -44,35 +48,62 @@ class Record:
     reason: str = ""
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: Path, encoding: str | None = None) -> Iterator[Record]:
     """The records of a CSV, TSV or JSON Lines file. Semicolons and tabs are recognised as separators of a CSV.
 
     Quotes that cannot be parsed are read literally, as files of captions are often written without quoting. In a
     table of two columns of which the second is of captions, all that follows the first separator is the caption.
 
     Raises:
-        InvalidInput: the file cannot be opened, or is UTF-16.
+        InvalidInput: see `open_text`.
     """
     separator = SEPARATED.get(path.suffix.lower())
-    with open_text(path, newline=None if separator is None else "") as file:
+    with open_text(path, encoding, newline=None if separator is None else "") as file:
         yield from _objects(file) if separator is None else _rows(file, separator)
 
 
-def open_text(path: Path, newline: str | None = None) -> io.TextIOWrapper:
-    """Open a UTF-8 file, with or without byte order mark; other bytes become surrogate escapes.
+def open_text(path: Path, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
+    """Open a text file: UTF-8, or UTF-16 with a byte order mark; bytes that are invalid become surrogate escapes.
+
+    Args:
+        path: the file.
+        encoding: its encoding, e.g. `gb18030`; None: one of the above, which is checked.
+        newline: as for `open`.
 
     Raises:
-        InvalidInput: the file cannot be opened, or is UTF-16.
+        InvalidInput: the file cannot be opened, or seems to be in another encoding; or there is no such encoding.
     """
     try:
         raw = open_file(path)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}", where=path) from error
-    if raw.read(2) in _UTF16:
+    try:
+        found = encoding or _encoding_of(raw.read(_SAMPLE), path)
+        raw.seek(0)
+        return io.TextIOWrapper(raw, found, errors="surrogateescape", newline=newline)
+    except LookupError as error:
         raw.close()
-        raise InvalidInput(f"{path} is UTF-16: save it as UTF-8", where=path, hint="save it as UTF-8")
-    raw.seek(0)
-    return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline)
+        raise InvalidInput(f"{encoding} is not a known encoding: write e.g. gb18030", value=encoding) from error
+    except InvalidInput:
+        raw.close()
+        raise
+
+
+def _encoding_of(sample: bytes, path: Path) -> str:
+    """The encoding of a file that begins so. One in which most of what is not ASCII is not UTF-8 is refused."""
+    if sample.startswith(_UTF16):
+        return "utf-16"
+    lines = [line for line in sample.split(b"\n")[: -1 if len(sample) == _SAMPLE else None] if not line.isascii()]
+    wrong = sum(not is_utf8(line.decode("utf-8", "surrogateescape")) for line in lines)
+    if wrong < 2 or wrong <= len(lines) / 2:
+        return UTF8
+    from charset_normalizer import from_bytes  # takes longer to import than most files to read
+
+    best = from_bytes(b"\n".join(lines)).best()
+    likely = "" if best is None else best.encoding
+    hint = f"add --encoding {likely}, or save it as UTF-8" if likely else "name its encoding with --encoding"
+    seems = f"; it seems to be {likely} ({' '.join(str(best).split())[:40]}…)" if likely else ""
+    raise InvalidInput(f"{path} is not UTF-8{seems}: {hint}", value=likely or None, where=path, hint=hint)
 
 
 def is_utf8(text: str) -> bool:

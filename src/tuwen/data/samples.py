@@ -37,6 +37,7 @@ class Columns:
         captions: language -> column of captions, in place of `caption`.
         language: the column with the language of a row's captions.
         label: the column with a row's class labels.
+        encoding: of tables, files of texts and captions beside images, e.g. `gb18030`; None: UTF-8.
     """
 
     key: str | None = None
@@ -46,6 +47,7 @@ class Columns:
     captions: Mapping[str, str] = field(default_factory=dict)
     language: str | None = None
     label: str | None = None
+    encoding: str | None = None
 
     @property
     def of_texts(self) -> set[str]:
@@ -217,7 +219,7 @@ def read_sample(listed: Listed, columns: Columns = Columns(), *, lines: bool = F
     name = listed.name or listed.key
     try:
         image = None if listed.image is None else listed.image.read()
-        text = None if listed.caption is None else listed.caption.read().decode("utf-8-sig")
+        text = None if listed.caption is None else listed.caption.read().decode(columns.encoding or "utf-8-sig")
         fields = None if listed.facts is None else flat(json.loads(listed.facts.read()))
         captions, languages = listed.captions, listed.languages
         if fields is not None and columns.of_texts:
@@ -229,7 +231,7 @@ def read_sample(listed: Listed, columns: Columns = Columns(), *, lines: bool = F
     except OSError as error:
         return Rejected(name, f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
-        return Rejected(name, f"its caption or JSON file is not UTF-8 (byte {error.start})")
+        return Rejected(name, f"its caption or JSON file is not {columns.encoding or 'UTF-8'} (byte {error.start})")
     except (ValueError, RecursionError) as error:
         return Rejected(name, f"its caption or JSON file cannot be used: {error}")
     modified = 0.0 if listed.image is None else listed.image.modified / 1e9

@@ -64,11 +64,11 @@ def list_table(path: Path, prefix: str, columns: Columns) -> Iterator[Listed | R
     held in memory, without the images.
 
     Raises:
-        InvalidInput: the file cannot be opened, is UTF-16, or has none of the columns.
+        InvalidInput: the file cannot be opened, is in another encoding, or has none of the columns.
     """
     groups: dict[str, Listed] = {}
     found: Columns | None = None
-    for record in read_records(path):
+    for record in read_records(path, columns.encoding):
         if not record.fields and not record.reason:
             continue
         where = f"{path}:{record.number}"
@@ -148,13 +148,13 @@ def _first(names: Sequence[str], among: Sequence[str]) -> str | None:
     return next((name for name in names if name in among), None)
 
 
-def list_texts(path: Path, prefix: str) -> Iterator[Listed | Rejected]:
+def list_texts(path: Path, prefix: str, encoding: str | None = None) -> Iterator[Listed | Rejected]:
     """The texts of a file, one a line, without blank lines. A text's key is the number of its line.
 
     Raises:
-        InvalidInput: the file cannot be read, or is UTF-16.
+        InvalidInput: the file cannot be read, or is in another encoding.
     """
-    for read in read_lines(path):
+    for read in read_lines(path, encoding):
         if isinstance(read, Caption):
             yield Listed(f"{prefix}{read.name}", captions=(read.text,))
         elif read.reason:
@@ -186,16 +186,17 @@ def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
     """The texts of a file, in order. Names are unique: a key that repeats is numbered, such as `dog.jpg/2`.
 
     Args:
-        path: a UTF-8 file; its extension tells the format.
-        columns: `caption` and `key` of a CSV, TSV or JSON Lines file.
+        path: a file; its extension tells the format.
+        columns: `caption` and `key` of a CSV, TSV or JSON Lines file; `encoding` of any.
 
     Raises:
-        InvalidInput: the file cannot be opened, is UTF-16, lacks the columns, or is plain text and has no columns.
+        InvalidInput: the file cannot be opened, is in another encoding, lacks the columns, or is plain text and has no
+            columns.
     """
     if path.suffix.lower() in TABLES:
         yield from _named(path, columns)
-    elif columns == Columns():
-        yield from read_lines(path)
+    elif columns == Columns(encoding=columns.encoding):
+        yield from read_lines(path, columns.encoding)
     else:
         raise InvalidInput(
             f"{path} is plain text and has no columns: leave the column names out, or use .csv, .tsv or .jsonl",
@@ -203,9 +204,9 @@ def read_captions(path: Path, columns: Columns) -> Iterator[Read]:
         )
 
 
-def read_lines(path: Path) -> Iterator[Read]:
+def read_lines(path: Path, encoding: str | None = None) -> Iterator[Read]:
     """The lines of a file, whatever its extension; errors as for `read_captions`."""
-    with open_text(path) as file:
+    with open_text(path, encoding) as file:
         for number, line in enumerate(file, start=1):
             yield _text(f"{number}", line, number)
 
@@ -213,7 +214,7 @@ def read_lines(path: Path) -> Iterator[Read]:
 def _named(path: Path, columns: Columns) -> Iterator[Read]:
     taken: dict[str, int] = {}
     head: Columns | None = None
-    for record in read_records(path):
+    for record in read_records(path, columns.encoding):
         if not record.fields and not record.reason:
             yield NoCaption(record.line)
             continue
