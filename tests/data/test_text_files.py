@@ -87,7 +87,7 @@ def test_json_lines(tmp_path: Path) -> None:
         ("a.csv", "a,b\n1,2\n", {"caption": "c"}, "c"),
         ("a.csv", "a,b\n1,2\n", {"caption": "a", "key": "c"}, "c"),
         ("a.txt", "a\n", {"caption": "c"}, None),
-        ("a.txt", "猫在睡觉\n狗在奔跑\n".encode("gbk"), {}, "gb18030"),
+        ("a.txt", "一只狗在草地上奔跑。\n两个孩子坐在桌子旁边。\n一个女人骑着自行车。\n".encode("gbk"), {}, "gb18030"),
     ],
 )
 def test_files_that_cannot_be_used(

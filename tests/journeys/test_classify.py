@@ -43,6 +43,33 @@ def test_a_folder_and_a_file_of_labels(terminal, photos: Path, bundle: Path) -> 
     assert not list(terminal.folder.glob(".res*"))
 
 
+def test_labels_in_sidecars(terminal, photos: Path, bundle: Path) -> None:
+    before = {path: path.read_bytes() for path in photos.rglob("*.jpg")}
+    (photos / "blue" / "blue-0.xmp").write_text("not XMP", encoding="utf-8")
+    words = (
+        "classify",
+        "PHOTOS",
+        "--labels",
+        "red,green,blue,yellow,white",
+        "--model",
+        bundle,
+        "--write-xmp",
+        "-o",
+        "a.json",
+    )
+    ended = terminal.type(*words, code=3)
+    assert "rejected: blue/blue-0.jpg: " in ended.err
+    assert "14 sidecars written" in ended.err
+    assert ">red<" in (photos / "red" / "red-0.jpg.xmp").read_text(encoding="utf-8")
+    assert (photos / "blue" / "blue-0.xmp").read_text(encoding="utf-8") == "not XMP"
+    assert {path: path.read_bytes() for path in photos.rglob("*.jpg")} == before
+    assert "0 sidecars written" in terminal.type(*words, code=3).err
+    assert len(list(photos.rglob("*.xmp"))) == 15
+    (photos / "blue" / "blue-0.xmp").unlink()
+    terminal.type("classify", "PHOTOS/blue/blue-0.jpg", *words[2:])
+    assert ">blue<" in (photos / "blue" / "blue-0.jpg.xmp").read_text(encoding="utf-8")
+
+
 def test_no_picture_is_no_table(terminal, bundle: Path) -> None:
     (terminal.folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     ended = terminal.type("classify", "broken.jpg", "--labels", "红,绿", "--model", bundle, code=3)

@@ -1,5 +1,6 @@
 """Photos into an index, and found again: by text, by picture, by both; in other scripts; through filters."""
 
+import csv
 import json
 import os
 import shutil
@@ -92,6 +93,25 @@ def test_search_narrows_down(desk) -> None:
     assert desk.type("search", "red", *INDEX, "--where", "width > 9999").err == "tuwen: nothing found\n"
     exact = desk.type("search", "red", *INDEX, "--exact", "--json")
     assert paths(exact) == paths(desk.type("search", "red", *INDEX, "--json"))
+
+
+def test_hits_are_copied_linked_and_written_as_csv(desk) -> None:
+    ended = desk.type(
+        "search", "red", *INDEX, "-k", 12, "--copy-to", "copies", "--symlink-to", "links", "--csv", "红.csv", "--json"
+    )
+    hits = ended.json["hits"]
+    names = [f"{rank:02}-{hit['payload']['name']}" for rank, hit in enumerate(hits, start=1)]
+    for folder in ("copies", "links"):
+        assert sorted(path.name for path in (desk.folder / folder).iterdir()) == names
+    original = desk.folder / "PHOTOS" / hits[0]["payload"]["path"]
+    assert (desk.folder / "copies" / names[0]).read_bytes() == original.read_bytes()
+    assert (desk.folder / "links" / names[0]).resolve() == original.resolve()
+    assert not (desk.folder / "copies" / names[0]).is_symlink()
+    with (desk.folder / "红.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [hit["payload"]["path"] for hit in hits]
+    assert [int(row["rank"]) for row in rows] == list(range(1, 13))
+    assert "copies" in desk.type("search", "red", *INDEX, "--copy-to", "copies", code=2).err
 
 
 def test_search_draws_a_sheet(desk) -> None:

@@ -13,16 +13,20 @@ import click
 from tuwen.api import Encoder
 from tuwen.classify.classifier import Classifier, Label, Prediction, Predictions
 from tuwen.classify.labels import PLAIN, fill, read_labels, split_labels
+from tuwen.classify.sidecars import add_keywords, sidecar_of
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected, table
 from tuwen.cli.options import Computing
-from tuwen.data.files import Skipped, find_files
+from tuwen.data.files import Skipped, find_files, path_of
+from tuwen.errors import InvalidInput
 from tuwen.progress import Progress
 from tuwen.runtime.languages import text_notes
 from tuwen.types import Rejected
 
 NONE = "(none of these)"
+LIKELY = 0.5
+"""the probability from which a label that is judged by itself is written into a sidecar"""
 
 Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
 """the model's name, the predictions, the images that could not be read"""
@@ -34,6 +38,7 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
         'tuwen classify cat.jpg --labels "cat,dog,rat,man,woman" --template "a photo of a _"',
         'tuwen classify PHOTOS/ --label-file labels.txt --template "一张_的照片" -o res.json',
         "tuwen classify PHOTOS/ --adapter adapter/",
+        "tuwen classify PHOTOS/ --label-file labels.txt --none-below 0.5 --write-xmp",
         'tuwen classify cat.jpg --labels "cat,dog" --url http://127.0.0.1:8000',
     ),
 )
@@ -56,6 +61,11 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
     help="Report 'none of these' where the best label, judged by itself, has a lower probability.",
 )
 @click.option("-o", "--output", type=options.NEW_FILE, metavar="FILE", help='Write {"path": "best label"} as JSON.')
+@click.option(
+    "--write-xmp",
+    is_flag=True,
+    help="Add the labels found to the keywords in XMP sidecars (cat.jpg.xmp); images are never changed.",
+)
 @click.option("--warmup", type=options.FILE, metavar="IMAGE", help="Warm up on this image before timing starts.")
 @options.service
 @options.computing
@@ -72,6 +82,7 @@ def classify(
     multi_label: bool,
     none_below: float | None,
     output: Path | None,
+    write_xmp: bool,
     warmup: Path | None,
     as_json: bool,
 ) -> int:
@@ -81,6 +92,8 @@ def classify(
     scale: softmax over the labels, or a sigmoid for each if the model was trained that way. With --multi-label, the
     probability of a softmax model is sigmoid(scale * (cosine - neutral)), where neutral is the cosine to the template
     without a label.
+
+    --write-xmp adds the best label of each image, or with --multi-label all labels with a probability of at least 0.5.
     """
     if adapter is not None and (labels or label_file or templates or multi_label):
         raise click.UsageError("--adapter has its own labels: leave out the options about labels")
@@ -90,6 +103,8 @@ def classify(
         model, done, rejected = _classify_here(path, how, computing, warmup)
     else:
         model, done, rejected = _classify_there(path, how, service, warmup)
+    if write_xmp:
+        rejected += _write_sidecars(done, path, all_labels=multi_label)
     list_rejected(rejected)
     if output is not None:
         _write(done, output)
@@ -192,6 +207,22 @@ def _show(done: Sequence[Prediction]) -> None:
 
 def _cells(label: Label) -> tuple[str, str, str]:
     return f"{label.probability:.4f}", f"{label.cosine:.3f}", label.label
+
+
+def _write_sidecars(done: Sequence[Prediction], path: Path, *, all_labels: bool) -> list[Rejected]:
+    """Add the labels found to XMP sidecars, and say to how many; returns those that cannot be written."""
+    written, rejected = 0, []
+    for item in done:
+        found = [label.label for label in item.labels if label.probability >= LIKELY] if all_labels else []
+        if not all_labels and item.best is not None:
+            found = [item.best.label]
+        sidecar = sidecar_of(path_of(item.path, path) if path.is_dir() else path)
+        try:
+            written += bool(found) and add_keywords(sidecar, found)
+        except InvalidInput as error:
+            rejected.append(Rejected(item.path, str(error)))
+    say(f"{count(written, 'sidecar')} written")
+    return rejected
 
 
 def _write(done: Sequence[Prediction], file: Path) -> None:

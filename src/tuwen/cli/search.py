@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from tuwen.cli import options
-from tuwen.cli.command import Command, say
-from tuwen.cli.console import emit, shortened, table
+from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.console import emit, list_rejected, shortened, table
 from tuwen.cli.locations import Rows, Searched, opened_to_search
 from tuwen.cli.options import Computing
+from tuwen.cli.saved_hits import check_new_folder, save_images, write_csv
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
 from tuwen.search.query import doubts, parse_compose, path_instead_of_text, path_kind
 from tuwen.search.search import Term, Wanted, describe, parse_term
 from tuwen.search.sheet import contact_sheet
-from tuwen.types import Hit
+from tuwen.types import Hit, Rejected
 
 OPERAND = "TEXT|FILE|id:ROW[:WEIGHT]"
 NOTHING = "nothing here matches"
@@ -47,6 +48,7 @@ MIN_SCORE = MinScore()
         "tuwen search --image cat.jpg --index photos.tuwen --sheet hits.png",
         'tuwen search --like "at night" --like cat.jpg:0.5 --unlike "people" --index photos.tuwen',
         'tuwen search --compose "beach + 0.5 * sunset - people" --index photos.tuwen --unique 0.97',
+        'tuwen search "our dog" --index photos.tuwen -k 50 --copy-to dog/ --csv dog.csv',
         "tuwen search --like id:1b671a64-40d5-591e-99b0-da01ff1f3341 --strategy best --index photos.tuwen",
         """tuwen search "sunset" --index photos.tuwen --where 'width >= 1024 and folder == "2023"'""",
     ),
@@ -80,6 +82,9 @@ MIN_SCORE = MinScore()
 @click.option(
     "--sheet", type=options.NEW_PICTURE, metavar="FILE", help="Also draw the hits on a contact sheet (png, jpg, webp)."
 )
+@click.option("--copy-to", type=options.ANY_PATH, metavar="DIR", help="Copy the images found into this new folder.")
+@click.option("--symlink-to", type=options.ANY_PATH, metavar="DIR", help="Link to the images found in this new folder.")
+@click.option("--csv", "csv_file", type=options.NewFile(".csv"), metavar="FILE", help="Also write the hits as CSV.")
 @options.computing
 @options.as_json
 def search(
@@ -92,10 +97,13 @@ def search(
     compose: str | None,
     place: Place | options.Address,
     sheet: Path | None,
+    copy_to: Path | None,
+    symlink_to: Path | None,
+    csv_file: Path | None,
     as_json: bool,
     min_score: float | str | None,
     **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
-) -> None:
+) -> int:
     """Search an index by text, by image, or by both.
 
     QUERY is a text. An operand of --like and --unlike is an image if a file of that name exists, a row if it is the
@@ -104,20 +112,22 @@ def search(
     """
     asked = _Asked(query, image, like, unlike, compose)
     asked.check()
+    saving = _Saving(sheet, copy_to, symlink_to, csv_file)
+    saving.check(place)
     with opened_to_search(place, computing) as searched:
         terms = asked.terms(searched.rows)
         _tell(searched, terms, query)
         least = _threshold(searched, terms) if isinstance(min_score, str) else min_score
         hits = searched.search(terms, Wanted(min_score=least, **wanted))
         model = searched.model if as_json else ""
-        if sheet is not None and hits:
-            with searched.to_draw(hits) as (drawn, root):
-                _draw(drawn, root, sheet, computing.settings.max_pixels)
+        rejected = saving.save(hits, searched, computing.settings.max_pixels)
+    list_rejected(rejected)
     if as_json:
         shown = [as_document(hit, similar=wanted["unique"] is not None) for hit in hits]
         emit({"query": describe(terms), "model": model, "hits": shown})
     else:
         show(hits, "nothing found" if least is None else NOTHING)
+    return REJECTED if rejected else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,40 @@ class _Asked:
         unliked = [parse_term(operand, index) for operand in self.unlike]
         composed = [] if self.compose is None else parse_compose(self.compose, index)
         return [*liked, *(replace(term, weight=-term.weight) for term in unliked), *composed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Saving:
+    """Where the hits are saved, besides the table; None: not."""
+
+    sheet: Path | None
+    copy_to: Path | None
+    symlink_to: Path | None
+    csv: Path | None
+
+    def check(self, place: Place | options.Address) -> None:
+        """Refuse what cannot be written, before anything is searched."""
+        for folder in (self.copy_to, self.symlink_to):
+            if folder is not None:
+                check_new_folder(folder)
+        if self.symlink_to is not None and isinstance(place, options.Address):
+            raise click.UsageError(f"--symlink-to cannot link to files of the service at {place}: use --copy-to")
+
+    def save(self, hits: Sequence[Hit], searched: Searched, max_pixels: int) -> list[Rejected]:
+        """Write all of it; returns the images that could not be copied or linked."""
+        rejected: list[Rejected] = []
+        if self.csv is not None:
+            write_csv(hits, self.csv)
+        if not hits or not (self.sheet or self.copy_to or self.symlink_to):
+            return rejected
+        with searched.to_draw(hits) as (files, root):
+            if self.sheet is not None:
+                _draw(files, root, self.sheet, max_pixels)
+            if self.copy_to is not None:
+                rejected += save_images(hits, files, root, self.copy_to, link=False)
+            if self.symlink_to is not None:
+                rejected += save_images(hits, files, root, self.symlink_to, link=True)
+        return rejected
 
 
 def as_document(hit: Hit, *, similar: bool = False) -> dict[str, object]:
