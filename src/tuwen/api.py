@@ -435,9 +435,7 @@ class Index(VectorIndex):
         0
         """
         top = self.root if folder is None else Path(folder)
-        images = ImageIngest(
-            self.encoder, self, selection, verify_content=verify_content, refresh_facts=refresh_facts
-        )
+        images = ImageIngest(self.encoder, self, selection, verify_content=verify_content, refresh_facts=refresh_facts)
         reports = sync(top, images, max_removed=max_removed)
         return self._run(reports, lambda: self._count_files([top], images.selection), progress)
 

@@ -116,6 +116,18 @@ def test_the_lower_case_that_siglip_2_was_trained_on(tmp_path) -> None:
     assert lower.tolist() == upper.tolist()
 
 
+def test_a_tokenizer_that_keeps_capitals_of_a_model_of_lower_case_is_named(tmp_path, caplog) -> None:
+    folder = tiny_transformers.write(tmp_path, "siglip2")
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    file = folder / "preprocessor_config.json"
+    settings = json.loads(file.read_text())
+    for kept, processor in ((True, "SiglipProcessor"), (False, "CLIPProcessor")):
+        file.write_text(json.dumps(settings | {"processor_class": processor}))
+        caplog.clear()
+        load_source(str(folder))
+        assert any(str(folder / "tokenizer.json") in record.getMessage() for record in caplog.records) is kept
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return tiny_transformers.write(tmp_path / "clip", "clip")

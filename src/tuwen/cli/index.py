@@ -105,9 +105,7 @@ def sync(
         )
         return following.run()
     with opened_or_new(target, photos, computing, anywhere=True) as (encoder, index):
-        pictures = ImageIngest(
-            encoder, index, selection, verify_content=verify_content, refresh_facts=refresh_facts
-        )
+        pictures = ImageIngest(encoder, index, selection, verify_content=verify_content, refresh_facts=refresh_facts)
         reports = make_equal(photos, pictures, max_removed=most)
         return run_shown(reports, lambda: count_files([photos], index, selection), index, shown)
 

@@ -328,11 +328,27 @@ def tokenizer_of(folder: Path) -> Tokenizer:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InvalidInput(f"{folder} has no tokenizer that transformers can read: {reason}", where=folder) from error
+    _warn_of_capitals(folder, reference)
     backend = getattr(reference, "backend_tokenizer", None)
     if backend is not None:
         return Tokenizer(reference, backend.to_str().encode(), "none")
     model = Path(reference.vocab_file).read_bytes()
     return Tokenizer(reference, sentencepiece_tokenizer_json(model), "unpunctuated")
+
+
+def _warn_of_capitals(folder: Path, reference: Any) -> None:  # noqa: ANN401
+    """Warn if the tokenizer keeps capitals, although the model's own processor makes its texts lower case."""
+    if reference("A Red DOG").input_ids == reference("a red dog").input_ids:
+        return
+    for name in ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        said = read_object(folder / name) if (folder / name).is_file() else {}
+        if said.get("do_lower_case") or str(said.get("processor_class")).startswith("Siglip"):
+            log.warning(
+                "%s keeps capitals, but by %s the model was trained on lower case: write texts in lower case",
+                folder / "tokenizer.json",
+                name,
+            )
+            return
 
 
 def wordpieces(vocabulary: Sequence[str]) -> Tokenizer:
