@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     """what it computes in; `auto` never takes int8 where the model has something better"""
     threads: int | None = Field(default=None, ge=1)
     """threads for computing; by default all cores that the process may use"""
-    max_pixels: int = Field(default=178_956_970, ge=1)
-    """images with more pixels are rejected as decompression bombs"""
+    max_pixels: int = Field(default=2**28, ge=1)
+    """images that would need more pixels in memory are rejected; JPEGs are decoded at reduced scale"""
     lock_timeout: float = Field(default=10.0, ge=0)
     """seconds to wait for another process that has the index open"""
     quantize_above: int = Field(default=50_000, ge=0)

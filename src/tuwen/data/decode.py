@@ -6,9 +6,10 @@ JPEGs can be decoded at reduced scale, which is several times faster. Safe in an
 import io
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import IO, BinaryIO
 
 from PIL import Image
@@ -32,6 +33,8 @@ GAP = 3
 """an image decoded at reduced scale keeps at least this many pixels, each way, for each one after the resize"""
 MAX_JPEG_PIXELS = 2**30
 """the most pixels of a JPEG that is decoded at reduced scale: 10 seconds"""
+LARGE_PIXELS = 2**26
+"""images of more pixels in memory are decoded one at a time, in however many threads"""
 MAX_SLOW_PIXELS = 2**24
 """the most pixels in formats that Pillow decodes in Python, which takes about a microsecond each"""
 MAX_SCANS = 64
@@ -41,6 +44,7 @@ MAX_REPAIRED = 2**28
 
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\n\x02|\x0c\x03|\x0e\x04)")
 _ORIGINAL = "tuwen_original"
+_one_large = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,11 @@ def _read_stream(stream: BinaryIO, path: str, reading: Reading) -> Picture:
     scale = _draft(image, reading)
     _check_size(size, reading.max_pixels, 1 if image.info.get("progressive") else scale)
     _check_effort(image, stream)
+    with _one_large if image.width * image.height > LARGE_PIXELS else nullcontext():
+        return _loaded(image, size, scale, reading)
+
+
+def _loaded(image: ImageFile, size: tuple[int, int], scale: int, reading: Reading) -> Picture:
     image.load()
     if scale == 1 and image.size != size:  # the true size of icons and HEIF is known only after loading
         size = image.size

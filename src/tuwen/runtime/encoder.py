@@ -24,7 +24,7 @@ from tuwen.types import Payload, Pixels, Rejected, Source, Tokens, Vectors
 
 K = TypeVar("K")
 
-MAX_PIXELS = 178_956_970
+MAX_PIXELS = 2**28
 """images of more pixels are rejected, unless a setting says otherwise"""
 
 

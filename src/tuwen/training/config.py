@@ -95,7 +95,7 @@ class DataConfig(Section):
     """whether to truncate texts to the longest of their batch, for models where that does not change the vectors"""
     max_bad: Share = 0.01
     """the largest share of pairs that may be unreadable before the run stops"""
-    max_pixels: Positive = 178_956_970
+    max_pixels: Positive = 2**28
     """images with more pixels are treated as unreadable"""
     exact: bool = False
     """whether to decode at full resolution; otherwise large images are decoded at reduced scale, much faster"""
