@@ -378,3 +378,11 @@ def test_an_animation_without_anything_to_show_is_its_first_frame(kind: str) -> 
 def test_the_frames_looked_at_are_bounded() -> None:
     content = animation("GIF", (0, 0, 0), (9, 9, 9), smooth(64, 48))
     assert picture(content, Reading(None, 2 * 64 * 48)).image.getpixel((5, 5)) != smooth(64, 48).getpixel((5, 5))
+
+
+def test_large_images_in_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuwen.data.decode.LARGE_PIXELS", 1)
+    contents = [encoded(smooth(64, 48), kind) for kind in ("JPEG", "PNG", "WEBP")] * 4 + [b"\xff\xd8\xff"]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda content: read_image(content, "a", EXACT), contents))
+    assert [isinstance(one, Picture) for one in found] == [True] * 12 + [False]

@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -103,6 +104,12 @@ def test_patterns_of_ones_own(tmp_path: Path) -> None:
     }
     assert found(tmp_path, selection=Selection(include=("*.jpg", "x/**")))[0] == ["b.jpg", "x/e.png", "x/old/d.png"]
     assert ".cache/f.png" in found(tmp_path, selection=Selection(exclude=("!.cache/",)))[0]
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_patterns_match_names_in_either_unicode_normalization(tmp_path: Path, typed: str, stored: str) -> None:
+    collection(tmp_path, normalize(stored, "Café/a.png"), "b.png")
+    assert found(tmp_path, selection=Selection(exclude=[normalize(typed, "Café/")]))[0] == ["b.png"]
 
 
 def test_ignore_files_as_git_reads_them(tmp_path: Path) -> None:

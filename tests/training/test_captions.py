@@ -69,6 +69,13 @@ def test_several_rows_of_a_picture_are_several_captions(folder: Path) -> None:
     assert captions(folder / "x.csv") == {"": ("one, two", "three")}
 
 
+def test_captions_in_another_encoding(folder: Path) -> None:
+    (folder / "x.csv").write_bytes("image,caption\na.jpg,一只狗\na.jpg,狗在草地上\n".encode("gb18030"))
+    assert captions(folder / "x.csv", encoding="gb18030") == {"": ("一只狗", "狗在草地上")}
+    (folder / "a.txt").write_bytes("一只狗".encode("gb18030"))
+    assert captions(folder, encoding="gb18030") == {"": ("一只狗",)}
+
+
 def test_several_rows_in_several_languages_are_captions_of_one_picture(folder: Path) -> None:
     (folder / "long.csv").write_text("image,caption,lang\na.jpg,one,en\na.jpg,二,zh\na.jpg,two,en\n", encoding="utf-8")
     assert captions(folder / "long.csv", language_column="lang") == {"en": ("one", "two"), "zh": ("二",)}

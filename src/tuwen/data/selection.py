@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from unicodedata import normalize
 
 from tuwen.errors import InvalidInput
 
@@ -123,11 +124,12 @@ class Selection:
 def _spec(patterns: Iterable[str]) -> "GitIgnoreSpec":
     from pathspec import GitIgnoreSpec  # takes longer to import than most folders to search
 
-    return GitIgnoreSpec.from_lines(patterns)
+    return GitIgnoreSpec.from_lines(normalize("NFC", pattern) for pattern in patterns)
 
 
 def _name(path: Path, folder: Path, *, is_folder: bool) -> str:
-    return path.relative_to(folder).as_posix() + ("/" if is_folder else "")
+    """What patterns are matched with, in the Unicode normalization in which people type."""
+    return normalize("NFC", path.relative_to(folder).as_posix() + ("/" if is_folder else ""))
 
 
 def _default_pattern() -> re.Pattern[str]:

@@ -54,6 +54,8 @@ class PairSource(Section, strict=False):
     """the language of all captions, such as `zh`"""
     language_column: str | None = None
     """the column with the language of a row's captions"""
+    encoding: str | None = None
+    """the encoding of a table or of captions beside images, such as `gb18030`; not set: UTF-8"""
 
     @model_validator(mode="after")
     def _has_one_language_setting(self) -> Self:

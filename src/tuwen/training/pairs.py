@@ -126,7 +126,13 @@ def columns_of(source: PairSource) -> Columns:
     by_language = source.captions if isinstance(source.captions, dict) else {}
     caption = None if isinstance(source.captions, dict) else source.captions
     return Columns(
-        source.key, source.image, caption, root=source.images, captions=by_language, language=source.language_column
+        source.key,
+        source.image,
+        caption,
+        root=source.images,
+        captions=by_language,
+        language=source.language_column,
+        encoding=source.encoding,
     )
 
 
