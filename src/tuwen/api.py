@@ -6,6 +6,7 @@ The command line, the server and Python users call the same functions. Names are
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Self, TypeAlias, cast
@@ -79,7 +80,7 @@ class Encoder(RuntimeEncoder):
         return Classifier(self, labels, template=template, multi_label=multi_label)
 
 
-def load(
+def load(  # noqa: PLR0913  (how a model computes)
     model: str,
     *,
     runtime: str = "auto",
@@ -87,6 +88,7 @@ def load(
     precision: str = "auto",
     threads: int | None = None,
     exact_decode: bool = False,
+    measure: bool = False,
 ) -> Encoder:
     """Load a model: a bundle's folder, or the name of a model that is packaged or on this machine.
 
@@ -95,10 +97,13 @@ def load(
         runtime: `auto`, `onnxruntime` or `openvino`. Here and below, `auto` is what the settings say, which is to
             choose unless they have been changed.
         device: `auto`, or e.g. `cpu`, `cuda:1`, `tensorrt`, `openvino:GPU`.
-        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`.
+        precision: `fp32`, `bf16`, `fp16` or `int8`; `auto`, the fastest of these that keeps the vectors exact, never
+            int8; or `fast`, the fastest that passed verification, int8 included. `Encoder.precision` says which.
         threads: for computing and for decoding; None: what the settings say, or all cores that this process may use.
         exact_decode: decode JPEGs at full scale, as the reference libraries do: slower, vectors equal to theirs in
             every digit that counts. By default they are decoded at a scale close to the model's input size.
+        measure: what is fastest is measured once on each machine, in a few seconds: by commands that run for long, by
+            `Index.build`, for `fast`, and here if this is True. Until then `auto` is fp32 on the default runtime.
 
     Returns:
         The encoder.
@@ -124,6 +129,7 @@ def load(
         cache=settings.cache,
         max_pixels=settings.max_pixels,
         exact_decode=exact_decode,
+        measure=measure,
         kind=Encoder,
     )
 
@@ -207,6 +213,7 @@ class Index(VectorIndex):
             model,
             design={name: it for name, it in (("kind", kind), ("metric", metric), ("store", store)) if it is not None},
             same_root=folder is not None and folder.is_dir(),
+            load=partial(load, measure=True),
         )
         try:
             index.add(source, columns=columns, selection=selection, progress=progress)

@@ -58,11 +58,13 @@ class Settings(BaseSettings):
     default_model: str = DEFAULT_MODEL
     """the model of a new index"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    """what computes: `auto` takes OpenVINO on CPUs, ONNX Runtime on accelerators"""
+    """what computes; `auto`: the faster one, as measured on this machine; until that is done, OpenVINO on CPUs and ONNX
+    Runtime on accelerators"""
     device: str = "auto"
     """what it computes on, e.g. `cpu`, `cuda:1`, `openvino:GPU`; see `tuwen doctor`"""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """what it computes in; `auto` never takes int8 where the model has something better"""
+    precision: Literal["auto", "fast", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """what it computes in; `auto`: the fastest that keeps the vectors exact, as measured on this machine; `fast`: the
+    fastest that passed verification, int8 included"""
     threads: int | None = Field(default=None, ge=1)
     """threads for computing; by default all cores that the process may use"""
     max_pixels: int = Field(default=2**28, ge=1)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -7,11 +7,11 @@ import pytest
 import tiny
 from runtime.quantised import dynamic_int8
 from tuwen.bundle.bundle import Bundle, read_bundle
-from tuwen.bundle.manifest import Precision
+from tuwen.bundle.manifest import Precision, Report
 from tuwen.errors import InvalidInput, RuntimeUnavailable
 from tuwen.runtime import selection as module
 from tuwen.runtime.machine import Engine, assumed_cpu_features, usable_cores
-from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
+from tuwen.runtime.selection import Choice, Plan, make_plan, open_session, possible_plans
 
 pytestmark = pytest.mark.precision
 
@@ -23,25 +23,12 @@ def bundle_of(tiny_bundle: Path, *precisions: Precision) -> Bundle:
     return Bundle(bundle.folder, bundle.manifest, graphs, bundle.tokenizer)
 
 
-FASTEST = "the fastest"
-FEATURES = {(): "fp32", ("avx2", "avx512", "vnni"): "fp32", ("avx2", "avx512", "vnni", "avx512_bf16"): "bf16"}
-FEATURES |= {("avx2", "avx512", "vnni", "amx", "amx_bf16"): "bf16", ("neon", "bf16", "i8mm"): "bf16"}
-"""features of a CPU -> the precision that `auto` chooses there"""
-
-
-@pytest.fixture(params=FEATURES, ids=lambda features: "+".join(features) or "none")
-def fastest(request: pytest.FixtureRequest) -> Iterator[str]:
-    """On a CPU with other features than this one's: what `auto` chooses there."""
-    with assumed_cpu_features(*request.param):
-        yield FEATURES[request.param]
-
-
 @pytest.mark.parametrize(
     ("precisions", "choice", "expected"),
     [
-        (("fp32",), Choice(), ("openvino", "fp32", FASTEST)),
-        (("fp32", "fp16", "int8"), Choice(), ("openvino", "fp32", FASTEST)),
-        (("fp16",), Choice(), ("openvino", "fp16", FASTEST)),
+        (("fp32",), Choice(), ("openvino", "fp32", "fp32")),
+        (("fp32", "fp16", "int8"), Choice(), ("openvino", "fp32", "fp32")),
+        (("fp16",), Choice(), ("openvino", "fp16", "fp32")),
         (("int8",), Choice(), ("openvino", "int8", "int8")),
         (("fp32", "int8"), Choice(precision="int8"), ("openvino", "int8", "int8")),
         (("fp32", "fp16"), Choice(precision="fp32"), ("openvino", "fp32", "fp32")),
@@ -49,19 +36,40 @@ def fastest(request: pytest.FixtureRequest) -> Iterator[str]:
         (("fp32", "fp16"), Choice(runtime="onnxruntime"), ("onnxruntime", "fp32", "fp32")),
         (("fp32", "fp16"), Choice(runtime="onnxruntime", precision="fp16"), ("onnxruntime", "fp16", "fp32")),
         (("int8",), Choice(runtime="onnxruntime"), ("onnxruntime", "int8", "int8")),
-        (("fp32",), Choice(device="openvino:CPU"), ("openvino", "fp32", FASTEST)),
+        (("fp32",), Choice(device="openvino:CPU"), ("openvino", "fp32", "fp32")),
     ],
 )
 def test_on_the_cpu(
-    tiny_bundle: Path, precisions: tuple[Precision, ...], choice: Choice, expected: tuple[str, str, str], fastest: str
+    tiny_bundle: Path, precisions: tuple[Precision, ...], choice: Choice, expected: tuple[str, str, str]
 ) -> None:
     plan = make_plan(bundle_of(tiny_bundle, *precisions), choice)
-    assert (plan.runtime, plan.file, plan.precision) == tuple(fastest if x == FASTEST else x for x in expected)
+    assert (plan.runtime, plan.file, plan.precision) == expected
     assert (plan.device, plan.threads) == ("cpu", usable_cores())
 
 
 def test_threads_are_those_asked_for(tiny_bundle: Path) -> None:
     assert make_plan(read_bundle(tiny_bundle), Choice(threads=1)).threads == 1
+
+
+def test_every_way_to_compute_the_most_exact_and_the_default_runtime_first(tiny_bundle: Path) -> None:
+    with assumed_cpu_features("avx2", "avx512", "avx512_bf16"):
+        plans = possible_plans(bundle_of(tiny_bundle, "fp32", "fp16", "int8"), Choice(device="cpu", threads=1))
+    ways = [(plan.runtime, plan.file, plan.precision) for plan in plans]
+    on_both = [("openvino", "fp32", "fp32"), ("onnxruntime", "fp32", "fp32")]
+    assert ways[:2] == on_both
+    assert ways[-2:] == [("openvino", "int8", "int8"), ("onnxruntime", "int8", "int8")]
+    assert ("openvino", "fp32", "bf16") in ways
+    assert {(plan.device, plan.threads) for plan in plans} == {("cpu", 1)}
+
+
+def test_fast_is_int8_only_where_int8_passed_verification(tiny_bundle: Path) -> None:
+    bundle = bundle_of(tiny_bundle, "fp32", "int8")
+    assert make_plan(bundle, Choice(precision="fast")).precision == "fp32"
+    for passed in (False, True):
+        verify = {"int8": Report(passed=passed, checks=())}
+        seen = replace(bundle, manifest=bundle.manifest.model_copy(update={"verify": verify}))
+        assert make_plan(seen, Choice(precision="fast")).precision == ("int8" if passed else "fp32")
+        assert make_plan(seen, Choice()).precision == "fp32"
 
 
 @pytest.fixture
@@ -78,8 +86,8 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         (("fp32", "fp16"), Choice(), ("onnxruntime", "cuda:0", "fp16", "fp16")),
         (("fp32",), Choice(), ("onnxruntime", "cuda:0", "fp32", "fp32")),
         (("fp32", "fp16"), Choice(device="cuda:1", precision="fp32"), ("onnxruntime", "cuda:1", "fp32", "fp32")),
-        (("fp32", "fp16"), Choice(device="cpu"), ("openvino", "cpu", "fp32", FASTEST)),
-        (("fp32", "fp16"), Choice(runtime="openvino"), ("openvino", "cpu", "fp32", FASTEST)),
+        (("fp32", "fp16"), Choice(device="cpu"), ("openvino", "cpu", "fp32", "fp32")),
+        (("fp32", "fp16"), Choice(runtime="openvino"), ("openvino", "cpu", "fp32", "fp32")),
     ],
 )
 def test_where_there_is_a_gpu(
@@ -87,11 +95,9 @@ def test_where_there_is_a_gpu(
     precisions: tuple[Precision, ...],
     choice: Choice,
     expected: tuple[str, str, str, str],
-    fastest: str,
 ) -> None:
     plan = make_plan(bundle_of(tiny_bundle, *precisions), choice)
-    found = (plan.runtime, plan.device, plan.file, plan.precision)
-    assert found == tuple(fastest if x == FASTEST else x for x in expected)
+    assert (plan.runtime, plan.device, plan.file, plan.precision) == expected
 
 
 def test_a_gpu_without_its_build_of_onnxruntime_is_not_used(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

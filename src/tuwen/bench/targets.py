@@ -84,7 +84,7 @@ def bundle_targets(
     found: dict[tuple[str, str, str], Target] = {}
     refused: list[RuntimeUnavailable] = []
     for runtime in runtimes or RUNTIMES[1:]:
-        for precision in precisions or COMPUTED[1:]:
+        for precision in precisions or COMPUTED:
             try:
                 plan = make_plan(bundle, Choice(runtime, device, precision, threads))
             except RuntimeUnavailable as error:

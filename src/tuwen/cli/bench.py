@@ -11,14 +11,15 @@ from tuwen.bench.targets import Target, bundle_targets, converted_target
 from tuwen.bench.workloads import material
 from tuwen.bundle.bundle import Bundle
 from tuwen.cli import options
-from tuwen.cli.bundles import steps_shown
-from tuwen.cli.command import Command
+from tuwen.cli.bundles import show_timings, timings_document
+from tuwen.cli.command import Command, steps_shown
 from tuwen.cli.console import emit, table
 from tuwen.cli.options import Computing, as_set
 from tuwen.errors import require
 from tuwen.progress import Progress
 from tuwen.runtime.loading import find_bundle
 from tuwen.runtime.machine import cpu_name
+from tuwen.runtime.measured import timings_of
 
 PAUSE = 0.2
 """seconds between turns where PyTorch takes part: its threads spin for a while after their work is done"""
@@ -129,6 +130,8 @@ def bench(
     computing = replace(given, device=device or given.device, threads=threads or given.cores)
     bundle = find_bundle(model, computing.settings.models, computing.settings.cache)
     effort = replace(QUICK if quick else FULL, pause=0.0 if against is None else PAUSE)
+    with computing.measuring().telling():
+        timings = timings_of(bundle, computing.choice, computing.settings.cache, measure=True, int8=True)
     request = Request(WORKLOADS[workload], batches, effort, material(images, texts))
     targets = _targets(bundle, computing, runtimes, precisions, converted)
     baselines = [] if against is None else _baselines(bundle, computing, source, weights, seed)
@@ -146,9 +149,11 @@ def bench(
     if plot is not None:
         draw(found.rows, plot)
     if as_json:
-        emit(found.document())
+        emit({**found.document(), "measured": timings_document(timings)})
     else:
         show(found)
+        click.echo("\nmeasured once on this machine, and what auto takes")
+        show_timings(timings)
 
 
 def _targets(

@@ -1,8 +1,7 @@
 """What the commands that make and check bundles share: options, progress, and the table of checks."""
 
-import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -11,10 +10,11 @@ import click
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.manifest import PRECISIONS, Check, Precision, Report
 from tuwen.cli import options
-from tuwen.cli.command import say
+from tuwen.cli.command import say, steps_shown
 from tuwen.cli.console import table
 from tuwen.errors import InvalidInput
 from tuwen.progress import Progress
+from tuwen.runtime.measured import Timing, by_auto
 
 MIB = 2**20
 
@@ -64,25 +64,6 @@ def download_shown(name: str, progress: str = "auto") -> Iterator[Callable[[int,
         yield show
 
 
-@contextmanager
-def steps_shown() -> Iterator[None]:
-    """Within the block, tuwen's log messages of level INFO are printed to standard error."""
-    log, handler = logging.getLogger("tuwen"), _Printed()
-    before = log.level
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
-
-
-class _Printed(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
-
-
 def named(bundle: Bundle) -> dict[str, Any]:
     """A bundle as JSON: its folder, model, fingerprint, precisions and dimension."""
     manifest = bundle.manifest
@@ -107,6 +88,43 @@ def show_checks(reports: Iterable[Report]) -> None:
     """Print every check once: the worst cosine, the largest difference, how often the best texts agree."""
     head = ("stage", "runtime", "in", "cosine", "max diff", "top 1", "top 10", "")
     table(head, [_row(check) for check in _once(reports)], numbers=(3, 4, 5, 6))
+
+
+def show_timings(timings: Sequence[Timing]) -> None:
+    """Print what was measured on this machine, and mark what `auto` takes."""
+    head = ("of", "inputs", "runtime", "in", "threads", "a second", "cosine", "auto")
+    table(head, [_timing_row(it, taken=taken) for it, taken in _taken(timings)], numbers=(4, 5, 6))
+
+
+def timings_document(timings: Sequence[Timing]) -> list[dict[str, Any]]:
+    """The same as JSON."""
+    return [
+        {
+            "tower": it.tower,
+            "inputs": it.size,
+            "runtime": it.plan.runtime,
+            "device": it.plan.device,
+            "precision": it.plan.precision,
+            "threads": it.plan.threads,
+            "per_second": it.per_second,
+            "cosine": it.cosine,
+            "auto": taken,
+        }
+        for it, taken in _taken(timings)
+    ]
+
+
+def _taken(timings: Sequence[Timing]) -> list[tuple[Timing, bool]]:
+    """Each timing, and whether `auto` takes its plan."""
+    plans = by_auto(timings)
+    return [(it, plans[it.tower, it.size] == it.plan) for it in timings]
+
+
+def _timing_row(it: Timing, *, taken: bool) -> tuple[str, ...]:
+    rate = "far slower" if it.per_second is None else f"{it.per_second:,.1f}"
+    what, plan = "images" if it.tower == "vision" else "texts", it.plan
+    cells = (what, it.size, plan.runtime, plan.precision, str(plan.threads), rate, f"{it.cosine:.6f}")
+    return (*cells, "*" if taken else "")
 
 
 def _once(reports: Iterable[Report]) -> list[Check]:

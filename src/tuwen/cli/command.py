@@ -1,9 +1,11 @@
 """How commands are shown and how they end: examples in the help, lazy import, errors in one line, exit codes."""
 
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -116,6 +118,25 @@ def _ended(error: BaseException) -> int:
 def say(line: str) -> None:
     """Print one line to standard error, as `tuwen: …`."""
     print(f"tuwen: {line}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def steps_shown() -> Iterator[None]:
+    """Within the block, tuwen's log messages of level INFO are printed to standard error."""
+    log, handler = logging.getLogger("tuwen"), _Printed()
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _Printed(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def _never_fail_to_print() -> None:

@@ -10,7 +10,7 @@ import click
 from tuwen.bundle.converted import Converted, Target
 from tuwen.bundle.manifest import TOWERS, Report
 from tuwen.cli import bundles, options
-from tuwen.cli.command import Command, say
+from tuwen.cli.command import Command, say, steps_shown
 from tuwen.cli.console import emit
 from tuwen.cli.options import as_set
 from tuwen.runtime.loading import find_bundle
@@ -91,7 +91,7 @@ def convert(
         )
         _show_commands(lines, to, as_json=as_json)
         return
-    with bundles.steps_shown():
+    with steps_shown():
         found = convert_bundle(
             bundle,
             folder,

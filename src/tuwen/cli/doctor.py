@@ -7,9 +7,11 @@ import click
 
 from tuwen import __version__
 from tuwen.cli import options
+from tuwen.cli.bundles import show_timings, timings_document
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit, table
 from tuwen.runtime.machine import Engine, Machine, look
+from tuwen.runtime.measured import all_kept
 from tuwen.settings import Settings, read_settings
 
 
@@ -18,13 +20,26 @@ from tuwen.settings import Settings, read_settings
 def doctor(as_json: bool) -> None:
     """Show what this machine can run, and what to install.
 
-    CPU features, accelerators, available and missing runtimes, and the pip command that would make better use of them.
+    CPU features, accelerators, available and missing runtimes, and the pip command that would make better use of them;
+    and for each model in use, how fast each runtime and precision was measured to be here, and which of them are used.
     """
     settings, machine = read_settings(), look()
+    measured = all_kept(settings.cache)
     if as_json:
-        emit({"tuwen": __version__, "python": python_version(), **asdict(machine), "settings": _settings(settings)})
+        emit(
+            {
+                "tuwen": __version__,
+                "python": python_version(),
+                **asdict(machine),
+                "settings": _settings(settings),
+                "measured": [{"model": it.model, "timings": timings_document(it.timings)} for it in measured],
+            }
+        )
         return
     table(("what", "here"), _rows(machine, settings))
+    for kept in measured:
+        click.echo(f"\n{kept.model}, measured on this machine")
+        show_timings(kept.timings)
     if machine.conflict:
         click.echo(f"\nConflict: {machine.conflict}")
     click.echo(

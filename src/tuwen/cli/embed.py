@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ from tuwen.bulk.embedding import embed as embed_here
 from tuwen.bulk.items import embed_items as vectors_of
 from tuwen.bulk.items import is_picture, save_items
 from tuwen.bulk.ray import Recipe, on_cluster
+from tuwen.bundle.manifest import Tower
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected
@@ -28,7 +29,6 @@ from tuwen.index.location import Place
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle, portable_name
-from tuwen.runtime.selection import Choice, make_plan
 from tuwen.types import Rejected
 
 
@@ -157,7 +157,7 @@ class Where:
         recipe = Recipe(
             model=portable_name(loaded.model),
             fingerprint=loaded.encoder.fingerprint,
-            choice=loaded.choice,
+            choice=loaded.computing.choice,
             models=settings.models,
             cache=settings.cache,
             max_pixels=settings.max_pixels,
@@ -283,7 +283,7 @@ def embed(
     out = wanted.place_of_bulk(computing)
     index = _index_of(out, layout)
 
-    loaded = _loaded(computing)
+    loaded = _loaded(computing.measuring(), "text" if only == "texts" else "vision")
     kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
     columns = Columns(key_column, image_column, caption_column, encoding=encoding)
     paths = [path for source in sources for path in expanded(Path(source))]
@@ -302,28 +302,26 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model, how it computes (nothing in `choice` is `auto`), and the facts that the vectors depend on."""
+    """The model, how it computes (without any `auto`), and the facts that the vectors depend on."""
 
     model: str
     encoder: Encoder
     computing: Computing
-    choice: Choice
     facts: dict[str, Any]
 
 
-def _loaded(computing: Computing) -> Loaded:
-
+def _loaded(computing: Computing, tower: Tower) -> Loaded:
+    """The model, computing both towers as is fastest for one: a job, resumed or on other machines, must not change."""
     model, settings = computing.model or computing.settings.default_model, computing.settings
-    choice = Choice(computing.runtime, computing.device, computing.precision, computing.threads)
-    plan = make_plan(find_bundle(model, settings.models, settings.cache), choice)
+    plan = computing.plans(find_bundle(model, settings.models, settings.cache))[tower, "many"]
     facts = {
         "runtime": plan.runtime,
         "device": plan.device,
         "exact_decode": computing.exact_decode,
         "max_pixels": settings.max_pixels,
     }
-    exactly = Choice(plan.runtime, plan.device, plan.precision, plan.threads)
-    return Loaded(model, computing.load(model), computing, exactly, facts)
+    fixed = replace(computing, runtime=plan.runtime, device=plan.device, precision=plan.precision, threads=plan.threads)
+    return Loaded(model, fixed.load(model), fixed, facts)
 
 
 def _are_bulk(sources: Sequence[str]) -> bool:

@@ -87,6 +87,7 @@ def export(
             offline=offline,
             on_progress=progress,
         )
+    options.as_set().measuring().plans(bundle)
     _show(bundle, start, as_json=as_json)
 
 

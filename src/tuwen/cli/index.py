@@ -340,7 +340,7 @@ def build(
     Rerun the command to resume or update: new and changed files are read, and the others are left as they are. Rows
     of deleted files are kept. --kind, --metric and --store are fixed when the index is created.
     """
-    target = options.index_folder(folder)
+    target, computing = options.index_folder(folder), computing.measuring()
     if texts is not None:
         check_files([photos])
         with opened_or_new(target, photos.absolute().parent, computing, asked, anywhere=True) as (encoder, store):

@@ -1,6 +1,8 @@
 """The options that commands share."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -10,14 +12,18 @@ import click
 
 import tuwen
 from tuwen.api import Encoder
+from tuwen.bundle.bundle import Bundle
+from tuwen.cli.command import steps_shown
 from tuwen.data.datasets import expanded
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, located, place_of
 from tuwen.progress import KINDS
-from tuwen.runtime.loading import Choice, load_encoder
+from tuwen.runtime.loading import Choice, load_encoder, planned
 from tuwen.runtime.machine import usable_cores
+from tuwen.runtime.measured import Plans
+from tuwen.runtime.selection import ASKED, FAST, RUNTIMES
 from tuwen.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -174,6 +180,7 @@ class Computing:
         settings: all of them.
         model: the value of `--model`, None if it is not given.
         exact_decode: whether JPEGs are decoded at full scale.
+        measures: whether to measure first what is fastest here, if that is not known yet: worth it for long jobs.
     """
 
     settings: Settings
@@ -183,24 +190,46 @@ class Computing:
     precision: str
     threads: int | None
     exact_decode: bool
+    measures: bool = False
 
     @property
     def cores(self) -> int:
         """The number of threads for computing: all usable cores unless it is given."""
         return self.threads or usable_cores()
 
+    @property
+    def choice(self) -> Choice:
+        """What is asked of the engines."""
+        return Choice(self.runtime, self.device, self.precision, self.threads)
+
+    def measuring(self) -> "Computing":
+        """The same for a long job, see `measures`."""
+        return replace(self, measures=True)
+
+    def plans(self, bundle: Bundle) -> Plans:
+        """How a model is computed with these options."""
+        with self.telling():
+            return planned(bundle, self.choice, self.settings.cache, measure=self.measures)[1]
+
     def load(self, model: str, *, static: bool = False) -> Encoder:
         """Load a model with these options; `static`: for fixed input shapes."""
         silence_libtiff()
-        return load_encoder(
-            model,
-            Choice(self.runtime, self.device, self.precision, self.threads, static),
-            models=self.settings.models,
-            cache=self.settings.cache,
-            max_pixels=self.settings.max_pixels,
-            exact_decode=self.exact_decode,
-            kind=Encoder,
-        )
+        with self.telling():
+            return load_encoder(
+                model,
+                replace(self.choice, static=static),
+                models=self.settings.models,
+                cache=self.settings.cache,
+                max_pixels=self.settings.max_pixels,
+                exact_decode=self.exact_decode,
+                measure=self.measures,
+                kind=Encoder,
+            )
+
+    def telling(self) -> AbstractContextManager[None]:
+        """Within the block, print which precision `fast` is, and on a terminal that something is measured."""
+        seen = self.precision == FAST or (self.measures and sys.stderr.isatty())
+        return steps_shown() if seen else nullcontext()
 
 
 def place(command: F) -> F:
@@ -364,10 +393,12 @@ _DESIGN = (
 )
 _COMPUTING = (
     click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo."),
-    click.option("--runtime", type=click.Choice(["auto", "onnxruntime", "openvino"]), help="The runtime."),
+    click.option("--runtime", type=click.Choice(RUNTIMES), help="The runtime."),
     click.option("--device", metavar="DEVICE", help="For example cpu, cuda:1, openvino:GPU; see tuwen doctor."),
     click.option(
-        "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), help="The precision to compute in."
+        "--precision",
+        type=click.Choice(ASKED),
+        help="What to compute in. auto: the fastest that is exact; fast: the fastest that passed verification.",
     ),
     click.option("--threads", type=click.IntRange(min=1), help="Threads for computing; all cores by default."),
     click.option(

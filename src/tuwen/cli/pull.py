@@ -11,7 +11,6 @@ from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit
 from tuwen.exporting.pull import named as known_as
 from tuwen.exporting.pull import pull as pull_model
-from tuwen.settings import read_settings
 
 
 @click.command(
@@ -36,7 +35,7 @@ def pull(*, model: str, precision: str, export: bool, offline: bool, progress: s
     needs the extra `export`. Every command then finds the model by its name. A model that is already on this machine
     triggers no network request, and an interrupted download is resumed.
     """
-    read_settings()  # reports a setting with an invalid value
+    computing = options.as_set().measuring()
     start = monotonic()
     say(licence_line(known_as(model)))
     with download_shown(model, progress) as on_progress:
@@ -48,6 +47,7 @@ def pull(*, model: str, precision: str, export: bool, offline: bool, progress: s
             on_progress=on_progress,
         )
     bundle, manifest, seconds = found.bundle, found.bundle.manifest, monotonic() - start
+    computing.plans(bundle)
     if manifest.scoring is None:
         say(f"{manifest.name} can search; tuwen classify also needs its logit scale: tuwen pull {model} --export")
     if as_json:

@@ -83,7 +83,7 @@ def _opened(config: PaddleConfig, computing: Computing) -> Iterator[tuple[Encode
     """The index and its model; a build creates an index that does not exist."""
     place = options.index_folder(config.index)
     if config.builds:
-        with opened_or_new(place, config.root, computing, config.design, anywhere=True) as both:
+        with opened_or_new(place, config.root, computing.measuring(), config.design, anywhere=True) as both:
             yield both
     else:
         with opened(place, computing) as both:

@@ -109,7 +109,7 @@ def serve(
 
     config = _config(computing, **given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # raised when the service has ended; the index is closed
-    with listen(config) as listening, opened(options.index_folder(folder), computing) as (encoder, index):
+    with listen(config) as listening, opened(options.index_folder(folder), computing.measuring()) as (encoder, index):
         _see_root(config, index)
         if config.allow_upload:
             index.optimize()

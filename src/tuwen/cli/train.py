@@ -12,7 +12,7 @@ import click
 from tuwen.bundle.bundle import read_bundle
 from tuwen.cli import bundles, options
 from tuwen.cli.bench import bench
-from tuwen.cli.command import REJECTED, Command, say
+from tuwen.cli.command import REJECTED, Command, say, steps_shown
 from tuwen.cli.console import emit
 from tuwen.errors import require
 
@@ -58,7 +58,7 @@ def train(
         click.echo(dump_config(chosen) if is_first() else "", nl=False)
         return None
     try:
-        with bundles.steps_shown():
+        with steps_shown():
             result = run.train(config, overrides, resume=resume, on_line=say)
     except KeyboardInterrupt:
         if is_first():

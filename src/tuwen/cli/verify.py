@@ -7,7 +7,7 @@ import click
 
 from tuwen.classify.labels import PLAIN, fill, split_labels
 from tuwen.cli import bundles, options
-from tuwen.cli.command import Command
+from tuwen.cli.command import Command, steps_shown
 from tuwen.cli.console import emit
 from tuwen.errors import require
 from tuwen.runtime.loading import find_bundle
@@ -88,7 +88,7 @@ def verify(
     elif images or texts is not None:
         samples = given(images, texts)
     bundle = find_bundle(model, settings.models, settings.cache)
-    with bundles.steps_shown():
+    with steps_shown():
         found = verify_bundle(
             bundle, against=against, weights=weights, arch=arch, devices=devices or None, samples=samples
         )

@@ -79,6 +79,7 @@ class Encoder:
         bundle: Bundle,
         open_session: OpenSession,
         *,
+        open_single: OpenSession | None = None,
         precision: str,
         max_pixels: int = MAX_PIXELS,
         exact_decode: bool = False,
@@ -90,6 +91,7 @@ class Encoder:
         Args:
             bundle: the model.
             open_session: loads a tower; called at most once for each.
+            open_single: loads what computes a single image or text; None: the same.
             precision: what the image tower computes in.
             max_pixels: images of more pixels are rejected.
             exact_decode: whether JPEGs are decoded at full scale.
@@ -107,6 +109,8 @@ class Encoder:
         self._bundle = bundle
         self._vision = LazyTower(bundle, "vision", open_session)
         self._text = LazyTower(bundle, "text", open_session)
+        self._one_image = self._vision if open_single is None else LazyTower(bundle, "vision", open_single)
+        self._one_text = self._text if open_single is None else LazyTower(bundle, "text", open_single)
         self.reading: Reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
         self.threads = threads or usable_cores()
 
@@ -245,7 +249,7 @@ class Encoder:
             height, width = self.image_spec.size
             message = f"pixels have the shape {pixels.shape}, but {self.name} expects (n, 3, {height}, {width})"
             raise InvalidInput(message, value=pixels.shape, where="pixels")
-        return self._vision.encode_pixels(pixels)
+        return (self._one_image if len(pixels) == 1 else self._vision).encode_pixels(pixels)
 
     def encode_tokens(self, tokens: Tokens) -> Vectors:
         """Encode tokens.
@@ -256,7 +260,7 @@ class Encoder:
         Raises:
             InvalidVectors: the tower computed numbers that are not finite.
         """
-        return self._text.encode_tokens(tokens)
+        return (self._one_text if len(tokens.ids) == 1 else self._text).encode_tokens(tokens)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -4,7 +4,9 @@ Models are found in the package, in a folder, or below the models folder; never 
 """
 
 import os
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from tuwen.bundle.manifest import FOREIGN, Tower
 from tuwen.demo import PICTOGRAMS, packaged_bundles, packaged_names
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
+from tuwen.runtime.measured import Plans, Size, choose
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
 from tuwen.runtime.session import Session, static_shapes
 
@@ -34,6 +37,7 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
     cache: Path | None,
     max_pixels: int = MAX_PIXELS,
     exact_decode: bool = False,
+    measure: bool = False,
     kind: type[E] = Encoder,  # type: ignore[assignment]  # mypy takes no default for a type variable
 ) -> E:
     """Load a model. Its files are checked now; each tower is loaded when it is first used.
@@ -47,6 +51,7 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
         cache: where compiled models and digests are kept; None keeps nothing.
         max_pixels: images of more pixels are rejected.
         exact_decode: whether JPEGs are decoded at full scale.
+        measure: whether to measure first what is fastest here, if that is not known; see `measured.choose`.
         kind: the class of the encoder.
 
     Raises:
@@ -54,14 +59,13 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
         BundleError: its files are invalid.
         RuntimeUnavailable: the choice is not available on this machine or in the bundle.
     """
-    found = find_bundle(model, models, cache)
-    plan = make_plan(found, choice)
-    bundle = with_truncation(found, plan, cache)
-    open_tower = _open_static if choice.static else open_session
+    bundle, plans = planned(find_bundle(model, models, cache), choice, cache, measure=measure)
+    sessions = _Sessions(bundle, plans, cache, static=choice.static)
     return kind(
         bundle,
-        lambda tower: open_tower(bundle, tower, plan, cache),
-        precision=plan.precision,
+        partial(sessions.open, size="many"),
+        open_single=partial(sessions.open, size="one"),
+        precision=plans["vision", "many"].precision,
         max_pixels=max_pixels,
         exact_decode=exact_decode,
         threads=choice.threads,
@@ -79,8 +83,32 @@ def _names(model: str, folder: Path, models: Path) -> list[str]:
     return names
 
 
-def _open_static(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
-    return static_shapes(open_session(bundle, tower, plan, cache), bundle.manifest.text.context_length)
+def planned(bundle: Bundle, choice: Choice, cache: Path | None, *, measure: bool = False) -> tuple[Bundle, Plans]:
+    """How a bundle is computed, and the bundle with what is known of its text tower; arguments as `load_encoder`."""
+    ready = with_truncation(bundle, make_plan(bundle, choice), cache)
+    return ready, choose(ready, choice, cache, measure=measure)
+
+
+class _Sessions:
+    """Opens towers; what computes single inputs and batches alike is loaded once."""
+
+    def __init__(self, bundle: Bundle, plans: Plans, cache: Path | None, *, static: bool) -> None:
+        self._bundle = bundle
+        self._plans = plans
+        self._cache = cache
+        self._static = static
+        self._opened: dict[tuple[Tower, Plan], Session] = {}
+        self._lock = threading.Lock()
+
+    def open(self, tower: Tower, *, size: Size) -> Session:
+        """The session of a tower for inputs one by one, or in batches."""
+        plan = self._plans[tower, size]
+        with self._lock:
+            if (tower, plan) not in self._opened:
+                session = open_session(self._bundle, tower, plan, self._cache)
+                length = self._bundle.manifest.text.context_length
+                self._opened[tower, plan] = static_shapes(session, length) if self._static else session
+            return self._opened[tower, plan]
 
 
 def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:

@@ -209,6 +209,11 @@ def openvino_here() -> Engine:
     return Engine("openvino", package.__version__.split("-")[0], tuple(f"openvino:{name}" for name in found), "")
 
 
+def engine_versions() -> dict[str, str]:
+    """The installed version of each engine's package, by its name. Nothing is imported."""
+    return {name: version(name) for name in (*ORT_BUILDS, "openvino") if _installed(name)}
+
+
 def conflict() -> str:
     """Several builds of ONNX Runtime that are installed together, and the way out; empty if there are not."""
     builds = sorted(filter(_installed, ORT_BUILDS))

@@ -1,10 +1,12 @@
-"""Engine selection: which runtime, device, file and precision to use on this machine.
+"""Engine selection: which runtimes, devices, files and precisions this machine and a bundle offer.
 
-A choice that is not available is an error that lists what is; it is never replaced silently.
+A choice that is not available is an error that lists what is; it is never replaced silently. Which of several that are
+available is the fastest is measured, see `measured.py`.
 """
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +29,12 @@ from tuwen.runtime.session import Session
 from tuwen.types import Port
 
 RUNTIMES = ("auto", "onnxruntime", "openvino")
-COMPUTED = ("auto", "fp32", "bf16", "fp16", "int8")
+COMPUTED = ("fp32", "fp16", "bf16", "int8")
+"""what a plan may compute in, the most exact first"""
+AUTO, FAST = "auto", "fast"
+"""the fastest precision that keeps the vectors exact, and the fastest that passed verification"""
+ASKED = (AUTO, FAST, *COMPUTED)
+"""what the user may ask for"""
 
 _DEVICE = re.compile(rf"auto|(?:{'|'.join(PROVIDERS)})(?::\d+)?|openvino:[A-Z]+(?:\.\d+)?")
 _ACCELERATED = {"nvidia": "cuda", "amd": "rocm", "ascend": "cann"}
@@ -41,7 +48,7 @@ class Choice:
         runtime: one of `RUNTIMES`.
         device: `auto`, `cpu`, `cuda`, `tensorrt`, `rocm`, `coreml`, `cann`, `directml` (each with `:N` if there
             are several), or `openvino:` and OpenVINO's own name, e.g. `openvino:GPU`.
-        precision: one of `COMPUTED`.
+        precision: one of `ASKED`.
         threads: for computing; None: all cores that this process may use.
         static: compile for fixed input shapes, see `static_shapes`.
     """
@@ -55,12 +62,17 @@ class Choice:
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
             raise _unknown("runtime", self.runtime, RUNTIMES)
-        if self.precision not in COMPUTED:
-            raise _unknown("precision", self.precision, COMPUTED)
+        if self.precision not in ASKED:
+            raise _unknown("precision", self.precision, ASKED)
         if not _DEVICE.fullmatch(self.device):
             raise _unknown("device", self.device, ("auto", *PROVIDERS, "cuda:1", "openvino:GPU"))
         if self.threads is not None and self.threads < 1:
             raise InvalidInput(f"threads is {self.threads}: it must be at least 1", value=self.threads, where="threads")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it leaves the runtime or the precision to tuwen."""
+        return self.runtime == AUTO or self.precision in (AUTO, FAST)
 
 
 def _unknown(what: str, value: str, choices: Sequence[str]) -> InvalidInput:
@@ -88,7 +100,7 @@ class Plan:
 
 
 def make_plan(bundle: Bundle, choice: Choice) -> Plan:
-    """Choose what the user left to `auto`.
+    """The default plan for a choice: what is used as long as nothing has been measured on this machine.
 
     Raises:
         RuntimeUnavailable: the choice is not available on this machine, or in the bundle; the message lists what
@@ -96,7 +108,7 @@ def make_plan(bundle: Bundle, choice: Choice) -> Plan:
     """
     runtime, device = _place(choice)
     native = _native(runtime, device)
-    wanted = _fastest(bundle, runtime, device, native) if choice.precision == "auto" else choice.precision
+    wanted = _default(bundle, runtime, device, native, choice.precision)
     if wanted == "bf16" and wanted not in native:
         hint = f"choose one of: {', '.join(sorted(native))}"
         raise RuntimeUnavailable(
@@ -116,6 +128,22 @@ def make_plan(bundle: Bundle, choice: Choice) -> Plan:
         )
     precision = "fp32" if wanted == "fp16" and wanted not in native else wanted
     return Plan(runtime, device, file, precision, choice.threads or usable_cores())
+
+
+def possible_plans(bundle: Bundle, choice: Choice) -> list[Plan]:
+    """Every way to compute a bundle on the device of a choice, the most exact and the default runtime first.
+
+    Raises:
+        RuntimeUnavailable: the choice is not available on this machine, or in the bundle.
+    """
+    default = make_plan(bundle, choice)
+    found: dict[tuple[str, str], Plan] = {}
+    for precision in COMPUTED:
+        for runtime in sorted(RUNTIMES[1:], key=lambda name: name != default.runtime):
+            with suppress(RuntimeUnavailable):
+                plan = make_plan(bundle, Choice(runtime, default.device, precision, choice.threads))
+                found.setdefault((plan.runtime, plan.precision), plan)
+    return list(found.values())
 
 
 def open_session(bundle: Bundle, tower: Tower, plan: Plan, cache: Path | None) -> Session:
@@ -205,10 +233,15 @@ def _native(runtime: str, device: str) -> frozenset[str]:
     return frozenset({"fp32", "int8"} if device == "cpu" else {"fp32", "fp16", "int8"})
 
 
-def _fastest(bundle: Bundle, runtime: str, device: str, native: frozenset[str]) -> str:
-    """A reduced precision that costs next to no quality; int8 only if the bundle has nothing else."""
+def _default(bundle: Bundle, runtime: str, device: str, native: frozenset[str], asked: str) -> str:
+    """The precision: fp32 on CPUs, fp16 on accelerators, int8 if the bundle has nothing else or `fast` is asked for."""
+    if asked in COMPUTED:
+        return asked
+    report = bundle.manifest.verify.get("int8")
+    if asked == FAST and report is not None and report.passed and "int8" in bundle.precisions:
+        return "int8"
     too_large = any(name.endswith(FP16_OVERFLOWS) for name in bundle.manifest.facts)
-    order = ("bf16", "fp32") if device == "cpu" else ("fp32",) if too_large else ("fp16", "fp32")
+    order = ("fp32",) if device == "cpu" or too_large else ("fp16", "fp32")
     possible = (wanted for wanted in order if wanted in native and _file(bundle, runtime, wanted, native))
     return next(possible, "int8")
 
