@@ -375,7 +375,11 @@ class Index(VectorIndex):
         strategy = query.strategy if isinstance(query, Query) else "average"
         wanted = searching.Wanted(k, least, where, exact, strategy, diversity, unique)
         needs_model = any(not isinstance(term.what, np.ndarray | RowId) for term in terms)
-        return searching.search(terms, self.encoder if needs_model else None, self, wanted)
+        while True:
+            generation = self._manifest.generation
+            hits = searching.search(terms, self.encoder if needs_model else None, self, wanted)
+            if generation == self._manifest.generation:
+                return hits  # else another thread has migrated the index since: the query's vector is the old model's
 
     def add(
         self,

@@ -26,6 +26,7 @@ from tuwen.index.index import VectorIndex, manifest_of
 from tuwen.ingest.images import ingest
 from tuwen.ingest.migrate import migrate
 from tuwen.ingest.texts import ingest_list
+from tuwen.search import search as searching
 from tuwen.types import Row
 
 STORES = ["qdrant-edge", "faiss"]
@@ -258,6 +259,24 @@ def test_a_migrated_index_on_a_read_only_disk(place: Path, other: Path, monkeypa
         found = content(index)
     monkeypatch.setattr("tuwen.index.index.is_read_only", lambda _: True)
     assert content_at(place / "photos.tuwen") == found
+
+
+def test_a_search_during_the_change_is_one_of_the_new_rows(
+    edge: Path, bundle: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, encoders = searching.search, []
+    with tuwen.Index.open(edge / "photos.tuwen", encoder=tuwen.load(str(bundle))) as index:
+
+        def interrupted(terms, encoder, rows, wanted):
+            encoders.append(encoder.fingerprint)
+            if len(encoders) == 1:
+                index.migrate(str(other), progress=False)
+            return original(terms, encoder, rows, wanted)
+
+        monkeypatch.setattr(searching, "search", interrupted)
+        hits = index.search("rot", k=3)
+        assert len(set(encoders)) == len(encoders) == 2
+        assert index.search("rot", k=3) == hits
 
 
 def test_two_at_once(edge: Path, other: Path, encoder) -> None:

@@ -463,7 +463,7 @@ class VectorIndex(Lookup):
         store = _store(manifest, self.folder, 0.0)
         self._home.write(manifest)
         old, self._store = self._store, store
-        self._manifest, self._encoder = manifest, encoder
+        self._encoder, self._manifest = encoder, manifest  # in this order: see `tuwen.Index.search`
         old.close()
         for name in (MANIFEST, "lock", "lock.json"):  # these make a folder an index
             (rows_folder(self.folder, generation) / name).unlink(missing_ok=True)
