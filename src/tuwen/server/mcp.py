@@ -58,8 +58,8 @@ def make_mcp(encoder: "Encoder", index: "VectorIndex", root: Path, cache: Path) 
     server: MCPServer[Any] = MCPServer("tuwen", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     reading = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.search, tools.similar, tools.classify, tools.facts, tools.describe_index):
-        server.add_tool(_told(tool), annotations=reading)
-    server.add_tool(_told(tools.thumbnails), annotations=reading, structured_output=False)
+        server.add_tool(_with_errors(tool), annotations=reading)
+    server.add_tool(_with_errors(tools.thumbnails), annotations=reading, structured_output=False)
     return server
 
 
@@ -115,7 +115,7 @@ class IndexTools:
         return [asdict(label) for label in found.labels]
 
     def facts(self, ids: list[str]) -> list[dict[str, Any]]:
-        """Everything that the index knows about some images: path, size, format, dates.
+        """All fields that the index has of some images: path, size, format, dates.
 
         Args:
             ids: the ids of the images.
@@ -143,7 +143,7 @@ class IndexTools:
         from mcp.server.mcpserver import Image
 
         if len(ids) > MOST_THUMBNAILS:
-            raise InvalidInput(f"{len(ids)} images are too many: ask for up to {MOST_THUMBNAILS}", value=len(ids))
+            raise InvalidInput(f"too many images ({len(ids)}); ask for at most {MOST_THUMBNAILS}", value=len(ids))
         shown: list[Any] = []
         for each in ids:
             row = self._row(each)
@@ -159,12 +159,12 @@ class IndexTools:
     def _row(self, ident: str) -> Stored:
         row = self._index.get([ident]).get(ident)
         if row is None:
-            raise InvalidInput(f"there is no image with the id {ident}: take an id from search", value=ident)
+            raise InvalidInput(f"there is no image with the id {ident}; use an id from search", value=ident)
         return row
 
 
-def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, with errors as the message that a model reads."""
+def _with_errors(tool: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a tool so that errors become messages for the model."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     @wraps(tool)
