@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 MINUTES ?= 0
 
-.PHONY: help demo test pytest test-all lint docs lock bench demo-model clean
+.PHONY: help demo test pytest test-all lint docs lock bench demo-model photo-model clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -49,6 +49,9 @@ bench: $(VENV)/dev  ## every benchmark on this machine, each beside what people 
 demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model and gallery anew (half an hour on 2 cores; see recipes/emoji)
 	@$(PIP) resvg-py
 	@$(BIN)/python -m recipes.emoji.build
+
+photo-model: $(VENV)/dev  ## compute, export and measure the packaged model of photos anew (see recipes/photo)
+	@$(BIN)/python -m recipes.photo.build
 
 clean:  ## remove the virtual environment and all that tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output

@@ -6,19 +6,17 @@ in `--work`, and an interrupted build is resumed.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recipes.common.packing import check_size, pack
 from recipes.emoji.evaluate import evaluate
 from recipes.emoji.gallery import write_gallery
 from recipes.emoji.sources import require_debian
 from recipes.emoji.words import read_emoji
-
-import tuwen
-from tuwen.bundle.bundle import read_manifest, seal
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "src" / "tuwen" / "demo"
@@ -35,7 +33,9 @@ def main() -> None:
     require_debian()
     write_gallery(read_emoji(), asked.to / "gallery")
     facts = trained(asked.work.resolve())
-    pack(asked.work, facts, asked.to)
+    measure = partial(evaluate, gallery=asked.to / "gallery", work=asked.work)
+    pack(asked.work / "polish" / "bundle", asked.to / "bundle", SOURCE, facts, measure)
+    check_size([asked.to / "bundle", asked.to / "gallery"], LIMIT)
     print(f"trained in {facts['training_seconds'] / 60:.0f} minutes")
 
 
@@ -64,30 +64,6 @@ def train(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:
         raise SystemExit(done.returncode)
     document: dict[str, Any] = json.loads(done.stdout)
     return document
-
-
-def pack(work: Path, facts: dict[str, Any], to: Path) -> None:
-    """Copy the bundle beside the gallery, measure it, and record the figures in its manifest."""
-    bundle = to / "bundle"
-    shutil.rmtree(bundle, ignore_errors=True)
-    shutil.copytree(work / "polish" / "bundle", bundle, ignore=shutil.ignore_patterns("VERIFY.*"))  # names folders
-    manifest = read_manifest(bundle)
-    files = {name: file for name, file in manifest.files.items() if (bundle / name).exists()}
-    facts |= {key: value for key, value in manifest.facts.items() if not key.startswith("trained_")}
-    sealed = manifest.model_copy(update={"source": SOURCE, "files": files, "facts": facts})
-    seal(bundle, sealed)
-    measured = evaluate(tuwen.load(str(bundle)), to / "gallery", work)
-    seal(bundle, sealed.model_copy(update={"facts": facts | measured}))
-    weigh(to)
-
-
-def weigh(to: Path) -> None:
-    """Exit if bundle and gallery are too large for the package."""
-    files = (path for part in ("bundle", "gallery") for path in (to / part).rglob("*") if path.is_file())
-    size = sum(path.stat().st_size for path in files)
-    print(f"bundle and gallery: {size / 2**20:.2f} MiB")
-    if size > LIMIT:
-        raise SystemExit(f"bundle and gallery have {size} bytes, {size - LIMIT} more than allowed")
 
 
 if __name__ == "__main__":

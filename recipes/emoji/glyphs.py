@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from recipes.emoji.sources import HELD_OUT, NOTO, TRAINED, ArtSet, fetch
+from recipes.emoji.sources import HELD_OUT, NOTO, TRAINED, ArtSet, drawings
 from recipes.emoji.words import Emoji, slug
 
 CBDT_SIZE = 109
@@ -37,7 +37,7 @@ def noto() -> Draw:
 
 def iconify(art: ArtSet, work: Path) -> Draw:
     """A function that draws from an Iconify set, whose icons are named in English."""
-    folder = fetch(art, work)
+    folder = drawings(art, work)
     content = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     width, height = content.get("width", 16), content.get("height", 16)
     bodies = dict(content["icons"])
@@ -63,7 +63,7 @@ def iconify(art: ArtSet, work: Path) -> Draw:
 
 def twemoji(work: Path) -> Draw:
     """A function that draws from Twemoji, the held-out set, whose files are named by code points."""
-    folder = fetch(HELD_OUT, work)
+    folder = drawings(HELD_OUT, work)
 
     def draw(emoji: Emoji) -> Image.Image | None:
         full = "-".join(f"{ord(c):x}" for c in emoji.text)

@@ -1,10 +1,9 @@
 """The sources of the recipe's raw material, with their licences, and how to download them."""
 
-import json
-import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from recipes.common.packages import fetch
 
 NOTO = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 CLDR = Path("/usr/share/unicode/cldr/common")
@@ -44,15 +43,6 @@ def require_debian() -> None:
         raise SystemExit(f"missing Debian packages: apt-get install {' '.join(missing)}")
 
 
-def fetch(art: ArtSet, work: Path) -> Path:
-    """Download an npm package with `npm pack`, unless it is already there, and return its unpacked folder."""
-    folder = work / "npm" / f"{art.name}-{art.version}"
-    if (folder / "package" / "package.json").exists():
-        return folder / "package"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["npm", "pack", "--silent", "--json", f"{art.package}@{art.version}"]
-    answer = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    archive = folder / json.loads(answer.stdout)[0]["filename"]
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / "package"
+def drawings(art: ArtSet, work: Path) -> Path:
+    """The unpacked folder of an npm package, downloaded unless it is already there."""
+    return fetch(f"npm:{art.package}@{art.version}", work) / "package"

@@ -1,7 +1,7 @@
 """What is packaged with tuwen to be tried at once: models, and galleries of pictures to search with them.
 
     pictograms   emoji in 18 languages, made by `recipes/emoji`: `bundle/`, `gallery/`; licences are in `NOTICE`
-    photo        photos, made by `recipes/photo`: beside this package, in `tuwen/photo`; credits are in `CREDITS.tsv`
+    photo        photos, made by `recipes/photo`: beside this package, in `tuwen/photo`, with `NOTICE` and `CREDITS.tsv`
 
 An index of the pictograms from before it had this name calls its model `demo` or `tuwen-emoji`.
 """
@@ -10,6 +10,8 @@ import csv
 from importlib.resources import files
 from pathlib import Path
 
+PHOTO = "photo"
+"""the name of the packaged model of photos"""
 PICTOGRAMS = "pictograms"
 """the name of the packaged model of pictograms"""
 ALIASES = ("demo", "tuwen-emoji")
@@ -18,7 +20,7 @@ ALIASES = ("demo", "tuwen-emoji")
 
 def packaged_bundles() -> dict[str, Path]:
     """The folders of the packaged models, by every name that loads them."""
-    return dict.fromkeys((PICTOGRAMS, *ALIASES), demo_bundle())
+    return {PHOTO: photo_bundle(), **dict.fromkeys((PICTOGRAMS, *ALIASES), demo_bundle())}
 
 
 def packaged_names(folder: Path) -> list[str]:
@@ -34,6 +36,11 @@ def demo_bundle() -> Path:
 def demo_gallery() -> Path:
     """The folder of the gallery of pictograms: pictures in folders by group, `animals-and-nature/dog-face.webp`."""
     return Path(str(files(__name__) / "gallery"))
+
+
+def photo_bundle() -> Path:
+    """The folder of the bundle `photo`."""
+    return _photo() / "bundle"
 
 
 def photo_gallery() -> Path:

