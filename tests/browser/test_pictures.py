@@ -1,6 +1,7 @@
 """Pictures as questions, as answers, as guests: dropped, pasted, liked, looked at, added, removed."""
 
 import re
+import shutil
 from pathlib import Path
 
 from PIL import Image
@@ -10,6 +11,7 @@ from tuwen.demo import demo_gallery
 
 from .acting import carried, drop, names, said, search, settled
 from .conftest import CREDIT, HOSTILE
+from .serving import served, tuwen
 
 PIZZA = next(demo_gallery().rglob("pizza.webp"))
 
@@ -116,6 +118,21 @@ def test_classify_shows_bars(page: Page) -> None:
     shares = [float(one.rstrip("%")) for one in page.locator("#bars b").all_inner_texts()]
     assert shares == sorted(shares, reverse=True)
     assert abs(sum(shares) - 100) < 0.5
+
+
+def test_an_adapter_classifies(index: Path, home: Path, opened) -> None:
+    copy, folder = shutil.copytree(index, home / "classified.tuwen"), home / "groups"
+    tuwen(home, "adapt", "demo", "-o", str(folder), "--index", str(copy), "--label-field", "folder", "--method", "gda")
+    with served(home, copy, "--adapter", str(folder)) as address:
+        page = opened(address)
+        search(page, "pizza")
+        page.locator(".tile").first.click()
+        page.select_option("#adapter", "groups")
+        expect(page.locator("#labels")).to_be_hidden()
+        page.click("#classify button")
+        expect(page.locator("#bars li").first).to_contain_text("food-and-drink")
+        page.select_option("#adapter", "")
+        expect(page.locator("#labels")).to_be_visible()
 
 
 def test_own_picture_is_classified_too(page: Page) -> None:

@@ -1,13 +1,20 @@
 import base64
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from httpx2 import Client
 
+import tuwen
+from cli.running import run
+from tuwen.errors import InvalidInput, NotFound, WrongModel
 from tuwen.runtime.encoder import Encoder
+from tuwen.server.app import make_app
+from tuwen.server.config import ServerConfig
 
-from .serving import Served
+from .serving import Served, serving
 
 
 def test_a_text_finds_what_the_index_finds(served: Served, encoder: Encoder) -> None:
@@ -116,3 +123,47 @@ def test_a_picture_that_cannot_be_classified_is_rejected(client: Client) -> None
 def test_a_picture_is_classified_with_a_template_at_least(client: Client) -> None:
     answer = client.post("/v1/classify", json={"image": "AAAA", "labels": ["a", "b"], "template": []})
     assert answer.status_code == 422
+
+
+@pytest.fixture(scope="module")
+def learnt(encoder: Encoder, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an adapter for the groups of the collection."""
+    folder = tmp_path_factory.mktemp("learnt") / "groups"
+    tuwen.adapt(encoder, photos, method="gda").save(folder)
+    return folder
+
+
+def test_classify_by_an_adapter(encoder: Encoder, photos: Path, learnt: Path, tmp_path: Path) -> None:
+    classifier = tuwen.Classifier.load(learnt, encoder)
+    picture = sorted((photos / "flags").iterdir())[0]
+    with serving(encoder, photos, tmp_path, adapters=(learnt,)) as served, tuwen.Client(served.url) as client:
+        (known,) = served.client.get("/v1/index").json()["adapters"]
+        assert known == {"name": "groups", "classes": list(classifier.labels), "method": "gda"}
+        (here,) = classifier.predict([picture])
+        there = client.classify(picture, adapter="groups")
+        assert [label.label for label in there.labels] == [label.label for label in here.labels]
+        assert there.labels[0].probability == pytest.approx(here.labels[0].probability, abs=1e-3)
+        assert client.classify(picture, adapter="groups", none_below=1).none
+        row = next(row for row in served.index.list('folder == "flags"'))
+        answer = served.client.post("/v1/classify", json={"id": row.id, "adapter": "groups"})
+        assert answer.json()["images"][0].keys() == {"path", "labels", "none"}
+        with pytest.raises(NotFound):
+            client.classify(picture, adapter="others")
+        for wrong in ({"labels": ["a"]}, {"multi_label": True}, {"template": "a _"}):
+            answer = served.client.post("/v1/classify", json={"id": row.id, "adapter": "groups", **wrong})
+            assert answer.status_code == 422
+        ended = run("classify", picture, "--adapter", "groups", "--url", served.url, "--json")
+        assert ended.exit_code == 0, ended.stderr
+        assert json.loads(ended.stdout)["images"][0]["labels"][0]["label"] == here.labels[0].label
+
+
+def test_adapters_that_cannot_be_served(encoder: Encoder, learnt: Path, tmp_path: Path) -> None:
+    shutil.copytree(learnt, tmp_path / "groups")
+    for folders, value in (((learnt, tmp_path / "groups"), "groups"), ((tmp_path,), tmp_path)):
+        with pytest.raises(InvalidInput) as caught:
+            make_app(ServerConfig(cache=tmp_path, adapters=folders), encoder, None)  # type: ignore[arg-type]
+        assert caught.value.value == value
+    facts = json.loads((learnt / "adapter.json").read_text(encoding="utf-8"))
+    (tmp_path / "groups" / "adapter.json").write_text(json.dumps(facts | {"fingerprint": "0" * 16}), encoding="utf-8")
+    with pytest.raises(WrongModel):
+        make_app(ServerConfig(cache=tmp_path, adapters=(tmp_path / "groups",)), encoder, None)  # type: ignore[arg-type]

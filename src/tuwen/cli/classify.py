@@ -39,13 +39,18 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
         'tuwen classify PHOTOS/ --label-file labels.txt --template "一张_的照片" -o res.json',
         "tuwen classify PHOTOS/ --adapter adapter/",
         "tuwen classify PHOTOS/ --label-file labels.txt --none-below 0.5 --write-xmp",
+        "tuwen classify PHOTOS/ --adapter adapter --url http://127.0.0.1:8000",
         'tuwen classify cat.jpg --labels "cat,dog" --url http://127.0.0.1:8000',
     ),
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--labels", metavar="A,B,…", help="Comma-separated labels (, ， 、 ،).")
 @click.option("--label-file", type=options.FILE, help="A UTF-8 file with one label per line.")
-@click.option("--adapter", type=options.FOLDER, metavar="FOLDER", help="Classify by what tuwen adapt learnt.")
+@click.option(
+    "--adapter",
+    metavar="FOLDER",
+    help="Classify by what tuwen adapt learnt; with --url, the name of an adapter that the service serves.",
+)
 @click.option(
     "--template",
     "templates",
@@ -77,7 +82,7 @@ def classify(
     path: Path,
     labels: str | None,
     label_file: Path | None,
-    adapter: Path | None,
+    adapter: str | None,
     templates: Sequence[str],
     multi_label: bool,
     none_below: float | None,
@@ -139,7 +144,7 @@ class _How:
     templates: Sequence[str]
     multi_label: bool
     none_below: float | None
-    adapter: Path | None
+    adapter: str | None
 
 
 def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
@@ -163,12 +168,11 @@ def _say_notes(how: _How, templates: Sequence[str], encoder: Encoder) -> None:
 
 
 def _classify_there(path: Path, how: _How, service: options.Address, warmup: Path | None) -> Outcome:
-    if how.adapter is not None:
-        raise click.UsageError("--adapter is a folder on this machine: leave out --url")
     if warmup is not None:
         raise click.UsageError(f"--warmup is for a model in this process, not for the service at {service}")
     with service.client() as client:
-        classifier = client.classifier(how.labels, how.templates or (PLAIN,), multi_label=how.multi_label)
+        template = how.templates or PLAIN
+        classifier = client.classifier(how.labels, template, multi_label=how.multi_label, adapter=how.adapter)
         return client.models()[0].id, *_run_shown(path, classifier.stream(path, none_below=how.none_below))
 
 

@@ -16,7 +16,7 @@ COMMANDS = {
     "demo": ("tuwen.cli.demo", "Index and search the packaged gallery."),
     "doctor": ("tuwen.cli.doctor", "Show what this machine can run, and what to install."),
     "embed": ("tuwen.cli.embed", "Compute vectors of images and texts."),
-    "evaluate": ("tuwen.cli.evaluate", "Measure retrieval or zero-shot classification on a dataset."),
+    "evaluate": ("tuwen.cli.evaluate", "Measure retrieval or classification on a dataset."),
     "export": ("tuwen.cli.export", "Export a checkpoint to a verified bundle that needs no torch."),
     "index": ("tuwen.cli.index", "Build and maintain an index of images and texts."),
     "mcp": ("tuwen.cli.mcp", "Offer an index to language models as tools (MCP)."),

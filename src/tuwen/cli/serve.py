@@ -50,6 +50,14 @@ from tuwen.server.config import ServerConfig, checked
     "--read-key", "read_keys", multiple=True, metavar="KEY", help="A key that grants read access; repeatable."
 )
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback without a key.")
+@click.option(
+    "--adapter",
+    "adapters",
+    type=options.FOLDER,
+    multiple=True,
+    metavar="FOLDER",
+    help="Let clients classify by what tuwen adapt learnt, under the folder's name; repeatable.",
+)
 @click.option("--allow-upload", is_flag=True, help="Allow clients to add and remove images.")
 @click.option("--allow-url", is_flag=True, help="Allow queries by the public URL of an image, which is fetched.")
 @click.option(

@@ -121,11 +121,12 @@ class Client:
     def classify(
         self,
         image: AnyImage | Hit | RowId,
-        labels: Sequence[str],
+        labels: Sequence[str] = (),
         template: str | Sequence[str] = PLAIN,
         *,
         multi_label: bool = False,
         none_below: float | None = None,
+        adapter: str | None = None,
     ) -> Prediction:
         """Classify one image, or one row of the index; `classifier` is for many.
 
@@ -135,18 +136,25 @@ class Client:
             template: see `Classifier`.
             multi_label: see `Classifier`.
             none_below: see `Classifier.predict`.
+            adapter: in place of labels, the name of an adapter that the service serves, see `tuwen serve --adapter`.
 
         Raises:
+            NotFound: there is no such adapter.
             RejectedImages: the image cannot be read.
         """
-        classifier = self.classifier(labels, template, multi_label=multi_label)
+        classifier = self.classifier(labels, template, multi_label=multi_label, adapter=adapter)
         found = classifier.of(image, _name(image), none_below)
         if isinstance(found, Rejected):
             raise RejectedImages([found])
         return found
 
     def classifier(
-        self, labels: Sequence[str], template: str | Sequence[str] = PLAIN, *, multi_label: bool = False
+        self,
+        labels: Sequence[str] = (),
+        template: str | Sequence[str] = PLAIN,
+        *,
+        multi_label: bool = False,
+        adapter: str | None = None,
     ) -> "ServedClassifier":
         """Create a zero-shot classifier that uses the service's model; see `Classifier`.
 
@@ -154,8 +162,9 @@ class Client:
             labels: at least one, all different.
             template: a sentence with one `_` or `{}` for the label, or several whose vectors are averaged.
             multi_label: judge each label by itself instead of against the others.
+            adapter: in place of labels, the name of an adapter that the service serves; the labels are its classes.
         """
-        return ServedClassifier(self._transport, labels, template, multi_label=multi_label)
+        return ServedClassifier(self._transport, labels, template, multi_label=multi_label, adapter=adapter)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Encode texts with the service's model: (n, dim) float32, every row of length 1."""
@@ -280,18 +289,26 @@ class ServedClassifier:
     """A `Classifier` whose images are sent to a service, a few requests at a time.
 
     Attributes:
-        labels: the labels, as they were given.
+        labels: the labels, as they were given; empty for an adapter.
         multi_label: whether each label is judged by itself.
+        adapter: the name of the adapter that classifies; None: the labels do.
     """
 
     def __init__(
-        self, transport: Transport, labels: Sequence[str], template: str | Sequence[str], *, multi_label: bool
+        self,
+        transport: Transport,
+        labels: Sequence[str],
+        template: str | Sequence[str],
+        *,
+        multi_label: bool,
+        adapter: str | None = None,
     ) -> None:
         self._transport = transport
         self.labels = tuple(labels)
         self.multi_label = multi_label
-        self._asked = {
-            "labels": list(labels),
+        self.adapter = adapter
+        how = {"labels": list(labels)} if adapter is None or labels else {"adapter": adapter}
+        self._asked = how | {
             "template": template if isinstance(template, str) else list(template),
             "multi_label": multi_label,
         }

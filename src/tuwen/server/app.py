@@ -20,6 +20,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from tuwen import __version__
+from tuwen.classify.adapter import Adapter
+from tuwen.errors import InvalidInput
 from tuwen.server import compatibility, monitoring, routes
 from tuwen.server.config import ServerConfig, checked
 from tuwen.server.middleware import Authentication, RequestLimits, ReverseProxy
@@ -46,7 +48,9 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
         index: an index that stays open as long as the application runs; opened for writing if `allow_upload` is set.
 
     Raises:
-        InvalidInput: the configuration does not make sense, see `config.checked`.
+        WrongModel: an adapter belongs to another model.
+        InvalidInput: a folder is not an adapter, two have the same name, or the configuration does not make sense, see
+            `config.checked`.
     """
     metrics = Metrics()
     app = FastAPI(
@@ -59,7 +63,7 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
         redoc_url=None,
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
     )
-    app.state.parts = (config, encoder, index)
+    app.state.parts = (config, encoder, index, _adapters(config, encoder))
     app.state.metrics = metrics
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
@@ -67,6 +71,18 @@ def make_app(config: ServerConfig, encoder: "Encoder", index: "VectorIndex") -> 
         app.include_router(router)
     app.mount("/static", GZipMiddleware(_Files(directory=WEB)))
     return app
+
+
+def _adapters(config: ServerConfig, encoder: "Encoder") -> dict[str, Adapter]:
+    found = dict[str, Adapter]()
+    for folder in config.adapters:
+        name = folder.resolve().name
+        if name in found:
+            hint = "rename one of the folders"
+            raise InvalidInput(f"two adapters are named {name}: {hint}", value=name, where="--adapter", hint=hint)
+        found[name] = Adapter.load(folder)
+        found[name].check(encoder.name, encoder.fingerprint)
+    return found
 
 
 def _middleware(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
@@ -89,8 +105,8 @@ def _middleware(config: ServerConfig, metrics: Metrics) -> list[Middleware]:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    config, encoder, index = app.state.parts
-    async with running(config, encoder, index, app.state.metrics) as service:
+    config, encoder, index, adapters = app.state.parts
+    async with running(config, encoder, index, adapters, app.state.metrics) as service:
         app.state.service = service
         app.state.metrics.watch(service)
         yield

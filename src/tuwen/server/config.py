@@ -27,6 +27,7 @@ class ServerConfig:
         allow_url: whether images may be given by URL, which the service then fetches.
         insecure: allow listening on other addresses than localhost without any key.
         hosts: host names that it answers to, besides those of `host`.
+        adapters: folders of `tuwen adapt` that images can be classified by, each named after its folder.
         origins: other sites whose pages may call it, e.g. `https://example.org` (CORS).
         threads: threads that decode images.
         max_batch: texts, or images, that a tower encodes at a time.
@@ -52,6 +53,7 @@ class ServerConfig:
     allow_url: bool = False
     insecure: bool = False
     hosts: tuple[str, ...] = ()
+    adapters: tuple[Path, ...] = ()
     origins: tuple[str, ...] = ()
     threads: int = 2
     max_batch: int = 32

@@ -1,7 +1,8 @@
 """The routes of the API: health, images, the index and its model, search and classification, uploads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path as PathOnDisk
 from time import monotonic
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from tuwen.classify.classifier import predictions
+from tuwen.classify.classifier import Prediction, adapted, predictions
 from tuwen.classify.labels import averaged, checked_labels, label_texts
 from tuwen.errors import RejectedImages
 from tuwen.index.store import Stored, Vector
@@ -42,7 +43,7 @@ from tuwen.server.schemas import (
 )
 from tuwen.server.service import Here, Service
 from tuwen.server.uploads import Added
-from tuwen.types import Rejected
+from tuwen.types import Rejected, Vectors
 
 health_router = APIRouter(prefix="/health", tags=["health"])
 NOBODY = str(UUID(int=0))
@@ -156,6 +157,10 @@ async def index(request: Request, service: Here) -> Answer:
     document["types"] = summary.types
     document["folders"] = [{"name": name, "rows": rows} for name, rows in summary.folders]
     document["cameras"] = [{"name": name, "rows": rows} for name, rows in summary.cameras]
+    document["adapters"] = [
+        {"name": name, "classes": list(adapter.classes), "method": adapter.method}
+        for name, adapter in service.adapters.items()
+    ]
     document["dates"] = None if summary.dates is None else _dates(summary.dates)
     document["modified"] = summary.modified
     document["width"] = summary.width
@@ -210,22 +215,43 @@ async def recommend(request: RecommendRequest, http: Request, service: Here) -> 
 
 @search_router.post("/classify", responses={200: {"model": Labelled}})
 async def classify(request: ClassifyRequest, service: Here) -> Answer:
-    """Compute how well labels fit an image."""
-    labels = checked_labels(request.labels, "labels")
-    templates = [request.template] if isinstance(request.template, str) else request.template
-    known = averaged(labels, await service.texts.encode(label_texts(labels, templates)))
+    """Compute how well labels fit an image, or classify it by an adapter."""
+    predict = await _predictor(request, service)
     document: dict[str, object] = {"model": service.encoder.name, "images": [], "rejected": []}
     path, vector = await _image(request, service)
     if isinstance(vector, Rejected):
         document["rejected"] = [asdict(vector)]
     else:
-        scoring = service.encoder.scoring
-        (found,) = predictions(
-            [path], vector[None], known, scoring, multi_label=request.multi_label, none_below=request.none_below
-        )
-        none = {} if request.none_below is None else {"none": found.none}
+        (found,) = predict([path], vector[None])
+        none = {"none": found.none} if request.adapter is not None or request.none_below is not None else {}
         document["images"] = [{"path": path, "labels": [asdict(label) for label in found.labels], **none}]
     return Answer(document)
+
+
+async def _predictor(
+    request: ClassifyRequest, service: Service
+) -> Callable[[Sequence[str], Vectors], Sequence[Prediction]]:
+    """What classifies vectors as a request asks for.
+
+    Raises:
+        APIError: 404, the adapter is not served here.
+        InvalidInput: a label is given twice, or a template has not exactly one place for it.
+    """
+    if request.adapter is not None:
+        adapter = service.adapters.get(request.adapter)
+        if adapter is None:
+            served = ", ".join(service.adapters) or "none, see tuwen serve --adapter"
+            raise not_found(f"the adapter {request.adapter!r} is not served here; adapters: {served}")
+        return partial(adapted, adapter=adapter, none_below=request.none_below)
+    labels = checked_labels(request.labels or [], "labels")
+    templates = [request.template] if isinstance(request.template, str) else request.template
+    return partial(
+        predictions,
+        labels=averaged(labels, await service.texts.encode(label_texts(labels, templates))),
+        scoring=service.encoder.scoring,
+        multi_label=request.multi_label,
+        none_below=request.none_below,
+    )
 
 
 async def _hits(query: SearchQuery, http: Request, service: Service) -> Answer:

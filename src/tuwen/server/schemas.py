@@ -98,24 +98,31 @@ class RecommendRequest(_Selection):
 
 
 class ClassifyRequest(_Request):
-    """An image and the labels to compare it with."""
+    """An image, and the labels to compare it with or the adapter to classify it by."""
 
     image: Annotated[str, StringConstraints(min_length=1)] | None = None
     """an image, as in a search"""
     id: Id | None = None
     """the id of a row, instead of an image"""
-    labels: list[Name] = Field(min_length=1, max_length=1000)
+    labels: list[Name] | None = Field(None, min_length=1, max_length=1000)
+    adapter: Name | None = None
+    """in place of labels: a classifier that `tuwen adapt` learnt and this service serves, see `GET /v1/index`"""
     template: Text | Annotated[list[Text], Field(min_length=1, max_length=1000)] = "_"
     """a sentence with exactly one `_` or `{}` for the label; several are averaged"""
     multi_label: bool = False
     """judge each label by itself instead of against the others"""
     none_below: float | None = Field(None, ge=0, le=1)
-    """report that no label fits if the best one, judged by itself, has a lower probability"""
+    """report that no label fits if the best one, judged by itself, has a lower probability; with an adapter, what was
+    measured with it by default"""
 
     @model_validator(mode="after")
     def _one(self) -> "ClassifyRequest":
         if (self.image is None) == (self.id is None):
             raise ValueError("give exactly one of image and id")
+        if (self.labels is None) == (self.adapter is None):
+            raise ValueError("give exactly one of labels and adapter")
+        if self.adapter is not None and (self.multi_label or self.template != "_"):
+            raise ValueError("an adapter has its own labels: leave out template and multi_label")
         return self
 
 
@@ -165,7 +172,7 @@ class LabelledImage(_Answer):
     path: str
     labels: list[ImageLabel]
     none: bool | None = None
-    """whether no label fits; only if `none_below` was given"""
+    """whether no label fits; only if `none_below` or an adapter was given"""
 
 
 class Refused(_Answer):
@@ -240,6 +247,14 @@ class Dates(_Answer):
     periods: list[Period]
 
 
+class ServedAdapter(_Answer):
+    """A classifier that `tuwen adapt` learnt."""
+
+    name: str
+    classes: list[str]
+    method: str
+
+
 class IndexFacts(_Answer):
     """The index, and the values to filter by."""
 
@@ -259,6 +274,7 @@ class IndexFacts(_Answer):
     types: dict[str, int]
     folders: list[Folder]
     cameras: list[Folder]
+    adapters: list[ServedAdapter]
     dates: Dates | None
     modified: list[float] | None
     width: list[int] | None

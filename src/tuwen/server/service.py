@@ -1,6 +1,6 @@
 """A running service: the model, the index and the queues in front of them, shared by all routes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from fastapi import Depends, Request
 
+from tuwen.classify.adapter import Adapter
 from tuwen.server.batching import ImageEncoding, Pool, TextEncoding
 from tuwen.server.config import ServerConfig
 from tuwen.server.fetching import Fetcher, PublicOnly
@@ -41,6 +42,7 @@ class Service:
         thumbnails: cached thumbnails.
         uploads: adds and removes images.
         fetcher: fetches images by URL; None if that is not allowed.
+        adapters: classifiers learnt by `tuwen adapt`, by their names.
         graph: whether the rows are in this process and searched with a graph, so that searches are quick.
         decoding: threads that decode images.
         calling: threads that call the index.
@@ -56,6 +58,7 @@ class Service:
     thumbnails: Thumbnails
     uploads: Uploads
     fetcher: Fetcher | None
+    adapters: Mapping[str, Adapter]
     graph: bool
     decoding: Pool
     calling: Pool
@@ -71,7 +74,11 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    config: ServerConfig, encoder: "Encoder", index: "VectorIndex", metrics: "Metrics"
+    config: ServerConfig,
+    encoder: "Encoder",
+    index: "VectorIndex",
+    adapters: Mapping[str, Adapter],
+    metrics: "Metrics",
 ) -> AsyncIterator[Service]:
     """Run a service with both towers loaded until the block ends."""
     decoding = Pool("decoding", config.threads, config.queue)
@@ -88,6 +95,7 @@ async def running(
         thumbnails,
         Uploads(index, encoder, listing, thumbnails, calling, config),
         Fetcher(config.max_picture, PublicOnly()) if config.allow_url else None,
+        adapters,
         isinstance(index.folder, Path) and (await calling.run(index.info)).kind == "hnsw",
         decoding,
         calling,

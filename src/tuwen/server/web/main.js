@@ -3,6 +3,7 @@
 import { add } from "./adding.js";
 import { filters, NOTHING, read, write } from "./address.js";
 import { call } from "./api.js";
+import * as classifying from "./classify.js";
 import { $, kept, make } from "./dom.js";
 import * as drop from "./drop.js";
 import * as filtering from "./filters.js";
@@ -284,6 +285,7 @@ async function learn() {
   }
   $("add").hidden = !index.write;
   filtering.offer(index);
+  classifying.offer(index.adapters);
   if (date(index.dates?.field ?? "modified") && (state.from || state.to || state.sort)) run();
   controls();
   if (current && !current.hits.length && current.done) nothing();
