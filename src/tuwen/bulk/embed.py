@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INDEX = "index"
 FORMATS = (*LAYOUTS, INDEX)
 SHARD_SIZE = 10_000
-_UPSERT = 2_000
+_UPSERT = 4_096
 """rows written to an index at a time"""
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +29,21 @@ def checked_rows(rows: Sequence[Row], dim: int) -> list[Row]:
         InvalidInput: a key or a payload cannot be stored; `.where` is the row's key.
     """
     last = {row.key: row for row in rows}
-    for row in last.values():
-        _check_vector(row.vector, f"the vector of {row.key!r}", dim, row.key)
     if not last:
         return []
+    for row in last.values():
+        if not _is_vector(row.vector, dim):
+            _check_vector(row.vector, f"the vector of {row.key!r}", dim, row.key)
     vectors = np.stack([row.vector for row in last.values()])
     lengths = _lengths(vectors)
-    for row, length in zip(last.values(), lengths, strict=True):
-        _check_length(float(length), f"the vector of {row.key!r}", row.key)
-    lengths[np.abs(lengths - 1.0) < LAST_DIGIT] = 1.0  # vectors that are normalised already keep every bit
-    exact: Vectors = (vectors / lengths[:, None]).astype(np.float32)
+    for place in np.flatnonzero(~(np.abs(lengths - 1.0) <= TOLERANCE))[:1]:  # NaN included
+        key = list(last)[place]
+        _check_length(float(lengths[place]), f"the vector of {key!r}", key)
+    off = np.abs(lengths - 1.0) >= LAST_DIGIT  # vectors that are normalised already keep every bit
+    vectors[off] = vectors[off] / lengths[off, None]
     return [
-        replace(row, vector=vector, payload=checked_payload(row.key, row.payload))
-        for row, vector in zip(last.values(), exact, strict=True)
+        Row(row.key, vector, checked_payload(row.key, row.payload))
+        for row, vector in zip(last.values(), vectors, strict=True)
     ]
 
 
@@ -109,8 +111,9 @@ def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
         path = payload["path"]
         raise InvalidInput(f"the row {key!r} has the path {path!r}; the two must be the same", value=path, where=key)
     for field, value in payload.items():
-        wrong = _what_is_wrong(field, value)
-        if wrong:
+        if _takes(field, type(value)) and _is_storable(value):  # type: ignore[arg-type]  # a type is hashable
+            continue
+        if wrong := _what_is_wrong(field, value):
             raise InvalidInput(f"the row {key!r} has {field} = {value!r}: {wrong}", value=value, where=key)
     stored = {"type": "image", **payload, "path": key}
     if stored["type"] not in TYPES or (stored["type"] == "text" and "text" not in stored):
@@ -120,6 +123,10 @@ def checked_payload(key: str, payload: Payload) -> dict[str, str | int | float]:
             where=key,
         )
     return stored
+
+
+def _is_vector(vector: object, dim: int) -> bool:
+    return isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.shape == (dim,)
 
 
 def _check_vector(vector: object, what: str, dim: int, where: str) -> None:
@@ -134,7 +141,7 @@ def _check_vector(vector: object, what: str, dim: int, where: str) -> None:
 
 def _lengths(vectors: Vectors) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):
-        lengths: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return lengths
 
 
@@ -145,6 +152,20 @@ def _check_length(length: float, what: str, where: str) -> None:
         raise InvalidVectors(
             f"{what} has the length {length:.4g}, not 1; divide it by its length", value=length, where=where
         )
+
+
+@lru_cache(1024)
+def _takes(field: str, kind: type) -> bool:
+    """Whether a field of that name may hold values of a type: the same few for all rows, so looked up once."""
+    zeros: dict[type, str | int | float] = {str: "", int: 0, float: 0.0}
+    return kind in zeros and not _what_is_wrong(field, zeros[kind])
+
+
+def _is_storable(value: str | int | float) -> bool:
+    """Whether a value of a type that its field takes can be stored."""
+    if isinstance(value, str):
+        return value.isascii() or _is_utf8(value)
+    return -_LARGEST <= value < _LARGEST if isinstance(value, int) else math.isfinite(value)
 
 
 def _what_is_wrong(field: str, value: object) -> str:

@@ -1,6 +1,7 @@
 """Import vectors of other tools into an index, and export an index's vectors to their layouts."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -84,7 +85,7 @@ def import_vectors(files: VectorFiles, index: VectorIndex, *, key_column: str | 
         InvalidInput: the files cannot be used.
     """
     done = Imported(0)
-    seen: dict[str, bytes] = {}
+    seen: dict[str, int] = {}
     for block in files.blocks():
         rows, rejected = _rows(block, index.root, key_column, seen)
         index.upsert(rows)
@@ -112,27 +113,29 @@ def _check(block: Block, model: Model, *, normalise: bool) -> None:
         )
 
 
-def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, bytes]) -> tuple[list[Row], list[Rejected]]:
+def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, int]) -> tuple[list[Row], list[Rejected]]:
     """The rows of a block. Rows with a vector that is zero or not finite, or without a unique name, are rejected."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
-    for place, raw, facts in zip(block.rows, block.vectors, block.facts, strict=True):
-        exact = np.asarray(raw, dtype=np.float64)
-        length = float(np.linalg.norm(exact))
+    exact = np.asarray(block.vectors, dtype=np.float64).reshape(len(block.vectors), -1)
+    with np.errstate(all="ignore"):  # vectors that are zero or not finite are rejected below
+        lengths = np.linalg.norm(exact, axis=1)
+        far = np.abs(lengths - 1.0) > TOLERANCE  # the index normalises the rest
+        units = np.where(far[:, None], exact / lengths[:, None], exact).astype(np.float32)
+    for place, length, unit, facts in zip(block.rows, lengths.tolist(), units, block.facts, strict=True):
         key, payload = _payload(facts, block.kind, root, key_column)
-        digest = hashlib.sha256(exact.tobytes()).digest()[:8]
+        digest = hash(unit.tobytes())
         reason = _wrong(length, key, seen.get(key), digest)
         if reason:
             rejected.append(Rejected(f"{block.place}:{place}", reason))
             continue
         seen[key] = digest
-        unit = exact if abs(length - 1.0) <= TOLERANCE else exact / length  # the index normalises the rest
-        rows.append(Row(key, unit.astype(np.float32), payload))
+        rows.append(Row(key, unit, payload))
     return rows, rejected
 
 
-def _wrong(length: float, key: str, before: bytes | None, digest: bytes) -> str:
-    if not np.isfinite(length) or length == 0:
+def _wrong(length: float, key: str, before: int | None, digest: int) -> str:
+    if not math.isfinite(length) or length == 0:
         return "its vector is zero or not finite"
     if not key:
         return f"has no name in any of the columns {', '.join(KEYS)}: choose one with --key-column"

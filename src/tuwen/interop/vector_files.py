@@ -14,8 +14,8 @@ from tuwen.bulk.job import JOB, STATE
 from tuwen.data.samples import Fact, facts_of
 from tuwen.errors import InvalidInput, require
 
-AT_ONCE = 2_000
-"""rows read at a time"""
+AT_ONCE = 4_096
+"""rows read at a time, and written with one flush"""
 COLUMNS = {
     "image": ("image_vector", "vector", "vectors", "embedding", "embeddings", "emb"),
     "text": ("text_vector",),

@@ -54,14 +54,18 @@ def to_stored(payload: Payload) -> dict[str, Any]:
     A shard stores floats as decimals, and changes the last bit of one in seven. Floats of up to 15 digits are
     preserved; filters use those (microseconds, for current times). Longer ones are also stored as hexadecimal text.
     """
-    floats = {name: value for name, value in payload.items() if isinstance(value, float)}
-    exact = {name: value.hex() for name, value in floats.items() if not _survives(value)}
-    return {
-        **payload,
-        **{name: rounded(value) for name, value in floats.items()},
-        **({_EXACT: exact} if exact else {}),
-        **({PLACE_FIELD: place} if (place := _place(payload)) else {}),
-    }
+    stored: dict[str, Any] = dict(payload)
+    exact = {}
+    for name, value in payload.items():
+        if isinstance(value, float):
+            stored[name] = short = rounded(value)
+            if short != value or not (value == 0 or 1e-6 <= abs(value) < 1e15):
+                exact[name] = value.hex()
+    if exact:
+        stored[_EXACT] = exact
+    if place := _place(payload):
+        stored[PLACE_FIELD] = place
+    return stored
 
 
 def _place(payload: Payload) -> dict[str, float] | None:
@@ -84,10 +88,6 @@ def rounded(value: float) -> float:
     """Round a float to 15 digits, as filters use it; the very largest floats cannot be rounded up."""
     short = float(f"{value:.15g}")
     return short if math.isfinite(short) else value
-
-
-def _survives(value: float) -> bool:
-    return rounded(value) == value and (value == 0 or 1e-6 <= abs(value) < 1e15)
 
 
 _BOUNDS = {"<": ("lt",), "<=": ("lte",), ">": ("gt",), ">=": ("gte",), "==": ("gte", "lte")}
@@ -180,7 +180,9 @@ def field_bounds(shard: Shard, field: str) -> tuple[float, float] | None:
 
 
 PAGE = 1_000
-"""rows read or written in one call"""
+"""rows read in one call"""
+WRITTEN = 4_096
+"""rows written in one call: more are no faster, and a call holds the interpreter lock"""
 OVERSAMPLING = 2.0
 """this number times k candidates found with int8 are compared exactly"""
 SCAN = 20_000
@@ -232,7 +234,7 @@ class QdrantStore:
         import qdrant_edge as edge
 
         with self._shard.calling() as shard:
-            for page in _pages(rows):
+            for page in _pages(rows, WRITTEN):
                 points = [edge.Point(row_id(row.key), row.vector.tolist(), to_stored(row.payload)) for row in page]
                 shard.update(edge.UpdateOperation.upsert_points(points))
             shard.flush()
@@ -389,9 +391,9 @@ def _nearest(
     return shard.query(edge.QueryRequest(limit, query=nearest, filter=chosen, params=params, with_payload=True))
 
 
-def _pages(items: Sequence[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), PAGE):
-        yield list(items[start : start + PAGE])
+def _pages(items: Sequence[T], size: int = PAGE) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
 
 
 def _id_pages(keys: Sequence[str]) -> "Iterator[list[PointId]]":
