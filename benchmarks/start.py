@@ -1,74 +1,105 @@
-"""How long a process takes from its start to its first text vector: what a person waits for at the command line.
+"""What a person waits for at the command line: a search that starts a process, its help, and a first text vector.
 
     python benchmarks/start.py --rounds 7 --json start.json
     python benchmarks/start.py --model b32/          # another bundle than ViT-B/32 at full size with random weights
 
 Each contender is a process of its own, and they take turns. Cold: nothing is kept of earlier runs (the operating
-system may have the files in memory). Warm: digests and compiled models are.
+system may have the files in memory). Warm: digests and compiled models are. `times the floor` compares each with a
+process that only imports onnxruntime, by the processor time of both in the same round: other work on the machine
+makes a process wait, and changes its processor time less.
 """
 
 import argparse
-import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import finish, machine, table
 
 RUNTIMES = ("openvino", "onnxruntime")
+FLOOR = "import onnxruntime"
 FIRST_VECTOR = """
-import json, sys, time
-start = time.perf_counter()
+import sys
 from pathlib import Path
 from tuwen.runtime.loading import Choice, load_encoder
-imported = time.perf_counter()
 model, runtime, cache = sys.argv[1:]
 encoder = load_encoder(model, Choice(runtime=runtime, threads=2), models=Path(), cache=Path(cache))
-loaded = time.perf_counter()
 encoder.encode_texts(["a dog on the grass"])
-print(json.dumps({"import": imported - start, "load": loaded - imported, "vector": time.perf_counter() - loaded}))
 """
+TUWEN = (sys.executable, "-m", "tuwen")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of one process: by the clock, and of processor time in it and its children."""
+
+    wall: float
+    processor: float
 
 
 def main() -> None:
     arguments = parse()
-    with bundle(arguments.model) as folder, tempfile.TemporaryDirectory() as caches:
-        seen: dict[tuple[str, str], list[dict[str, float]]] = {}
+    with bundle(arguments.model) as folder, tempfile.TemporaryDirectory() as place:
+        commands = contenders(folder, Path(place), arguments.rows)
+        seen: dict[str, list[Taken]] = {FLOOR: []}
         for turn in range(arguments.rounds):
+            seen[FLOOR].append(process((sys.executable, "-c", FLOOR)))
+            for name, command in commands.items():
+                seen.setdefault(name, []).append(process(command, Path(place) / "cache"))
             for runtime in RUNTIMES:
+                cache = Path(place) / f"{runtime}-{turn}"
                 for state in ("cold", "warm"):  # the second finds what the first left
-                    cache = Path(caches) / f"{runtime}-{turn}"
-                    seen.setdefault((runtime, state), []).append(one_process(folder, runtime, cache))
-    rows = [
-        {"runtime": runtime, "cache": state, **{part: median(runs, part) for part in runs[0]}}
-        for (runtime, state), runs in seen.items()
-    ]
+                    command = (sys.executable, "-c", FIRST_VECTOR, str(folder), runtime, str(cache))
+                    seen.setdefault(f"first vector, {runtime}, {state}", []).append(process(command))
+    rows = [row(name, taken, seen[FLOOR]) for name, taken in seen.items()]
     print(table(rows))
     finish({"machine": machine(2), "rounds": arguments.rounds, "rows": rows}, arguments.json)
 
 
-def one_process(folder: Path, runtime: str, cache: Path) -> dict[str, float]:
-    """Seconds from start to end, and of each part as the process itself saw it."""
-    start = time.perf_counter()
-    command = [sys.executable, "-c", FIRST_VECTOR, str(folder), runtime, str(cache)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    parts: dict[str, float] = json.loads(output)
-    return {"total": time.perf_counter() - start, **parts}
+def contenders(model: Path, place: Path, rows: int) -> Mapping[str, Sequence[str]]:
+    """Commands, warm: the index is built and what a search needs has been kept."""
+    texts, index = place / "texts.txt", place / "texts.tuwen"
+    texts.write_text("\n".join(f"a picture of number {number}" for number in range(rows)) + "\n", encoding="utf-8")
+    build = ("index", "build", str(texts), "--texts", "--index", str(index), "--model", str(model))
+    search = (*TUWEN, "search", "a dog on the grass", "--index", str(index))
+    process((*TUWEN, *build), place / "cache")
+    process(search, place / "cache")
+    return {"tuwen search": search, "tuwen --help": (*TUWEN, "--help")}
 
 
-def median(runs: list[dict[str, float]], part: str) -> float:
-    return statistics.median(run[part] for run in runs)
+def process(command: Sequence[str], cache: Path | None = None) -> Taken:
+    """Run a command to its end."""
+    environment = dict(os.environ) if cache is None else {**os.environ, "TUWEN_CACHE": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Taken(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def row(name: str, taken: Sequence[Taken], floor: Sequence[Taken]) -> dict[str, object]:
+    return {
+        "starts": name,
+        "seconds": statistics.median(it.wall for it in taken),
+        "of processor": statistics.median(it.processor for it in taken),
+        "times the floor": statistics.median(
+            it.processor / least.processor for it, least in zip(taken, floor, strict=True)
+        ),
+    }
 
 
 @contextmanager
 def bundle(model: Path | None) -> Iterator[Path]:
     if model is not None:
-        yield model
+        yield model.absolute()
         return
     from tuwen.exporting.export import export_towers
     from tuwen.models.openclip import load
@@ -80,6 +111,7 @@ def bundle(model: Path | None) -> Iterator[Path]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a bundle's folder")
+    parser.add_argument("--rows", type=int, default=1_000, help="texts in the index that is searched")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender takes its turn")
     parser.add_argument("--json", type=Path, help="also write the result here")
     result: argparse.Namespace = parser.parse_args()

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 import tiny
 import tuwen
 from tuwen.errors import InvalidInput, RuntimeUnavailable
-from tuwen.settings import DEFAULT_MODEL, Settings
+from tuwen.settings import DEFAULT_MODEL, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,15 @@ def test_a_setting_that_cannot_be_is_refused(
     monkeypatch.setenv("TUWEN_SETTINGS", str(tmp_path / "mine.toml"))
     with pytest.raises(ValidationError, match=field):
         Settings()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("threads = = 1\n")
+    monkeypatch.setenv("TUWEN_SETTINGS", str(file))
+    with pytest.raises(InvalidInput) as caught:
+        read_settings()
+    assert caught.value.where == file
 
 
 def test_settings_do_not_change(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 def main() -> None:
     """Run the command line."""
     _open_closed_streams()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     from tuwen.cli.main import main as run
 
     run()

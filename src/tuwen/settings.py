@@ -4,17 +4,12 @@
 """
 
 import os
+import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from tuwen.errors import InvalidInput
 
@@ -32,10 +27,10 @@ def _home(variable: str, fallback: str) -> Path:
         raise InvalidInput(f"this user has no home folder: {hint}", value=variable, hint=hint) from error
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Values that apply to all commands unless an option overrides them."""
 
-    model_config = SettingsConfigDict(env_prefix="TUWEN_", frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: Path = Field(default_factory=partial(_home, "XDG_DATA_HOME", ".local/share"))
     """where pulled models are kept"""
@@ -78,18 +73,20 @@ class Settings(BaseSettings):
     serve_read_key: str | None = None
     """key that grants read access to `tuwen serve`, unless `--read-key` is given"""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401
         """Values given in code override the environment, and the environment overrides the file."""
-        file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        variables = {name: os.environ.get(f"TUWEN_{name.upper()}") for name in type(self).model_fields}
+        super().__init__(**(_in_file() | {name: text for name, text in variables.items() if text is not None} | given))
+
+
+def _in_file() -> dict[str, Any]:
+    file = Path(os.environ.get("TUWEN_SETTINGS") or _home("XDG_CONFIG_HOME", ".config") / "settings.toml")
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"the settings in {file} cannot be read: {error}", where=file) from error
 
 
 def read_settings() -> Settings:

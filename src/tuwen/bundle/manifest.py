@@ -28,7 +28,7 @@ Cleaning = Literal["ftfy_html", "ftfy_html_cased", "canonicalize", "ftfy_canonic
 class Facts(BaseModel):
     """The base of all parts of the manifest: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ImageSpec(Facts):

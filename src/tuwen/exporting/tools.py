@@ -109,8 +109,10 @@ class OpenVino(Tool):
 
     def run(self, job: Job) -> None:  # noqa: D102
         openvino = import_openvino()
+        from openvino.tools.ovc import convert_model  # which `import_openvino` leaves out
+
         try:
-            model = openvino.convert_model(str(job.graph))
+            model = convert_model(str(job.graph))
             openvino.save_model(model, job.model, compress_to_fp16=job.precision == "fp16")
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]

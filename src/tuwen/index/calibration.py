@@ -21,7 +21,7 @@ QUERY_KINDS: tuple[QueryKind, ...] = ("text", "image")
 class Threshold(BaseModel):
     """The threshold for one kind of query, with its error rates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     threshold: float
     """a cosine; hits with a lower score are not matches"""
@@ -42,7 +42,7 @@ class Threshold(BaseModel):
 class Calibration(BaseModel):
     """The thresholds measured on an index."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: Literal[1] = 1
     """the version of this format"""

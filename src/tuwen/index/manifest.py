@@ -22,7 +22,7 @@ _RAW = "percent-encoded:"
 class Manifest(BaseModel):
     """The whole of `index.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: Literal[1] = 1
     """the version of the folder's layout"""

@@ -11,6 +11,8 @@ from types import ModuleType
 
 from tuwen.errors import RuntimeUnavailable
 
+_CONVERTER = "openvino.tools.ovc"
+
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}
 """environment variables that switch telemetry off in a new process"""
 
@@ -28,13 +30,22 @@ def import_onnxruntime() -> ModuleType:
 
 
 def import_openvino() -> ModuleType:
-    """The package `openvino`, without its telemetry package (which also saves 0.15 s).
+    """The package `openvino`, without its telemetry package and its converter of models, which take 0.3 s to import.
+
+    `openvino.convert_model` is missing then: import it from `openvino.tools.ovc`.
 
     Raises:
         RuntimeUnavailable: it is not installed, or its libraries do not load.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail
-    return _import("openvino")
+    if "openvino" in sys.modules:
+        return _import("openvino")
+    sys.modules.setdefault(_CONVERTER, None)  # type: ignore[arg-type]
+    try:
+        return _import("openvino")
+    finally:
+        if sys.modules[_CONVERTER] is None:
+            del sys.modules[_CONVERTER]
 
 
 def openvino_name(device: str) -> str:

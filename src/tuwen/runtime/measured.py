@@ -40,6 +40,8 @@ EXACT = 0.999
 """`auto` takes no plan whose vectors have a lower cosine with the reference"""
 GIVE_UP = 3.0
 """a plan is given up when it takes this many times as long as the best so far"""
+TRIES = 3
+"""runs, after the first, of which all must take so long: one may have been delayed by other work"""
 MARGIN = 1.03
 """the default plan is left only for one that is this many times as fast; less is within the error of measuring"""
 ROUNDS = (2, 9)
@@ -314,7 +316,7 @@ def _seconds(run: Run, size: Size, best: tuple[Run, float] | None) -> float | No
     if best is None:
         return min(run(size) for _ in _rounds())
     other, seconds = best
-    if first > GIVE_UP * seconds and run(size) > GIVE_UP * seconds:
+    if first > GIVE_UP * seconds and min(run(size) for _ in range(TRIES)) > GIVE_UP * seconds:
         return None
     ratio, mine, theirs = 1.0, math.inf, math.inf
     for _ in _rounds():

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from tuwen.bundle.bundle import Bundle
@@ -107,8 +108,8 @@ def make_plan(bundle: Bundle, choice: Choice) -> Plan:
             is.
     """
     runtime, device = _place(choice)
-    native = _native(runtime, device)
-    wanted = _default(bundle, runtime, device, native, choice.precision)
+    wanted = choice.precision if choice.precision in COMPUTED else _default(bundle, runtime, device, choice.precision)
+    native = _native(runtime, device, wanted)
     if wanted == "bf16" and wanted not in native:
         hint = f"choose one of: {', '.join(sorted(native))}"
         raise RuntimeUnavailable(
@@ -201,13 +202,11 @@ def _best_place(runtime: str) -> tuple[str, str]:
 
 
 def _best_cpu(runtime: str) -> str:
+    if runtime == "openvino":
+        import_openvino()  # or the error says that it is missing
     if runtime != "auto":
         return runtime
-    try:
-        import_openvino()
-    except RuntimeUnavailable:
-        return "onnxruntime"  # there is no OpenVINO package for every platform
-    return "openvino"
+    return "openvino" if find_spec("openvino") else "onnxruntime"  # there is no OpenVINO for every platform
 
 
 def _is_here(runtime: str, device: str) -> bool:
@@ -227,23 +226,26 @@ def _not_available(choice: Choice) -> RuntimeUnavailable:
     return RuntimeUnavailable(f"{message}. {hint}" if hint else message, value=choice.device, hint=hint)
 
 
-def _native(runtime: str, device: str) -> frozenset[str]:
+def _native(runtime: str, device: str, wanted: str) -> frozenset[str]:
+    """The precisions that a device computes in. OpenVINO, which takes long to load, is asked only if that matters."""
+    if device == "cpu" and wanted in ("fp32", "int8"):
+        return frozenset({"fp32", "int8"})
     if runtime == "openvino":
         return native_precisions(device)
     return frozenset({"fp32", "int8"} if device == "cpu" else {"fp32", "fp16", "int8"})
 
 
-def _default(bundle: Bundle, runtime: str, device: str, native: frozenset[str], asked: str) -> str:
+def _default(bundle: Bundle, runtime: str, device: str, asked: str) -> str:
     """The precision: fp32 on CPUs, fp16 on accelerators, int8 if the bundle has nothing else or `fast` is asked for."""
-    if asked in COMPUTED:
-        return asked
     report = bundle.manifest.verify.get("int8")
     if asked == FAST and report is not None and report.passed and "int8" in bundle.precisions:
         return "int8"
     too_large = any(name.endswith(FP16_OVERFLOWS) for name in bundle.manifest.facts)
-    order = ("fp32",) if device == "cpu" or too_large else ("fp16", "fp32")
-    possible = (wanted for wanted in order if wanted in native and _file(bundle, runtime, wanted, native))
-    return next(possible, "int8")
+    for wanted in ("fp32",) if device == "cpu" or too_large else ("fp16", "fp32"):
+        native = _native(runtime, device, wanted)
+        if wanted in native and _file(bundle, runtime, wanted, native):
+            return wanted
+    return "int8"
 
 
 def _file(bundle: Bundle, runtime: str, wanted: str, native: frozenset[str]) -> Precision | None:
