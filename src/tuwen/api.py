@@ -336,6 +336,7 @@ class Index(VectorIndex):
         exact: bool = False,
         diversity: float = 0.0,
         unique: float | None = None,
+        sort: str | None = None,
     ) -> list[Hit]:
         """Find the rows that are nearest to a query, best first.
 
@@ -350,6 +351,8 @@ class Index(VectorIndex):
             exact: compare with every row instead of searching the approximate index.
             diversity: 0 to 1, how much hits should differ from each other.
             unique: fold hits whose cosine to a better hit is at least this into that hit, see `Hit.similar`.
+            sort: order the hits by a field of their rows, such as `taken`, or `-taken` for the newest first; None: best
+                first.
 
         Raises:
             InvalidInput: an argument is out of range, the filter cannot be parsed, a text is empty, a row does not
@@ -367,7 +370,8 @@ class Index(VectorIndex):
         >>> index.close()
         """
         if isinstance(query, np.ndarray) and min_score != "auto" and not diversity and unique is None:
-            return super().search(unit_vector(query), k, where=where, min_score=min_score, exact=exact)
+            hits = super().search(unit_vector(query), k, where=where, min_score=min_score, exact=exact)
+            return searching.ordered(hits, sort)
         terms = terms_of(query)
         least = (
             auto_threshold(terms, self, self.info(), self.calibration()).min_score if min_score == "auto" else min_score
@@ -379,7 +383,9 @@ class Index(VectorIndex):
             generation = self._manifest.generation
             hits = searching.search(terms, self.encoder if needs_model else None, self, wanted)
             if generation == self._manifest.generation:
-                return hits  # else another thread has migrated the index since: the query's vector is the old model's
+                return searching.ordered(
+                    hits, sort
+                )  # else another thread has migrated the index since: the query's vector is the old model's
 
     def add(
         self,

@@ -18,6 +18,7 @@
     │   ├── IndexNotFound            no index in that folder
     │   ├── IndexInvalid             not an index that this version reads
     │   ├── IndexLocked              another process holds the index
+    │   ├── DiskFull                 not enough space to write to the index
     │   ├── WrongModel               the index holds another model's vectors
     │   └── InvalidVectors           vectors of wrong shape, not finite or not of unit length
     ├── ServiceFault                 a request to a service failed
@@ -148,6 +149,10 @@ class IndexInvalid(IndexFault):
 
 class IndexLocked(IndexFault):
     """Another process holds the index."""
+
+
+class DiskFull(IndexFault):
+    """There is not enough space to write to the index; `.value` has the free bytes."""
 
 
 class WrongModel(IndexFault):

@@ -142,6 +142,8 @@ def test_facts(client, served: Served, encoder) -> None:
     key = str(rows[3].payload["path"])
     assert client.payloads([key, "nobody"]) == {key: rows[3].payload}
     assert list(client.keys()) == list(served.index.keys())
+    assert list(client.keys(sort="-bytes")) == list(served.index.keys(sort="-bytes"))
+    assert client.facets("folder") == served.index.facets("folder")
     with pytest.raises(NotFound):
         client.picture(RowId("nobody"))
 

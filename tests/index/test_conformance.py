@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,27 @@ def test_all_rows_at_a_glance(index: VectorIndex) -> None:
             index.values(wrong)
     with pytest.raises(InvalidInput, match="folder"):
         index.bounds("folder")
+
+
+def test_rows_in_the_order_of_a_field_and_counts_of_its_values(index: VectorIndex) -> None:
+    days = {"a": (2023, 5, 1), "b": (2021, 12, 31), "c": (2023, 1, 1)}
+    taken = {key: datetime(*day, 12).timestamp() for key, day in days.items()}  # type: ignore[arg-type]
+    cameras = {"a": "Canon", "b": "Nikon", "c": "Canon"}
+    index.upsert([row(key, taken=taken[key], camera=cameras[key], taken_zone="local") for key in days] + [row("d")])
+    assert list(index.keys(sort="taken")) == ["b", "c", "a", "d"]
+    assert list(index.keys(sort="-taken")) == ["a", "c", "b", "d"]
+    assert list(index.keys('camera == "Canon"', sort="-path")) == ["c", "a"]
+    assert [it.payload["path"] for it in index.list("taken >= 2023", sort="taken")] == ["c", "a"]
+    assert index.facets("year") == {"2021": 1, "2023": 2}
+    assert index.facets("month", 'camera == "Canon" or camera == "Nikon"') == {"2021-12": 1, "2023-01": 1, "2023-05": 1}
+    assert index.facets("camera") == {"Canon": 2, "Nikon": 1}
+    assert index.facets("camera", "taken >= 2023") == {"Canon": 2}
+    assert index.facets("taken_zone") == {"local": 3}
+    for wrong in ("colour", "width"):
+        with pytest.raises(InvalidInput):
+            index.facets(wrong)
+    with pytest.raises(InvalidInput):
+        index.keys(sort="colour")
 
 
 def test_equal_rows_are_all_found_and_stand_by_key(index: VectorIndex) -> None:

@@ -29,6 +29,20 @@ def test_rows_in_any_order(client: Client) -> None:
     assert client.get("/v1/images", params={"sort": "colour"}).status_code == 422
 
 
+def test_hits_in_the_order_of_a_field_and_facets(client: Client) -> None:
+    asked = {"text": "a cat", "k": 20}
+    best, by_size = (client.post("/v1/search", json=asked | more).json()["hits"] for more in ({}, {"sort": "-bytes"}))
+    assert [hit["id"] for hit in by_size] != [hit["id"] for hit in best]
+    assert by_size == sorted(best, key=lambda hit: -hit["payload"]["bytes"])
+    assert client.post("/v1/search", json=asked | {"sort": "colour"}).status_code == 422
+    folders = client.get("/v1/index").json()["folders"]
+    most_first = sorted(folders, key=lambda folder: (-folder["rows"], folder["name"]))
+    assert client.get("/v1/facets", params={"by": "folder"}).json() == {"by": "folder", "facets": most_first}
+    (year,) = client.get("/v1/facets", params={"by": "year", "where": "width > 1"}).json()["facets"]
+    assert year["rows"] == client.get("/v1/images").json()["total"]
+    assert client.get("/v1/facets", params={"by": "colour"}).status_code == 422
+
+
 def test_pages_of_an_order_are_one_list(client: Client) -> None:
     asked = {"sort": "-bytes", "where": "width > 1"}
     whole = client.get("/v1/images", params={**asked, "k": 40}).json()["rows"]

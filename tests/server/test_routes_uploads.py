@@ -46,7 +46,7 @@ def test_the_same_bytes_are_one_row(served: Served) -> None:
 
 
 def test_what_the_index_does_not_take_leaves_no_file(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuwen.index.storage.ROOM", 2**62)
+    monkeypatch.setattr("tuwen.index.space.ROOM", 2**62)
     answer = served.client.post("/v1/images", files=[("files", ("a.png", drawn("brown")))])
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "index_unavailable")
     assert list((served.root / "uploads").iterdir()) == []

@@ -1,17 +1,22 @@
 """How commands are shown and how they end: examples in the help, lazy import, errors in one line, exit codes."""
 
+import errno
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import click
 
 from tuwen.errors import TuwenError
+from tuwen.settings import read_settings
 
 
 class Command(click.Command):
@@ -76,6 +81,9 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
 REJECTED = 3
 """the exit code of a command that is done except for the inputs that it lists as rejected"""
 
+FULL, FULL_BELOW = (errno.ENOSPC, errno.EDQUOT), 2**20
+"""errors of a full disk, and the free bytes below which one is called full"""
+
 INTERRUPTED = 130
 """the exit code after Ctrl-C: 128 + SIGINT, as in shells"""
 
@@ -109,10 +117,25 @@ def _ended(error: BaseException) -> int:
         say(f"error: {' '.join(str(error).splitlines())}")
         code = error.exit_code
     elif isinstance(error, OSError):
-        say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        where = f": {error.filename}" if error.filename else full_disks() if error.errno in FULL else ""
+        say(f"error: {error.strerror or error}{where}")
     else:
         _bug(error)
     return code
+
+
+def full_disks() -> str:
+    """The paths among the command's arguments, and the folders written to besides, whose disks are full.
+
+    An error of writing to an open file does not say which.
+    """
+    settings = read_settings()
+    named = [Path(word.partition("=")[2] or word) for word in sys.argv[1:]]
+    folders = [*named, *(path.parent for path in named), settings.cache, settings.models, Path(gettempdir())]
+    there = dict.fromkeys(folder.absolute() for folder in folders if folder.exists())
+    free = {folder: shutil.disk_usage(folder).free for folder in there}
+    full = ", ".join(f"{folder} ({size:,} bytes free)" for folder, size in free.items() if size < FULL_BELOW)
+    return f": {full}" if full else ""
 
 
 def say(line: str) -> None:

@@ -457,20 +457,49 @@ def info(place: Place | Address, as_json: bool) -> None:
     examples=(
         "tuwen index list --index photos.tuwen",
         """tuwen index list --index photos.tuwen --where 'format == "PNG"' --json""",
+        "tuwen index list --index photos.tuwen --sort -taken",
     ),
 )
 @options.place
 @click.option("--where", metavar="FILTER", help="""For example 'width >= 1024 and folder == "2023"'.""")
+@options.sort
 @options.as_json
-def list_(place: Place | Address, where: str | None, as_json: bool) -> None:
+def list_(place: Place | Address, where: str | None, sort: str | None, as_json: bool) -> None:
     """List the rows of an index: one path per line, or complete rows with --json."""
     with opened_alone(place) as store:
         if as_json:
-            rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where=where)]
+            rows = [{"id": row.id, "payload": dict(row.payload)} for row in store.list(where, sort or "path")]
             emit({"index": str(place), "rows": rows})
             return
-        for key in store.keys(where):
+        for key in store.keys(where, sort or "path"):
             click.echo(printable(key))
+
+
+@index.command(
+    cls=Command,
+    examples=(
+        "tuwen index facets --index photos.tuwen --by year",
+        """tuwen index facets --index photos.tuwen --by camera --where 'taken >= 2023'""",
+    ),
+)
+@options.place
+@click.option("--by", default="year", show_default=True, help="year, month, camera, folder, or another field of texts.")
+@click.option("--where", metavar="FILTER", help="""For example 'camera contains "Canon"'.""")
+@options.as_json
+def facets(place: Place | Address, by: str, where: str | None, as_json: bool) -> None:
+    """Count the rows of an index by year, camera, folder or another field."""
+    with opened_alone(place) as store:
+        found = store.facets(by, where)
+    if as_json:
+        emit(
+            {
+                "index": str(place),
+                "by": by,
+                "facets": [{"name": name, "rows": number} for name, number in found.items()],
+            }
+        )
+    else:
+        table((by, "rows"), [(printable(name), number) for name, number in found.items()], numbers=(1,))
 
 
 index.add_command(import_)

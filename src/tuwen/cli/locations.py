@@ -42,8 +42,9 @@ class Rows(Protocol):
     def calibration(self) -> Calibration | None: ...  # noqa: D102
     def payloads(self, keys: Sequence[str]) -> dict[str, Payload]: ...  # noqa: D102
     def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
-    def list(self, where: str | None = None) -> Iterator[Stored]: ...  # noqa: D102
-    def keys(self, where: str | None = None) -> Sequence[str]: ...  # noqa: D102
+    def list(self, where: str | None = None, sort: str = "path") -> Iterator[Stored]: ...  # noqa: D102
+    def keys(self, where: str | None = None, sort: str = "path") -> Sequence[str]: ...  # noqa: D102
+    def facets(self, by: str, where: str | None = None) -> dict[str, int]: ...  # noqa: D102
 
 
 class Searched(Protocol):
@@ -192,13 +193,17 @@ class ServedRows:
         """Remove rows and return how many there were."""
         return self._client.remove(keys)
 
-    def list(self, where: str | None = None) -> Iterator[Stored]:
+    def list(self, where: str | None = None, sort: str = "path") -> Iterator[Stored]:
         """The rows in the order of their keys, optionally filtered."""
-        return self._client.list(where)
+        return self._client.list(where, sort)
 
-    def keys(self, where: str | None = None) -> Sequence[str]:
+    def keys(self, where: str | None = None, sort: str = "path") -> Sequence[str]:
         """The keys of the rows, optionally filtered."""
-        return self._client.keys(where)
+        return self._client.keys(where, sort)
+
+    def facets(self, by: str, where: str | None = None) -> dict[str, int]:
+        """How many rows there are of each value."""
+        return self._client.facets(by, where)
 
 
 @contextmanager

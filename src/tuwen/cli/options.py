@@ -146,6 +146,7 @@ index = click.option(
     help="The index: a folder, or qdrant://host:6333/name; the setting TUWEN_INDEX by default.",
 )
 
+sort = click.option("--sort", metavar="FIELD", help="Order by a field, such as taken, or -taken for the newest first.")
 url = click.option(
     "--url", metavar="URL", help="A running service, instead of --index; the setting TUWEN_URL by default."
 )

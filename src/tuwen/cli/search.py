@@ -16,7 +16,7 @@ from tuwen.cli.saved_hits import check_new_folder, save_images, write_csv
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
 from tuwen.search.query import doubts, parse_compose, path_instead_of_text, path_kind
-from tuwen.search.search import Term, Wanted, describe, parse_term
+from tuwen.search.search import Term, Wanted, describe, ordered, parse_term
 from tuwen.search.sheet import contact_sheet
 from tuwen.types import Hit, Rejected
 
@@ -50,6 +50,7 @@ MIN_SCORE = MinScore()
         'tuwen search --compose "beach + 0.5 * sunset - people" --index photos.tuwen --unique 0.97',
         'tuwen search "our dog" --index photos.tuwen -k 50 --copy-to dog/ --csv dog.csv',
         "tuwen search --like id:1b671a64-40d5-591e-99b0-da01ff1f3341 --strategy best --index photos.tuwen",
+        'tuwen search "sunset" --index photos.tuwen -k 50 --sort -taken',
         """tuwen search "sunset" --index photos.tuwen --where 'width >= 1024 and folder == "2023"'""",
     ),
 )
@@ -79,6 +80,7 @@ MIN_SCORE = MinScore()
     "--diversity", type=click.FloatRange(0, 1), default=0.0, help="How much hits should differ from each other, 0 to 1."
 )
 @click.option("--unique", type=click.FloatRange(0, 1, min_open=True), metavar="COSINE", help=UNIQUE)
+@options.sort
 @click.option(
     "--sheet", type=options.NEW_PICTURE, metavar="FILE", help="Also draw the hits on a contact sheet (png, jpg, webp)."
 )
@@ -102,6 +104,7 @@ def search(
     csv_file: Path | None,
     as_json: bool,
     min_score: float | str | None,
+    sort: str | None,
     **wanted: Any,  # noqa: ANN401  (the fields of `Wanted`, by their names)
 ) -> int:
     """Search an index by text, by image, or by both.
@@ -118,7 +121,7 @@ def search(
         terms = asked.terms(searched.rows)
         _tell(searched, terms, query)
         least = _threshold(searched, terms) if isinstance(min_score, str) else min_score
-        hits = searched.search(terms, Wanted(min_score=least, **wanted))
+        hits = ordered(searched.search(terms, Wanted(min_score=least, **wanted)), sort)
         model = searched.model if as_json else ""
         rejected = saving.save(hits, searched, computing.settings.max_pixels)
     list_rejected(rejected)

@@ -91,6 +91,7 @@ class Client:
         exact: bool = False,
         diversity: float = 0.0,
         unique: float | None = None,
+        sort: str | None = None,
     ) -> list[Hit]:
         """Find the rows that are nearest to a query, best first.
 
@@ -103,6 +104,8 @@ class Client:
             exact: compare with every row instead of searching the approximate index.
             diversity: 0 to 1, how much hits should differ from each other.
             unique: fold hits whose cosine to a better hit is at least this into that hit, see `Hit.similar`.
+            sort: order the hits by a field of their rows, such as `taken`, or `-taken` for the newest first; None: best
+                first.
 
         Raises:
             RejectedImages: an image file cannot be opened.
@@ -115,6 +118,7 @@ class Client:
             "exact": exact,
             "diversity": diversity,
             "unique": unique,
+            "sort": sort,
         }
         return hits_of(self._post("/v1/recommend", query_document(query) | limits))
 
@@ -229,9 +233,15 @@ class Client:
         rows = self.get(list(ids.values()))
         return {key: rows[ident].payload for key, ident in ids.items() if ident in rows}
 
-    def keys(self, where: str | None = None) -> Sequence[str]:
-        """The sorted keys of the rows, optionally filtered with `where`."""
-        return [str(row.payload["path"]) for row in self.list(where)]
+    def keys(self, where: str | None = None, sort: str = "path") -> Sequence[str]:
+        """The keys of the rows, in the order of a field; with `where`, of those that match the filter."""
+        return [str(row.payload["path"]) for row in self.list(where, sort)]
+
+    def facets(self, by: str, where: str | None = None) -> dict[str, int]:
+        """How many rows there are of each value, e.g. of each camera; see `Index.facets`."""
+        params: dict[str, str | int] = {"by": by, **({} if where is None else {"where": where})}
+        answer = self._transport.document("GET", "/v1/facets", Asked(params=params))
+        return {str(facet["name"]): int(facet["rows"]) for facet in answer["facets"]}
 
     def picture(self, row: str | Hit | RowId) -> bytes:
         """Download the file of a row, unchanged. `row` is a key, a hit or a row id.
@@ -249,9 +259,9 @@ class Client:
         """The models of the service: one, that of its index."""
         return models_of(self._transport.document("GET", "/v1/models"))
 
-    def list(self, where: str | None = None) -> Iterator[Stored]:
-        """Iterate over the rows in the order of their keys, without vectors, optionally filtered with `where`."""
-        params: dict[str, str | int] = {"k": PAGE} | ({} if where is None else {"where": where})
+    def list(self, where: str | None = None, sort: str = "path") -> Iterator[Stored]:
+        """The rows in the order of a field, without their vectors; with `where`, those that match the filter."""
+        params: dict[str, str | int] = {"k": PAGE, "sort": sort, **({} if where is None else {"where": where})}
         seen, total = 0, 1
         while seen < total:
             answer = self._transport.document("GET", "/v1/images", Asked(params=params | {"offset": seen}))

@@ -13,7 +13,7 @@ store compiles conditions to its own queries.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -127,6 +127,13 @@ def checked_field(field: str, *kinds: type) -> str:
         fitting = [name for name, kind in FIELDS.items() if kind in kinds]
         raise InvalidInput(f"{field!r} is no field for that: choose one of {', '.join(fitting)}")
     return field
+
+
+def in_order(keys: Sequence[str], values: Mapping[str, Any], sort: str) -> list[str]:
+    """Keys by their values, with `-` at the beginning of `sort` in reverse; those without a value come last."""
+    known = [key for key in keys if values[key] is not None]
+    known.sort(key=lambda key: values[key], reverse=sort.startswith("-"))
+    return known + [key for key in keys if values[key] is None]
 
 
 def is_of(field: str, value: object) -> bool:

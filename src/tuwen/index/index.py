@@ -10,7 +10,7 @@ from typing import Self
 
 from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
 from tuwen.index.calibration import CALIBRATION, Calibration
-from tuwen.index.filters import SCANNED, checked_field, parse
+from tuwen.index.filters import SCANNED, checked_field, in_order, parse
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import (
@@ -25,6 +25,7 @@ from tuwen.index.manifest import (
     write_manifest,
 )
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
+from tuwen.index.space import give_up_reserve
 from tuwen.index.storage import (
     ClusterHome,
     FolderHome,
@@ -36,13 +37,16 @@ from tuwen.index.storage import (
     private_copy,
     rows_folder,
 )
-from tuwen.index.store import Design, Known, Store, Stored, Vector, design
+from tuwen.index.store import Design, Known, Store, Stored, Vector, design, row_id
 from tuwen.index.stores import qdrant_collection as cluster_collection
 from tuwen.index.stores.faiss import FaissStore
 from tuwen.index.stores.qdrant_cluster import ClusterStore
 from tuwen.index.stores.qdrant_collection import Link
 from tuwen.index.stores.qdrant_edge import QdrantStore
 from tuwen.types import Hit, Payload, Row
+
+PAGE = 1_000
+"""rows that are read at a time"""
 
 
 class Lookup:
@@ -75,9 +79,19 @@ class Lookup:
         """The number of rows; with `where`, of those that match it (else InvalidInput)."""
         return self._store.count(None if where is None else parse(where))
 
-    def keys(self, where: str | None = None) -> Sequence[str]:
-        """The keys of the rows, sorted; with `where`, of those that match it (else InvalidInput)."""
-        return self._store.keys(None if where is None else parse(where))
+    def keys(self, where: str | None = None, sort: str = "path") -> Sequence[str]:
+        """The keys of the rows; with `where`, of those that match it (else InvalidInput).
+
+        Args:
+            where: a filter.
+            sort: a field, with `-` before it for the reverse order. Rows without the field come last.
+        """
+        keys = self._store.keys(None if where is None else parse(where))
+        field = checked_field(sort.removeprefix("-"), str, int, float)
+        if field == "path":
+            return keys[::-1] if sort.startswith("-") else keys
+        found = {str(row.payload["path"]): row.payload.get(field) for row in self.list(where)}
+        return in_order(keys, found, sort)
 
     def values(self, field: str) -> dict[str, int]:
         """Each text in a field, and the number of rows that have it (InvalidInput: not a field of texts)."""
@@ -92,9 +106,47 @@ class Lookup:
             return (min(numbers), max(numbers)) if numbers else None
         return self._store.bounds(field)
 
-    def list(self, where: str | None = None) -> Iterator[Stored]:
-        """The rows by key, without their vectors; with `where`, those that match it (else InvalidInput)."""
-        return self._store.scan(None if where is None else parse(where))
+    def facets(self, by: str, where: str | None = None) -> dict[str, int]:
+        """How many rows there are of each value, e.g. of each camera: the most first, years and months in order.
+
+        Args:
+            by: a field of texts, such as `camera` or `folder`; or `year` or `month`, in which an image was taken.
+            where: count only rows that match this filter.
+
+        Raises:
+            InvalidInput: there is no such field, or the filter cannot be understood.
+        """
+        if by in ("year", "month"):
+            return self._periods(4 if by == "year" else 7, where)
+        if where is None:
+            found: Mapping[str, int] = self.values(by)
+        else:
+            field = checked_field(by, str)
+            found = Counter(str(row.payload[field]) for row in self.list(where) if field in row.payload)
+        return dict(sorted(found.items(), key=lambda facet: (-facet[1], facet[0])))
+
+    def list(self, where: str | None = None, sort: str = "path") -> Iterator[Stored]:
+        """The rows, without their vectors, by key or in another order, see `keys`."""
+        if sort == "path":
+            yield from self._store.scan(None if where is None else parse(where))
+            return
+        ordered = self.keys(where, sort)
+        for start in range(0, len(ordered), PAGE):
+            keys = ordered[start : start + PAGE]
+            rows = self.get([str(row_id(key)) for key in keys])
+            yield from (rows[ident] for key in keys if (ident := str(row_id(key))) in rows)
+
+    def _periods(self, length: int, where: str | None) -> dict[str, int]:
+        """Rows by the year or month that they were taken in. `length`: characters of `2023-05-01` that are the same."""
+        bounds = self.bounds("taken")
+        if bounds is None:
+            return {}
+        first, last = (datetime.fromtimestamp(seconds).date() for seconds in bounds)
+        months = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
+        names = dict.fromkeys(f"{month // 12:04}-{month % 12 + 1:02}"[:length] for month in months)
+        also = "" if where is None else f"({where}) and "
+        counts = {name: self.count(f'{also}taken == "{name}"') for name in names}
+        return {name: count for name, count in counts.items() if count}
 
     def _scanned(self, field: str) -> Iterator[str | int | float]:
         return (row.payload[field] for row in self.list() if field in row.payload)
@@ -137,7 +189,7 @@ def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None 
         cluster_collection.create(link, place, manifest)
         link.close()
         return
-    with creating(place) as aside:
+    with creating(place, mapped=manifest.store == "qdrant-edge") as aside:
         if manifest.store == "faiss":
             FaissStore.create(aside / FAISS)
         else:
@@ -184,6 +236,8 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
             home = replace(home, copy=private_copy(place))
         else:
             clear_generations(place, manifest.generation, (SHARD, FAISS))
+            give_up_reserve(place)  # on a full disk, even opening the rows needs a little space
+        home = replace(home, mapped=manifest.store == "qdrant-edge")
         return Opened(manifest, _store(manifest, home.copy or place, lock_timeout), home)
     except BaseException:
         home.release()
@@ -278,6 +332,7 @@ class VectorIndex(Lookup):
         self._home, self._manifest = parts.home, parts.manifest
         super().__init__(parts.store)
         self._encoder, self._quantize_above = encoder, quantize_above
+        self._changed = False
 
     @classmethod
     def create(  # noqa: PLR0913  (what an index is, is said once, here)
@@ -375,8 +430,9 @@ class VectorIndex(Lookup):
             )
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
-            self._home.check_room()
+            self._home.check_space(sum(it.vector.nbytes + len(str(it.payload)) for it in checked))
             self.computed_in(self._encoder.precision)
+            self._changed = True
             self._store.upsert(checked)
 
     def computed_in(self, precision: str) -> None:
@@ -385,7 +441,8 @@ class VectorIndex(Lookup):
 
     def remove(self, keys: Sequence[str]) -> int:
         """Remove rows; returns how many of them there were."""
-        self._home.check_writable()
+        self._home.give_up_reserve()
+        self._changed = True
         return self._store.remove(keys)
 
     def update_payloads(self, payloads: Mapping[str, Payload]) -> None:
@@ -394,7 +451,7 @@ class VectorIndex(Lookup):
         Raises:
             InvalidInput: a payload cannot be stored, or there is no such row; nothing was changed.
         """
-        self._home.check_room()
+        self._home.check_space(sum(len(str(payload)) for payload in payloads.values()))
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
@@ -404,7 +461,10 @@ class VectorIndex(Lookup):
     def optimize(self) -> None:
         """Build what makes searches fast, after writing. May take minutes; interrupted, it loses no row."""
         self._home.check_writable()
+        if self._changed:
+            self._home.check_space(0)
         self._store.optimize(self._quantize_above)
+        self._changed = False
 
     def info(self) -> Info:
         """Facts about the index."""

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from tuwen.errors import IndexFault, IndexLocked
+from tuwen.index.space import is_disk_full
 
 POLL = 0.05
 """seconds between attempts"""
@@ -92,9 +93,10 @@ class Lock:
         try:
             if not self._shared:
                 self._sign()
-        except OSError as error:  # a full disk, say
-            file.close()
-            raise self._unwritable(error) from error
+        except OSError as error:
+            if not is_disk_full(error):  # there, others are not told who has the lock
+                file.close()
+                raise self._unwritable(error) from error
         self._file = file
 
     def release(self) -> None:

@@ -17,11 +17,10 @@ from tuwen.index.calibration import Calibration, read_calibration, write_calibra
 from tuwen.index.location import Cluster, Place
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import MANIFEST, Manifest, write_manifest
+from tuwen.index.space import check_space, disk_full, give_up_reserve, is_disk_full
 from tuwen.index.stores import qdrant_collection as cluster_collection
 from tuwen.index.stores.qdrant_collection import Link
 
-ROOM = 128 * 2**20
-"""bytes that must be free before rows are written: the store maps its files, and crashes if one cannot grow"""
 _BLOCK = 2**16
 """bytes of zeros that are left out of a copy"""
 _GENERATION = re.compile(r"rows-(\d+)|\.rows-\d+-new-.*")
@@ -31,19 +30,21 @@ _ABANDONED = 3600
 
 
 @contextmanager
-def creating(folder: Path) -> Iterator[Path]:
+def creating(folder: Path, *, mapped: bool = False) -> Iterator[Path]:
     """A temporary folder beside `folder` to create an index in; flushed and renamed when the block succeeds.
 
     A block that raises, or a process that is killed, leaves no index. What earlier kills left behind is removed, once
-    it is an hour old.
+    it is an hour old. `mapped`: whether its store maps its files.
 
     Raises:
+        DiskFull: there is not enough space.
         InvalidInput: `folder` is an index already, or holds something else.
         IndexFault: nothing can be written there, or `folder` is empty and must stay: a mount, or a link.
     """
     _check_free(folder)
     aside = _aside(folder)
     try:
+        check_space(aside, 0, mapped=mapped)
         yield aside
         aside.chmod(0o755)
         sync(aside)
@@ -61,6 +62,8 @@ def _aside(folder: Path) -> Path:
         _clear_abandoned(folder)
         return Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
     except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(folder.parent) from error
         raise IndexFault(
             f"cannot create {folder} ({error.strerror}); choose a folder that you can write to", where=folder
         ) from error
@@ -76,22 +79,6 @@ def _make_way(folder: Path) -> None:
             where=folder,
             hint=hint,
         ) from error
-
-
-def check_room(folder: Path) -> None:
-    """Check that the disk has room for more rows.
-
-    Raises:
-        IndexFault: it is full.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < ROOM:
-        raise IndexFault(
-            f"the disk of {folder} has {free // 2**20} MiB left, but writing needs {ROOM // 2**20}; free some space "
-            "and try again (no row is lost)",
-            value=free,
-            where=folder,
-        )
 
 
 READ_ONCE = frozenset({"matrix.dat", "links_compressed.bin", "graph.bin"})
@@ -207,8 +194,12 @@ class Home(Protocol):
         """Check that it can be written to (else IndexFault)."""
         ...
 
-    def check_room(self) -> None:
-        """Check that it can be written to, and has room for more rows (else IndexFault)."""
+    def check_space(self, size: int) -> None:
+        """Check that it can be written to, and has space for more rows of that many bytes (else IndexFault)."""
+        ...
+
+    def give_up_reserve(self) -> None:
+        """Make room for removing rows, if the disk is full."""
         ...
 
     def bytes(self) -> int | None:
@@ -222,10 +213,18 @@ class Home(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderHome:
-    """A folder, while this process holds its lock. `copy`: where it is opened in its place, if it is read-only."""
+    """A folder, while this process holds its lock.
+
+    Attributes:
+        place: the folder.
+        lock: its lock.
+        mapped: whether its store maps its files.
+        copy: where it is opened in its place, if it is read-only.
+    """
 
     place: Path
     lock: Lock
+    mapped: bool = True
     copy: Path | None = None
 
     def write(self, manifest: Manifest) -> None:
@@ -246,10 +245,15 @@ class FolderHome:
             hint = "copy the index to a folder that can be written to"
             raise IndexFault(f"{self.place} is read-only: it can be searched, not changed; {hint}", where=self.place)
 
-    def check_room(self) -> None:
+    def check_space(self, size: int) -> None:
         """See `Home`."""
         self.check_writable()
-        check_room(self.place)
+        check_space(self.place, size, mapped=self.mapped)
+
+    def give_up_reserve(self) -> None:
+        """See `Home`."""
+        self.check_writable()
+        give_up_reserve(self.place)
 
     def bytes(self) -> int:
         """See `Home`."""
@@ -286,7 +290,10 @@ class ClusterHome:
     def check_writable(self) -> None:
         """The cluster refuses by itself."""
 
-    def check_room(self) -> None:
+    def check_space(self, size: int) -> None:
+        """Likewise."""
+
+    def give_up_reserve(self) -> None:
         """Likewise."""
 
     def bytes(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen.errors import InvalidInput
+from tuwen.index.filters import checked_field, in_order
 from tuwen.search.diversity import folded, spread
 from tuwen.search.query import (
     Encodes,
@@ -161,6 +162,20 @@ def search(terms: Sequence[Term], encoder: Encodes | None, index: "VectorIndex",
     count = max(_POOL, _POOLED * wanted.k) if wanted.diversity else wanted.k
     hits = candidates(count) if wanted.unique is None else _unlike(candidates, index, wanted.unique, count)
     return spread(*_with_vectors(hits, index), wanted.diversity, wanted.k) if wanted.diversity else hits
+
+
+def ordered(hits: list[Hit], sort: str | None) -> list[Hit]:
+    """Hits in another order. `sort`: a field, with `-` before it for the reverse order; None: as they are.
+
+    Raises:
+        InvalidInput: there is no such field.
+    """
+    if sort is None:
+        return hits
+    field = checked_field(sort.removeprefix("-"), str, int, float)
+    found = {hit.id: hit for hit in hits}
+    order = in_order(list(found), {name: hit.payload.get(field) for name, hit in found.items()}, sort)
+    return [found[name] for name in order]
 
 
 def _unlike(candidates: Callable[[int], list[Hit]], index: "VectorIndex", unique: float, count: int) -> list[Hit]:

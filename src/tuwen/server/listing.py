@@ -15,7 +15,6 @@ from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from tuwen.errors import InvalidInput
 from tuwen.index.store import Stored, row_id
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Summary:
     Attributes:
         types: the number of rows of each type.
         folders: the number of rows in each folder, by name.
-        cameras: the number of images of each camera; empty where the index does not know.
+        cameras: the number of images of each camera; empty where no row has one.
         dates: the images over time; None where there is none.
         modified: the earliest and the latest time, None where there is no image.
         width: the smallest and the largest.
@@ -89,7 +88,7 @@ class Listing:
         """
         where = where or None
         name = where or "" if sort == "path" else f"{sort} {where or ''}"
-        keys = self._keys.get(name, self._rows(where), lambda: self._sorted(where, sort))
+        keys = self._keys.get(name, self._rows(where), lambda: list(self._index.keys(where, sort)))
         wanted = [str(row_id(key)) for key in keys[offset : offset + k]]
         rows = self._index.get(wanted)
         return len(keys), [rows[it] for it in wanted if it in rows]
@@ -107,16 +106,6 @@ class Listing:
         """This service has removed a row."""
         self._keys.change("", lambda keys: -_take_out(keys, key))
         self._summary.clear()
-
-    def _sorted(self, where: str | None, sort: str) -> list[str]:
-        keys = list(self._index.keys(where))
-        field, backwards = sort.removeprefix("-"), sort.startswith("-")
-        if field == "path":
-            return keys[::-1] if backwards else keys
-        found = {str(row.payload["path"]): row.payload.get(field) for row in self._index.list(where)}
-        values = {key: value for key, value in found.items() if value is not None}
-        known = sorted((key for key in keys if key in values), key=lambda key: values[key], reverse=backwards)
-        return known + [key for key in keys if key not in values]
 
     def _rows(self, where: str | None) -> int | None:
         """The number of rows that match a filter, where that may change without this service."""
@@ -185,27 +174,17 @@ def _summed(index: "VectorIndex") -> Summary:
     return Summary(
         index.values("type"),
         tuple(sorted(index.values("folder").items())),
-        _cameras(index),
+        tuple(sorted(index.values("camera").items())),
         _dates(index),
         index.bounds("modified"),
         None if width is None else (int(width[0]), int(width[1])),
     )
 
 
-def _cameras(index: "VectorIndex") -> tuple[tuple[str, int], ...]:
-    try:
-        return tuple(sorted(index.values("camera").items()))
-    except InvalidInput:  # an index without this field
-        return ()
-
-
 def _dates(index: "VectorIndex") -> Dates | None:
     """Images by year, or by month where they are of at most three years."""
     for field in ("taken", "modified"):
-        try:
-            bounds = index.bounds(field)
-        except InvalidInput:  # an index without this field
-            continue
+        bounds = index.bounds(field)
         if bounds is not None:
             first, last = (datetime.fromtimestamp(seconds).date() for seconds in bounds)
             days = _years(first, last) if last.year - first.year >= MONTHS_FOR else _months(first, last)

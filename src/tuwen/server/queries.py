@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tuwen.index.store import Vector
-from tuwen.search.search import RowId, Term, Wanted
+from tuwen.search.search import RowId, Term, Wanted, ordered
 from tuwen.search.search import search as find_rows
 from tuwen.search.threshold import auto_threshold
 from tuwen.server.responses import APIError, invalid
@@ -91,7 +91,7 @@ async def find(terms: Sequence[Term], query: Query, service: Service) -> list[Hi
         hits = find_rows(encoded, None, service.index, wanted)
     else:
         hits = await service.calling.run(find_rows, encoded, None, service.index, wanted)
-    return hits[query.offset :]
+    return ordered(hits[query.offset :], query.sort)
 
 
 def _is_quick(wanted: Wanted, service: Service) -> bool:

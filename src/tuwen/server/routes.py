@@ -27,6 +27,7 @@ from tuwen.server.schemas import (
     MAX_HITS,
     ClassifyRequest,
     DownloadRequest,
+    Facets,
     Failure,
     Health,
     Hits,
@@ -40,6 +41,7 @@ from tuwen.server.schemas import (
     Row,
     Rows,
     SearchRequest,
+    Sort,
 )
 from tuwen.server.service import Here, Service
 from tuwen.server.uploads import Added
@@ -66,7 +68,6 @@ async def ready(service: Here) -> Answer:
 images_router = APIRouter(prefix="/v1/images", tags=["images"])
 
 RowId = Annotated[str, Path(alias="id", max_length=64, description="the id of a row")]
-SORT = r"^-?(path|name|modified|taken|bytes)$"
 ALONE = "default-src 'none'; sandbox"
 """the content security policy of stored files: they may not run scripts or be part of a page"""
 _IMAGE: dict[int | str, dict[str, Any]] = {
@@ -85,7 +86,7 @@ async def browse(
     where: Annotated[str | None, Query(max_length=4096)] = None,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
     k: Annotated[int, Query(ge=1, le=MAX_HITS)] = 60,
-    sort: Annotated[str, Query(pattern=SORT, description="a field; `-` before it reverses the order")] = "path",
+    sort: Annotated[Sort, Query(description="a field; `-` before it reverses the order")] = "path",
 ) -> Answer:
     """List rows page by page; with `where`, those that match the filter."""
     total, rows = await service.calling.run(service.listing.page, where, offset, k, sort)
@@ -165,6 +166,17 @@ async def index(request: Request, service: Here) -> Answer:
     document["modified"] = summary.modified
     document["width"] = summary.width
     return Answer(document)
+
+
+@index_router.get("/facets", responses={200: {"model": Facets}})
+async def facets(
+    service: Here,
+    by: Annotated[str, Query(max_length=64, description="a field of texts, or `year` or `month`")],
+    where: Annotated[str | None, Query(max_length=4096)] = None,
+) -> Answer:
+    """Count the rows of each value, e.g. of each camera; with `where`, of those that match the filter."""
+    found = await service.calling.run(service.index.facets, by, where or None)
+    return Answer({"by": by, "facets": [{"name": name, "rows": rows} for name, rows in found.items()]})
 
 
 def _dates(dates: Dates) -> dict[str, object]:

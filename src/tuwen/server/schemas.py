@@ -18,6 +18,7 @@ Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=MAX_
 Id: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Where: TypeAlias = Annotated[str, StringConstraints(max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Sort: TypeAlias = Annotated[str, StringConstraints(pattern=r"^-?[a-z_]{1,64}$")]
 MAX_HITS = 1000
 
 
@@ -44,6 +45,8 @@ class _Selection(_Request):
     """how much hits should differ from each other"""
     unique: float | None = Field(None, gt=0, le=1)
     """fold hits whose cosine to a better hit is at least this into that hit"""
+    sort: Sort | None = None
+    """order the hits of this answer by a field, e.g. `-taken`; best first without it"""
 
 
 class SearchRequest(_Selection):
@@ -253,6 +256,20 @@ class ServedAdapter(_Answer):
     name: str
     classes: list[str]
     method: str
+
+
+class Facet(_Answer):
+    """A value, and the number of rows that have it."""
+
+    name: str
+    rows: int
+
+
+class Facets(_Answer):
+    """How many rows there are of each value."""
+
+    by: str
+    facets: list[Facet]
 
 
 class IndexFacts(_Answer):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tuwen.bundle.files import sync
 from tuwen.errors import IndexFault, IndexInvalid
 from tuwen.index.filters import Condition
+from tuwen.index.space import disk_full, is_disk_full
 from tuwen.index.store import Design, Known, Stored, Vector, known_ids
 from tuwen.index.stores.faiss_file import FaissFile, build, extend, library
 from tuwen.index.stores.sqlite_rows import Rows
@@ -279,6 +280,8 @@ class FaissStore:
             try:
                 yield self._rows
             except (sqlite3.Error, OSError, RuntimeError) as error:
+                if is_disk_full(error):
+                    raise disk_full(index) from error
                 raise IndexFault(f"{index}: {error}", where=index) from error
 
 

@@ -136,7 +136,11 @@ def _fill(index: Any, path: Path, blocks: Blocks) -> None:  # noqa: ANN401
     for numbers, vectors in blocks():
         index.add_with_ids(np.ascontiguousarray(vectors), numbers)
     aside = path.with_suffix(".aside")
-    library().write_index(index, str(aside))
-    sync(aside)
+    try:
+        library().write_index(index, str(aside))
+        sync(aside)
+    except BaseException:  # a full disk, say
+        aside.unlink(missing_ok=True)
+        raise
     aside.rename(path)
     sync(path.parent)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from tuwen.errors import IndexFault, IndexInvalid, IndexLocked
 from tuwen.index.filters import FIELDS, SCANNED
+from tuwen.index.space import ROOM, disk_full, is_disk_full
 
 if TYPE_CHECKING:
     from qdrant_edge import (
@@ -66,6 +67,8 @@ class Shard:
             except Exception as error:
                 if type(error) is not Exception:  # the shard raises only this class
                     raise
+                if is_disk_full(error):
+                    raise disk_full(self._folder.parent) from error
                 raise IndexFault(f"{self._folder.parent}: {error}", where=self._folder.parent) from error
 
     @contextmanager
@@ -182,7 +185,8 @@ def _load_patiently(folder: Path, patience: float) -> "EdgeShard":
         else:
             for left in (folder / "temp_segments").glob("*"):
                 shutil.rmtree(left, ignore_errors=True)
-            _index_fields(shard)
+            if shutil.disk_usage(folder).free > ROOM:  # a full disk can be searched
+                _index_fields(shard)
             return shard
         time.sleep(POLL)
 
@@ -213,6 +217,8 @@ def build(shard: Path, dim: int, *, int8: bool) -> None:
         child.kill()
         child.communicate()
         raise
+    if child.returncode == -getattr(signal, "SIGBUS", 0):  # what it has mapped could not grow
+        raise disk_full(shard.parent)
     if child.returncode:
         last = (stderr.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
         raise IndexFault(

@@ -112,12 +112,17 @@ function preload(path) {
 
 function facts({ score, payload }) {
   const { folder, path, width, height, bytes, format, modified, title, author, licence, source } = payload;
+  const { taken, taken_from: says, camera, lens, keywords, rating } = payload;
+  const dated = says === "file" ? modified : taken ?? modified;
   const rows = [
     ["score", score === undefined ? null : score.toFixed(3)],
     ["where", folder || path],
     ["pixels", width ? `${number(width)} × ${number(height)}` : null],
     ["bytes", bytes ? [format, size(bytes)].filter(Boolean).join(", ") : null],
-    ["modified", modified ? day(modified) : null],
+    [dated === modified ? "modified" : "taken", dated ? day(dated) : null],
+    ["camera", [camera, lens, exposure(payload)].filter(Boolean).join(", ")],
+    ["keywords", keywords],
+    ["rating", rating > 0 ? "★".repeat(Math.round(rating)) : null],
     ["title", title],
     ["author", author],
     ["licence", licence],
@@ -133,6 +138,10 @@ function facts({ score, payload }) {
 function link(source) {
   if (typeof source !== "string" || !/^https?:\/\//.test(source)) return source;
   return make("a", { href: source, target: "_blank", rel: "noopener noreferrer" }, new URL(source).host);
+}
+
+function exposure({ focal_length: length, iso }) {
+  return [length ? `${number(length)} mm` : "", iso ? `ISO ${iso}` : ""].filter(Boolean).join(", ");
 }
 
 function sure(asked, moves = true) {
