@@ -41,7 +41,7 @@ lock: $(VENV)/dev  ## choose the newest versions that fit pyproject.toml and wri
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --no-header --annotation-style line pyproject.toml -o requirements.lock
 
 PHOTOS := ../shared/data/flickr8k_200
-BENCH  := encode ingest embed search start
+BENCH  := encode ingest embed search write start
 bench: $(VENV)/dev  ## every benchmark on this machine, each beside what people use today
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 	@if [ -d $(PHOTOS) ]; then echo "== decode"; $(BIN)/python benchmarks/decode.py $(PHOTOS); else echo "== decode: skipped, it wants photos: no $(PHOTOS)"; fi
