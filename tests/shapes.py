@@ -16,4 +16,4 @@ def written_shapes(root: Path) -> dict[str, object]:
     """Heading -> the shape that stands below it on the page; a name without a value is one whose value is plain."""
     page = (root / "docs" / "en" / "json.md").read_text(encoding="utf-8")
     found = re.findall(r"^## (.*?)\n+```json\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
-    return {heading: json.loads(re.sub(r'("\w+")(?=[,}])', r"\1: null", text)) for heading, text in found}
+    return {heading: json.loads(re.sub(r'("[\w-]+")(?=[,}])', r"\1: null", text)) for heading, text in found}

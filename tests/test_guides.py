@@ -87,7 +87,9 @@ def test_every_example_runs(guide: Path, photos: Path, environment: dict[str, st
 @pytest.mark.journey
 def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(photos / "more", tmp_path / "more")
-    (tmp_path / "more" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    shutil.copytree(photos / "photos", tmp_path / "classes")
+    for folder in ("more", "classes/2023"):
+        (tmp_path / folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     np.save(tmp_path / "zero.npy", np.zeros((1, 128), np.float32))
     (tmp_path / "zero.txt").write_text("nothing\n", encoding="utf-8")
     index = ["--index", "i.tuwen"]
@@ -99,6 +101,8 @@ def test_every_shape_is_what_is_printed(photos: Path, environment: dict[str, str
         "index duplicates": ["index", "duplicates", *index, "--threshold", "0.1"],
         "calibrate": ["calibrate", *index, "--random", "5"],
         "search": ["search", "a cat", *index],
+        "evaluate": ["evaluate", "demo", "classes"],
+        "adapt": ["adapt", "demo", "classes", "-o", "adapter", "--method", "zero-shot"],
         "classify": ["classify", "more", "--labels", "cat,dog"],
         "embed, bulk": ["embed", "more", "-o", "embedded"],
         "embed, items": ["embed", "a cat"],

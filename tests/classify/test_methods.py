@@ -215,3 +215,9 @@ def test_temperature_makes_probabilities_right() -> None:
     labels = np.array([chance.choice(5, p=row) for row in softmax(logits)])
     assert selection.temperature(8 * logits, labels) == pytest.approx(8, rel=0.1)
     assert selection.temperature(np.empty((0, 5)), np.empty(0, dtype=int)) == 1
+
+
+def test_a_few_images_that_are_all_right_are_no_proof_of_certainty() -> None:
+    logits, labels = 100 * np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 0])
+    probabilities = softmax(logits / selection.temperature(logits, labels))
+    assert probabilities.max() == pytest.approx(5 / 6, abs=1e-3)  # (n + 1) / (n + 2)
