@@ -108,10 +108,12 @@ def watched(folder: Path, own: Path | None, poll: float | None = None) -> Genera
                     break
         except RuntimeError:  # what watchfiles raises for its own faults, such as a name that is not UTF-8
             sleep(REST)
-        while _identity(folder) is None:
-            yield set()
-            sleep(_TICK)
         yield None
+        if _identity(folder) is None:
+            while _identity(folder) is None:
+                yield set()
+                sleep(_TICK)
+            yield None
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
