@@ -1,11 +1,13 @@
 """Colour conversion: any Pillow mode to opaque 8-bit RGB."""
 
+import io
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WHITE = (255, 255, 255, 255)
@@ -29,6 +31,38 @@ def to_rgb(image: Image.Image) -> Image.Image:
     layer = image.convert("LA") if image.mode == "La" else image
     layer = layer.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, _WHITE), layer).convert("RGB")
+
+
+def profile_of(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The colour profile of an RGB or CMYK image, such as Display P3; None if it has sRGB, none, or a damaged one."""
+    raw = image.info.get("icc_profile")
+    if not isinstance(raw, bytes) or not raw:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(raw))
+        facts: Any = profile.profile
+        space = facts.xcolor_space.strip()
+        known = "srgb" in (facts.profile_description or "").lower().replace(" ", "")
+    except (OSError, ImageCms.PyCMSError, AttributeError):
+        return None
+    fits = space == "CMYK" if image.mode == "CMYK" else space == "RGB" and image.mode not in ("L", "LA", "1", *_DEEP)
+    return profile if fits and not known else None
+
+
+def to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Convert the colours of an RGB or CMYK image from those of its profile to sRGB; mode RGB."""
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    try:
+        made = ImageCms.profileToProfile(image, profile, _srgb(), intent, "RGB", flags=flags)
+    except ImageCms.PyCMSError:  # a profile that cannot be converted from
+        made = None
+    return image.convert("RGB") if made is None else made
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def _deep_grey(image: Image.Image) -> Image.Image:

@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.data.animation import ANIMATED, frame_to_show
-from tuwen.data.colour import to_rgb
+from tuwen.data.colour import profile_of, to_rgb, to_srgb
 from tuwen.data.exif import Box, apply_orientation, orient_box, orientation_of, swaps_axes
 from tuwen.data.extra_formats import is_raw, open_raw
 from tuwen.data.files import open_file
@@ -270,7 +270,7 @@ def _in_file(near: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _finished(image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale: int, reading: Reading) -> Picture:
-    """Reduce, and apply the orientation.
+    """Reduce, convert colours to sRGB unless decoding is exact, and apply the orientation.
 
     Args:
         image: as it was loaded.
@@ -281,12 +281,15 @@ def _finished(image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale
     """
     orientation = orientation_of(image)
     metadata = read_metadata(image) if reading.metadata else {}
+    profile = None if reading.near is None else profile_of(image)  # the reference libraries ignore profiles
+    if profile and image.mode == "CMYK":
+        rgb, profile = to_srgb(image, profile), None
     factor = 1
     if reading.near is not None:
         height, width = _in_file(reading.near, orientation)
         factor = max(1, min(rgb.width // (GAP * width), rgb.height // (GAP * height)))
     reduced = rgb.reduce(factor) if factor > 1 else rgb
-    upright = apply_orientation(reduced, orientation)
+    upright = apply_orientation(to_srgb(reduced, profile) if profile else reduced, orientation)
     if upright is not image:
         upright.info = {}  # what was copied from the file, such as orientation and transparency, no longer holds
     width, height = size[::-1] if swaps_axes(orientation) else size
