@@ -15,7 +15,7 @@ MINUTES ?= 0
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/base  ## install without torch, index the packaged gallery, search it in several languages
+demo: $(VENV)/base  ## install without torch, index the packaged photos, search them in several languages and by picture
 	@$(BIN)/tuwen demo
 	@echo "    . $(BIN)/activate    # first, so that the shell finds tuwen"
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 import tiny
 import tuwen
 from tuwen.errors import InvalidInput, RuntimeUnavailable
-from tuwen.settings import DEFAULT_MODEL, Settings, read_settings
+from tuwen.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_without_any_settings(tmp_path: Path) -> None:
     settings = Settings()
     assert settings.models == tmp_path / ".local/share/tuwen"
     assert settings.cache == tmp_path / ".cache/tuwen"
-    assert (settings.default_model, settings.runtime, settings.threads) == (DEFAULT_MODEL, "auto", None)
+    assert (settings.default_model, settings.runtime, settings.threads) == (None, "auto", None)
     assert list(tmp_path.iterdir()) == [], "reading settings makes nothing"
 
 

@@ -37,6 +37,7 @@ def layout(language: str) -> dict[Path, Path]:
     places[ROOT / "CHANGELOG.md"] = Path("changelog.md")
     places[ROOT / "CONTRIBUTING.md"] = Path("contributing.md")
     places[ROOT / "recipes" / "emoji" / "README.md"] = Path("recipe-emoji.md")
+    places[ROOT / "recipes" / "photo" / "README.md"] = Path("recipe-photo.md")
     return places
 
 

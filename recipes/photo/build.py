@@ -91,7 +91,7 @@ def make_towers(work: Path) -> Towers:
     named = {"vision": vision, "text": text}
     reader = Tokenizer(tokenizer, TEXT_SPEC.model_copy(update={"pad_to": "context"}))
     return Towers(
-        name="tuwen-photo",
+        name="photo",
         family="tuwen",
         source=SOURCE,
         licence="Apache-2.0 (images), CC-BY-SA-4.0 (words)",

@@ -1,4 +1,4 @@
-"""The two towers of tuwen-photo as torch modules: a frozen classifier of ImageNet, and a look-up of words.
+"""The two towers of the model `photo` as torch modules: a frozen classifier of ImageNet, and a look-up of words.
 
 Both map into the space of what a classifier sees. Nothing is trained: the projections are computed from the
 classifier's own weights and from where words stand among its classes.

@@ -34,7 +34,7 @@ from tuwen.ingest.texts import ingest_list, ingest_texts
 from tuwen.ingest.writer import IngestReport, run
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder as RuntimeEncoder
-from tuwen.runtime.loading import Choice, load_encoder, portable_name
+from tuwen.runtime.loading import Choice, default_model, load_encoder, portable_name
 from tuwen.search import search as searching
 from tuwen.search.duplicates import Duplicates, Group
 from tuwen.search.query import Operand, Query, RowId, terms_of
@@ -297,7 +297,7 @@ class Index(VectorIndex):
         try:
             index = cls.open(where, encoder=encoder, load=load)
         except IndexNotFound:
-            name = settings.default_model if model is None else str(model)
+            name = default_model(settings.default_model, settings.models) if model is None else str(model)
             new = load(name) if encoder is None else encoder
             bundle = portable_name(name) if encoder is None else _portable_name_of(new)
             make(where, new, root, design_at(where, asked), bundle=bundle)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from tuwen.errors import InvalidInput
 
-DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
+RECOMMENDED_MODEL = "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k"
+"""the model to pull for photos: many languages, middle size"""
 
 
 def _home(variable: str, fallback: str) -> Path:
@@ -50,8 +51,8 @@ class Settings(BaseModel):
     """the service used by commands without `--url` and `--index`, e.g. `http://127.0.0.1:8000`"""
     key: str | None = None
     """API key of that service"""
-    default_model: str = DEFAULT_MODEL
-    """the model of a new index"""
+    default_model: str | None = None
+    """the model of a new index; by default the recommended one if it was pulled, otherwise the packaged `photo`"""
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     """what computes; `auto`: the faster one, as measured on this machine; until that is done, OpenVINO on CPUs and ONNX
     Runtime on accelerators"""

@@ -2,8 +2,8 @@
 
     python -m tests.browser.shots ADDRESS FOLDER PHOTO
 
-The address is of a service of the packaged gallery. The pictures in the docs are `steered-1200-light` and
-`viewer-1200-dark`. Asserts nothing: what is beautiful is for people to say.
+The address is of a service of `demo-output/photos.tuwen`, which `tuwen demo` makes. The pictures in the docs are
+`steered-1200-light` and `viewer-1200-dark`. Asserts nothing: what is beautiful is for people to say.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from .acting import carried, drop, search, settled
 from .conftest import QUIET
 
 SIZES = {390: 844, 820: 1180, 1200: 750, 1440: 900}
-STEERING = {"like": "grinning-cat", "unlike": "cat"}
+STEERING = {"like": "kitten", "unlike": "black-cat"}
 
 
 class Walk:
@@ -41,7 +41,7 @@ class Walk:
         page.click("#filtering")
         page.click("#scoring")
         for how, name in STEERING.items():
-            tile = page.locator("#grid li").filter(has=page.locator(f'.tile[aria-label^="{name}.webp"]'))
+            tile = page.locator("#grid li").filter(has=page.locator(f'.tile[aria-label^="{name}.jpg"]'))
             tile.hover()
             tile.locator(f"[data-how={how}]").dispatch_event("click")
             settled(page)

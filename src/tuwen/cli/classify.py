@@ -148,7 +148,7 @@ class _How:
 
 
 def _classify_here(path: Path, how: _How, computing: Computing, warmup: Path | None) -> Outcome:
-    encoder = computing.load(computing.model or computing.settings.default_model)
+    encoder = computing.load(computing.model_or_default)
     if how.adapter is not None:
         classifier = Classifier.load(how.adapter, encoder)
     else:

@@ -10,6 +10,7 @@ from tuwen.cli import options
 from tuwen.cli.bundles import show_timings, timings_document
 from tuwen.cli.command import Command
 from tuwen.cli.console import emit, table
+from tuwen.runtime.loading import default_model
 from tuwen.runtime.machine import Engine, Machine, look
 from tuwen.runtime.measured import all_kept
 from tuwen.settings import Settings, read_settings
@@ -67,4 +68,5 @@ def _engine(engine: Engine) -> str:
 
 def _settings(settings: Settings) -> dict[str, str]:
     """Where models are, and the default model of a new index."""
-    return {"models": str(settings.models), "cache": str(settings.cache), "default_model": settings.default_model}
+    model = default_model(settings.default_model, settings.models)
+    return {"models": str(settings.models), "cache": str(settings.cache), "default_model": model}

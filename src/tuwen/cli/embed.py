@@ -99,7 +99,7 @@ def _file(output: Place | None) -> Path | None:
 
 
 def _encoder(items: Items, computing: Computing) -> Encoder:
-    model = computing.model or computing.settings.default_model
+    model = computing.model_or_default
     if computing.runtime == "torch":
         return _in_torch(model, items, computing)
     if items.weights is not None:
@@ -312,7 +312,7 @@ class Loaded:
 
 def _loaded(computing: Computing, tower: Tower) -> Loaded:
     """The model, computing both towers as is fastest for one: a job, resumed or on other machines, must not change."""
-    model, settings = computing.model or computing.settings.default_model, computing.settings
+    model, settings = computing.model_or_default, computing.settings
     plan = computing.plans(find_bundle(model, settings.models, settings.cache))[tower, "many"]
     facts = {
         "runtime": plan.runtime,

@@ -14,7 +14,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from tuwen.api import Encoder, Index
+from tuwen.bundle.catalogue import find_known
+from tuwen.cli.command import say
 from tuwen.cli.options import Address, Computing
+from tuwen.demo import PHOTO
 from tuwen.errors import NotFound
 from tuwen.index.calibration import Calibration
 from tuwen.index.index import VectorIndex
@@ -25,7 +28,7 @@ from tuwen.runtime.languages import text_notes
 from tuwen.search.query import Query
 from tuwen.search.search import Term, Wanted, search
 from tuwen.search.threshold import Auto, auto_threshold
-from tuwen.settings import read_settings
+from tuwen.settings import RECOMMENDED_MODEL, read_settings
 from tuwen.types import Hit, Payload
 
 if TYPE_CHECKING:
@@ -240,7 +243,23 @@ def opened_or_new(
     with Index.open_or_create(
         folder, root, computing.model, design=asked, same_root=not anywhere, load=computing.load
     ) as index:
-        yield index.encoder, index
+        encoder = index.encoder
+        if computing.model is None and computing.settings.default_model is None and not index.info().rows:
+            _say_default(encoder)
+        yield encoder, index
+
+
+def _say_default(encoder: Encoder) -> None:
+    """Say that the packaged model was chosen, and how to get a better one."""
+    better = find_known(RECOMMENDED_MODEL)
+    if PHOTO not in encoder.names or better is None:
+        return
+    size = f"{4 * (better.params or 0) / 1000:.1f} GB, licence {better.licence}"
+    say(f"no model was named: {PHOTO} is used, the packaged model, which knows things rather than whole sentences")
+    say(
+        f"tuwen pull {better.name} gets a model that understands sentences in about 100 languages ({size}); "
+        "tuwen index migrate brings an index to it"
+    )
 
 
 @contextmanager

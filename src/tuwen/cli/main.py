@@ -14,7 +14,7 @@ COMMANDS = {
     "calibrate": ("tuwen.cli.calibrate", "Measure the score below which nothing in an index matches."),
     "classify": ("tuwen.cli.classify", "Classify images by labels of your choice."),
     "convert": ("tuwen.cli.convert", "Convert a bundle for another runtime, and compare the two."),
-    "demo": ("tuwen.cli.demo", "Index and search the packaged gallery."),
+    "demo": ("tuwen.cli.demo", "Index and search a packaged gallery."),
     "doctor": ("tuwen.cli.doctor", "Show what this machine can run, and what to install."),
     "embed": ("tuwen.cli.embed", "Compute vectors of images and texts."),
     "evaluate": ("tuwen.cli.evaluate", "Measure retrieval or classification on a dataset."),

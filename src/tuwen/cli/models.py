@@ -14,6 +14,7 @@ from tuwen.bundle.catalogue import Known, catalogue, is_non_commercial
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import emit, table
+from tuwen.demo import PHOTO, PICTOGRAMS, demo_bundle, photo_bundle
 from tuwen.errors import BundleError
 from tuwen.settings import read_settings
 
@@ -29,14 +30,16 @@ WIDE = (*NARROW, "flickr-en", "flickr-cn")
 @click.option("--local", is_flag=True, help="Only models on this machine.")
 @options.as_json
 def models(*, language: str | None, local: bool, as_json: bool) -> None:
-    """List known models, and those on this machine.
+    """List the packaged models, known ones, and those on this machine.
 
     Languages, size, licence and published quality; an empty cell is unknown. A wide terminal shows more columns.
     Quality is recall in percent, and each column is measured on one set of images: compare only within a column.
     --json says what each figure measures and where it was published.
     """
     here = dict(local_bundles(read_settings().models))
-    rows = [_document(known, here.pop(known.name, None)) for known in catalogue().models]
+    packaged = ((PHOTO, photo_bundle()), (PICTOGRAMS, demo_bundle()))
+    rows = [row for name, folder in packaged if (row := _uncatalogued(name, folder))]
+    rows += [_document(known, here.pop(known.name, None)) for known in catalogue().models]
     rows += [row for name, folder in sorted(here.items()) if (row := _uncatalogued(name, folder))]
     rows = [row for row in rows if _is_wanted(row, language, local=local)]
     if as_json:

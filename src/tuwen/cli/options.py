@@ -20,7 +20,7 @@ from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, located, place_of
 from tuwen.progress import KINDS
-from tuwen.runtime.loading import Choice, load_encoder, planned
+from tuwen.runtime.loading import Choice, default_model, load_encoder, planned
 from tuwen.runtime.machine import usable_cores
 from tuwen.runtime.measured import Plans
 from tuwen.runtime.selection import ASKED, FAST, RUNTIMES
@@ -192,6 +192,11 @@ class Computing:
     threads: int | None
     exact_decode: bool
     measures: bool = False
+
+    @property
+    def model_or_default(self) -> str:
+        """The value of `--model`, or what `default_model` chooses."""
+        return self.model or default_model(self.settings.default_model, self.settings.models)
 
     @property
     def cores(self) -> int:
@@ -393,7 +398,7 @@ _DESIGN = (
     ),
 )
 _COMPUTING = (
-    click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo."),
+    click.option("--model", metavar="MODEL", help="A bundle's folder, or a model's name."),
     click.option("--runtime", type=click.Choice(RUNTIMES), help="The runtime."),
     click.option("--device", metavar="DEVICE", help="For example cpu, cuda:1, openvino:GPU; see tuwen doctor."),
     click.option(

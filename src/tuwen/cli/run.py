@@ -35,7 +35,7 @@ from tuwen.types import Rejected
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrides the file; repeatable."
 )
-@click.option("--model", metavar="MODEL", help="A bundle's folder, a model's name, or demo; overrides the file.")
+@click.option("--model", metavar="MODEL", help="A bundle's folder, or a model's name; overrides the file.")
 @options.progress
 @options.as_json
 def run(file: Path, overrides: Sequence[str], model: str | None, progress: str, as_json: bool) -> int:

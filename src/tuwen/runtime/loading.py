@@ -17,12 +17,13 @@ from tuwen.bundle.bundle import Bundle, read_bundle
 from tuwen.bundle.files import recall, remember
 from tuwen.bundle.foreign import is_foreign, read_foreign
 from tuwen.bundle.manifest import FOREIGN, Tower
-from tuwen.demo import PICTOGRAMS, packaged_bundles, packaged_names
+from tuwen.demo import PHOTO, PICTOGRAMS, packaged_bundles, packaged_names
 from tuwen.errors import BundleNotFound
 from tuwen.runtime.encoder import MAX_PIXELS, Encoder
 from tuwen.runtime.measured import Plans, Size, choose
 from tuwen.runtime.selection import Choice, Plan, make_plan, open_session
 from tuwen.runtime.session import Session, static_shapes
+from tuwen.settings import RECOMMENDED_MODEL
 
 __all__ = ["Choice", "find_bundle", "load_encoder"]
 
@@ -136,6 +137,18 @@ def find_bundle(model: str, models: Path, cache: Path | None) -> Bundle:
     raise _not_found(model, places)
 
 
+def default_model(setting: str | None, models: Path) -> str:
+    """The model where none is named: the setting's, else the recommended one if it was pulled, else `photo`.
+
+    Args:
+        setting: the setting `default_model`.
+        models: where pulled models are kept.
+    """
+    pulled = models / RECOMMENDED_MODEL
+    is_here = (pulled / layout.MANIFEST).exists() or is_foreign(pulled)
+    return setting or (RECOMMENDED_MODEL if is_here else PHOTO)
+
+
 def folder_named(model: str) -> Path:
     """A folder, with `~` expanded; `~name` stays as it is if there is no user of that name."""
     return Path(os.path.expanduser(model))  # noqa: PTH111  (pathlib's raises there)
@@ -152,7 +165,9 @@ def _not_found(model: str, places: tuple[Path, Path]) -> BundleNotFound:
     if folder.is_dir():
         message = f"{folder} contains no model: it has neither {layout.MANIFEST} nor ONNX files in another known layout"
         return BundleNotFound(message, value=model, where=folder)
-    hint = f"download it with tuwen pull {model}, or name another: a folder, or a packaged model ({PICTOGRAMS})"
+    hint = (
+        f"download it with tuwen pull {model}, or name another: a folder, or a packaged model ({PHOTO}, {PICTOGRAMS})"
+    )
     message = f"the model {model} is not on this machine (searched {folder.absolute()} and {pulled}): {hint}"
     return BundleNotFound(message, value=model, where=places, hint=hint)
 
