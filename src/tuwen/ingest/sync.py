@@ -55,9 +55,7 @@ def sync(
     yield from images.add(scope.found())
     gone = scope.gone()
     if identity_of(folder) != before:
-        raise InvalidInput(
-            f"{folder} was another folder at the end: was it unmounted? No row was removed", where=folder
-        )
+        raise InvalidInput(f"{folder} was replaced during the run; was it unmounted? No row was removed", where=folder)
     if gone and max_removed < 1:
         scope.check_removal(gone, max_removed)
     yield from images.writer.remove(gone)
