@@ -28,7 +28,7 @@ FIRST = {
         "zh": "animals/chelsea-the-cat.jpg",
         "ja": "buildings/suspension-bridge.jpg",
     },
-    "pictograms": {"en": "symbols/red-heart.webp"},
+    "pictograms": {"en": "smileys-and-emotion/red-heart.webp"},
 }
 """the best hit of a query"""
 
