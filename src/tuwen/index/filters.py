@@ -124,8 +124,8 @@ def checked_field(field: str, *kinds: type) -> str:
         InvalidInput: it is not.
     """
     if FIELDS.get(field) not in kinds:
-        fitting = [name for name, kind in FIELDS.items() if kind in kinds]
-        raise InvalidInput(f"{field!r} is no field for that: choose one of {', '.join(fitting)}")
+        hint = f"choose one of {', '.join(name for name, kind in FIELDS.items() if kind in kinds)}"
+        raise InvalidInput(f"{field!r} is not a field that can be used here; {hint}", value=field, hint=hint)
     return field
 
 
@@ -285,7 +285,7 @@ def parse(where: str) -> Condition:
         _refuse_names(where)
         _refuse_syntax(where, error)
     except RecursionError:
-        raise InvalidInput(f"the filter has conditions within conditions, more than {DEEPEST} deep") from None
+        raise InvalidInput(f"the filter is nested more than {DEEPEST} levels deep", value=where) from None
     return condition
 
 
@@ -384,7 +384,7 @@ class _Reader:
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")  # two escapes may be one character
         except UnicodeDecodeError:
-            self._refuse(value, "half of a surrogate pair is no character")
+            self._refuse(value, "half of a surrogate pair is not a character")
 
     def _number(self, value: "Token") -> int | float:
         number = int(value) if re.fullmatch(r"[+-]?\d{1,18}", value) else float(value)
@@ -396,10 +396,12 @@ class _Reader:
         try:
             return read_period(self._text(value) if value.type == "TEXT" else str(value))
         except (ValueError, OverflowError):
-            self._refuse(value, f'{value} is no time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"')
+            self._refuse(value, f'{value} is not a time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"')
 
     def _refuse(self, token: "Token", reason: str) -> NoReturn:
-        raise InvalidInput(f"the filter {_place(self._where, token.start_pos or 0)}: {reason}")
+        raise InvalidInput(
+            f"the filter {_place(self._where, token.start_pos or 0)}: {reason}", value=str(token), where=self._where
+        )
 
 
 def _of_type(operator: Operator, value: str) -> Condition:
@@ -434,7 +436,8 @@ def _refuse_syntax(where: str, error: "UnexpectedInput") -> NoReturn:
     position = len(where) if token is not None and token.type == "$END" else found.pos_in_stream
     *words, last = [word for name, word in _WORDS.items() if name in (fitting or found.expected)]
     wanted = f"{', '.join(words)} or {last}" if words else last
-    raise InvalidInput(f"the filter {_place(where, position)}: expected {wanted}") from None
+    message = f"the filter {_place(where, position)}: expected {wanted}"
+    raise InvalidInput(message, value=where[position:], where=where) from None
 
 
 def _place(where: str, position: int) -> str:
