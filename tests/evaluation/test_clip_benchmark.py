@@ -109,6 +109,7 @@ def test_several_labels() -> None:
     same(multi_label(vectors.astype(np.float64) @ targets.T, wanted).metrics(), theirs)
 
 
+@pytest.mark.long
 def test_the_packaged_model_on_files() -> None:
     encoder = tuwen.load("demo", precision="fp32", threads=1)
     found = evaluate(encoder, demo_gallery(), task="zero-shot", templates=["_", "a picture of _"])

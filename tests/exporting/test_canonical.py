@@ -117,6 +117,7 @@ def test_another_tokenizer(tiny_bundle, folder) -> None:
     assert "tokens" in failed_stages(tiny_bundle, folder, spoil=spoil, tokenizer_sha256=digest)
 
 
+@pytest.mark.long
 def test_towers_of_two_models(tiny_bundle, folder) -> None:
     other = vision_graph(causal(seed=1).vision, tiny_bundle.manifest.image.size)
 

@@ -74,7 +74,7 @@ def rank_of_products(model: onnx.ModelProto) -> dict[int, int]:
     }
 
 
-@pytest.mark.parametrize("pool", [first, at_the_end])
+@pytest.mark.parametrize("pool", [pytest.param(first, marks=pytest.mark.long), at_the_end])
 def test_after_attention_only_the_pooled_token_is_computed(pool, tmp_path) -> None:
     model = exported(Tower(pool), tmp_path / "text.onnx")
     assert rank_of_products(model) == {DIM: 2, 4 * DIM: 2}
@@ -90,6 +90,7 @@ def test_what_is_needed_twice_is_computed_for_all(tmp_path) -> None:
     assert rank_of_products(exported(tower, tmp_path / "text.onnx")) == {DIM: 3, 4 * DIM: 3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positions", [lambda table, length: table[:length], of_one], ids=["(l, d)", "(1, l, d)"])
 def test_positions_are_not_rows(positions, tmp_path) -> None:
     assert rank_of_products(exported(Mlp(at_the_end, positions), tmp_path / "text.onnx")) == {DIM: 2, 4 * DIM: 2}

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.precision
 FEW = Samples(built_in().images[:4], built_in().texts[:16])
 
 
-@pytest.mark.parametrize("name", ["tiny", "masked"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("masked", marks=pytest.mark.long)])
 def test_a_right_bundle_passes_on_every_runtime(request, name) -> None:
     manifest = request.getfixturevalue(f"{name}_bundle").manifest
     assert {check.runtime for check in manifest.verify["fp32"].checks} == {"prepare", "onnxruntime", "openvino"}

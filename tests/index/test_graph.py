@@ -66,6 +66,7 @@ def check(index: VectorIndex) -> None:
         assert recall(index, kept, where=where) >= 0.99
 
 
+@pytest.mark.long
 def test_the_graph_finds_what_numpy_finds(built: VectorIndex) -> None:
     assert has(built, "graph.bin")
     assert not has(built, "quantized")

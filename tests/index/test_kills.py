@@ -67,6 +67,7 @@ def kill_builders(folder: Path, times: int, seed: int) -> None:
     assert list((folder / "shard" / "temp_segments").iterdir()) == []
 
 
+@pytest.mark.long
 def test_builders_are_killed(unbuilt: Path, place: Path) -> None:
     kill_builders(copied(unbuilt, place / "killed.tuwen"), times=3, seed=time.time_ns())
 

@@ -38,7 +38,14 @@ def photo(shared_data: Path) -> np.ndarray:
     return unit(np.load(shared_data / "vectors" / "jina_clip_vitb32" / "image_expected.npy").astype(np.float32))[0]
 
 
-@pytest.fixture(scope="module", params=[*DESIGNS, INT8])
+@pytest.fixture(
+    scope="module",
+    params=[
+        INT8,
+        "faiss-ivf",
+        *(pytest.param(name, marks=pytest.mark.long) for name in DESIGNS if name != "faiss-ivf"),
+    ],
+)
 def index(request: pytest.FixtureRequest, rows: list[Row], memory: Path) -> Iterator[VectorIndex]:
     """All rows in one store, built into whatever it builds: Qdrant Edge is told to do so for a tenth as many."""
     with pytest.MonkeyPatch.context() as patch, local_cluster(patch) as cluster, warnings.catch_warnings():

@@ -33,7 +33,7 @@ FIRST = {
 """the best hit of a query"""
 
 
-@pytest.fixture(scope="module", params=FIRST)
+@pytest.fixture(scope="module", params=["photos", pytest.param("pictograms", marks=pytest.mark.long)])
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, home: Path):
     """A terminal in which a demo has run, the gallery's name, and what was printed."""
     terminal = Terminal(tmp_path_factory.mktemp("demo"), home)
@@ -64,6 +64,7 @@ def test_what_the_demo_says_to_type_next_works(shown) -> None:
         assert terminal.type(*shlex.split(line)[1:]).out.startswith("rank")
 
 
+@pytest.mark.long
 def test_the_demo_for_programs_takes_the_place_of_an_earlier_one(shown) -> None:
     terminal, gallery, _ = shown
     found = terminal.type("demo", "--gallery", gallery, "--json").json

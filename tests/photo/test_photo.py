@@ -65,6 +65,7 @@ def test_is_made_from_no_captions() -> None:
 
 
 @pytest.mark.usefixtures("shared_data")
+@pytest.mark.long
 def test_figures_on_photos_by_others(encoder: tuwen.Encoder) -> None:
     found = {**captions(encoder), **class_names(encoder), **everyday(encoder)}
     assert {name: found[name] for name in FLOORS if found[name] < FLOORS[name]} == {}

@@ -103,6 +103,7 @@ def test_it_learns_and_what_is_kept_is_the_pair(tmp_path: Path) -> None:
     assert not [name for name in towers.weights if "anchors" in name]
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     whole, killed = (config(tmp_path / name, steps=12, save_steps=3) for name in ("whole", "killed"))
     first = start(whole)

@@ -132,7 +132,7 @@ class Adapter:
         if facts.get("version") != _VERSION:
             raise _invalid(place, f"it has the version {facts.get('version')}, not {_VERSION}")
         if hashlib.sha256(content).hexdigest() != known:
-            raise _invalid(place, f"{TENSORS} is not the file that was written: write the adapter again")
+            raise _invalid(place, f"{TENSORS} is not the file that was written")
         tensors = cast(dict[str, NDArray[np.float32]], read_tensors(content))
         texts = tensors.pop("texts")
         names = ("model", "fingerprint", "method", "parameters", "scale", "temperature", "none_below", "measured")
@@ -145,4 +145,5 @@ class Adapter:
 
 
 def _invalid(place: Path, reason: str) -> InvalidInput:
-    return InvalidInput(f"{place} is not an adapter of tuwen: {reason}", value=place, where=place)
+    hint = "make one with tuwen adapt, or name another folder"
+    return InvalidInput(f"{place} is not an adapter of tuwen: {reason}; {hint}", value=place, where=place, hint=hint)

@@ -396,7 +396,7 @@ class _Reader:
         try:
             return read_period(self._text(value) if value.type == "TEXT" else str(value))
         except (ValueError, OverflowError):
-            self._refuse(value, f'{value} is not a time: write e.g. "2024", "2024-05", "2024-05-01", "2024-05-01T12:00"')
+            self._refuse(value, f'{value} is not a time: write "2024", "2024-05", "2024-05-01" or "2024-05-01T12:00"')
 
     def _refuse(self, token: "Token", reason: str) -> NoReturn:
         raise InvalidInput(
