@@ -125,6 +125,7 @@ def test_an_adapter_classifies(index: Path, home: Path, opened) -> None:
     tuwen(home, "adapt", "demo", "-o", str(folder), "--index", str(copy), "--label-field", "folder", "--method", "gda")
     with served(home, copy, "--adapter", str(folder)) as address:
         page = opened(address)
+        page.wait_for_selector(".tile img.here")
         search(page, "pizza")
         page.locator(".tile").first.click()
         page.select_option("#adapter", "groups")

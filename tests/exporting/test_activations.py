@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tuwen.bundle.manifest import FP16_OVERFLOWS
 from tuwen.exporting.fp16 import overflowing
 from tuwen.exporting.graph import Graph
-from tuwen.runtime.selection import _fastest
+from tuwen.runtime.selection import _default
 
 
 def graph(factor: float) -> Graph:
@@ -42,4 +42,4 @@ def test_such_a_model_is_not_computed_in_fp16_by_itself(tiny_bundle, facts, prec
     import dataclasses
 
     bundle = dataclasses.replace(tiny_bundle, manifest=tiny_bundle.manifest.model_copy(update={"facts": facts}))
-    assert _fastest(bundle, "openvino", "openvino:GPU", frozenset({"fp32", "fp16"})) == precision
+    assert _default(bundle, "onnxruntime", "cuda:0", "auto") == precision

@@ -112,7 +112,9 @@ def test_the_paddle_recipe_is_that_one() -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_guide_names_every_key_of_paddle_and_only_keys_of_ours(language: str) -> None:
     text = (ROOT / "docs" / language / "train.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text.split("PaddleClas")[-1], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.*?) \| (.*) \|$", re.split(r"^## .*PaddleClas.*$", text, flags=re.MULTILINE)[-1], re.MULTILINE
+    )
     named = {name for theirs, _ in rows for name in re.findall(r"`([\w.]+)`", theirs)}
     assert {key.rsplit(".", 1)[-1] for key in named} >= {*leaves(yaml.safe_load(PADDLE))} - {"lr"}
     sections = "model|objective|data|augment|loss|optimizer|schedule|run|evaluate|export"

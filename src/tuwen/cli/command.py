@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from tuwen.errors import TuwenError
-from tuwen.settings import read_settings
 
 
 class Command(click.Command):
@@ -129,10 +128,12 @@ def full_disks() -> str:
 
     An error of writing to an open file does not say which.
     """
+    from tuwen.settings import read_settings  # imports pydantic, which `tuwen --help` does not need
+
     settings = read_settings()
     named = [Path(word.partition("=")[2] or word) for word in sys.argv[1:]]
     folders = [*named, *(path.parent for path in named), settings.cache, settings.models, Path(gettempdir())]
-    there = dict.fromkeys(folder.absolute() for folder in folders if folder.exists())
+    there = dict.fromkeys(folder.absolute() for folder in folders if os.path.exists(folder))  # noqa: PTH110  (pathlib's raises)
     free = {folder: shutil.disk_usage(folder).free for folder in there}
     full = ", ".join(f"{folder} ({size:,} bytes free)" for folder, size in free.items() if size < FULL_BELOW)
     return f": {full}" if full else ""

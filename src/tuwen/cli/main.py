@@ -21,7 +21,7 @@ COMMANDS = {
     "export": ("tuwen.cli.export", "Export a checkpoint to a verified bundle that needs no torch."),
     "index": ("tuwen.cli.index", "Build and maintain an index of images and texts."),
     "mcp": ("tuwen.cli.mcp", "Offer an index to language models as tools (MCP)."),
-    "models": ("tuwen.cli.models", "List known models, and those on this machine."),
+    "models": ("tuwen.cli.models", "List the packaged models, known ones, and those on this machine."),
     "pull": ("tuwen.cli.pull", "Download a model from the hub."),
     "run": ("tuwen.cli.run", "Run a PaddleClas CLIP configuration."),
     "search": ("tuwen.cli.search", "Search an index by text, by image, or by both."),

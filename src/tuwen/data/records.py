@@ -27,6 +27,8 @@ UTF8 = "utf-8-sig"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE = 2**16
 """how many bytes of a file tell whether it is UTF-8"""
+_FEW = 3
+"""lines that are not UTF-8 below which they are taken for damaged ones: too few to tell another encoding by"""
 _MOST_LINES = 1000
 """the most lines that one quoted field may span"""
 
@@ -95,7 +97,7 @@ def _encoding_of(sample: bytes, path: Path) -> str:
         return "utf-16"
     lines = [line for line in sample.split(b"\n")[: -1 if len(sample) == _SAMPLE else None] if not line.isascii()]
     wrong = sum(not is_utf8(line.decode("utf-8", "surrogateescape")) for line in lines)
-    if wrong < 2 or wrong <= len(lines) / 2:
+    if wrong < _FEW or wrong <= len(lines) / 2:
         return UTF8
     from charset_normalizer import from_bytes  # takes longer to import than most files to read
 
