@@ -134,6 +134,7 @@ def test_an_adapter_classifies(index: Path, home: Path, opened) -> None:
         expect(page.locator("#bars li").first).to_contain_text("food-and-drink")
         page.select_option("#adapter", "")
         expect(page.locator("#labels")).to_be_visible()
+        page.wait_for_load_state("networkidle")  # the server ends here, and the page would miss its pictures
 
 
 def test_own_picture_is_classified_too(page: Page) -> None:
