@@ -1,6 +1,5 @@
 """How commands are shown and how they end: examples in the help, lazy import, errors in one line, exit codes."""
 
-import errno
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import click
 
 from tuwen.errors import TuwenError
+from tuwen.index.space import is_disk_full
 
 
 class Command(click.Command):
@@ -80,8 +80,8 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
 REJECTED = 3
 """the exit code of a command that is done except for the inputs that it lists as rejected"""
 
-FULL, FULL_BELOW = (errno.ENOSPC, errno.EDQUOT), 2**20
-"""errors of a full disk, and the free bytes below which one is called full"""
+FULL_BELOW = 2**20
+"""the free bytes below which a disk is called full"""
 
 INTERRUPTED = 130
 """the exit code after Ctrl-C: 128 + SIGINT, as in shells"""
@@ -116,7 +116,7 @@ def _ended(error: BaseException) -> int:
         say(f"error: {' '.join(str(error).splitlines())}")
         code = error.exit_code
     elif isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else full_disks() if error.errno in FULL else ""
+        where = f": {error.filename}" if error.filename else full_disks() if is_disk_full(error) else ""
         say(f"error: {error.strerror or error}{where}")
     else:
         _bug(error)

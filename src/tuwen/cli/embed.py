@@ -23,7 +23,7 @@ from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import ENDINGS, expanded, is_bulk, root_of
 from tuwen.data.samples import Columns
-from tuwen.errors import IndexNotFound, InvalidInput, require
+from tuwen.errors import IndexNotFound, InvalidInput
 from tuwen.index.index import VectorIndex, make, manifest_of
 from tuwen.index.location import Place
 from tuwen.progress import Progress
@@ -101,29 +101,12 @@ def _file(output: Place | None) -> Path | None:
 def _encoder(items: Items, computing: Computing) -> Encoder:
     model = computing.model_or_default
     if computing.runtime == "torch":
-        return _in_torch(model, items, computing)
+        settings = computing.settings
+        bundle = find_bundle(model, settings.models, settings.cache)
+        return computing.load_in_torch(bundle, items.weights, static=items.static)
     if items.weights is not None:
         raise click.UsageError("--weights is for PyTorch: add --runtime torch")
     return computing.load(model, static=items.static)
-
-
-def _in_torch(model: str, items: Items, computing: "Computing") -> "Encoder":
-    """The bundle's own preprocessing, and its checkpoint's towers; see `torch_encoder`."""
-    require("torch", extra="export")
-    from tuwen.exporting.torch_runtime import torch_encoder
-
-    settings = computing.settings
-    return torch_encoder(
-        find_bundle(model, settings.models, settings.cache),
-        items.weights,
-        device=computing.device,
-        precision=computing.precision,
-        threads=computing.threads,
-        static=items.static,
-        max_pixels=settings.max_pixels,
-        exact_decode=computing.exact_decode,
-        settings=settings,
-    )
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -205,7 +205,6 @@ def in_torch(model: str, weights: Path | None, computing: Computing, stack: Exit
         InvalidInput: the checkpoint is not here, or is not the one that the bundle was made from.
     """
     require("torch", extra="export")
-    from tuwen.exporting.torch_runtime import torch_encoder as in_bundle
     from tuwen.models.sources import load_source
     from tuwen.training.evaluate import torch_encoder
 
@@ -218,16 +217,7 @@ def in_torch(model: str, weights: Path | None, computing: Computing, stack: Exit
         device = "cpu" if computing.device == "auto" else computing.device
         precision = "fp32" if computing.precision == "auto" else computing.precision
         return torch_encoder(load_source(found.source, found.weights), folder, device, precision)
-    return in_bundle(
-        bundle,
-        weights,
-        device=computing.device,
-        precision=computing.precision,
-        threads=computing.threads,
-        max_pixels=settings.max_pixels,
-        exact_decode=computing.exact_decode,
-        settings=settings,
-    )
+    return computing.load_in_torch(bundle, weights)
 
 
 @contextmanager

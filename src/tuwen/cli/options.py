@@ -20,6 +20,7 @@ from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
 from tuwen.index.location import Place, located, place_of
 from tuwen.progress import KINDS
+from tuwen.runtime.encoder import Encoder as RuntimeEncoder
 from tuwen.runtime.loading import Choice, default_model, load_encoder, planned
 from tuwen.runtime.machine import usable_cores
 from tuwen.runtime.measured import Plans
@@ -231,6 +232,23 @@ class Computing:
                 measure=self.measures,
                 kind=Encoder,
             )
+
+    def load_in_torch(self, bundle: Bundle, weights: Path | None, *, static: bool = False) -> RuntimeEncoder:
+        """A bundle's preprocessing with its checkpoint's towers in PyTorch, see `torch_encoder`."""
+        require("torch", extra="export")
+        from tuwen.exporting.torch_runtime import torch_encoder
+
+        return torch_encoder(
+            bundle,
+            weights,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            static=static,
+            max_pixels=self.settings.max_pixels,
+            exact_decode=self.exact_decode,
+            settings=self.settings,
+        )
 
     def telling(self) -> AbstractContextManager[None]:
         """Within the block, print which precision `fast` is, and on a terminal that something is measured."""
