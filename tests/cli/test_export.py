@@ -1,6 +1,7 @@
 """`tuwen export` and `tuwen verify`, as typed, on a small architecture that open_clip is told of."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cli.running import run
 from tuwen.bundle.bundle import read_bundle
+from tuwen.demo import demo_gallery
 from tuwen.models.openclip import load
 from tuwen.models.torchvision import import_open_clip
 
@@ -224,3 +226,25 @@ def test_embedding_that_cannot_be(exported, place, monkeypatch, words, said) -> 
     monkeypatch.chdir(place)
     done = run("embed", *words)
     assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.long
+def test_evaluated_in_torch_and_beside_it(exported, place, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    for name in ("flags", "food-and-drink"):
+        (place / "classes" / name).mkdir(parents=True, exist_ok=True)
+        for picture in sorted((demo_gallery() / name).iterdir())[:6]:
+            shutil.copy(picture, place / "classes" / name)
+
+    def evaluated(*words: str) -> dict:
+        done = run("evaluate", "bundle", "classes", "--precision", "fp32", *words, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["results"][0]
+
+    weights = ("--weights", "right.bin")
+    here, in_torch = evaluated("--runtime", "onnxruntime"), evaluated("--runtime", "torch", *weights)
+    assert (here["runtime"], in_torch["runtime"]) == ("onnxruntime", "torch")
+    assert in_torch["metrics"] == pytest.approx(here["metrics"], abs=1e-6)
+    beside = evaluated("--runtime", "onnxruntime", "--against", "torch", *weights)["against"]
+    assert beside["metrics"] == pytest.approx(here["metrics"], abs=1e-6)
+    assert (beside["runtime"], beside["changed"]) == ("torch", 0)
