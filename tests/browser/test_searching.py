@@ -1,7 +1,7 @@
 """Searching with words, filters and links, with a mouse and without one."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from .acting import names, said, search, settled
 
@@ -22,6 +22,20 @@ def test_words_in_five_languages(page: Page, words: str, name: str) -> None:
     assert any(name in one for one in found[:8]), found[:8]
     assert said(page)["q"] == words
     expect(page.locator("#status")).to_contain_text("nearest so far")
+
+
+def test_what_is_being_typed_stays_when_the_index_answers_late(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/index", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks the handler
+    with page.expect_request("**/v1/index"):
+        page.reload()
+    page.wait_for_selector(".tile img.here")
+    page.fill("#words", "an elephant")
+    with page.expect_response("**/v1/index"):
+        held[0].continue_()
+    expect(page.locator("#about")).to_contain_text("pictograms")
+    expect(page.locator("#words")).to_have_value("an elephant")
+    page.unroute("**/v1/index")
 
 
 def test_more_pictures_as_one_scrolls_without_a_shift(page: Page) -> None:

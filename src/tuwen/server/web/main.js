@@ -35,8 +35,14 @@ const known = new Map();
 function change(patch, replaced = false, opened = false) {
   if (current) current.scroll = scrollY;
   state = { ...state, ...patch, picture: Boolean(picture) };
+  if ("text" in patch) written();
   history[replaced ? "replaceState" : "pushState"]({ picture: picture?.number, opened }, "", write(state));
   return run();
+}
+
+/** Write the state's text into the search box; at no other time, for somebody may be typing there. */
+function written() {
+  $("words").value = state.text;
 }
 
 function steer(id, how) {
@@ -211,7 +217,6 @@ function trouble(error) {
 
 /** Let every control show the state. */
 function controls() {
-  if ($("words").value.trim() !== state.text) $("words").value = state.text;
   showChip(picture, { look: () => viewer.lookAtOwn(picture), drop: withoutPicture });
   const searches = Boolean(state.text || picture || state.like.length);
   filtering.showFilters(state, searches);
@@ -368,6 +373,7 @@ addEventListener("popstate", () => {
   if (current) current.scroll = scrollY;
   state = read(location.search);
   picture = numbered(history.state?.picture);
+  written();
   run(true);
 });
 addEventListener("online", () => !current && run());
@@ -392,5 +398,6 @@ say($("language"), "language");
 theme(kept.get("theme") ?? "");
 scores(kept.get("scores") === "on");
 if (state.picture && !picture) note("picture-gone", {}, { stays: true });
+written();
 learn();
 run();
