@@ -23,7 +23,7 @@ APPLE = f"{FOOD}/red-apple.webp"
 
 def published() -> Iterator[tuple[str, object]]:
     """The functions and classes of the public API, and the public methods that these classes define."""
-    for name in ("load", "Encoder", "Index", "evaluate", "adapt"):
+    for name in ("load", "Encoder", "Index", "embed", "evaluate", "adapt"):
         member = getattr(tuwen, name)
         yield name, member
         if inspect.isclass(member):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuwen.api import Encoder, Index, load
+    from tuwen.bulk.embed import embed
+    from tuwen.bulk.job import EmbedReport
     from tuwen.classify.classifier import Classifier
     from tuwen.client.client import Client
     from tuwen.data.selection import Selection
@@ -64,6 +66,7 @@ __all__ = [
     "Client",
     "DiskFull",
     "Diverged",
+    "EmbedReport",
     "Encoder",
     "Hit",
     "Index",
@@ -93,6 +96,7 @@ __all__ = [
     "WrongModel",
     "__version__",
     "adapt",
+    "embed",
     "evaluate",
     "export",
     "load",
@@ -108,6 +112,7 @@ _MODULES = {
     "Client": "tuwen.client.client",
     "DiskFull": "tuwen.errors",
     "Diverged": "tuwen.errors",
+    "EmbedReport": "tuwen.bulk.job",
     "Encoder": "tuwen.api",
     "Hit": "tuwen.types",
     "Index": "tuwen.api",
@@ -136,6 +141,7 @@ _MODULES = {
     "TuwenError": "tuwen.errors",
     "WrongModel": "tuwen.errors",
     "adapt": "tuwen.evaluation.adapt",
+    "embed": "tuwen.bulk.embed",
     "evaluate": "tuwen.evaluation.evaluate",
     "export": "tuwen.exporting.export",
     "load": "tuwen.api",

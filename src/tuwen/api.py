@@ -116,15 +116,9 @@ def load(  # noqa: PLR0913  (how a model computes)
     'fp32'
     """
     settings = read_settings()
-    choice = Choice(
-        runtime=settings.runtime if runtime == "auto" else runtime,
-        device=settings.device if device == "auto" else device,
-        precision=settings.precision if precision == "auto" else precision,
-        threads=settings.threads if threads is None else threads,
-    )
     return load_encoder(
         model,
-        choice,
+        Choice.with_settings(settings, runtime, device, precision, threads),
         models=settings.models,
         cache=settings.cache,
         max_pixels=settings.max_pixels,

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,12 @@ def test_a_job_is_planned_done_and_reported(tmp_path: Path) -> None:
         assert job.done() == {0, 2}
         job.commit(1, {"a/1.npy": b"1"}, outcome(3))
         report = job.finish()
-    assert report["rejected"] == [{"path": "r", "reason": "why"}, {"path": "x", "reason": "bad"}]
-    assert (report["samples"], report["embedded"], report["skipped"]) == (7, 6, 1)
+    assert report.rejected == (Rejected("r", "why"), Rejected("x", "bad"))
+    assert (report.samples, report.embedded, report.skipped) == (7, 6, 1)
     written = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert written == {**report, "rejected": 2}
+    assert written == {**asdict(report), "rejected": 2}
     lines = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == report["rejected"]
+    assert [json.loads(line) for line in lines] == [asdict(item) for item in report.rejected]
     assert sorted(path.name for path in (tmp_path / "out" / "a").iterdir()) == ["0.npy", "1.npy", "2.npy"]
 
 

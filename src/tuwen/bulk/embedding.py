@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -108,6 +109,14 @@ class _Batch:
     texts: Vectors | None = None
     truncated: int = 0
     end: _End | None = None
+
+
+class Engine(Protocol):
+    """Computes shards, on this machine or on others."""
+
+    def __call__(self, shards: Iterable[Shard], wanted: Wanted) -> Iterator[int | Embedded]:
+        """Yield each shard when it is complete, in any order, and in between the number of samples processed."""
+        ...
 
 
 def embed(shards: Iterable[Shard], wanted: Wanted, encoder: Encoder) -> Iterator[int | Embedded]:

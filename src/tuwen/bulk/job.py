@@ -30,6 +30,7 @@ FORMAT = 1
 STATE, JOB, PLAN, DONE = "embedding", "job.json", "plan", "done"
 REPORT, REJECTED = "report.json", "rejected.jsonl"
 _ASIDE = ".new-"
+_COUNTS = ("samples", "embedded", "images", "texts", "truncated", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,41 @@ class Outcome:
     truncated: int
     skipped: int
     rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What a job has done, in all its runs together.
+
+    Attributes:
+        samples: all samples.
+        embedded: samples in the output.
+        images: vectors of images.
+        texts: vectors of captions.
+        truncated: captions longer than the model's context length.
+        skipped: samples with nothing to embed.
+        rejected: samples that could not be embedded, with the reasons.
+        shards: how many shards there are.
+        model: the name of the model.
+        fingerprint: its fingerprint.
+        precision: what it computed in.
+        dim: the length of the vectors.
+        layout: of the output.
+    """
+
+    samples: int
+    embedded: int
+    images: int
+    texts: int
+    truncated: int
+    skipped: int
+    rejected: tuple[Rejected, ...]
+    shards: int
+    model: str
+    fingerprint: str
+    precision: str
+    dim: int
+    layout: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +131,21 @@ class Job:
         shutil.rmtree(aside, ignore_errors=True)
         _replace(self.out / STATE / DONE / f"{shard:06}.json", _json({"shard": shard, **asdict(outcome)}))
 
-    def finish(self) -> Mapping[str, Any]:
-        """Write the report of a job whose shards are all done, and return it with the rejected samples."""
+    def finish(self) -> EmbedReport:
+        """Write the report of a job whose shards are all done, and return it."""
         outcomes = [json.loads(path.read_bytes()) for path in sorted((self.out / STATE / DONE).glob("*.json"))]
         listing = (self.out / STATE / PLAN / REJECTED).read_text(encoding="ascii").splitlines()
         rejected = [json.loads(line) for line in listing]
         rejected += [item for outcome in outcomes for item in outcome["rejected"]]
-        names = ("samples", "embedded", "images", "texts", "truncated", "skipped")
-        report = {name: sum(outcome[name] for outcome in outcomes) for name in names}
-        report["skipped"] += self.facts["skipped"]
-        report |= {"rejected": len(rejected), "shards": self.shards}
-        report |= {name: self.facts[name] for name in ("model", "fingerprint", "precision", "dim", "layout")}
+        counts = {name: sum(outcome[name] for outcome in outcomes) for name in _COUNTS}
+        counts["skipped"] += self.facts["skipped"]
+        model = {name: self.facts[name] for name in ("model", "fingerprint", "precision", "dim", "layout")}
+        report = EmbedReport(
+            **counts, rejected=tuple(Rejected(**item) for item in rejected), shards=self.shards, **model
+        )
         _replace(self.out / REJECTED, "".join(f"{json.dumps(item)}\n" for item in rejected))
-        _replace(self.out / REPORT, _json(report))
-        return {**report, "rejected": rejected}
+        _replace(self.out / REPORT, _json(asdict(report) | {"rejected": len(rejected)}))
+        return report
 
 
 @contextmanager

@@ -6,61 +6,27 @@ all machines need the sources under the same paths, but not the output.
 
 import logging
 import os
-import platform
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tuwen.bulk.embedding import Embedded, Shard, Wanted, embed
-from tuwen.data.pillow_warnings import silence_libtiff
+from tuwen.bulk.embedding import Embedded, Engine, Shard, Wanted, embed
+from tuwen.bulk.recipe import Recipe
 from tuwen.data.samples import Listed
-from tuwen.errors import InvalidInput, TuwenError, WrongModel, require
-from tuwen.runtime.loading import load_encoder
-from tuwen.runtime.selection import Choice
+from tuwen.errors import InvalidInput, TuwenError, require
 
 if TYPE_CHECKING:
-    from tuwen.bulk.embed import Engine
     from tuwen.runtime.encoder import Encoder
 
 ATTEMPTS = 5
 """attempts per shard before it is assumed that the shard itself kills the workers"""
 PATIENCE = 20.0
 """minimum time to allow a new worker to start, in seconds"""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How every worker loads the model.
-
-    Attributes:
-        model: a bundle's folder or a model's name, the same on every machine.
-        fingerprint: the expected fingerprint of that model.
-        choice: runtime, device, precision and threads; none is `auto`, so that all machines compute the same.
-        models: where pulled models are kept.
-        cache: where compiled models are kept.
-        max_pixels: see `Reading`.
-        exact_decode: see `Reading`.
-    """
-
-    model: str
-    fingerprint: str
-    choice: Choice
-    models: Path
-    cache: Path | None
-    max_pixels: int
-    exact_decode: bool
-
-    @property
-    def threads(self) -> int:
-        """Cores per worker."""
-        assert self.choice.threads is not None, "a recipe has a number of threads"
-        return self.choice.threads
 
 
 class Worker:
@@ -73,33 +39,14 @@ class Worker:
     def embed(self, number: int, lines: list[str], wanted: Wanted) -> Embedded:
         """Embed one shard."""
         shard = Shard(number, map(Listed.of_line, lines))
-        events = embed([shard], wanted, self._loaded())
-        return next(event for event in events if isinstance(event, Embedded))
-
-    def _loaded(self) -> "Encoder":
         if self._encoder is None:
-            recipe = self._recipe
-            silence_libtiff()
-            self._encoder = load_encoder(
-                recipe.model,
-                recipe.choice,
-                models=recipe.models,
-                cache=recipe.cache,
-                max_pixels=recipe.max_pixels,
-                exact_decode=recipe.exact_decode,
-            )
-            if self._encoder.fingerprint != recipe.fingerprint:
-                raise WrongModel(
-                    f"{recipe.model} on {platform.node()} has the fingerprint {self._encoder.fingerprint}, expected "
-                    f"{recipe.fingerprint}: copy the same bundle to every machine",
-                    value=self._encoder.fingerprint,
-                    where=platform.node(),
-                )
-        return self._encoder
+            self._encoder = self._recipe.load()
+        events = embed([shard], wanted, self._encoder)
+        return next(event for event in events if isinstance(event, Embedded))
 
 
 @contextmanager
-def on_cluster(address: str, recipe: Recipe, workers: int | None) -> "Iterator[Engine]":
+def on_cluster(address: str, recipe: Recipe, workers: int | None) -> Iterator[Engine]:
     """An engine that computes on a Ray cluster. At the end of the block it disconnects, and stops a local cluster.
 
     Args:

@@ -1,35 +1,28 @@
 """`tuwen embed`: vectors of single images and texts, or of large collections, as files or in an index."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial, wraps
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
 
 import click
 
-from tuwen.bulk.embed import Engine, Request, embed_all, kept_in
-from tuwen.bulk.embedding import embed as embed_here
+from tuwen.bulk.embed import FORMATS, SHARD_SIZE, EmbedJob, Options
 from tuwen.bulk.items import embed_items as vectors_of
 from tuwen.bulk.items import is_picture, save_items
-from tuwen.bulk.ray import Recipe, on_cluster
-from tuwen.bundle.manifest import Tower
+from tuwen.bulk.job import REPORT, EmbedReport
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
-from tuwen.data.datasets import ENDINGS, expanded, is_bulk, root_of
+from tuwen.data.datasets import ENDINGS, expanded, is_bulk
 from tuwen.data.samples import Columns
-from tuwen.errors import IndexNotFound, InvalidInput
-from tuwen.index.index import VectorIndex, make, manifest_of
+from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
-from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
-from tuwen.runtime.loading import find_bundle, portable_name
-from tuwen.types import Rejected
+from tuwen.runtime.loading import find_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +43,11 @@ class Items:
     weights: Path | None
     static: bool
 
-    def place_of_bulk(self, computing: Computing) -> Place:
-        """Where the vectors of samples go.
+    def check_bulk(self, computing: Computing) -> None:
+        """Check that no option is given that is for single items.
 
         Raises:
-            click.UsageError: there is no output, or an option is given that is for single items.
+            click.UsageError: one is, or there is no output.
         """
         asked = {
             "--text": self.texts,
@@ -67,7 +60,6 @@ class Items:
                 raise click.UsageError(f"{option} is for single items, and {self.sources[0]} holds samples")
         if self.output is None:
             raise click.UsageError("the output is missing: add -o OUT")
-        return self.output
 
 
 def embed_items(items: Items, computing: Computing, *, as_json: bool) -> int:
@@ -109,79 +101,6 @@ def _encoder(items: Items, computing: Computing) -> Encoder:
     return computing.load(model, static=items.static)
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where a bulk job is computed: on this machine, or on a cluster."""
-
-    engine: str
-    address: str | None
-    workers: int | None
-
-    def check(self) -> None:
-        """Check that the options fit together.
-
-        Raises:
-            InvalidInput: an address or a number of workers without a cluster.
-        """
-        if self.engine == "local" and (self.address is not None or self.workers is not None):
-            raise InvalidInput("--address and --workers are for a cluster: add --engine ray")
-
-    @contextmanager
-    def opened(self, loaded: "Loaded") -> Iterator[Engine]:
-        """The engine, as long as the block lasts."""
-        if self.engine == "local":
-            yield _here(loaded)
-            return
-
-        settings = loaded.computing.settings
-        recipe = Recipe(
-            model=portable_name(loaded.model),
-            fingerprint=loaded.encoder.fingerprint,
-            choice=loaded.computing.choice,
-            models=settings.models,
-            cache=settings.cache,
-            max_pixels=settings.max_pixels,
-            exact_decode=loaded.computing.exact_decode,
-        )
-        with on_cluster(self.address or "auto", recipe, self.workers) as engine:
-            yield engine
-
-
-def _here(loaded: "Loaded") -> Engine:
-    return partial(embed_here, encoder=loaded.encoder)
-
-
-def where(command: F) -> F:
-    """Add `--engine --address --workers`; `command` gets one `Where`."""
-
-    @wraps(command)
-    def with_where(**options: Any) -> object:  # noqa: ANN401
-        chosen = Where(*(options.pop(name) for name in ("engine", "address", "workers")))
-        chosen.check()
-        return command(where=chosen, **options)
-
-    for option in reversed(_OPTIONS):
-        with_where = option(with_where)
-    return with_where  # type: ignore[return-value]
-
-
-_OPTIONS = (
-    click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True),
-    click.option("--address", metavar="auto|local|ray://…", help="The address of the Ray cluster; auto by default."),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        help="Worker processes; by default as many as the cluster has cores for.",
-    ),
-)
-
-
-FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
-
-
 @click.command(
     cls=Command,
     examples=(
@@ -209,7 +128,9 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
     type=click.Choice(["float16", "float32"]),
     help="Number format in files; float16 by default for clip-retrieval.",
 )
-@click.option("--shard-size", type=click.IntRange(min=1), default=10_000, show_default=True, help="Samples per shard.")
+@click.option(
+    "--shard-size", type=click.IntRange(min=1), default=SHARD_SIZE, show_default=True, help="Samples per shard."
+)
 @click.option("--key-column", metavar="NAME", help="The column that joins an image and its captions, in tables.")
 @click.option("--image-column", metavar="NAME", help="The column of images or of their paths, in tables.")
 @click.option("--caption-column", metavar="NAME", help="The column of captions or of lists of them, in tables.")
@@ -228,14 +149,19 @@ FORMATS = ("clip-retrieval", "parquet", "arrow", "npy", "index")
     metavar="PATH",
     help="The checkpoint or the file of its weights, for --runtime torch.",
 )
-@where
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", metavar="auto|local|ray://…", help="The address of the Ray cluster; auto by default.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes; by default as many as the cluster has cores for.",
+)
 @options.computing_in_torch_too
 @options.progress
 @options.as_json
 def embed(
     *,
     computing: Computing,
-    where: Where,
     sources: Sequence[str],
     output: Place | None,
     layout: str,
@@ -249,6 +175,9 @@ def embed(
     texts: Sequence[str],
     static: bool,
     weights: Path | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -260,51 +189,27 @@ def embed(
     name exists, otherwise a text; the vectors are printed, one per line, or saved as FILE.npy. Single items can also be
     computed by PyTorch.
     """
-    wanted = Items(sources, texts, output, weights, static=static)
+    if engine == "local" and (address is not None or workers is not None):
+        raise click.UsageError("--address and --workers are for a cluster: add --engine ray")
+    items = Items(sources, texts, output, weights, static=static)
     if not _are_bulk(sources):
-        return embed_items(wanted, computing, as_json=as_json)
-    out = wanted.place_of_bulk(computing)
-    index = _index_of(out, layout)
+        return embed_items(items, computing, as_json=as_json)
 
-    loaded = _loaded(computing.measuring(), "text" if only == "texts" else "vision")
-    kind = dtype or ("float16" if layout == "clip-retrieval" else "float32")
-    columns = Columns(key_column, image_column, caption_column, encoding=encoding)
-    paths = [path for source in sources for path in expanded(Path(source))]
-    folder = _folder_of(out, index, paths, loaded)
-    request = Request(paths, folder, layout, only, kind, shard_size, columns, loaded.facts)
-    return _run(request, index, loaded, where, Shown(progress, as_json))
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How to show progress and the result."""
-
-    progress: str
-    as_json: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The model, how it computes (without any `auto`), and the facts that the vectors depend on."""
-
-    model: str
-    encoder: Encoder
-    computing: Computing
-    facts: dict[str, Any]
-
-
-def _loaded(computing: Computing, tower: Tower) -> Loaded:
-    """The model, computing both towers as is fastest for one: a job, resumed or on other machines, must not change."""
-    model, settings = computing.model_or_default, computing.settings
-    plan = computing.plans(find_bundle(model, settings.models, settings.cache))[tower, "many"]
-    facts = {
-        "runtime": plan.runtime,
-        "device": plan.device,
-        "exact_decode": computing.exact_decode,
-        "max_pixels": settings.max_pixels,
-    }
-    fixed = replace(computing, runtime=plan.runtime, device=plan.device, precision=plan.precision, threads=plan.threads)
-    return Loaded(model, fixed.load(model), fixed, facts)
+    items.check_bulk(computing)
+    chosen = Options(
+        layout,
+        only,
+        dtype,
+        shard_size,
+        Columns(key_column, image_column, caption_column, encoding=encoding),
+        computing.exact_decode,
+        None if engine == "local" else address or "auto",
+        workers,
+    )
+    out = options.index_folder(output)
+    with computing.measuring().telling():
+        job = EmbedJob.of(sources, out, computing.model, computing.choice, chosen, computing.settings)
+    return _run(job, progress, as_json=as_json)
 
 
 def _are_bulk(sources: Sequence[str]) -> bool:
@@ -321,86 +226,34 @@ def _are_bulk(sources: Sequence[str]) -> bool:
     return bool(bulk)
 
 
-def _run(request: Request, index: Place | None, loaded: Loaded, where: Where, shown: Shown) -> int:
-    """Run the job, show its progress and result, and return the exit code. `index`: where rows go, if anywhere."""
-    start = monotonic()
-    written = total = 0
-    report = None
+def _run(job: EmbedJob, progress: str, *, as_json: bool) -> int:
+    """Run the job, show its progress and result, and return the exit code."""
+    start, written, total, report = monotonic(), 0, 0, None
     try:
-        with (
-            Progress(shown.progress) as bar,
-            _opened(index, loaded) as rows,
-            where.opened(loaded) as engine,
-            closing(embed_all(request, loaded.encoder, engine, rows)) as steps,
-        ):
+        with closing(job.run(progress)) as steps:
             for step in steps:
-                if not total:
-                    bar.begin(step.total)
                 written, total, report = step.written, step.total, step.report
-                bar.show(step.seen, step.written)
     except KeyboardInterrupt:
         done = f"{written:,} of {count(total, 'sample')}"
-        say(f"stopped: {done} in {index or request.out}; run the same command again to resume")
+        say(f"stopped: {done} in {job.out}; run the same command again to resume")
         return INTERRUPTED
     assert report is not None, "a job ends with its report"
-    if index is not None and index != request.out:
-        say(f"report: {request.out / 'report.json'}")
-    return _show(report, index or request.out, monotonic() - start, as_json=shown.as_json)
+    if job.out != job.request.out:
+        say(f"report: {job.request.out / REPORT}")
+    return _show(report, job.out, monotonic() - start, as_json=as_json)
 
 
-def _index_of(out: Place, layout: str) -> Place | None:
-    """The index that rows go to; None for file formats."""
-    if layout == "index":
-        return options.index_folder(out)
-    if not isinstance(out, Path):
-        raise click.UsageError(f"{out} is an index: add --format index")
-    return None
-
-
-def _folder_of(out: Place, index: Place | None, sources: Sequence[Path], loaded: Loaded) -> Path:
-    """Where the state of the job is kept. An index that does not exist is created."""
-    if index is None:
-        assert isinstance(out, Path), "files are in a folder: it was checked"
-        return out
-
-    try:
-        manifest = manifest_of(index)
-    except IndexNotFound:
-        make(index, loaded.encoder, root_of(sources), bundle=portable_name(loaded.model))
-        manifest = manifest_of(index)
-    return kept_in(index, manifest, loaded.computing.settings.cache)
-
-
-@contextmanager
-def _opened(place: Place | None, loaded: Loaded) -> Iterator[VectorIndex | None]:
-    """The index that rows go to; None for file formats."""
-    if place is None:
-        yield None
-        return
-
-    settings = loaded.computing.settings
-    with VectorIndex.open(
-        place,
-        encoder=loaded.encoder,
-        lock_timeout=settings.lock_timeout,
-        quantize_above=settings.quantize_above,
-    ) as index:
-        yield index
-
-
-def _show(report: Any, out: Place, seconds: float, *, as_json: bool) -> int:  # noqa: ANN401
-
-    rejected = [Rejected(**item) for item in report["rejected"]]
-    list_rejected(rejected)
+def _show(report: EmbedReport, out: Place, seconds: float, *, as_json: bool) -> int:
+    list_rejected(report.rejected)
     if as_json:
-        emit({"out": str(out), **report, "seconds": round(seconds, 3)})
+        emit({"out": str(out), **asdict(report), "seconds": round(seconds, 3)})
     else:
         parts = [
-            count(report["images"], "picture"),
-            count(report["texts"], "caption"),
-            f"{report['skipped']:,} skipped",
-            f"{len(rejected):,} rejected",
+            count(report.images, "picture"),
+            count(report.texts, "caption"),
+            f"{report.skipped:,} skipped",
+            f"{len(report.rejected):,} rejected",
         ]
-        rate = f" ({report['samples'] / seconds:.1f} samples/s)" if seconds > 1 else ""
+        rate = f" ({report.samples / seconds:.1f} samples/s)" if seconds > 1 else ""
         click.echo(f"{out}: {', '.join(parts)}; {seconds:.1f} s{rate}")
-    return REJECTED if rejected else 0
+    return REJECTED if report.rejected else 0

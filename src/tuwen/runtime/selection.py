@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from tuwen.bundle.bundle import Bundle
 from tuwen.bundle.graph import read_graph
@@ -28,6 +29,9 @@ from tuwen.runtime.onnxruntime import NUMBERED, PROVIDERS, OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession
 from tuwen.runtime.session import Session
 from tuwen.types import Port
+
+if TYPE_CHECKING:
+    from tuwen.settings import Settings
 
 RUNTIMES = ("auto", "onnxruntime", "openvino")
 COMPUTED = ("fp32", "fp16", "bf16", "int8")
@@ -59,6 +63,18 @@ class Choice:
     precision: str = "auto"
     threads: int | None = None
     static: bool = False
+
+    @classmethod
+    def with_settings(
+        cls, settings: "Settings", runtime: str, device: str, precision: str, threads: int | None
+    ) -> Self:
+        """A choice in which the settings say what is `auto` or None."""
+        return cls(
+            settings.runtime if runtime == "auto" else runtime,
+            settings.device if device == "auto" else device,
+            settings.precision if precision == "auto" else precision,
+            settings.threads if threads is None else threads,
+        )
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
