@@ -262,6 +262,7 @@ def test_rows_in_the_order_of_a_field_and_counts_of_its_values(index: VectorInde
     assert [it.payload["path"] for it in index.list("taken >= 2023", sort="taken")] == ["c", "a"]
     assert index.facets("year") == {"2021": 1, "2023": 2}
     assert index.facets("month", 'camera == "Canon" or camera == "Nikon"') == {"2021-12": 1, "2023-01": 1, "2023-05": 1}
+    assert index.periods("month", "modified") == index.periods("month", "modified", 'type == "image"')
     assert index.facets("camera") == {"Canon": 2, "Nikon": 1}
     assert index.facets("camera", "taken >= 2023") == {"Canon": 2}
     assert index.facets("taken_zone") == {"local": 3}

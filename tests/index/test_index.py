@@ -1,5 +1,7 @@
 """What callers of an index rely on, with the real store."""
 
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -300,3 +302,25 @@ def test_list_is_by_key_whatever_the_order_of_writing(index: VectorIndex) -> Non
     assert [it.payload for it in listed] == [it.payload for it in sorted(made, key=lambda it: it.key)]
     assert len({it.id for it in listed}) == 2_500
     assert [it.payload["path"] for it in index.list("width == 107")] == ["7/1007.jpg", "7/2007.jpg", "7/7.jpg"]
+
+
+def test_rows_by_period_are_those_of_the_filter_and_wrong_dates_cost_little(index: VectorIndex, monkeypatch) -> None:
+    days = [(1904, 1, 1), (1999, 12, 31), (2000, 1, 1), (2023, 5, 31), (2023, 5, 1), (2023, 6, 1), (2106, 2, 7)]
+    index.upsert([row(f"{i}", taken=datetime(*day, 23, 59, 59).timestamp()) for i, day in enumerate(days)])
+    asked, count = list[str | None](), index.count
+    monkeypatch.setattr(index, "count", lambda where: asked.append(where) or count(where))
+    months = index.periods("month")
+    assert len(asked) < 150  # of 2,424 months
+    assert months == Counter(f"{year}-{month:02}" for year, month, _ in days)
+    assert list(months) == sorted(months)
+    assert months == {name: count(f'taken == "{name}"') for name in months}
+    assert index.periods("year") == Counter(f"{year}" for year, *_ in days)
+    assert index.periods("year", where="taken < 2000") == {"1904": 1, "1999": 1}
+    assert index.periods("year", "modified") == index.periods("year", "modified", "taken >= 1900")
+    for by, field in (("day", "taken"), ("year", "width")):
+        with pytest.raises(InvalidInput):
+            index.periods(by, field)
+
+
+def test_an_index_without_rows_has_no_periods(index: VectorIndex) -> None:
+    assert index.periods("month") == {}

@@ -10,7 +10,7 @@ from typing import Self
 
 from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
 from tuwen.index.calibration import CALIBRATION, Calibration
-from tuwen.index.filters import SCANNED, checked_field, in_order, parse
+from tuwen.index.filters import SCANNED, TIMES, checked_field, in_order, parse
 from tuwen.index.location import Cluster, Place, place_of
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import (
@@ -47,6 +47,12 @@ from tuwen.types import Hit, Payload, Row
 
 PAGE = 1_000
 """rows that are read at a time"""
+
+
+PERIODS = {"year": 12, "month": 1}
+"""what rows are counted by in time -> months"""
+SPANS = (1200, 120, 12, 1)
+"""months of the spans that are counted, each a part of the one before"""
 
 
 class Lookup:
@@ -116,8 +122,8 @@ class Lookup:
         Raises:
             InvalidInput: there is no such field, or the filter cannot be understood.
         """
-        if by in ("year", "month"):
-            return self._periods(4 if by == "year" else 7, where)
+        if by in PERIODS:
+            return self.periods(by, where=where)
         if where is None:
             found: Mapping[str, int] = self.values(by)
         else:
@@ -136,20 +142,53 @@ class Lookup:
             rows = self.get([str(row_id(key)) for key in keys])
             yield from (rows[ident] for key in keys if (ident := str(row_id(key))) in rows)
 
-    def _periods(self, length: int, where: str | None) -> dict[str, int]:
-        """Rows by the year or month that they were taken in. `length`: characters of `2023-05-01` that are the same."""
-        bounds = self.bounds("taken")
+    def periods(self, by: str, field: str = "taken", where: str | None = None) -> dict[str, int]:
+        """How many rows there are of each year (`2023`) or month (`2023-05`), in order; those without any are left out.
+
+        Args:
+            by: `year` or `month`.
+            field: `taken` or `modified`. A year begins as in this machine's time zone, as in filters.
+            where: count only rows that match this filter.
+
+        Raises:
+            InvalidInput: there is no such period or field, or the filter cannot be understood.
+        """
+        if by not in PERIODS or field not in TIMES:
+            hint = f"count by {' or '.join(PERIODS)}, of {' or '.join(TIMES)}"
+            raise InvalidInput(f"cannot count {field} by {by}: {hint}", value=(by, field), where="by", hint=hint)
+        bounds = self.bounds(field)
         if bounds is None:
             return {}
-        first, last = (datetime.fromtimestamp(seconds).date() for seconds in bounds)
-        months = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
-        names = dict.fromkeys(f"{month // 12:04}-{month % 12 + 1:02}"[:length] for month in months)
-        also = "" if where is None else f"({where}) and "
-        counts = {name: self.count(f'{also}taken == "{name}"') for name in names}
-        return {name: count for name, count in counts.items() if count}
+        first, last = (_month(seconds) for seconds in bounds)
+        steps = SPANS[: SPANS.index(PERIODS[by]) + 1]
+        return dict(self._counted(field, "" if where is None else f"({where}) and ", range(first, last + 1), steps))
+
+    def _counted(self, field: str, also: str, months: range, steps: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """Rows by period. Only spans that have rows are divided: a single wrong date makes them centuries long."""
+        step, *finer = steps
+        for start in range(months.start // step * step, months.stop, step):
+            end = start + step - 1
+            rows = self.count(f'{also}{field} >= "{_name(start)}" and {field} <= "{_name(end)}"')
+            if rows and finer:
+                inner = range(max(start, months.start), min(end + 1, months.stop))
+                yield from self._counted(field, also, inner, finer)
+            elif rows:
+                yield _name(start)[: 4 if step == PERIODS["year"] else 7], rows
 
     def _scanned(self, field: str) -> Iterator[str | int | float]:
         return (row.payload[field] for row in self.list() if field in row.payload)
+
+
+def _month(seconds: float) -> int:
+    """The number of a time's month, counted from the year 0, in this machine's time zone."""
+    day = datetime.fromtimestamp(seconds)
+    return 12 * day.year + day.month - 1
+
+
+def _name(month: int) -> str:
+    """Such a month as filters write it. The years that filters know begin with 1 and end with 9999."""
+    held = min(max(month, 12), 12 * 10_000 - 1)
+    return f"{held // 12:04}-{held % 12 + 1:02}"
 
 
 SHARD, FAISS = "shard", "faiss"

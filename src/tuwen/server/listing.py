@@ -1,17 +1,16 @@
-"""Browsing: the rows in the order of their keys, page by page, and what there is to filter by.
+"""The rows of an index, sorted and in pages, and the values to filter by.
 
-All keys have to be read for this, so they are cached, and updated when this service writes; those that match a filter
-are cached until then. An index in a cluster may have other writers: there everything is read again when the number of
-rows differs, and after a minute.
+Sorting needs all keys, so they are cached. Writes of this service update the cached keys of the whole index and drop
+those of filters. An index in a cluster may have other writers: its keys are read again when the number of rows has
+changed, and after a minute.
 """
 
 import threading
 from bisect import bisect_left
+from calendar import monthrange
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MONTHS_FOR, MOST_PERIODS = 3, 80
-"""years up to which images are counted by month, and the most years that are counted"""
+MONTHS_FOR = 3
+"""years up to which images are counted by month"""
+MOST_PERIODS = 80
+"""years up to which those without images are listed, too"""
 
 CACHED = 8
-"""filters whose keys are cached"""
+"""entries per cache"""
 SECONDS = 60.0
-"""after which what others may have changed is read again"""
+"""seconds until an entry with a state expires"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Dates:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What there is to filter by.
+    """The values to filter by.
 
     Attributes:
         types: the number of rows of each type.
@@ -94,7 +95,7 @@ class Listing:
         return len(keys), [rows[it] for it in wanted if it in rows]
 
     def summary(self) -> Summary:
-        """What there is to filter by."""
+        """The values to filter by; cached."""
         return self._summary.get("", self._rows(None), lambda: _summed(self._index))
 
     def added(self, key: str) -> None:
@@ -108,12 +109,12 @@ class Listing:
         self._summary.clear()
 
     def _rows(self, where: str | None) -> int | None:
-        """The number of rows that match a filter, where that may change without this service."""
+        """The number of rows that match a filter, if others may write to the index; else None."""
         return self._index.count(where) if self._shared else None
 
 
 class _Cache(Generic[T]):
-    """A few values by name, each valid while its state is the same: for good if that is None, else for a minute."""
+    """The values used last, by name. One with a state expires when the state changes, or after a minute."""
 
     def __init__(self) -> None:
         self._values: OrderedDict[str, tuple[float, int | None, T]] = OrderedDict()
@@ -142,7 +143,7 @@ class _Cache(Generic[T]):
             self._cleared += 1
 
     def change(self, name: str, change: Callable[[T], int]) -> None:
-        """Update one value and drop all others. `change` returns the difference in its state."""
+        """Change one value in place and drop all others. `change` returns by how much its state has changed."""
         with self._lock:
             kept = self._values.pop(name, None)
             self._values.clear()
@@ -182,22 +183,31 @@ def _summed(index: "VectorIndex") -> Summary:
 
 
 def _dates(index: "VectorIndex") -> Dates | None:
-    """Images by year, or by month where they are of at most three years."""
+    """Images by month, or by year where they are of more than three years."""
     for field in ("taken", "modified"):
-        bounds = index.bounds(field)
-        if bounds is not None:
-            first, last = (datetime.fromtimestamp(seconds).date() for seconds in bounds)
-            days = _years(first, last) if last.year - first.year >= MONTHS_FOR else _months(first, last)
-            periods = ((str(a), str(b), index.count(f'{field} >= "{a}" and {field} <= "{b}"')) for a, b in days)
-            return Dates(field, tuple(periods))
+        rows = index.periods("year", field)
+        if rows:
+            first, last = min(rows), max(rows)
+            if int(last) - int(first) < MONTHS_FOR:
+                rows = index.periods("month", field)
+                first, last = min(rows), max(rows)
+            names = _between(first, last)
+            shown = names if len(names) <= MOST_PERIODS else list(rows)
+            return Dates(field, tuple((*_days(name), rows.get(name, 0)) for name in shown))
     return None
 
 
-def _years(first: date, last: date) -> list[tuple[date, date]]:
-    return [(date(year, 1, 1), date(year, 12, 31)) for year in range(first.year, last.year + 1)][-MOST_PERIODS:]
+def _between(first: str, last: str) -> list[str]:
+    """All years, or all months, from the first to the last."""
+    if len(first) == len("2023"):
+        return [f"{year:04}" for year in range(int(first), int(last) + 1)]
+    start, end = (12 * int(name[:4]) + int(name[5:]) - 1 for name in (first, last))
+    return [f"{month // 12:04}-{month % 12 + 1:02}" for month in range(start, end + 1)]
 
 
-def _months(first: date, last: date) -> list[tuple[date, date]]:
-    months = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
-    starts = [date(month // 12, month % 12 + 1, 1) for month in (*months, months.stop)]
-    return [(start, following - timedelta(days=1)) for start, following in pairwise(starts)]
+def _days(name: str) -> tuple[str, str]:
+    """The first and the last day of a year or a month."""
+    if len(name) == len("2023"):
+        return f"{name}-01-01", f"{name}-12-31"
+    year, month = map(int, name.split("-"))
+    return f"{name}-01", f"{name}-{monthrange(year, month)[1]}"
