@@ -43,6 +43,8 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
     """Run a command line; its exit code or None, and what it printed. Nobody's settings are read."""
     for name in ("TUWEN_URL", "TUWEN_KEY", "TUWEN_INDEX"):
         monkeypatch.delenv(name, raising=False)
+    for name, value in (("TUWEN_RUNTIME", "onnxruntime"), ("TUWEN_PRECISION", "fp32")):  # as the service computes
+        monkeypatch.setenv(name, value)
 
     def run(*words: object) -> tuple[object, str, str]:
         code = tuwen.main([*map(str, words)], standalone_mode=False)

@@ -15,10 +15,10 @@ from .serving import Served, serving
 
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
-    """The packaged model."""
+    """The packaged model, computing the same on every machine."""
     from tuwen.api import load
 
-    return load("demo", threads=1)
+    return load("demo", runtime="onnxruntime", precision="fp32", threads=1)
 
 
 @pytest.fixture(scope="session")

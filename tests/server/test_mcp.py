@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tuwen.index.index import VectorIndex
+from tuwen.api import Index
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.mcp import make_mcp
 
@@ -29,17 +29,17 @@ def place(encoder: Encoder, photos: Path, tmp_path_factory: pytest.TempPathFacto
         return folder
 
 
-def asked(encoder: Encoder, place: Path, ask: Callable[[Any, VectorIndex], Awaitable[None]]) -> None:
-    async def run(index: VectorIndex) -> None:
-        async with mcp.Client(make_mcp(encoder, index, index.root, place.parent / "cache")) as client:
+def asked(encoder: Encoder, place: Path, ask: Callable[[Any, Index], Awaitable[None]]) -> None:
+    async def run(index: Index) -> None:
+        async with mcp.Client(make_mcp(index, index.root, place.parent / "cache")) as client:
             await ask(client, index)
 
-    with VectorIndex.open(place, encoder=encoder) as index:
+    with Index.open(place, encoder=encoder) as index:
         asyncio.run(run(index))
 
 
 def test_all_tools_read_only(encoder: Encoder, place: Path) -> None:
-    async def ask(client: Any, _: VectorIndex) -> None:
+    async def ask(client: Any, _: Index) -> None:
         tools = (await client.list_tools()).tools
         assert {tool.name for tool in tools} == TOOLS
         assert all(tool.annotations.read_only_hint and tool.description for tool in tools)
@@ -48,7 +48,7 @@ def test_all_tools_read_only(encoder: Encoder, place: Path) -> None:
 
 
 def test_searching_looking_and_classifying(encoder: Encoder, place: Path) -> None:
-    async def ask(client: Any, index: VectorIndex) -> None:
+    async def ask(client: Any, index: Index) -> None:
         async def call(name: str, **given: Any) -> Any:
             answer = await client.call_tool(name, given)
             assert not answer.is_error, answer.content
@@ -86,7 +86,7 @@ def test_searching_looking_and_classifying(encoder: Encoder, place: Path) -> Non
     ],
 )
 def test_what_is_wrong_is_told(encoder: Encoder, place: Path, tool: str, given: dict[str, Any]) -> None:
-    async def ask(client: Any, _: VectorIndex) -> None:
+    async def ask(client: Any, _: Index) -> None:
         answer = await client.call_tool(tool, given)
         assert answer.is_error
         assert "Traceback" not in answer.content[0].text

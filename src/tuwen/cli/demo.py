@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tuwen.api import Index
 from tuwen.cli import options
 from tuwen.cli.command import Command, say
 from tuwen.cli.console import count, emit, table
@@ -14,12 +15,9 @@ from tuwen.cli.ingest import ingest_shown
 from tuwen.cli.locations import opened_or_new
 from tuwen.cli.search import as_document, draw_sheet
 from tuwen.demo import PHOTO, PICTOGRAMS, demo_gallery, photo_credits, photo_gallery
-from tuwen.index.index import VectorIndex
 from tuwen.index.manifest import MANIFEST
 from tuwen.index.store import row_id
-from tuwen.runtime.encoder import Encoder
 from tuwen.search.query import RowId
-from tuwen.search.search import Term, Wanted, search
 from tuwen.types import Hit
 
 
@@ -138,7 +136,7 @@ def demo(name: str, output: Path, k: int, as_json: bool) -> None:
         report = ingest_shown([gallery.folder], encoder, index, "auto")
         _credit(index, gallery)
         say(f"{count(report.rows, 'picture')} in {folder} after {report.seconds:.1f} s, model {encoder.name}")
-        found = _search(gallery, encoder, index, k)
+        found = _search(gallery, index, k)
         for place, one in enumerate(found, start=1):
             draw_sheet(one.hits, index.root, _sheet(output, name, place, one), computing.settings.max_pixels)
     if as_json:
@@ -152,7 +150,7 @@ def demo(name: str, output: Path, k: int, as_json: bool) -> None:
         click.echo(f"    {line.format(index=folder, picture=gallery.folder / gallery.picture)}")
 
 
-def _credit(index: VectorIndex, gallery: Gallery) -> None:
+def _credit(index: Index, gallery: Gallery) -> None:
     """Store who took each picture, so that searches and the page show it."""
     stored = index.payloads(list(gallery.credits))
     shown = ("title", "author", "licence", "source")
@@ -173,12 +171,9 @@ class _Found:
     hits: list[Hit]
 
 
-def _search(gallery: Gallery, encoder: Encoder, index: VectorIndex, k: int) -> list[_Found]:
-    def hits(what: str | RowId) -> list[Hit]:
-        return search([Term(what)], encoder, index, Wanted(k=k))
-
-    by_text = [_Found(language, query, hits(query)) for language, query in gallery.queries.items()]
-    return [*by_text, _Found(None, gallery.picture, hits(RowId(str(row_id(gallery.picture)))))]
+def _search(gallery: Gallery, index: Index, k: int) -> list[_Found]:
+    by_text = [_Found(language, query, index.search(query, k)) for language, query in gallery.queries.items()]
+    return [*by_text, _Found(None, gallery.picture, index.search(RowId(str(row_id(gallery.picture))), k))]
 
 
 def _sheet(output: Path, name: str, place: int, found: _Found) -> Path:

@@ -409,7 +409,8 @@ def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
     for everything below it. With --url, a file that was added through the service is deleted with its row.
     """
     with opened_alone(place) as store:
-        report = take_out(paths, store)
+        root = store.root if isinstance(store, VectorIndex) else Path()  # a service's folders are not on this machine
+        report = take_out(paths, store, root)
     show_report(report, Shown(place, "none", as_json))
     return REJECTED if report.rejected else 0
 
@@ -445,10 +446,10 @@ def info(place: Place | Address, as_json: bool) -> None:
     if as_json:
         emit({**document, "notes": notes, "thresholds": thresholds, "left_out": left_out})
     else:
-        said_left_out = {f"left out, {reason}": number for reason, number in sorted(left_out.items())}
         known = {fact: value for fact, value in document.items() if value is not None}
-        said = {f"threshold, {kind}": f"{value:.3f}" for kind, value in thresholds.items() if value is not None}
-        table(("fact", "value"), {**known, **said, **said_left_out}.items())
+        known |= {f"threshold, {kind}": f"{value:.3f}" for kind, value in thresholds.items() if value is not None}
+        known |= {f"left out, {reason}": number for reason, number in sorted(left_out.items())}
+        table(("fact", "value"), known.items())
 
 
 @index.command(

@@ -9,7 +9,6 @@ import click
 
 from tuwen.cli.command import INTERRUPTED, REJECTED, say
 from tuwen.cli.console import count, emit, list_rejected
-from tuwen.cli.locations import Rows, ServedRows
 from tuwen.cli.options import Address
 from tuwen.data.files import find_files
 from tuwen.data.samples import Columns
@@ -58,10 +57,10 @@ def upload(paths: Sequence[Path], client: "Client", shown: Shown) -> int:
     def total() -> int:
         return sum(1 for _ in find_files(paths, Path()))
 
-    return run_shown(_uploaded(paths, client), total, ServedRows(client), shown)
+    return run_shown(_uploaded(paths, client), total, client, shown)
 
 
-def run_shown(reports: Reports, total: Callable[[], int], index: Rows, shown: Shown) -> int:
+def run_shown(reports: Reports, total: Callable[[], int], index: "VectorIndex | Client", shown: Shown) -> int:
     """Run an ingest, show progress (out of `total()` inputs) and the report, and return the exit code.
 
     Ctrl-C discards the batch that is not written yet, prints what is in the index, and returns 130.

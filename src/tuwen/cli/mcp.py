@@ -33,6 +33,6 @@ def mcp(*, computing: Computing, folder: Place | None, root: Path | None) -> Non
     require("fastapi", extra="mcp")
     from tuwen.server.mcp import make_mcp
 
-    with opened(options.index_folder(folder), computing) as (encoder, index):
+    with opened(options.index_folder(folder), computing) as (_, index):
         silence_libtiff()
-        make_mcp(encoder, index, root or index.root, computing.settings.cache / "thumbnails").run("stdio")
+        make_mcp(index, root or index.root, computing.settings.cache / "thumbnails").run("stdio")

@@ -10,13 +10,13 @@ import click
 from tuwen.cli import options
 from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import emit, list_rejected, shortened, table
-from tuwen.cli.locations import Rows, Searched, opened_to_search
+from tuwen.cli.locations import Searched, opened_to_search
 from tuwen.cli.options import Computing
 from tuwen.cli.saved_hits import check_new_folder, save_images, write_csv
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place
-from tuwen.search.query import doubts, parse_compose, path_instead_of_text, path_kind
-from tuwen.search.search import Term, Wanted, describe, ordered, parse_term
+from tuwen.search.query import Named, doubts, parse_compose, path_instead_of_text, path_kind
+from tuwen.search.search import Term, Wanted, describe, parse_term
 from tuwen.search.sheet import contact_sheet
 from tuwen.types import Hit, Rejected
 
@@ -121,7 +121,7 @@ def search(
         terms = asked.terms(searched.rows)
         _tell(searched, terms, query)
         least = _threshold(searched, terms) if isinstance(min_score, str) else min_score
-        hits = ordered(searched.search(terms, Wanted(min_score=least, **wanted)), sort)
+        hits = searched.search(terms, Wanted(min_score=least, **wanted), sort)
         model = searched.model if as_json else ""
         rejected = saving.save(hits, searched, computing.settings.max_pixels)
     list_rejected(rejected)
@@ -168,7 +168,7 @@ class _Asked:
                         where=option,
                     )
 
-    def terms(self, index: Rows) -> list[Term]:
+    def terms(self, index: Named) -> list[Term]:
         """All of it, in the order of the options' help."""
         liked = [Term(what) for what in (self.query, self.image) if what is not None]
         liked += [parse_term(operand, index) for operand in self.like]

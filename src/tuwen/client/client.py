@@ -30,6 +30,7 @@ from tuwen.client.documents import (
 from tuwen.client.transport import Asked, Transport
 from tuwen.client.uploads import Added, Upload, uploads, with_upload
 from tuwen.errors import InvalidInput, NotFound, RejectedImages, TooLarge
+from tuwen.index.calibration import Calibration
 from tuwen.index.store import Stored, row_id
 from tuwen.runtime.encoder import keyed_images
 from tuwen.runtime.pipeline import AnyImage, ImageSource, Keyed, batched, prefetch
@@ -254,6 +255,10 @@ class Client:
     def info(self) -> ServedInfo:
         """Facts about the service's index; `index` is the service's address."""
         return info_of(self._transport.document("GET", "/v1/index"), self.url)
+
+    def calibration(self) -> Calibration | None:
+        """The score thresholds that `tuwen calibrate` measured on the service's index; None if it has not."""
+        return self.info().calibration
 
     def models(self) -> tuple[ServedModel, ...]:
         """The models of the service: one, that of its index."""

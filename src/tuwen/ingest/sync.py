@@ -181,13 +181,11 @@ def _absolute(path: Path) -> Path:
 class Rows(Protocol):
     """Rows that can be removed, as in a `VectorIndex`."""
 
-    @property
-    def root(self) -> Path: ...  # noqa: D102
-    def remove(self, keys: Sequence[str]) -> int: ...  # noqa: D102
+    def remove(self, keys: Sequence[str], /) -> int: ...  # noqa: D102
     def keys(self) -> Sequence[str]: ...  # noqa: D102
 
 
-def remove(paths: Sequence[str], index: Rows) -> IngestReport:
+def remove(paths: Sequence[str], index: Rows, root: Path) -> IngestReport:
     """Remove the rows of each path: of a key, a file, or everything below a folder, existing or not.
 
     A path is first taken as a key or a folder of keys, as `Index.keys` has them, and else as a path on disk.
@@ -195,6 +193,7 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     Args:
         paths: the paths.
         index: opened for writing.
+        root: the folder that keys are relative to.
 
     Returns:
         The counts. A path that the index has nothing of is in `rejected`.
@@ -204,7 +203,7 @@ def remove(paths: Sequence[str], index: Rows) -> IngestReport:
     doomed: set[str] = set()
     rejected = []
     for path in paths:
-        found = keys_at(path, index.root, stored)
+        found = keys_at(path, root, stored)
         doomed.update(found)
         if not found:
             rejected.append(Rejected(path, "the index has nothing of that path"))

@@ -3,7 +3,7 @@
 Nothing can be changed through these tools. `tuwen mcp` serves them on standard input and output.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -14,18 +14,14 @@ from tuwen.classify.classifier import predictions
 from tuwen.classify.labels import averaged, checked_labels, label_texts
 from tuwen.errors import InvalidInput, TuwenError, require
 from tuwen.index.store import Stored
-from tuwen.search.query import RowId
-from tuwen.search.search import Term, Wanted
-from tuwen.search.search import search as find
+from tuwen.search.query import Query, RowId
 from tuwen.server.images import Thumbnails, file_of
 from tuwen.server.responses import APIError, hits_as_documents
-from tuwen.types import Hit
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-    from tuwen.index.index import VectorIndex
-    from tuwen.runtime.encoder import Encoder
+    from tuwen.api import Index
 
 MOST = 100
 """hits of one search"""
@@ -38,11 +34,10 @@ INSTRUCTIONS = (
 )
 
 
-def make_mcp(encoder: "Encoder", index: "VectorIndex", root: Path, cache: Path) -> "MCPServer[Any]":
+def make_mcp(index: "Index", root: Path, cache: Path) -> "MCPServer[Any]":
     """Make the MCP server of an index.
 
     Args:
-        encoder: the index's model.
         index: an index that stays open as long as the server runs.
         root: the folder of the images.
         cache: the folder for thumbnails.
@@ -54,7 +49,7 @@ def make_mcp(encoder: "Encoder", index: "VectorIndex", root: Path, cache: Path) 
     from mcp.server import MCPServer
     from mcp.types import ToolAnnotations
 
-    tools = IndexTools(encoder, index, root, Thumbnails(cache, encoder.reading.max_pixels))
+    tools = IndexTools(index, root, Thumbnails(cache, index.encoder.reading.max_pixels))
     server: MCPServer[Any] = MCPServer("tuwen", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
     reading = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.search, tools.similar, tools.classify, tools.facts, tools.describe_index):
@@ -66,9 +61,8 @@ def make_mcp(encoder: "Encoder", index: "VectorIndex", root: Path, cache: Path) 
 class IndexTools:
     """The tools, as Python methods; their docstrings are the descriptions that a model reads."""
 
-    def __init__(self, encoder: "Encoder", index: "VectorIndex", root: Path, thumbnails: Thumbnails) -> None:
-        self._encoder, self._index = encoder, index
-        self._root, self._thumbnails = root, thumbnails
+    def __init__(self, index: "Index", root: Path, thumbnails: Thumbnails) -> None:
+        self._index, self._root, self._thumbnails = index, root, thumbnails
 
     def search(
         self, text: str, k: int = 10, where: str | None = None, min_score: float | None = None
@@ -81,7 +75,7 @@ class IndexTools:
             where: a filter, e.g. width >= 1024 and folder == '2023' and modified >= '2023-05-01'.
             min_score: drop hits with a lower cosine.
         """
-        return self._find([Term(text)], k, where, min_score)
+        return self._find(Query([text]), k, where, min_score)
 
     def similar(
         self, ids: list[str], unlike: list[str] | None = None, k: int = 10, where: str | None = None
@@ -94,8 +88,7 @@ class IndexTools:
             k: the number of hits, up to 100.
             where: a filter, as in `search`.
         """
-        terms = [Term(RowId(each)) for each in ids] + [Term(RowId(each), -1.0) for each in unlike or []]
-        return self._find(terms, k, where, None)
+        return self._find(Query([*map(RowId, ids)], [*map(RowId, unlike or [])]), k, where, None)
 
     def classify(self, id: str, labels: list[str], template: str = "_") -> list[dict[str, Any]]:  # noqa: A002
         """Compare an image of the index with labels; returns label, probability and cosine, best first.
@@ -108,9 +101,9 @@ class IndexTools:
         row = self._row(id)
         vector = self._index.vectors([id])[id]
         known = checked_labels(labels, "labels")
-        vectors = averaged(known, self._encoder.encode_texts(label_texts(known, [template])))
+        vectors = averaged(known, self._index.encoder.encode_texts(label_texts(known, [template])))
         (found,) = predictions(
-            [str(row.payload["path"])], vector[None], vectors, self._encoder.scoring, multi_label=False
+            [str(row.payload["path"])], vector[None], vectors, self._index.encoder.scoring, multi_label=False
         )
         return [asdict(label) for label in found.labels]
 
@@ -125,10 +118,10 @@ class IndexTools:
     def describe_index(self) -> dict[str, Any]:
         """The number of images in the index, its model with the languages that it knows, and the folders."""
         info = self._index.info()
-        languages = list(self._encoder.text_spec.languages)
+        languages = list(self._index.encoder.text_spec.languages)
         return {
             "rows": info.rows,
-            "model": self._encoder.name,
+            "model": self._index.encoder.name,
             "languages": languages,
             "folders": self._index.values("folder"),
         }
@@ -151,9 +144,8 @@ class IndexTools:
             shown += [f"{each} {row.payload['path']}", Image(data=file.read_bytes(), format="webp")]
         return shown
 
-    def _find(self, terms: Sequence[Term], k: int, where: str | None, min_score: float | None) -> list[dict[str, Any]]:
-        wanted = Wanted(min(max(k, 1), MOST), min_score, where)
-        hits: list[Hit] = find(terms, self._encoder, self._index, wanted)
+    def _find(self, query: Query, k: int, where: str | None, min_score: float | None) -> list[dict[str, Any]]:
+        hits = self._index.search(query, min(max(k, 1), MOST), where=where, min_score=min_score)
         return hits_as_documents(hits, similar=False)
 
     def _row(self, ident: str) -> Stored:
