@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from tuwen.data.decode import Reading, read_image
 from tuwen.types import Rejected
 
-NEAR, EXACT = Reading(near=(32, 32), max_pixels=10**6), Reading(near=None, max_pixels=10**6)
+NEAR, EXACT = Reading(near=(32, 32), max_pixels=10**6), Reading(near=None, max_pixels=10**6, srgb=False)
 D50 = (0.9642, 1.0, 0.8249)
 P3 = ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841))
 ADOBE = ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))

@@ -18,6 +18,9 @@ FOREIGN = "foreign"
 FP16_OVERFLOWS = "_fp16_overflows"
 """the suffix of a fact that lists a tower's nodes whose results fp16 cannot hold; it then runs in fp32 or bf16"""
 
+REDUCED_DECODING = "reduced_decoding_worst_cosine"
+"""a fact: the worst cosine between vectors of photos decoded at reduced and at full scale, measured at export"""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

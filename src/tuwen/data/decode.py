@@ -29,8 +29,9 @@ from tuwen.data.repair import without_metadata
 from tuwen.errors import MissingExtra
 from tuwen.types import Payload, Rejected
 
-GAP = 3
-"""an image decoded at reduced scale keeps at least this many pixels, each way, for each one after the resize"""
+GAP = 4
+"""a JPEG decoded at reduced scale keeps at least this many pixels, each way, for each one after the resize: then the
+cosine to vectors of full decoding is at least 0.99999 for most models (docs/decisions/0005)"""
 MAX_JPEG_PIXELS = 2**30
 """the most pixels of a JPEG that is decoded at reduced scale: 10 seconds"""
 LARGE_PIXELS = 2**26
@@ -52,16 +53,18 @@ class Reading:
     """How images are decoded.
 
     Attributes:
-        near: (height, width) that the image will be resized to, or to cover: it may be decoded at reduced scale,
+        near: (height, width) that the image will be resized to, or to cover: a JPEG may be decoded at reduced scale,
             but not below `GAP` times that. None: at full scale.
         max_pixels: images that would need more pixels in memory are rejected before they are decoded. A JPEG that is
             decoded at reduced scale needs as many as it is reduced to, unless it is progressive.
         metadata: also read when and where it was taken, and with what.
+        srgb: convert colours from the image's own profile to sRGB; the reference libraries ignore profiles.
     """
 
     near: tuple[int, int] | None
     max_pixels: int
     metadata: bool = False
+    srgb: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,17 @@ class _Refused(Exception):
     """The message is the reason."""
 
 
-def reading_for(spec: ImageSpec, *, exact: bool, max_pixels: int) -> Reading:
-    """How to decode images for a model. `exact`: at full scale, as the reference libraries; else at reduced scale."""
+def reading_for(spec: ImageSpec, *, exact: bool, max_pixels: int, reduced: bool = True) -> Reading:
+    """How to decode images for a model.
+
+    Args:
+        spec: the model's image spec.
+        exact: as the reference libraries, at full scale.
+        max_pixels: see `Reading`.
+        reduced: whether JPEGs may be decoded at reduced scale.
+    """
     near = (spec.edge, spec.edge) if spec.edge else spec.size
-    return Reading(near=None if exact else near, max_pixels=max_pixels, metadata=True)
+    return Reading(near if reduced and not exact else None, max_pixels, metadata=True, srgb=not exact)
 
 
 def read_image(content: bytes | Path | Image.Image, path: str, reading: Reading) -> Picture | Rejected:
@@ -270,7 +280,7 @@ def _in_file(near: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _finished(image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale: int, reading: Reading) -> Picture:
-    """Reduce, convert colours to sRGB unless decoding is exact, and apply the orientation.
+    """Convert colours to sRGB if that is asked for, and apply the orientation.
 
     Args:
         image: as it was loaded.
@@ -281,21 +291,16 @@ def _finished(image: Image.Image, rgb: Image.Image, size: tuple[int, int], scale
     """
     orientation = orientation_of(image)
     metadata = read_metadata(image) if reading.metadata else {}
-    profile = None if reading.near is None else profile_of(image)  # the reference libraries ignore profiles
-    if profile and image.mode == "CMYK":
-        rgb, profile = to_srgb(image, profile), None
-    factor = 1
-    if reading.near is not None:
-        height, width = _in_file(reading.near, orientation)
-        factor = max(1, min(rgb.width // (GAP * width), rgb.height // (GAP * height)))
-    reduced = rgb.reduce(factor) if factor > 1 else rgb
-    upright = apply_orientation(to_srgb(reduced, profile) if profile else reduced, orientation)
+    profile = profile_of(image) if reading.srgb else None
+    if profile:
+        rgb = to_srgb(image if image.mode == "CMYK" else rgb, profile)
+    upright = apply_orientation(rgb, orientation)
     if upright is not image:
         upright.info = {}  # what was copied from the file, such as orientation and transparency, no longer holds
     width, height = size[::-1] if swaps_axes(orientation) else size
-    if scale * factor > 1:
-        covered: Box = (0, 0, size[0] / (scale * factor), size[1] / (scale * factor))
-        box = orient_box(covered, reduced.size, orientation)
+    if scale > 1:
+        covered: Box = (0, 0, size[0] / scale, size[1] / scale)
+        box = orient_box(covered, rgb.size, orientation)
         upright.info[_ORIGINAL] = Original(width, height, box, upright.size)
     return Picture(upright, width, height, image.format or "", metadata)
 

@@ -130,7 +130,7 @@ def describe(model: Encoder, measured: Measured) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "precision": model.precision,
         "runtime": model.runtime,
-        "preprocessing": model.image_spec.model_dump(mode="json") | {"exact_decode": model.reading.near is None},
+        "preprocessing": model.image_spec.model_dump(mode="json") | {"exact_decode": not model.reading.srgb},
     } | learnt
 
 

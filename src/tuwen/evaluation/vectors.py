@@ -95,7 +95,7 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
             tempfile.TemporaryDirectory(prefix="tuwen-vectors-", ignore_cleanup_errors=True) if folder is None else None
         )
         parent = Path(self._temporary.name) if self._temporary else Path(folder or "")
-        exact = "" if encoder.reading.near is not None else "-exact"
+        exact = "" if encoder.reading.srgb else "-exact"
         self.folder = parent / f"{encoder.fingerprint}-{encoder.runtime}-{encoder.precision}{exact}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._on_progress = on_progress or (lambda _what, _done, _total: None)

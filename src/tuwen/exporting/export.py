@@ -19,6 +19,7 @@ from tuwen.bundle.manifest import (
     FOREIGN,
     FP16_OVERFLOWS,
     PRECISIONS,
+    REDUCED_DECODING,
     Check,
     Manifest,
     Precision,
@@ -36,6 +37,7 @@ from tuwen.exporting.canonical import (
     write_canonical,
 )
 from tuwen.exporting.compare import Reference, baseline, compare, reference
+from tuwen.exporting.decoding import reduced_decoding_cosine
 from tuwen.exporting.fp16 import full_weights, half_weights, kept_in_fp32, overflowing
 from tuwen.exporting.graph import Graph, save, text_graph, vision_graph
 from tuwen.exporting.int8 import quantized
@@ -273,12 +275,16 @@ def _text(towers: Towers, known: Reference) -> Graph:
 
 
 def with_recorded_figures(manifest: Manifest, folder: Path) -> Manifest:
-    """Record how close each precision comes to the canonical outputs in the bundle, and seal it again."""
+    """Record what is measured on a written bundle, and seal it again.
+
+    That is how close each precision comes to the canonical outputs, and what decoding at reduced scale costs.
+    """
     bundle = read_bundle(folder)
     canonical = read_canonical(bundle)
     assert canonical is not None
     write_canonical(folder, with_figures(canonical, measure_figures(bundle, canonical)))
-    return seal(folder, manifest)
+    facts = {**manifest.facts, REDUCED_DECODING: reduced_decoding_cosine(bundle)}
+    return seal(folder, manifest.model_copy(update={"facts": facts}))
 
 
 def verified(manifest: Manifest, known: Reference, folder: Path, compared_with: str) -> Manifest:

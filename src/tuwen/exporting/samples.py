@@ -155,7 +155,7 @@ class Photos(Sequence[Image.Image]):
 
 
 def _opened(path: Path) -> Image.Image:
-    picture = read_image(path, str(path), Reading(near=None, max_pixels=MAX_PIXELS))
+    picture = read_image(path, str(path), Reading(near=None, max_pixels=MAX_PIXELS, srgb=False))
     if isinstance(picture, Rejected):
         raise RejectedImages([picture])
     return picture.image

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tuwen.bundle import manifest as layout
 from tuwen.bundle.bundle import Bundle
-from tuwen.bundle.manifest import ImageSpec, Scoring, TextSpec
+from tuwen.bundle.manifest import REDUCED_DECODING, ImageSpec, Manifest, Scoring, TextSpec
 from tuwen.data.decode import Reading, read_image, reading_for
 from tuwen.data.files import find_files, key_of
 from tuwen.data.pixels import to_pixels
@@ -26,6 +26,8 @@ K = TypeVar("K")
 
 MAX_PIXELS = 2**28
 """images of more pixels are rejected, unless a setting says otherwise"""
+REDUCED_COSINE = 0.99999
+"""a model for which decoding at reduced scale gives a lower cosine decodes at full scale"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Decoded:
     pixels: Pixels
     facts: Payload
     metadata: Payload
+
+
+def _bears_reduced_decoding(manifest: Manifest) -> bool:
+    """Whether JPEGs may be decoded at reduced scale: not if export found that it changes the vectors."""
+    return float(manifest.facts.get(REDUCED_DECODING, 1)) >= REDUCED_COSINE
 
 
 class Encoder:
@@ -111,7 +118,9 @@ class Encoder:
         self._text = LazyTower(bundle, "text", open_session)
         self._one_image = self._vision if open_single is None else LazyTower(bundle, "vision", open_single)
         self._one_text = self._text if open_single is None else LazyTower(bundle, "text", open_single)
-        self.reading: Reading = reading_for(manifest.image, exact=exact_decode, max_pixels=max_pixels)
+        self.reading: Reading = reading_for(
+            manifest.image, exact=exact_decode, max_pixels=max_pixels, reduced=_bears_reduced_decoding(manifest)
+        )
         self.threads = threads or usable_cores()
 
     @property

@@ -42,7 +42,7 @@ class Augment:
         edge = self._spec.edge or 0
         grown = 1 / math.sqrt(self._config.scale[0]) if self._config.crop == "random" else 1.0
         near = (math.ceil(max(height, edge) * grown), math.ceil(max(width, edge) * grown))
-        return Reading(near=None if exact else near, max_pixels=max_pixels)
+        return Reading(near=None if exact else near, max_pixels=max_pixels, srgb=not exact)
 
     def __call__(self, image: Image.Image, random: Random) -> NDArray[np.float32]:
         """Augment an image from `read_image` to (3, height, width) float32."""
