@@ -87,7 +87,7 @@ def test_a_model_that_tells_nothing_apart_finds_nothing() -> None:
 def test_many_tiles_count_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts, owners = pairs(2500, (1, 2), dim=8, noise=3)
     whole = retrieval(images, texts, owners)
-    monkeypatch.setattr("tuwen.evaluation.metrics._TILE", (16, 24))
+    monkeypatch.setattr("tuwen.evaluation.metrics._TILE", 16)
     parts = retrieval(images[:400], texts[owners < 400], owners[owners < 400], block=100)
     monkeypatch.undo()
     again = retrieval(images[:400], texts[owners < 400], owners[owners < 400])

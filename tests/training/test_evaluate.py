@@ -22,7 +22,7 @@ def unit(count: int, dim: int, seed: int) -> np.ndarray:
 
 def test_recalls_at_any_k() -> None:
     images, texts, owners = unit(20, 6, 0), unit(40, 6, 1), np.arange(40) // 2
-    found = recalls(retrieval(images, texts, owners), (1, 3))
+    found = recalls(retrieval(images, texts, owners, ks=(1, 3)))
     for k in (1, 3):
         hits = [owners[j] in np.argsort(-(images @ texts[j]))[:k] for j in range(40)]
         assert found[f"image_retrieval_recall@{k}"] == pytest.approx(np.mean(hits))
@@ -33,7 +33,7 @@ def test_recalls_at_any_k() -> None:
 
 def test_accuracies_at_any_k() -> None:
     images, right = unit(150, 64, 0), np.arange(150) % 20
-    found = accuracies(classification(images, images[:20], right), (1, 3))
+    found = accuracies(classification(images, images[:20], right, ks=(1, 3)))
     for k in (1, 3):
         hits = [right[i] in np.argsort(-(images[:20].astype(float) @ images[i]))[:k] for i in range(150)]
         assert found[f"acc{k}"] == pytest.approx(np.mean(hits))

@@ -11,12 +11,12 @@ from tuwen.cli.console import emit, table
 from tuwen.cli.locations import opened
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexInvalid
+from tuwen.evaluation.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 from tuwen.index.calibration import Calibration, QueryKind, Threshold
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
-from tuwen.search.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 
 RANDOM = 200
 """random queries of each kind, if neither their number nor a file is given"""

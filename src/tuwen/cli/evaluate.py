@@ -222,7 +222,7 @@ def in_torch(model: str, weights: Path | None, computing: Computing, stack: Exit
 
 @contextmanager
 def _progress(kind: str) -> Iterator[Any]:
-    """A bar for the images, then one for the texts, of each model in turn."""
+    """A bar for the images, then for the texts, then for the ranks, of each model in turn."""
     shown: list[Progress] = []
     current = ""
 

@@ -180,7 +180,7 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
             each class where they are drawn from the dataset).
         method: of `few-shot`, see `tuwen.adapt`.
         seed: of the images that are drawn, and of the folds.
-        on_progress: called with what is encoded, how many are done, and how many there are.
+        on_progress: called with what is done (`images`, `texts`, `ranks`), how many so far, and of how many.
 
     Raises:
         InvalidInput: there is no such dataset, split, language or task; or names or templates do not fit.

@@ -2,7 +2,8 @@
 
 retrieval(images, texts, owners)      ranks both ways, with any number of captions for each image
 classification(images, classes, labels)  the rank of each image's class, and what was predicted
-multi_label(images, classes, targets)    average precision of each class
+multi_label(scores, targets)             average precision of each class
+false_accepts, false_rejects             of a threshold on scores; `fewest_errors` chooses one
 interval(result), difference(one, other) 95 % intervals over images
 
 Names and definitions follow CLIP_benchmark, except that ties count against the model: a result that scores as high as
@@ -11,15 +12,16 @@ less than the rounding of a float32 product are compared in float64, so identica
 depend on the size of a block.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tuwen.runtime.machine import usable_cores
 from tuwen.types import Vectors
@@ -31,16 +33,14 @@ Counts: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.int64]
 """how often each image is in a resample"""
 
-_BLOCK = 2048
-"""rows and columns of a product: large enough to be fast; its scores are still in the cache when they are counted"""
+_BLOCK = 1024
+"""rows and columns of a product: large enough to be fast; above 2040, sums of bytes would overflow"""
 _ROUNDING = 1e-6
 """more than a float32 product of two unit vectors is off by"""
 _EQUAL = 1e-12
 """less than this between two float64 scores is rounding"""
-_TILE = (63, 1024)
-"""rows and columns compared at a time: they stay in the cache of a core; above 255 and 2040, sums of bytes overflow"""
-_SPARSE = 16
-"""where fewer than one in so many scores is a candidate, only candidates are looked at"""
+_TILE = 64
+"""rows that are compared at a time: they stay in the cache of a core; above 255, sums of bytes would overflow"""
 
 
 class Result(Protocol):
@@ -63,12 +63,14 @@ class Retrieval:
         owners: (m,) the image that each caption belongs to.
         image_ranks: (m,) the rank of its image, for each caption.
         ahead: (m,) for each caption, how many captions of other images its image is at least as similar to.
+        ks: the k of recall at k.
     """
 
     images: int
     owners: NDArray[np.int64]
     image_ranks: Counts
     ahead: Counts
+    ks: Sequence[int] = KS
 
     @cached_property
     def text_ranks(self) -> Counts:
@@ -93,7 +95,7 @@ class Retrieval:
         weights = np.ones(self.images, dtype=np.int64) if weights is None else weights
         sums, of_images = weights @ self._per_image, weights[self.text_ranks > 0].sum()
         of_texts = weights @ self._captions
-        names = [f"recall@{k}" for k in KS] + ["map"]
+        names = [f"recall@{k}" for k in self.ks] + ["map"]
         half = len(names)
         image = {f"image_retrieval_{name}": float(sums[place] / of_texts) for place, name in enumerate(names)}
         text = {f"text_retrieval_{name}": float(sums[half + place] / of_images) for place, name in enumerate(names)}
@@ -107,9 +109,9 @@ class Retrieval:
 
     @cached_property
     def _per_image(self) -> NDArray[np.float64]:
-        """(images, 8): what each image adds to the sums behind the metrics."""
-        by_text = [self.image_ranks <= k for k in KS] + [1 / self.image_ranks]
-        by_image = [(self.text_ranks > 0) & (self.text_ranks <= k) for k in KS] + [self.text_average_precision]
+        """(images, 2 x (ks + 1)): what each image adds to the sums behind the metrics."""
+        by_text = [self.image_ranks <= k for k in self.ks] + [1 / self.image_ranks]
+        by_image = [(self.text_ranks > 0) & (self.text_ranks <= k) for k in self.ks] + [self.text_average_precision]
         summed = [np.bincount(self.owners, values, self.images) for values in by_text]
         return np.stack([*summed, *by_image], axis=1).astype(np.float64)
 
@@ -132,6 +134,7 @@ class Classification:
         ranks: (n,) the rank of that class, 1 the best.
         predicted: (n,) the best class; where several are equally good, a wrong one.
         prefix: what the names of the metrics begin with.
+        ks: the k of accuracies.
     """
 
     classes: int
@@ -139,6 +142,7 @@ class Classification:
     ranks: Counts
     predicted: NDArray[np.int64]
     prefix: str = ""
+    ks: Sequence[int] = (1, 5)
 
     @property
     def images(self) -> int:
@@ -151,8 +155,8 @@ class Classification:
         total = weights.sum()
         figures = {
             f"{self.prefix}acc{k}": float(weights[self.ranks <= k].sum() / total)
-            for k in (1, 5)
-            if k == 1 or self.classes > 4
+            for k in self.ks
+            if k == 1 or k <= self.classes
         }
         recalls = self.per_class(weights)
         return figures | {f"{self.prefix}mean_per_class_recall": float(np.nanmean(recalls))}
@@ -206,177 +210,178 @@ class MultiLabel:
         return found
 
 
-def retrieval(images: Vectors, texts: Vectors, owners: NDArray[np.int64], *, block: int = _BLOCK) -> Retrieval:
+def retrieval(
+    images: Vectors,
+    texts: Vectors,
+    owners: NDArray[np.int64],
+    *,
+    ks: Sequence[int] = KS,
+    block: int = _BLOCK,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Retrieval:
     """Rank every image for every caption, and every caption for every image.
 
-    Each product is computed once and serves both directions. Memory does not grow with images x captions: it holds
-    a block of scores and a few numbers for each row, and the vectors may be memory-mapped.
+    Each product is computed once and serves both directions. Memory does not grow with images x captions: each core
+    holds a block of scores, and there are a few numbers for each row. The vectors may be memory-mapped.
 
     Args:
         images: (n, dim) unit rows.
         texts: (m, dim) unit rows.
         owners: (m,) the image that each caption belongs to.
-        block: rows and columns of a product that are computed at a time.
+        ks: the k of recall at k.
+        block: the most rows and columns of a product that are computed at a time.
+        on_progress: called with how many captions have been compared, and how many there are.
     """
     if not len(texts):
         raise ValueError("there is no caption to rank")
-    order = np.argsort(owners, kind="stable")
-    sorted_owners = owners[order].astype(np.int64)
-    own = np.concatenate([_exact(texts, images, rows, owners[rows]) for rows in _blocks(order, block)])
-    wanted = _Wanted(images, texts, order, sorted_owners, own)
-    image_ahead, text_ahead = np.zeros(len(order), dtype=np.int64), np.zeros(len(order), dtype=np.int64)
-    scores = np.empty((min(block, len(order)), min(block, len(images))), dtype=np.float32)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for first in range(0, len(order), block):
-            rows = slice(first, min(first + block, len(order)))
-            left = _rows(texts, order[rows])
-            for start in range(0, len(images), block):
-                columns = slice(start, min(start + block, len(images)))
-                right = np.asarray(images[columns], dtype=np.float32)
-                product = scores.ravel()[: len(left) * len(right)].reshape(len(left), len(right))
-                np.matmul(left, right.T, out=product)
-                wanted.count(product, rows, columns, image_ahead, text_ahead, pool)
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return Retrieval(len(images), owners.astype(np.int64), image_ahead[back] + 1, text_ahead[back])
+    cores, block = usable_cores(), min(block, _BLOCK)
+    wanted = _Wanted(images, texts, owners, block)
+    rows = min(block, max(len(texts) // (8 * cores), _TILE))
+    strips = [slice(first, min(first + rows, len(texts))) for first in range(0, len(texts), rows)]
+    image_ahead, text_ahead = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
+        for strip, (of_rows, of_texts) in zip(strips, pool.map(wanted.count, strips), strict=True):
+            image_ahead[wanted.order[strip]] = of_rows
+            text_ahead[wanted.order] += of_texts
+            if on_progress is not None:
+                on_progress(strip.stop, len(texts))
+    return Retrieval(len(images), owners.astype(np.int64), image_ahead + 1, text_ahead, ks)
+
+
+class _Levels(NamedTuple):
+    """Scores that others are compared with.
+
+    Attributes:
+        values: the scores.
+        near: above this, a float32 product may be at least as high.
+        above: above this, it is.
+    """
+
+    values: NDArray[np.float64]
+    near: NDArray[np.float32]
+    above: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> "_Levels":
+        return cls(values, (values - _ROUNDING).astype(np.float32), (values + _ROUNDING).astype(np.float32))
 
 
 class _Wanted:
-    """The scores that others are compared with: those of what belongs together, captions in the order of images."""
-
-    def __init__(
-        self,
-        images: Vectors,
-        texts: Vectors,
-        order: NDArray[np.int64],
-        owners: NDArray[np.int64],
-        own: NDArray[np.float64],
-    ) -> None:
-        self._images, self._texts, self._order, self._owners, self._own = images, texts, order, owners, own
-        counts = np.bincount(owners, minlength=len(images))
-        self._first = np.cumsum(counts) - counts
-        self._counts = counts
-
-    def count(
-        self,
-        scores: NDArray[np.float32],
-        rows: slice,
-        columns: slice,
-        image_ahead: Counts,
-        text_ahead: Counts,
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        """Add how many scores of a block are at least as high as the wanted ones."""
-        owners = self._owners[rows]
-        inside = np.flatnonzero((owners >= columns.start) & (owners < columns.stop))
-        scores[inside, owners[inside] - columns.start] = -np.inf  # never ahead of itself, nor of another right one
-        own = self._own[rows]
-
-        def exact_rows(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float64]:
-            return _exact(self._texts, self._images, self._order[rows][row], columns.start + column)
-
-        counts = self._counts[columns]
-        has = np.arange(int(counts.max(initial=0)))[:, None] < counts
-        places = np.where(has, self._first[columns] + np.arange(len(has))[:, None], 0)
-        levels = [_Levels(own[None], 1), _Levels(np.where(has, self._own[places], np.inf), 0)]
-        of_rows, of_columns = _ahead(scores, levels[: 1 + bool(len(has))], exact_rows, pool)
-        image_ahead[rows] += of_rows[0]
-        text_ahead[places[has]] += of_columns[has]
-
-
-class _Levels:
-    """What the rows, or the columns, of a block of scores are compared with: k levels for each of them.
+    """The scores of what belongs together, and how many others are at least as high.
 
     Attributes:
-        values: (k, rows) or (k, columns).
-        axis: that scores are counted along: 1 for levels of rows, 0 for levels of columns.
+        order: the captions image by image, those of an image from the least similar to the most.
     """
 
-    def __init__(self, values: NDArray[np.float64], axis: int) -> None:
-        self.values, self.axis = values, axis
-        shape = (len(values), -1, 1) if axis else (len(values), 1, -1)
-        self._above = (values + _ROUNDING).astype(np.float32).reshape(shape)
-        self._near = (values - _ROUNDING).astype(np.float32).reshape(shape)
-        self._lowest = self._near.min(axis=0, initial=np.inf)
+    def __init__(self, images: Vectors, texts: Vectors, owners: NDArray[np.int64], block: int) -> None:
+        self._images, self._texts, self._block = images, texts, block
+        rows = _blocks(np.arange(len(texts)), block)
+        own = np.concatenate([_exact(texts, images, part, owners[part]) for part in rows])
+        self.order = np.lexsort((own, owners))
+        self._owners, self._own = owners[self.order], own[self.order]
+        self._counts = np.bincount(owners, minlength=len(images))
+        self._first = np.cumsum(self._counts) - self._counts
+        self._buffers = threading.local()
 
-    def compare(self, part: NDArray[np.float32], row: int, column: int) -> "_Compared | None":
-        """Compare the scores of a tile; None if none is as high as the lowest level, as often if a model is good."""
-        start = (column, row)[self.axis]
-        across = slice(start, start + part.shape[1 - self.axis])
-        lowest = self._lowest[across] if self.axis else self._lowest[:, across]
-        candidates = part >= lowest
-        often = np.count_nonzero(candidates)
-        if not often:
-            return None
-        above, near = (each[:, across] if self.axis else each[:, :, across] for each in (self._above, self._near))
-        if often * _SPARSE > part.size:
-            surely = [part > each for each in above]
-            maybe = [part >= each for each in near] if len(near) > 1 else [candidates]
-            close = [np.flatnonzero(one ^ other) for one, other in zip(surely, maybe, strict=True)]
-            return _Compared(np.stack([_sum(each, self.axis) for each in surely]), close)
-        places = np.flatnonzero(candidates)  # nonzero of two dimensions is 20x slower
-        rows, columns = divmod(places, part.shape[1])
-        scores, where = part[rows, columns], rows if self.axis else columns
-        counts, close = [], []
-        for high, low in zip(above.reshape(len(above), -1), near.reshape(len(near), -1), strict=True):
-            ahead = scores > high[where]
-            counts.append(np.bincount(where[ahead], minlength=across.stop - across.start))
-            close.append(places[(scores >= low[where]) & ~ahead])
-        return _Compared(np.stack(counts), close)
+    def count(self, strip: slice) -> tuple[Counts, Counts]:
+        """Compare some captions, places in `order`, with all images.
+
+        Returns:
+            for each of these captions, how many other images are at least as similar as its own; and for each
+            caption of all, in `order`, how many of these captions are at least as similar to its image.
+        """
+        left, owners = _rows(self._texts, self.order[strip]), self._owners[strip]
+        of_rows, of_texts = np.zeros(len(left), dtype=np.int64), np.zeros(len(self.order), dtype=np.int64)
+        for start in range(0, len(self._images), self._block):
+            columns = slice(start, min(start + self._block, len(self._images)))
+            scores, mask = self._product(left, _rows(self._images, columns))
+            inside = np.flatnonzero((owners >= columns.start) & (owners < columns.stop))
+            scores[inside, owners[inside] - start] = -np.inf  # never ahead of itself, nor of another right one
+            counts = self._counts[columns]
+            has = np.arange(int(counts.max(initial=0)))[:, None] < counts
+            places = np.where(has, self._first[columns] + np.arange(len(has))[:, None], 0)
+            values = np.full((len(has), scores.shape[1]), np.inf)
+            values[:, : len(counts)] = np.where(has, self._own[places], np.inf)
+
+            def exact(row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.float64]:
+                return _exact(self._texts, self._images, self.order[strip][row], start + column)  # noqa: B023
+
+            in_rows, in_columns = _ahead(scores, mask, _Levels.of(self._own[None, strip]), _Levels.of(values), exact)
+            of_rows += in_rows
+            of_texts[places[has]] += in_columns[:, : len(counts)][has]
+        return of_rows, of_texts
+
+    def _product(self, left: Vectors, right: Vectors) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The products of two blocks, filled up to whole words of eight columns; and space to compare a tile of them.
+
+        Both are used again by the same thread: new memory costs more than a comparison.
+        """
+        width = -(-len(right) // 8) * 8
+        if not hasattr(self._buffers, "scores"):
+            self._buffers.scores = np.empty(self._block * (self._block + 7), dtype=np.float32)
+            self._buffers.mask = np.empty(_TILE * (self._block + 7), dtype=np.bool_)
+        scores = self._buffers.scores[: len(left) * width].reshape(len(left), width)
+        np.matmul(left, right.T, out=scores[:, : len(right)])
+        scores[:, len(right) :] = -np.inf
+        return scores, self._buffers.mask[: _TILE * width].reshape(_TILE, width)
 
 
-class _Compared(NamedTuple):
-    """Of a tile of scores, for each of k levels.
-
-    Attributes:
-        surely: (k, rows) or (k, columns) how many scores are ahead by more than rounding.
-        close: places in the tile, flattened, whose scores are too near to tell.
-    """
-
-    surely: Counts
-    close: Sequence[NDArray[np.int64]]
+_Exact: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 def _ahead(
-    scores: NDArray[np.float32],
-    levels: Sequence[_Levels],
-    exact: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
-    pool: ThreadPoolExecutor,
-) -> list[Counts]:
-    """How many scores are at least as high as each of the levels, compared exactly where rounding matters."""
+    scores: NDArray[np.float32], mask: NDArray[np.bool_], rows: _Levels, columns: _Levels, exact: _Exact
+) -> tuple[Counts, Counts]:
+    """How many scores of a block are at least as high as the level of their row, and as each level of their column.
 
-    def compare(places: Sequence[tuple[int, int]]) -> list[list[_Compared | None]]:
-        parts = (scores[row : row + _TILE[0], column : column + _TILE[1]] for row, column in places)
-        return [[each.compare(part, *place) for each in levels] for part, place in zip(parts, places, strict=True)]
+    A level is compared with twice, a little below and a little above. Only where the two counts differ are there scores
+    too near to tell, which are computed in float64.
 
-    totals = [np.zeros(each.values.shape, dtype=np.int64) for each in levels]
-    places = [(i, j) for i in range(0, scores.shape[0], _TILE[0]) for j in range(0, scores.shape[1], _TILE[1])]
-    share = -(-len(places) // usable_cores())
-    shares = pool.map(compare, [places[first : first + share] for first in range(0, len(places), share)])
-    for place, results in zip(places, chain.from_iterable(shares), strict=True):
-        width = min(_TILE[1], scores.shape[1] - place[1])
-        for each, total, found in zip(levels, totals, results, strict=True):
-            if found is None:
-                continue
-            start = place[1 - each.axis]
-            total[:, start : start + found.surely.shape[1]] += found.surely
-            for number, close in enumerate(found.close):
-                for part in _blocks(close, _BLOCK):
-                    row, column = place[0] + part // width, place[1] + part % width
-                    where = row if each.axis else column
-                    ahead = exact(row, column) >= each.values[number, where]
-                    total[number] += np.bincount(where[ahead], minlength=len(total[number]))
-    return totals
+    Args:
+        scores: (n, m), m a multiple of 8.
+        mask: (tile, m) for comparisons.
+        rows: levels (1, n).
+        columns: levels (k, m), ascending.
+        exact: computes scores, given their rows and columns.
+    """
+    near = [np.zeros(each.values.shape, dtype=np.int64) for each in (rows, columns)]
+    ahead = [np.zeros_like(each) for each in near]
+    for first in range(0, len(scores), _TILE):
+        part = scores[first : first + _TILE]
+        tile, space = slice(first, first + len(part)), mask[: len(part)]
+        found = _sum(np.greater_equal(part, rows.near[0, tile, None], out=space), 1)
+        if found.any():
+            near[0][0, tile] = found
+            ahead[0][0, tile] = _sum(np.greater(part, rows.above[0, tile, None], out=space), 1)
+        for level in range(len(columns.values)):
+            found = _sum(np.greater_equal(part, columns.near[level], out=space), 0)
+            if not found.any():
+                break
+            near[1][level] += found
+            ahead[1][level] += _sum(np.greater(part, columns.above[level], out=space), 0)
+    _add_close(ahead[0], near[0], scores, rows, exact)
+    _add_close(ahead[1], near[1], scores.T, columns, lambda column, row: exact(row, column))
+    return ahead[0][0], ahead[1]
+
+
+def _add_close(ahead: Counts, near: Counts, scores: NDArray[np.float32], levels: _Levels, exact: _Exact) -> None:
+    """Add the scores that are too near to their level to tell, of (n, m) scores whose levels are (k, n)."""
+    for level, values in enumerate(levels.values):
+        lines = np.flatnonzero(near[level] != ahead[level])
+        if not len(lines):
+            continue
+        part, low, high = scores[lines], levels.near[level, lines, None], levels.above[level, lines, None]
+        for close in _blocks(np.flatnonzero((part >= low) & (part <= high)), _BLOCK):
+            line, other = lines[close // part.shape[1]], close % part.shape[1]
+            ahead[level] += np.bincount(line[exact(line, other) >= values[line]], minlength=len(values))
 
 
 def _sum(mask: NDArray[np.bool_], axis: int) -> Counts:
     """How many are true along an axis of at most a tile: bytes are added eight at a time."""
-    if mask.shape[1] % 8:
-        return np.asarray(np.count_nonzero(mask, axis=axis))
-    bytes8 = mask.view(np.uint64)
+    words = np.add.reduce(mask.view(np.uint64), axis=axis)
     if axis == 0:
-        return np.asarray(np.add.reduce(bytes8, axis=0).view(np.uint8), dtype=np.int64)
-    return np.asarray(np.add.reduce(bytes8, axis=1)[:, None].view(np.uint8).sum(axis=1, dtype=np.int64))
+        return np.asarray(words.view(np.uint8), dtype=np.int64)
+    return np.asarray(words[:, None].view(np.uint8).sum(axis=1, dtype=np.int64))
 
 
 def _exact(left: Vectors, right: Vectors, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -385,7 +390,7 @@ def _exact(left: Vectors, right: Vectors, rows: NDArray[np.int64], columns: NDAr
     return np.asarray(products.sum(axis=1))
 
 
-def _rows(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
+def _rows(vectors: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:
     return np.asarray(vectors[rows], dtype=np.float32)
 
 
@@ -393,13 +398,16 @@ def _blocks(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [values[first : first + size] for first in range(0, len(values), size)]
 
 
-def classification(images: Vectors, classes: Vectors, labels: NDArray[np.int64]) -> Classification:
+def classification(
+    images: Vectors, classes: Vectors, labels: NDArray[np.int64], *, ks: Sequence[int] = (1, 5)
+) -> Classification:
     """Rank every image's class among all classes.
 
     Args:
         images: (n, dim) unit rows.
         classes: (c, dim) unit rows, one for each class.
         labels: (n,) the class of each image.
+        ks: the k of accuracies.
     """
     columns = classes.T.astype(np.float64)
     parts = [
@@ -411,6 +419,7 @@ def classification(images: Vectors, classes: Vectors, labels: NDArray[np.int64])
         labels.astype(np.int64),
         np.concatenate([part.ranks for part in parts]),
         np.concatenate([part.predicted for part in parts]),
+        ks=ks,
     )
 
 
@@ -432,6 +441,36 @@ def multi_label(scores: NDArray[Any], targets: NDArray[np.bool_]) -> MultiLabel:
         targets: (n, classes) whether the image belongs to the class.
     """
     return MultiLabel(targets, np.lexsort((targets, -scores), axis=0))
+
+
+def false_rejects(matching: NDArray[np.float64], thresholds: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """For each threshold, the share of scores below it.
+
+    Args:
+        matching: (n,) sorted scores of what belongs together.
+        thresholds: a number, or an array of any shape.
+    """
+    return np.asarray(np.searchsorted(matching, thresholds) / len(matching))
+
+
+def false_accepts(unmatching: NDArray[np.float64], thresholds: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """For each threshold, the share of scores that reach it: (n,) sorted scores of what does not belong together."""
+    return 1 - false_rejects(unmatching, thresholds)
+
+
+def fewest_errors(matching: NDArray[np.float64], unmatching: NDArray[np.float64]) -> float:
+    """The threshold with the lowest sum of false accepts and false rejects: of equals the middle of the widest gap.
+
+    Args:
+        matching: (n,) sorted scores of what belongs together, at least one.
+        unmatching: (m,) sorted scores of what does not, at least one.
+    """
+    values = np.unique(np.concatenate([matching, unmatching]))
+    edges = np.concatenate([[values[0] - 0.01], values, [values[-1] + 0.01]])
+    cuts = (edges[:-1] + edges[1:]) / 2
+    errors = false_rejects(matching, cuts) + false_accepts(unmatching, cuts)
+    best = np.flatnonzero(errors <= errors.min() + 1e-12)
+    return float(cuts[best[np.argmax(np.diff(edges)[best])]])
 
 
 def _median(values: Counts, weights: Weights, order: NDArray[np.int64]) -> float:

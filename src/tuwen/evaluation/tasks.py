@@ -177,6 +177,10 @@ def retrieve(vectors: VectorFolder, encoded: Encoded, language: str) -> Measured
     texts = [text for several in captions for text in several]
     owners = np.repeat(np.arange(len(rows)), [len(several) for several in captions])
     images, queries = encoded.rows(rows), vectors.texts(texts)
+
+    def ranked(done: int, total: int) -> None:
+        vectors.on_progress("ranks", done, total)
+
     return Measured(
         task="retrieval",
         language=language,
@@ -185,7 +189,7 @@ def retrieve(vectors: VectorFolder, encoded: Encoded, language: str) -> Measured
         queries=queries,
         targets=images,
         names=texts,
-        result=metrics.retrieval(images, queries, owners),
+        result=metrics.retrieval(images, queries, owners, on_progress=ranked),
     )
 
 

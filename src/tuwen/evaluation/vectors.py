@@ -26,7 +26,7 @@ from tuwen.runtime.encoder import Encoder
 from tuwen.types import Rejected, Vectors
 
 OnProgress = Callable[[str, int, int], None]
-"""called with what is encoded (`images`, `texts`), how many are done, and how many there are"""
+"""called with what is done (`images` and `texts` are encoded, `ranks` counted), how many so far, and of how many"""
 
 _TEXTS = 1024
 
@@ -98,7 +98,7 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
         exact = "" if encoder.reading.srgb else "-exact"
         self.folder = parent / f"{encoder.fingerprint}-{encoder.runtime}-{encoder.precision}{exact}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._on_progress = on_progress or (lambda _what, _done, _total: None)
+        self.on_progress = on_progress or (lambda _what, _done, _total: None)
 
     def close(self) -> None:
         """Remove what is temporary."""
@@ -146,7 +146,7 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
             for first in range(0, len(texts), _TEXTS):
                 part = texts[first : first + _TEXTS]
                 vectors[first : first + len(part)] = self.encoder.encode_texts(part)
-                self._on_progress("texts", first + len(part), len(texts))
+                self.on_progress("texts", first + len(part), len(texts))
             vectors.flush()
             aside.replace(file)
         return np.asarray(np.load(file, mmap_mode="r")[: len(texts)])
@@ -176,7 +176,7 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
             for place in batch.keys:
                 line = {"place": place.number, "key": place.key} | known.pop(place.number)
                 lines.append(json.dumps(line, ensure_ascii=True))
-            self._on_progress("images", len(lines) + len(rejected) - len(dataset.missing), len(dataset))
+            self.on_progress("images", len(lines) + len(rejected) - len(dataset.missing), len(dataset))
         vectors.flush()
         head = json.dumps({"rejected": [(item.path, item.reason) for item in rejected]})
         aside.replace(facts.with_suffix(".npy"))

@@ -1,4 +1,4 @@
-"""Calibrated thresholds of an index: the score below which a hit is not a match, see `search/calibrate.py`.
+"""Calibrated thresholds of an index: the score below which a hit is not a match, see `evaluation/calibrate.py`.
 
 photos.tuwen/calibration.json      beside `index.json`; an index may be without it
 qdrant://host:6333/photos          in the collection's metadata

@@ -69,7 +69,7 @@ class Evaluation:
             images.append(vector)
         if not texts:
             raise InvalidInput("evaluate.pairs: none of the images can be read", where="evaluate.pairs")
-        return recalls(retrieval(np.stack(images), encoder.encode_texts(texts), np.array(owners)), self._config.k)
+        return recalls(retrieval(np.stack(images), encoder.encode_texts(texts), np.array(owners), ks=self._config.k))
 
     def _accuracy(self, encoder: Encoder) -> dict[str, float]:
         if not self._classes:
@@ -84,8 +84,8 @@ class Evaluation:
         if not images:
             folder = self._config.zeroshot
             raise InvalidInput(f"evaluate.zeroshot: no image in {folder} can be read", value=folder)
-        result = classification(np.stack(images), vectors, np.array(right))
-        return accuracies(result, [k for k in self._config.k if k < len(labels)])
+        ks = [k for k in self._config.k if k < len(labels)]
+        return accuracies(classification(np.stack(images), vectors, np.array(right), ks=ks))
 
     def _read(self, pairs: Listing) -> Iterator[tuple[Sequence[str], bytes]]:
         """The captions of each image, and its content."""
@@ -139,15 +139,14 @@ def torch_encoder(
     return Encoder(bundle, lambda tower: sessions[tower], precision=precision)
 
 
-def recalls(result: Retrieval, ks: Sequence[int]) -> dict[str, float]:
-    """`image_retrieval_recall@k` and `text_retrieval_recall@k`, as CLIP_benchmark names them."""
-    ranks = {"image": result.image_ranks, "text": result.text_ranks}
-    return {f"{name}_retrieval_recall@{k}": float((found <= k).mean()) for name, found in ranks.items() for k in ks}
+def recalls(result: Retrieval) -> dict[str, float]:
+    """`image_retrieval_recall@k` and `text_retrieval_recall@k` alone."""
+    return {name: value for name, value in result.metrics().items() if "_recall@" in name}
 
 
-def accuracies(result: Classification, ks: Sequence[int]) -> dict[str, float]:
-    """`acc1`, `acc5` and so on: how often an image's class is among the k most similar."""
-    return {f"acc{k}": float((result.ranks <= k).mean()) for k in ks}
+def accuracies(result: Classification) -> dict[str, float]:
+    """`acc1`, `acc5` and so on alone: how often an image's class is among the k most similar."""
+    return {name: value for name, value in result.metrics().items() if name.startswith("acc")}
 
 
 def score(figures: Mapping[str, float]) -> float:

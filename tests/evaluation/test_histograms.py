@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from tuwen.errors import MissingExtra
+from tuwen.evaluation.calibrate import Samples, draw
 from tuwen.index.calibration import Threshold
-from tuwen.search.calibrate import Samples, draw
 
 RNG = np.random.default_rng(0)
 NONE = np.array([])

@@ -5,7 +5,7 @@ import pytest
 
 import colours
 from tuwen.errors import InvalidInput
-from tuwen.search.calibrate import Probe, Samples, Score, choose, measure, samples, thresholds
+from tuwen.evaluation.calibrate import Probe, Samples, Score, choose, measure, samples, thresholds
 from tuwen.search.query import RowId
 
 

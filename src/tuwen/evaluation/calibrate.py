@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tuwen.data.files import is_file, key_of
 from tuwen.errors import InvalidInput, require
+from tuwen.evaluation.metrics import false_accepts, false_rejects, fewest_errors
 from tuwen.index.calibration import QUERY_KINDS, QueryKind, Threshold
 from tuwen.index.store import row_id
 from tuwen.search.query import RowId, Term, term_vectors
@@ -311,8 +312,7 @@ def thresholds(measured: Mapping[QueryKind, Samples], rows: int) -> dict[QueryKi
 def choose(matching: Scores, unmatching: Scores) -> float:
     """Choose the threshold with the fewest errors.
 
-    With both kinds of scores, this is the threshold with the lowest sum of the two error rates; among equally good
-    ones, the middle of the widest gap. With only one kind, 5 % of its scores are on the wrong side of the threshold.
+    With only one kind of scores, 5 % of them are on the wrong side of the threshold.
 
     Args:
         matching: (n,) sorted; scores below the threshold are false rejects.
@@ -322,14 +322,7 @@ def choose(matching: Scores, unmatching: Scores) -> float:
         return float(np.quantile(unmatching, 1 - ALLOWED))
     if not len(unmatching):
         return float(np.quantile(matching, ALLOWED))
-    values = np.unique(np.concatenate([matching, unmatching]))
-    edges = np.concatenate([[values[0] - 0.01], values, [values[-1] + 0.01]])
-    cuts = (edges[:-1] + edges[1:]) / 2
-    rejected = np.searchsorted(matching, cuts) / len(matching)
-    accepted = 1 - np.searchsorted(unmatching, cuts) / len(unmatching)
-    errors = rejected + accepted
-    best = np.flatnonzero(errors <= errors.min() + 1e-12)
-    return float(cuts[best[np.argmax(np.diff(edges)[best])]])
+    return fewest_errors(matching, unmatching)
 
 
 def _value(probe: Probe, vector: NDArray[np.float32], index: "VectorIndex") -> float | None:
@@ -345,12 +338,14 @@ def _value(probe: Probe, vector: NDArray[np.float32], index: "VectorIndex") -> f
 
 def _threshold(measured: Samples, rows: int) -> Threshold:
     matching, unmatching = measured.matching, measured.unmatching
+    accepts = [
+        false_accepts(unmatching[[i]], choose(matching, np.delete(unmatching, i))) for i in _left_out(unmatching)
+    ]
+    rejects = [false_rejects(matching[[i]], choose(np.delete(matching, i), unmatching)) for i in _left_out(matching)]
     return Threshold(
         threshold=choose(matching, unmatching),
-        false_accept=_rate(
-            [unmatching[i] >= choose(matching, np.delete(unmatching, i)) for i in _left_out(unmatching)]
-        ),
-        false_reject=_rate([matching[i] < choose(np.delete(matching, i), unmatching) for i in _left_out(matching)]),
+        false_accept=_mean(accepts),
+        false_reject=_mean(rejects),
         matching=len(matching),
         unmatching=len(unmatching),
         rows=rows,
@@ -363,8 +358,8 @@ def _left_out(scores: Scores) -> range:
     return range(len(scores) if len(scores) > 1 else 0)
 
 
-def _rate(wrong: Sequence[bool]) -> float | None:
-    return round(sum(map(bool, wrong)) / len(wrong), 4) if wrong else None
+def _mean(rates: Sequence[NDArray[np.float64]]) -> float | None:
+    return round(float(np.mean(rates)), 4) if rates else None
 
 
 _TITLES: dict[QueryKind, str] = {"text": "text queries", "image": "image queries"}

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
+from tuwen.evaluation.calibrate import Probe, labelled_probes, random_probes
 from tuwen.index.store import row_id
-from tuwen.search.calibrate import Probe, labelled_probes, random_probes
 from tuwen.search.query import RowId
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tuwen.search.calibrate import negative_texts
+from tuwen.evaluation.calibrate import negative_texts
 
 
 def is_chinese(text: str) -> bool:
