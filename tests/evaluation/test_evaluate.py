@@ -16,7 +16,7 @@ from tuwen.data.samples import Columns
 from tuwen.demo import demo_gallery
 from tuwen.errors import InvalidInput
 from tuwen.evaluation.evaluate import evaluate
-from tuwen.evaluation.report import write_report
+from tuwen.evaluation.report import figure, figures, write_report
 from tuwen.evaluation.tasks import class_vectors, read_names, templates_of
 from tuwen.evaluation.vectors import VectorFolder
 from tuwen.index.index import VectorIndex
@@ -82,6 +82,20 @@ def test_retrieval_in_each_language(encoder: tuwen.Encoder, pairs: Path) -> None
         assert measured.counts == {"images": len(asked), "of_images": 8, "captions": len(texts)}
         for name, (low, high) in measured.intervals.items():
             assert low <= measured.metrics[name] <= high
+
+
+def test_several_languages_are_one_table(encoder: tuwen.Encoder, pairs: Path) -> None:
+    found = evaluate(encoder, pairs, columns=COLUMNS, against=encoder)
+    head, rows = figures(found)
+    places = [head.index(name) for name in ("metric", "language", "value", "difference")]
+    assert len(rows) == 2 * len(found.metrics)
+    for number, row in enumerate(rows):
+        name, language, value, difference = (row[place] for place in places)
+        measured = found.measured[number % 2]
+        assert (name, language) == (list(found.metrics)[number // 2], measured.language)
+        assert (value, difference) == (figure(name, measured.metrics[name]), figure(name, 0))
+    (alone,) = {len(row) for row in figures(evaluate(encoder, pairs, columns=COLUMNS, language="zh"))[1]}
+    assert alone == 4  # metric, value, and the ends of its interval
 
 
 def test_one_language(encoder: tuwen.Encoder, pairs: Path) -> None:

@@ -18,10 +18,10 @@ from tuwen.cli.options import Computing
 from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
 from tuwen.errors import BundleNotFound, require
-from tuwen.evaluation.evaluate import Comparison, Evaluation
+from tuwen.evaluation.evaluate import Evaluation
 from tuwen.evaluation.evaluate import evaluate as measure
-from tuwen.evaluation.report import figure, percent, title, write_report
-from tuwen.evaluation.tasks import TASKS, Measured
+from tuwen.evaluation.report import figures, percent, title, write_report
+from tuwen.evaluation.tasks import TASKS
 from tuwen.exporting.sources import named_here
 from tuwen.index.index import VectorIndex
 from tuwen.index.location import Place
@@ -251,7 +251,7 @@ def _report(file: Path, evaluation: Evaluation) -> None:
 
 
 def _show(evaluation: Evaluation) -> None:
-    for number, measured in enumerate(evaluation.measured):
+    for measured in evaluation.measured:
         counts = measured.counts
         words = ", ".join(
             f"{number_of:,} {name}" for name, number_of in counts.items() if name not in ("of_images", "support")
@@ -261,30 +261,13 @@ def _show(evaluation: Evaluation) -> None:
         click.echo(f"{head} (of {counts['of_images']:,} images)" if missing else head)
         if measured.learnt is not None:
             click.echo(f"learnt by {measured.learnt['method']} from {count(measured.learnt['support'], 'image')}")
-        if not evaluation.comparisons:
-            _table(measured)
-            continue
-        other = evaluation.comparisons[number]
-        _compared(measured, other)
-        click.echo(f"{len(other.changed):,} queries changed; {percent(other.overlap)} of the ten best are the same")
+    names, cells = figures(evaluation, own=False)
+    table(names, cells, numbers=range(names.index("value"), len(names)))
+    for number, other in enumerate(evaluation.comparisons):
+        of = f"{evaluation.measured[number].language}: " if len(evaluation.measured) > 1 else ""
+        same = percent(other.overlap)
+        click.echo(f"{of}{len(other.changed):,} queries changed; {same} of the ten best are the same")
     for found in evaluation.indexed:
         rows = [(name, percent(value), percent(found.exact[name])) for name, value in found.graph.items()]
         table(("through the index", "graph", "exact"), rows, numbers=(1, 2))
         click.echo(f"the graph finds {percent(found.kept)} of the ten nearest rows")
-
-
-def _table(measured: Measured) -> None:
-    rows = [
-        (name, figure(name, value), *(figure(name, end) for end in measured.intervals[name]))
-        for name, value in measured.metrics.items()
-    ]
-    table(("metric", "value", "95 % from", "to"), rows, numbers=(1, 2, 3))
-
-
-def _compared(measured: Measured, other: Comparison) -> None:
-    rows = []
-    for name, value in measured.metrics.items():
-        change = other.differences[name]
-        numbers = (value, other.measured.metrics[name], change.value, change.low, change.high)
-        rows.append((name, *(figure(name, number) for number in numbers)))
-    table(("metric", "value", "against", "difference", "95 % from", "to"), rows, numbers=(1, 2, 3, 4, 5))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MISSES = 12
 """the worst misses of each result, on the sheet"""
 CONFUSIONS = 10
+CHANGES = 20
+"""changed queries that are listed"""
 _BLUE, _RED = "#0072b2", "#d55e00"
 
 
@@ -42,12 +44,19 @@ def write_report(file: Path, evaluation: Evaluation) -> list[Path]:
     require("matplotlib", extra="plot")
     lines = [f"# {evaluation.model.name} on {evaluation.measured[0].encoded.dataset.name}", "", *_facts(evaluation)]
     written = [file]
+    head, rows = figures(evaluation)
+    aligned = "".join("|--:" if number >= head.index("value") else "|---" for number in range(len(head)))
+    lines += ["", f"| {' | '.join(head)} |", f"{aligned}|", *(f"| {' | '.join(cells)} |" for cells in rows)]
     for number, measured in enumerate(evaluation.measured):
         stem = file.stem if number == 0 else f"{file.stem}.{number + 1}"
         plot, sheet = file.with_name(f"{stem}.plot.png"), file.with_name(f"{stem}.misses.jpg")
         other = evaluation.comparisons[number] if evaluation.comparisons else None
         _plot(measured, other, plot)
-        lines += ["", f"## {title(measured)}", "", *_figures(measured, other), "", f"![the figures]({plot.name})"]
+        lines += ["", f"## {title(measured)}", "", f"![the figures]({plot.name})"]
+        if other is not None:
+            same = percent(other.overlap)
+            lines += ["", f"{len(other.changed)} queries changed; {same} of the ten best are the same."]
+            lines += ["", *_changed(other)]
         if evaluation.indexed:
             lines += ["", *_index(evaluation.indexed[number])]
         if isinstance(measured.result, Classification):
@@ -90,19 +99,31 @@ def _facts(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _figures(measured: Measured, other: Comparison | None) -> list[str]:
-    head = ["metric", "value", "95 % interval", *(["other model", "difference", "95 % interval"] if other else [])]
-    lines = [f"| {' | '.join(head)} |", f"|---{'|--:' * (len(head) - 1)}|"]
-    for name, value in measured.metrics.items():
-        cells = [name, figure(name, value), " – ".join(figure(name, end) for end in measured.intervals[name])]
-        if other is not None:
-            change = other.differences[name]
-            cells += [figure(name, other.measured.metrics[name]), figure(name, change.value)]
-            cells.append(" – ".join(figure(name, end) for end in (change.low, change.high)))
-        lines.append(f"| {' | '.join(cells)} |")
-    if other is not None:
-        lines += ["", f"{len(other.changed)} queries changed; {percent(other.overlap)} of the ten best are the same."]
-    return lines
+def figures(evaluation: Evaluation, *, own: bool = True) -> tuple[list[str], list[list[str]]]:
+    """One table of all figures, its head and its rows; those of several languages stand beneath each other.
+
+    `own`: with the intervals of the values themselves where there is a comparison, which has an interval, too.
+    """
+    several, compared = len(evaluation.measured) > 1, bool(evaluation.comparisons)
+    ends = ["95 % from", "to"]
+    head = ["metric", *(["language"] if several else []), "value", *(ends if own or not compared else [])]
+    rows = []
+    for name in evaluation.measured[0].metrics:
+        for number, measured in enumerate(evaluation.measured):
+            values = [measured.metrics[name], *(measured.intervals[name] if own or not compared else ())]
+            if compared:
+                other = evaluation.comparisons[number]
+                change = other.differences[name]
+                values += [other.measured.metrics[name], change.value, change.low, change.high]
+            label = [name, *([measured.language or "?"] if several else [])]
+            rows.append([*label, *(figure(name, value) for value in values)])
+    return [*head, *(["against", "difference", *ends] if compared else [])], rows
+
+
+def _changed(other: Comparison) -> list[str]:
+    found = [f"- {query!r}: rank {rank}, {there} by the other" for query, rank, there in other.changed[:CHANGES]]
+    left = len(other.changed) - len(found)
+    return [*found, *([f"- and {left} more"] if left else [])]
 
 
 def _index(found: ThroughIndex) -> list[str]:
