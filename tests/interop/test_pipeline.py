@@ -7,10 +7,9 @@ import yaml
 from tuwen.bundle.manifest import ImageSpec
 from tuwen.errors import InvalidInput
 from tuwen.interop.paddle_config import (
-    BUILDS,
     IDLE,
     INSTEAD,
-    SEARCHES,
+    MODES,
     USED,
     InvalidConfig,
     PaddleConfig,
@@ -101,7 +100,7 @@ def test_the_pipelines_own_example_is_understood(config: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", [*BUILDS, *SEARCHES])
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode(config: Path, mode: str) -> None:
     assert read(config, f"Global.mode={mode}").mode == mode
 
@@ -149,16 +148,16 @@ def test_all_problems_are_reported_together(config: Path) -> None:
         "IndexProcess.image_index_dir=null",
         "Arch.name=CLIP",
     ) == [
-        "Arch.name",
         "Global.batchsize",
         "IndexProcess.index_method",
         "IndexProcess.dist_type",
         "IndexProcess.return_k",
         "IndexProcess.score_thres",
         "IndexProcess.index_dir",
+        "Arch",
+        "Global.use_tensorrt",
         "Global.infer_imgs",
         "IndexProcess.image_index_dir",
-        "Global.use_tensorrt",
     ]
     assert problems(config, "Global.mode=null") == ["Global.mode"]
     assert problems(config, "Global.mode=train") == ["Global.mode"]

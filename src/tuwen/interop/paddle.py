@@ -1,15 +1,13 @@
 """The modes of PaddleClas' CLIP pipeline: two build or change an index, four search one.
 
-    image_index_build, text_index_build                             data --> rows
-    text-to-image, image-to-text, image-to-image, text-to-text      queries --> hits
-
 A text's row is named after the text, so that the same text from two files is one row.
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +23,12 @@ from tuwen.ingest.payloads import content_of
 from tuwen.ingest.sync import is_below
 from tuwen.ingest.texts import Text, TextIngest, list_key
 from tuwen.ingest.writer import LOOKUP, IngestReport
-from tuwen.interop.paddle_config import SEARCHES, InvalidConfig, PaddleConfig
+from tuwen.interop.paddle_config import InvalidConfig, PaddleConfig
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import batched
 from tuwen.types import Hit, Rejected, Source
+
+T = TypeVar("T", bound=Found | Text | Rejected | None)
 
 
 def check_index(config: PaddleConfig, place: Place) -> None:
@@ -40,9 +40,9 @@ def check_index(config: PaddleConfig, place: Place) -> None:
     try:
         made = manifest_of(place)
     except IndexNotFound:
-        if config.builds is None:
-            raise InvalidConfig([f"there is no index at {place}; run the mode that builds it first"]) from None
         operation = config.process.index_operation
+        if not config.builds:
+            raise InvalidConfig([f"there is no index at {place}; run the mode that builds it first"]) from None
         if operation != "new":
             wanted = f"IndexProcess.index_operation: {operation} needs an index, but there is none at {place}"
             raise InvalidConfig([f"{wanted}; use new"]) from None
@@ -62,26 +62,86 @@ def build(config: PaddleConfig, encoder: Encoder, index: VectorIndex) -> Generat
 
     `new` removes all other rows of this type, which a new index would not have; rows that are already there are kept.
     """
-    data, operation = _Data(config, index), config.process.index_operation
     images, texts = ImageIngest(encoder, index), TextIngest(encoder, index)
-    writer = images.writer if config.builds == "image" else texts.writer
+    writer = images.writer if config.reads == "image" else texts.writer
+    operation, seen = config.process.index_operation, set[str]()
     if operation == "remove":
-        yield from writer.remove(data.stored_images() if config.builds == "image" else data.stored_texts())
-    elif config.builds == "image":
-        yield from images.add(data.images())
+        yield from writer.remove(_stored(config, index))
+    elif config.reads == "image":
+        yield from images.add(_noted(_images(config, index), seen))
     else:
-        yield from texts.add(data.texts())
+        yield from texts.add(_noted(_texts(config), seen))
     if operation == "new":
-        kept = data.seen - {item.path for item in writer.report().rejected}
-        yield from writer.remove([key for key in index.keys(f'type == "{config.builds}"') if key not in kept])
+        kept = seen - {item.path for item in writer.report().rejected}
+        yield from writer.remove([key for key in index.keys(f'type == "{config.reads}"') if key not in kept])
     index.optimize()
     yield writer.report()
 
 
 def count_inputs(config: PaddleConfig, index: VectorIndex) -> int:
     """The number of inputs of a build."""
-    data = _Data(config, index)
-    return sum(1 for _ in (data.images() if config.builds == "image" else data.texts()))
+    return sum(1 for _ in (_images(config, index) if config.reads == "image" else _texts(config)))
+
+
+def _noted(items: Iterable[T], seen: set[str]) -> Iterator[T]:
+    """The items; the keys of those that can be indexed are added to `seen`."""
+    for item in items:
+        if isinstance(item, Source | Text):
+            seen.add(item.key)
+        yield item
+
+
+def _images(config: PaddleConfig, index: VectorIndex) -> Iterator[Found]:
+    paths = _paths(config)
+    yield from (Rejected(key_of(path, index.root), "does not exist") for path in paths if not os.path.lexists(path))
+    yield from find_files([path for path in paths if os.path.lexists(path)], index.root, but=index.folder)
+
+
+def _texts(config: PaddleConfig) -> Iterator[Text | Rejected | None]:
+    """The texts, each once."""
+    modified, seen = _file(config).stat().st_mtime, set[str]()
+    for text in _lines(config):
+        key = list_key(text) if isinstance(text, str) else ""
+        if not isinstance(text, str):
+            yield text
+        elif key not in seen:
+            seen.add(key)
+            yield Text(key, text, modified)
+
+
+def _stored(config: PaddleConfig, index: VectorIndex) -> list[str]:
+    """The keys of rows of these texts; or of these images and all below these folders, there or not."""
+    if config.reads == "text":
+        wanted = {content_of(text) for text in _lines(config) if isinstance(text, str)}
+        rows = index.list('type == "text"')
+        return [str(row.payload["path"]) for row in rows if row.payload["content"] in wanted]
+    tops = [os.path.abspath(path) for path in _paths(config)]  # noqa: PTH100  (as keys are made)
+    return [key for key in index.keys('type == "image"') if is_below(str(path_of(key, index.root)), tops)]
+
+
+def _file(config: PaddleConfig) -> Path:
+    """The file that lines are read from."""
+    return Path(str((config.builds and config.process.data_file) or config.general.texts))
+
+
+def _paths(config: PaddleConfig) -> list[Path]:
+    if config.process.data_file is None:
+        return [Path(str(config.general.infer_imgs))]
+    lines = [item.text for item in read_lines(_file(config)) if isinstance(item, Caption)]
+    return [config.root / line.partition(config.process.delimiter)[0].strip() for line in lines]
+
+
+def _lines(config: PaddleConfig) -> Iterator[str | Rejected | None]:
+    """The texts of the file, with those that cannot be read."""
+    file, delimiter = _file(config), config.process.delimiter
+    paired = config.builds and config.process.data_file is not None
+    for item in read_lines(file):
+        if not isinstance(item, Caption):
+            yield Rejected(f"{file}/{item.line}", item.reason) if item.reason else None
+        elif text := (item.text.partition(delimiter)[2].strip() if paired else item.text):
+            yield text
+        else:
+            yield Rejected(f"{file}/{item.line}", f"has no text after {delimiter!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,96 +154,21 @@ class Answer:
 
 def answer(config: PaddleConfig, encoder: Encoder, index: VectorIndex, rejected: list[Rejected]) -> Iterator[Answer]:
     """Search for each query, in order; queries that cannot be read are added to `rejected`."""
-    asked, found = SEARCHES[config.mode]
-    queries = _image_queries if asked == "image" else _text_queries
     k, least = config.process.return_k, config.process.score_thres
-    for query, vector in queries(config, encoder, rejected):
-        yield Answer(query, index.search(vector, k=k, min_score=least, where=f'type == "{found}"'))
+    for query, vector in _queries(config, encoder, rejected):
+        yield Answer(query, index.search(vector, k=k, min_score=least, where=f'type == "{config.indexed}"'))
 
 
-class _Data:
-    """The inputs that the configuration names, in the form that an index takes; `seen` has the keys read so far."""
-
-    def __init__(self, config: PaddleConfig, index: VectorIndex) -> None:
-        self._config = config
-        self._index = index
-        self.seen: set[str] = set()
-
-    def images(self) -> Iterator[Found]:
-        """The images."""
-        paths = self._paths()
-        for path in paths:
-            if not os.path.lexists(path):
-                yield Rejected(key_of(path, self._index.root), "does not exist")
-        there = [path for path in paths if os.path.lexists(path)]
-        for item in find_files(there, self._index.root, but=self._index.folder):
-            if isinstance(item, Source):
-                self.seen.add(item.key)
-            yield item
-
-    def texts(self) -> Iterator[Text | Rejected | None]:
-        """The texts, each once."""
-        modified = self._file.stat().st_mtime
-        for text in self._texts():
-            if not isinstance(text, str):
-                yield text
-            elif (key := list_key(text)) not in self.seen:
-                self.seen.add(key)
-                yield Text(key, text, modified)
-
-    def stored_images(self) -> list[str]:
-        """The keys of rows of these images, and of all below these folders, whether the files exist or not."""
-        tops = [os.path.abspath(path) for path in self._paths()]  # noqa: PTH100  (as keys are made)
-        keys = self._index.keys('type == "image"')
-        return [key for key in keys if is_below(str(path_of(key, self._index.root)), tops)]
-
-    def stored_texts(self) -> list[str]:
-        """The keys of rows that have one of these texts."""
-        wanted = {content_of(text) for text in self._texts() if isinstance(text, str)}
-        rows = self._index.list('type == "text"')
-        return [str(row.payload["path"]) for row in rows if row.payload["content"] in wanted]
-
-    @property
-    def _file(self) -> Path:
-        """The file that lines are read from."""
-        return Path(str(self._config.process.data_file or self._config.general.texts))
-
-    def _paths(self) -> list[Path]:
-        config = self._config
-        if config.process.data_file is None:
-            return [Path(str(config.general.infer_imgs))]
-        lines = [item.text for item in read_lines(self._file) if isinstance(item, Caption)]
-        return [config.root / line.partition(config.process.delimiter)[0].strip() for line in lines]
-
-    def _texts(self) -> Iterator[str | Rejected | None]:
-        delimiter = self._config.process.delimiter
-        for item in read_lines(self._file):
-            if not isinstance(item, Caption):
-                yield Rejected(f"{self._file}/{item.line}", item.reason) if item.reason else None
-            elif self._config.process.data_file is None:
-                yield item.text
-            elif text := item.text.partition(delimiter)[2].strip():
-                yield text
-            else:
-                yield Rejected(f"{self._file}/{item.line}", f"has no text after {delimiter!r}")
-
-
-def _text_queries(
+def _queries(
     config: PaddleConfig, encoder: Encoder, rejected: list[Rejected]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    file = Path(str(config.general.texts))
-    for group in batched(read_lines(file), LOOKUP):
-        bad = [item for item in group if not isinstance(item, Caption) and item.reason]
-        rejected += [Rejected(f"{file}/{item.line}", item.reason) for item in bad]
-        texts = [item.text for item in group if isinstance(item, Caption)]
-        yield from zip(texts, encoder.encode_texts(texts), strict=True)
-
-
-def _image_queries(
-    config: PaddleConfig, encoder: Encoder, rejected: list[Rejected]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    if config.reads == "text":
+        for group in batched(_lines(config), LOOKUP):
+            rejected += [item for item in group if isinstance(item, Rejected)]
+            texts = [item for item in group if isinstance(item, str)]
+            yield from zip(texts, encoder.encode_texts(texts), strict=True)
+        return
     found = find_files([Path(str(config.general.infer_imgs))], Path())
-    paths = (item.path if isinstance(item, Source) else item for item in found)
-    for batch in encoder.stream(paths):
+    for batch in encoder.stream(item.path if isinstance(item, Source) else item for item in found):
         rejected += batch.rejected
         yield from zip(batch.keys, batch.vectors, strict=True)

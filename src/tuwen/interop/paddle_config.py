@@ -1,29 +1,29 @@
 """The configuration of PaddleClas' CLIP pipeline (`inference_clip.yaml`), checked as a whole before anything runs."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from tuwen.bundle.foreign import is_foreign
 from tuwen.bundle.manifest import MANIFEST, ImageSpec
+from tuwen.configuration import overridden, read_yaml
 from tuwen.errors import InvalidInput
 from tuwen.index.location import Place, place_of
 
-BUILDS = {"image_index_build": "image", "text_index_build": "text"}
-"""mode -> type of the rows that it adds to the index"""
-SEARCHES = {
+MODES = {
+    "image_index_build": ("image", "image"),
+    "text_index_build": ("text", "text"),
     "text-to-image": ("text", "image"),
     "image-to-text": ("image", "text"),
     "image-to-image": ("image", "image"),
     "text-to-text": ("text", "text"),
 }
-"""mode -> type of the queries, and of the hits"""
+"""mode -> type of what it reads, and of the rows of its index"""
 IDLE = (
     *("Global.batch_size", "Global.enable_mkldnn", "Global.enable_benchmark", "Global.ir_optim", "Global.gpu_mem"),
     *("Global.enable_profile", "IndexProcess.batch_size"),
@@ -42,8 +42,16 @@ INSTEAD = {
 Mode = Literal[
     "image_index_build", "text_index_build", "text-to-image", "image-to-text", "image-to-image", "text-to-text"
 ]
-Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(gt=0)]
+
+
+class InvalidConfig(InvalidInput):
+    """A configuration that cannot be run. `.problems` has one line for each invalid key."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems))
 
 
 class _Section(BaseModel):
@@ -54,11 +62,11 @@ class Global(_Section):
     """The mode, its inputs, and the model."""
 
     mode: Mode | None = None
-    infer_imgs: Text | None = None
-    texts: Text | None = None
-    model: Text | None = None
-    inference_image_encoder_dir: Text | None = None
-    inference_text_encoder_dir: Text | None = None
+    infer_imgs: Word | None = None
+    texts: Word | None = None
+    model: Word | None = None
+    inference_image_encoder_dir: Word | None = None
+    inference_text_encoder_dir: Word | None = None
     embedding_size: Count | None = None
     use_gpu: bool | None = None
     use_tensorrt: bool = False
@@ -76,62 +84,46 @@ class IndexProcess(_Section):
     """The index, and the options of a search."""
 
     index_method: Literal["HNSW32", "IVF", "Flat"] | None = None
-    image_index_dir: Text | None = None
-    text_index_dir: Text | None = None
+    image_index_dir: Word | None = None
+    text_index_dir: Word | None = None
     index_operation: Literal["new", "append", "remove"] = "new"
-    image_root: Text = "."
-    data_file: Text | None = None
-    delimiter: Text = "\t"
+    image_root: Word = "."
+    data_file: Word | None = None
+    delimiter: Word = "\t"
     dist_type: Literal["IP", "L2"] | None = None
     embedding_size: Count | None = None
     return_k: Count = 1
     score_thres: Annotated[float, Field(ge=-1, le=1)] = 0.5
 
 
-_SECTIONS: Mapping[str, type[_Section]] = {"Global": Global, "PreProcess": PreProcess, "IndexProcess": IndexProcess}
-USED = tuple(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields)
-"""every key that has an effect"""
+class PaddleConfig(_Section):
+    """A configuration, with paths as written."""
 
-
-class InvalidConfig(InvalidInput):
-    """A configuration that cannot be run. `.problems` has one line for each invalid key."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(problems))
-
-
-class PaddleConfig(BaseModel):
-    """A configuration, with paths as written.
-
-    Attributes:
-        general, preprocess, process: its sections Global, PreProcess and IndexProcess.
-        model: a model's name or folder; None: the index's own, or the default for a new index.
-        idle: its keys that have no effect.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    general: Global
-    preprocess: PreProcess
-    process: IndexProcess
-    model: str | None
-    idle: tuple[str, ...]
+    general: Global = Field(Global(), alias="Global")
+    preprocess: PreProcess = Field(PreProcess(), alias="PreProcess")
+    process: IndexProcess = Field(IndexProcess(), alias="IndexProcess")
+    idle: tuple[str, ...] = ()
+    """its keys that have no effect"""
 
     @property
     def mode(self) -> str:
-        """A key of `BUILDS` or `SEARCHES`."""
+        """A key of `MODES`."""
         return str(self.general.mode)
 
     @property
-    def builds(self) -> str | None:
-        """`image` or `text`, in a mode that builds."""
-        return BUILDS.get(self.mode)
+    def builds(self) -> bool:
+        """Whether the mode adds or removes rows."""
+        return self.mode.endswith("_build")
+
+    @property
+    def reads(self) -> str:
+        """`image` or `text`: the type of the inputs or the queries."""
+        return MODES[self.mode][0]
 
     @property
     def indexed(self) -> str:
-        """`image` or `text`: what the index has rows of."""
-        return self.builds or SEARCHES[self.mode][1]
+        """`image` or `text`: the type of the rows of the index."""
+        return MODES[self.mode][1]
 
     @property
     def index(self) -> Place:
@@ -152,9 +144,29 @@ class PaddleConfig(BaseModel):
     @property
     def device(self) -> str | None:
         """The device, if `use_gpu` is given."""
-        if self.general.use_gpu is None:
-            return None
-        return ("tensorrt" if self.general.use_tensorrt else "cuda") if self.general.use_gpu else "cpu"
+        given = self.general
+        return (
+            None
+            if given.use_gpu is None
+            else "cpu"
+            if not given.use_gpu
+            else "tensorrt"
+            if given.use_tensorrt
+            else "cuda"
+        )
+
+    @property
+    def model(self) -> str | None:
+        """`Global.model`, else the folder that both encoders' keys name; None: the index's own, or the default."""
+        return self.general.model or self.general.inference_image_encoder_dir or self.general.inference_text_encoder_dir
+
+
+USED = tuple(
+    f"{field.alias}.{key}"
+    for field in PaddleConfig.model_fields.values()
+    for key in getattr(field.annotation, "model_fields", ())
+)
+"""every key that has an effect"""
 
 
 def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = None) -> PaddleConfig:
@@ -169,131 +181,103 @@ def read_config(file: Path, overrides: Sequence[str] = (), model: str | None = N
         InvalidInput: the file or an override cannot be read.
         InvalidConfig: a key is unknown, its value is invalid, or a file that it names is missing.
     """
-    values = {key: value for key, value in {**_flat(file), **_overridden(overrides)}.items() if value is not None}
-    idle = tuple(key for key in IDLE if values.pop(key, None) is not None)
-    sections, problems = _validated(values)
-    general, process = sections["Global"], sections["IndexProcess"]
-    problems += _missing(general, process)
-    if general.use_tensorrt and not general.use_gpu:
-        problems.append("Global.use_tensorrt: TensorRT needs a GPU; also set use_gpu: True")
-    if model is None:
-        model = _model(general, problems)
-    if problems:
-        raise InvalidConfig(problems)
-    delimiter = process.delimiter.replace("\\t", "\t")
-    return PaddleConfig(
-        general=general,
-        preprocess=sections["PreProcess"],
-        process=process.model_copy(update={"delimiter": delimiter}),
-        model=model,
-        idle=idle,
+    sections = _sections(file, overrides)
+    if model is not None:
+        sections.setdefault("Global", {})["model"] = model
+    keys = [name.split(".") for name in IDLE]
+    idle = tuple(f"{name}.{key}" for name, key in keys if sections.get(name, {}).pop(key, None) is not None)
+    given = "mode" in sections.get("Global", {})
+    problems = {}
+    try:
+        config = PaddleConfig.model_validate(sections)
+    except ValidationError as error:
+        for item in error.errors():
+            name, *rest = map(str, item["loc"][:2])
+            problems[".".join((name, *rest))] = _described(item)
+            if rest:
+                sections[name].pop(rest[0], None)
+            else:
+                sections.pop(name, None)
+        config = PaddleConfig.model_validate(sections)
+    if found := [*problems.values(), *_missing(config, given=given)]:
+        raise InvalidConfig(found)
+    delimiter = config.process.delimiter.replace("\\t", "\t")
+    return config.model_copy(
+        update={"process": config.process.model_copy(update={"delimiter": delimiter}), "idle": idle}
     )
 
 
-def _validated(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The sections without invalid keys, and one line for each of those."""
-    problems = [_unknown(key) for key in values if key.partition(".")[0] not in _SECTIONS]
-    sections: dict[str, Any] = {}
-    for name, section in _SECTIONS.items():
-        given = {key.partition(".")[2]: value for key, value in values.items() if key.partition(".")[0] == name}
-        try:
-            sections[name] = section.model_validate(given)
-        except ValidationError as error:
-            wrong = {str(item["loc"][0]): item for item in error.errors()}
-            problems += [_described(name, item) for item in wrong.values()]
-            sections[name] = section.model_validate({key: given[key] for key in given.keys() - wrong.keys()})
-    if "Global.mode" not in values:
-        problems.append(f"Global.mode is missing; set one of: {', '.join(get_args(Mode))}")
-    return sections, problems
-
-
-def _flat(file: Path) -> dict[str, Any]:
-    try:
-        sections = yaml.safe_load(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}", where=file) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise InvalidInput(f"{file} is not YAML: {' '.join(str(error).split())}", where=file) from error
-    if not isinstance(sections, dict) or not all(isinstance(keys, dict) for keys in sections.values()):
+def _sections(file: Path, overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of a file, without keys that say nothing."""
+    tree: Any = read_yaml(file)
+    if not isinstance(tree, dict) or not all(isinstance(keys, dict) for keys in tree.values()):
         raise InvalidInput(f"{file} must have sections with keys, such as Global: and IndexProcess:", where=file)
-    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-
-
-def _overridden(overrides: Sequence[str]) -> dict[str, Any]:
-    values = {}
     for override in overrides:
-        key, found, text = override.partition("=")
-        if not found or "." not in key:
-            raise InvalidInput(
-                f"-o {override}: write SECTION.KEY=VALUE, for example Global.mode=text-to-image", value=override
-            )
-        try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise InvalidInput(f"-o {override}: the value is not YAML: {reason}", value=override) from error
-    return values
+        tree = overridden(tree, override, "Global.mode=text-to-image")
+        if "." not in override.partition("=")[0]:
+            hint = "write SECTION.KEY=VALUE"
+            raise InvalidInput(f"-o {override}: {hint}", value=override, hint=hint)
+    return {name: {key: it for key, it in keys.items() if it is not None} for name, keys in tree.items()}
 
 
-def _described(section: str, error: ErrorDetails) -> str:
-    key = f"{section}.{error['loc'][0]}"
-    if error["type"] == "extra_forbidden":
-        return _unknown(key)
-    return f"{key}: {error['input']!r} cannot be used: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _unknown(key: str) -> str:
+def _described(error: ErrorDetails) -> str:
+    key = ".".join(map(str, error["loc"][:2]))
+    if error["type"] != "extra_forbidden":
+        return f"{key}: {error['input']!r} cannot be used: {error['msg'][0].lower()}{error['msg'][1:]}"
     if key in INSTEAD:
         return f"{key} cannot be used: {INSTEAD[key]}"
     near = difflib.get_close_matches(key, (*USED, *IDLE), n=1)
     return f"{key} is unknown: " + (f"did you mean {near[0]}?" if near else "leave it out")
 
 
-def _missing(general: Global, process: IndexProcess) -> list[str]:
-    """The inputs and keys that the mode needs but that are missing."""
+def _missing(config: PaddleConfig, *, given: bool) -> Iterator[str]:
+    """What the mode needs and is missing, and keys that contradict each other. `given`: whether there is a mode."""
+    general, process = config.general, config.process
+    if general.use_tensorrt and not general.use_gpu:
+        yield "Global.use_tensorrt: TensorRT needs a GPU; also set use_gpu: True"
+    yield from _no_bundle(general)
     if general.mode is None:
-        return []
-    mode, problems = str(general.mode), []
-    reads = BUILDS.get(mode) or SEARCHES[mode][0]
-    image = None if general.infer_imgs is None else Path(general.infer_imgs)
-    if mode in BUILDS and process.data_file is not None:
-        if not Path(process.data_file).is_file():
-            problems.append(f"IndexProcess.data_file: no file {process.data_file}")
-    elif reads == "text" and not (general.texts and Path(general.texts).is_file()):
-        problems.append(f"Global.texts: no file {general.texts or 'is named'}")
-    elif reads == "image" and (image is None or not (image.exists() or _removes(mode, process))):
-        problems.append(f"Global.infer_imgs: no image or folder {image or 'is named'}")
-    name = f"{BUILDS.get(mode) or SEARCHES[mode][1]}_index_dir"
+        if not given:
+            yield f"Global.mode is missing; set one of: {', '.join(get_args(Mode))}"
+        return
+    yield from _no_input(config)
+    name = f"{config.indexed}_index_dir"
     try:
         if getattr(process, name) is None:
-            problems.append(f"IndexProcess.{name} is missing: name the folder of that index")
+            yield f"IndexProcess.{name} is missing: name the folder of that index"
         else:
             place_of(getattr(process, name))
     except InvalidInput as error:
-        problems.append(f"IndexProcess.{name}: {error}")
-    return problems
+        yield f"IndexProcess.{name}: {error}"
 
 
-def _removes(mode: str, process: IndexProcess) -> bool:
-    return mode in BUILDS and process.index_operation == "remove"
+def _no_input(config: PaddleConfig) -> Iterator[str]:
+    """The key whose file or folder does not exist."""
+    general, process = config.general, config.process
+    removes = config.builds and process.index_operation == "remove"
+    if config.builds and process.data_file is not None:
+        if not Path(process.data_file).is_file():
+            yield f"IndexProcess.data_file: no file {process.data_file}"
+    elif config.reads == "text" and not (general.texts and Path(general.texts).is_file()):
+        yield f"Global.texts: no file {general.texts or 'is named'}"
+    elif config.reads == "image" and not (general.infer_imgs and (removes or Path(general.infer_imgs).exists())):
+        yield f"Global.infer_imgs: no image or folder {general.infer_imgs or 'is named'}"
 
 
-def _model(general: Global, problems: list[str]) -> str | None:
-    """`Global.model`, or the folder that both encoders' keys name, if it is a bundle."""
+def _no_bundle(general: Global) -> Iterator[str]:
+    """The keys of the encoders' folders, where they stand for the model and do not both name one bundle."""
     folders = {tower: getattr(general, f"inference_{tower}_encoder_dir") for tower in ("image", "text")}
-    named = {folder for folder in folders.values() if folder is not None}
+    named = {tower: folder for tower, folder in folders.items() if folder is not None}
     if general.model is not None or not named:
-        return general.model
-    folder = Path(next(iter(named)))
-    if len(named) == 1 and None not in folders.values() and ((folder / MANIFEST).is_file() or is_foreign(folder)):
-        return str(folder)
-    problems += [
-        f"Global.inference_{tower}_encoder_dir: {name} is not a bundle, and Paddle inference models cannot be run: "
-        "give --model BUNDLE, or write Global.model (tuwen export makes bundles)"
-        for tower, name in folders.items()
-        if name is not None
-    ]
-    return None
+        return
+    folder = Path(next(iter(named.values())))
+    if len({*folders.values()}) == 1 and ((folder / MANIFEST).is_file() or is_foreign(folder)):
+        return
+    for tower, name in named.items():
+        yield (
+            f"Global.inference_{tower}_encoder_dir: {name} is not a bundle, and Paddle inference models cannot be run: "
+            "give --model BUNDLE, or write Global.model (tuwen export makes bundles)"
+        )
 
 
 def check_model(config: PaddleConfig, model: str, dim: int, spec: ImageSpec) -> None:
@@ -316,7 +300,7 @@ def check_model(config: PaddleConfig, model: str, dim: int, spec: ImageSpec) -> 
 def differences(transforms: Sequence[Mapping[str, Any] | str], spec: ImageSpec) -> list[str]:
     """One line for each value of `PreProcess.transform_ops` that differs from the model's preprocessing."""
     size: tuple[object, ...] = (list(spec.size), *({*spec.size} if len({*spec.size}) == 1 else ()))
-    known: dict[str, dict[str, tuple[object, ...]]] = {
+    known: dict[str, dict[str, tuple[object, ...]]] = {  # operation -> parameter -> what it may be; (): anything
         "ResizeImage": {
             "size": size,
             "resize_short": (spec.edge or spec.size[0],),
@@ -335,17 +319,17 @@ def differences(transforms: Sequence[Mapping[str, Any] | str], spec: ImageSpec) 
         "ToCHWImage": {},
     }
     advice, found = "leave out PreProcess; the model has its own preprocessing", []
-    for entry in transforms:
-        for operation, parameters in (entry if isinstance(entry, Mapping) else {entry: None}).items():
-            place = f"PreProcess.transform_ops: {operation}"
-            if operation not in known:
-                found.append(f"{place} is not supported: {advice}")
-                continue
-            for name, value in (parameters or {}).items():
-                allowed = known[operation].get(name)
-                if allowed is None or (allowed and not any(_same(value, one) for one in allowed)):
-                    own = "" if not allowed else f" ({allowed[0]})"
-                    found.append(f"{place}.{name}: {value!r} is not the model's{own}: {advice}")
+    steps = [step for entry in transforms for step in (entry if isinstance(entry, Mapping) else {entry: None}).items()]
+    for operation, parameters in steps:
+        place = f"PreProcess.transform_ops: {operation}"
+        if operation not in known:
+            found.append(f"{place} is not supported: {advice}")
+            continue
+        for name, value in (parameters or {}).items():
+            allowed = known[operation].get(name)
+            if allowed is None or (allowed and not any(_same(value, one) for one in allowed)):
+                own = "" if not allowed else f" ({allowed[0]})"
+                found.append(f"{place}.{name}: {value!r} is not the model's{own}: {advice}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -12,33 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tuwen.configuration import overridden, read_yaml
 from tuwen.errors import InvalidInput
 from tuwen.training.config import TrainConfig
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `4e-4` is a number and a date is a string; duplicate keys are errors."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  (the base class has it so)
-        letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As in the base class, but a duplicate key is an error."""
-        seen = set[str]()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
 
 
 def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -53,13 +28,7 @@ def read_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         InvalidInput: the file cannot be read, or the configuration is invalid: the message has a line for each
             problem, and `value` the keys.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}", value=file) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8", value=file) from error
-    tree = _loaded(text, str(file), file)
+    tree = read_yaml(file)
     if not isinstance(tree, dict):
         raise InvalidInput(f"{file} has no sections: it needs model:, data: and run:", value=file)
     return config_of(tree, overrides, str(file))
@@ -69,7 +38,7 @@ def config_of(tree: Mapping[str, Any], overrides: Sequence[str] = (), name: str 
     """The configuration of a tree as parsed from YAML, which messages call `name`. Raises as `read_config`."""
     whole: object = tree
     for override in overrides:
-        whole = _overridden(whole, override)
+        whole = overridden(whole, override, "optimizer.lr=4e-4")
     try:
         return TrainConfig.model_validate_json(json.dumps(whole))
     except (TypeError, ValueError) as error:
@@ -85,31 +54,6 @@ def dump_config(config: TrainConfig) -> str:
     """The configuration as YAML, including defaults, from which `read_config` reads the same."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
     return text
-
-
-def _loaded(text: str, name: str, value: object) -> object:
-    try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"{name} is not valid YAML: {' '.join(str(error).split())}", value=value) from error
-
-
-def _overridden(tree: object, override: str) -> object:
-    path, found, text = override.partition("=")
-    if not found or not all(path.split(".")):
-        raise InvalidInput(f"-o {override}: write KEY=VALUE, such as -o optimizer.lr=4e-4", value=override)
-    return _put(tree, path.split("."), _loaded(text, f"-o {override}: the value", override))
-
-
-def _put(tree: object, path: Sequence[str], value: object) -> object:
-    """A copy of the tree with the value at the path; a value in the place of a section is replaced."""
-    if not path:
-        return value
-    step, *rest = path
-    if isinstance(tree, list) and step.isdecimal() and int(step) < len(tree):
-        return [_put(item, rest, value) if place == int(step) else item for place, item in enumerate(tree)]
-    section = tree if isinstance(tree, Mapping) else {}
-    return {**section, step: _put(section.get(step), rest, value)}
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[tuple[str, str]]:
