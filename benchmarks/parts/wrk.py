@@ -17,18 +17,20 @@ class Load:
     """What is asked for, and how hard.
 
     Attributes:
-        kind: `text`: another text in every request; `like`: a row's id, one of `ids`.
+        kind: one of those of `load.lua`.
         connections: requests at a time.
         seconds: how long.
-        ids: a file with one id a line.
+        lines: a file with one row's id, or the path of a picture, a line.
         sample: one answer of so many is kept, to be checked.
+        fields: JSON that `embed` and `picture` have before `input`.
     """
 
     kind: str
     connections: int
     seconds: float
-    ids: Path
+    lines: Path
     sample: int = 10
+    fields: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def run(url: str, load: Load, folder: Path) -> Measured:
     threads = 1 if load.connections < 64 else 2
     command = ["wrk", "-t", str(threads), "-c", str(load.connections), "-d", f"{load.seconds:g}s"]
     command += ["--timeout", "60s", "--latency", "-s", str(SCRIPT), url, "--"]
-    command += [load.kind, str(folder), str(load.ids), str(load.sample), str(time.time_ns() % 2**31)]
+    command += [load.kind, str(folder), str(load.lines), str(load.sample), str(time.time_ns() % 2**31), load.fields]
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None

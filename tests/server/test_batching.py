@@ -69,6 +69,21 @@ def test_a_batch_of_one() -> None:
     assert run.batches == [[0], [1], [2]]
 
 
+def test_a_batch_waits_only_while_more_can_come() -> None:
+    run = Doubling()
+
+    async def ask() -> None:
+        batches: Batcher[int, int] = Batcher(
+            "doubling", run, most=8, wait=3600, limit=100, more=lambda: batches.waiting == 1
+        )
+        async with asyncio.timeout(60):
+            assert await asyncio.gather(batches.do([1]), batches.do([2])) == [[2], [4]]
+            await batches.close()
+
+    asyncio.run(ask())
+    assert run.batches == [[1, 2]]
+
+
 def test_the_first_waits_no_longer_than_it_may() -> None:
     run = Doubling()
 

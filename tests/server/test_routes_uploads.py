@@ -1,3 +1,4 @@
+import hashlib
 import io
 import time
 from collections.abc import Sequence
@@ -43,6 +44,17 @@ def test_the_same_bytes_are_one_row(served: Served) -> None:
     again = served.client.post("/v1/images", files=twice[:1]).json()
     assert again["images"] == report["images"][:1]
     served.client.delete(f"/v1/images/{again['images'][0]['id']}")
+
+
+def test_many_pictures_of_one_request_keep_their_order(served: Served) -> None:
+    names = ("red", "green", "blue", "white", "black", "brown", "orange", "purple", "pink")
+    drawings = [drawn(name) for name in names]
+    report = served.client.post("/v1/images", files=[("files", ("a.png", it)) for it in drawings]).json()
+    assert report["indexed"] == len(names)
+    contents = [hashlib.sha256(it).hexdigest() for it in drawings]
+    assert [it["path"] for it in report["images"]] == [f"uploads/{it}.png" for it in contents]
+    for added in report["images"]:
+        served.client.delete(f"/v1/images/{added['id']}")
 
 
 def test_what_the_index_does_not_take_leaves_no_file(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Batcher(Generic[T, R]):
     If a caller is cancelled, its items leave the queue. One batch runs while the next one fills up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what a queue is, and its limits)
         self,
         name: str,
         run: Callable[[Sequence[T]], Sequence[R]],
@@ -54,6 +54,7 @@ class Batcher(Generic[T, R]):
         wait: float,
         limit: int,
         observe: Callable[[int], object] = int,
+        more: Callable[[], bool] = lambda: True,
     ) -> None:
         """Start in a running event loop.
 
@@ -64,6 +65,7 @@ class Batcher(Generic[T, R]):
             wait: seconds that the first item of a batch waits for others.
             limit: items that may wait.
             observe: called with the number of items of every batch.
+            more: whether further items can come soon; while they cannot, a batch does not wait.
         """
         self._name, self._run = name, run
         self._most, self._wait, self._limit = most, wait, limit
@@ -72,7 +74,7 @@ class Batcher(Generic[T, R]):
         self._running = False
         self._thread = ThreadPoolExecutor(1, f"tuwen-{name}")
         self._worker = asyncio.create_task(self._work())
-        self._observe = observe
+        self._observe, self._more = observe, more
 
     @property
     def waiting(self) -> int:
@@ -117,9 +119,9 @@ class Batcher(Generic[T, R]):
                 self._running = False
 
     async def _fill(self) -> None:
-        """Wait for more, unless the batch is full or its first item has waited long enough already."""
+        """Wait for more, unless the batch is full, its first item has waited long enough already, or none can come."""
         clock = asyncio.get_running_loop().time
-        while self._queue and self.waiting < self._most:
+        while self._queue and self.waiting < self._most and self._more():
             left = next(iter(self._queue)).since + self._wait - clock()
             if left <= 0:
                 return
@@ -193,26 +195,40 @@ class Pool:
         self._room.release()
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """The vector of a text, and how many tokens it has, with its start and end."""
+
+    vector: Vector
+    tokens: int
+
+
 class TextEncoding:
     """Texts to vectors in batches. The vectors of recent texts are cached."""
 
     def __init__(self, encoder: "Encoder", config: ServerConfig, observe: Callable[[int], object]) -> None:
         self._dim = encoder.dim
-        self.batcher: Batcher[str, Vector] = Batcher(
+        self._encoder = encoder
+        self.batcher: Batcher[str, EncodedText] = Batcher(
             "the text tower",
-            lambda texts: list(encoder.encode_texts(list(texts))),
+            self._run,
             most=config.max_batch,
             wait=config.batch_wait,
             limit=config.queue,
             observe=observe,
         )
-        self._cache: OrderedDict[str, Vector] = OrderedDict()
+        self._cache: OrderedDict[str, EncodedText] = OrderedDict()
         self._size = config.text_cache
         self.cached = 0
         """number of texts found in the cache"""
 
     async def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts: (n, dim) float32, every row of length 1."""
+        found = await self.encode_counted(texts)
+        return np.stack([text.vector for text in found]) if texts else np.empty((0, self._dim), np.float32)
+
+    async def encode_counted(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Encode texts, and count their tokens."""
         known = {text: self._cache[text] for text in dict.fromkeys(texts) if text in self._cache}
         self.cached += len(known)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
@@ -223,7 +239,12 @@ class TextEncoding:
             self._cache.move_to_end(text)
         while len(self._cache) > self._size:
             self._cache.popitem(last=False)
-        return np.stack([known[text] for text in texts]) if texts else np.empty((0, self._dim), np.float32)
+        return [known[text] for text in texts]
+
+    def _run(self, texts: Sequence[str]) -> list[EncodedText]:
+        tokens = self._encoder.to_tokens(list(texts))
+        vectors = self._encoder.encode_tokens(tokens)
+        return list(map(EncodedText, vectors, tokens.lengths.tolist()))
 
 
 class ImageEncoding:

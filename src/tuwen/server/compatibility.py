@@ -78,9 +78,7 @@ async def embeddings(request: EmbeddingsRequest, service: Here) -> Answer:
     """Encode texts and images as vectors of length 1; their dot product is the cosine similarity."""
     _check(request, service)
     inputs = await _inputs(request, service)
-    vectors = await _vectors(inputs, service)
-    texts = [it for it in inputs if isinstance(it, str)]
-    tokens = await service.decoding.run(_tokens, texts, service)
+    vectors, tokens = await _encoded(inputs, service)
     write = _as_base64 if request.encoding_format == "base64" else _as_floats
     data = [{"object": "embedding", "index": i, "embedding": write(vector)} for i, vector in enumerate(vectors)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -122,23 +120,22 @@ async def _input(number: int, item: str | int | list[int], service: Service) -> 
     return item
 
 
-async def _vectors(inputs: Sequence[str | bytes], service: Service) -> list[Vector]:
-    """Encode inputs in parts of a batch, so that other requests are served in between."""
+async def _encoded(inputs: Sequence[str | bytes], service: Service) -> tuple[list[Vector], int]:
+    """Encode inputs in parts of a batch, so that other requests are served in between; and count the texts' tokens."""
     found: list[Vector] = []
+    tokens = 0
     most = service.config.max_batch
     for start in range(0, len(inputs), most):
         part = inputs[start : start + most]
-        texts = iter(await service.texts.encode([it for it in part if isinstance(it, str)]))
+        texts = await service.texts.encode_counted([it for it in part if isinstance(it, str)])
+        tokens += sum(text.tokens for text in texts)
+        vectors = (text.vector for text in texts)
         for number, item in enumerate(part, start):
             if isinstance(item, str):
-                found.append(next(texts))
+                found.append(next(vectors))
             else:
                 found.append(await service.images.encode(item, f"input.{number}"))
-    return found
-
-
-def _tokens(texts: Sequence[str], service: Service) -> int:
-    return int(service.encoder.to_tokens(texts).lengths.sum()) if texts else 0
+    return found, tokens
 
 
 def _as_floats(vector: Vector) -> object:

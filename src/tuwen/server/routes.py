@@ -1,5 +1,6 @@
 """The routes of the API: health, images, the index and its model, search and classification, uploads."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -316,6 +317,8 @@ def _files(ids: Sequence[str], service: Service) -> tuple[dict[str, PathOnDisk],
 
 
 uploads_router = APIRouter(prefix="/v1/images", tags=["images"])
+AT_ONCE = 4
+"""images of one request that are added at a time"""
 
 
 @uploads_router.post("", responses={200: {"model": Report}})
@@ -323,7 +326,7 @@ async def add(files: Annotated[list[UploadFile], File(description="images")], se
     """Add images. Those listed in `images` are in the index and on disk; adding them again changes nothing."""
     _check_allowed(service)
     start = monotonic()
-    done = [await _add(file, service) for file in files]
+    done = await _added(files, service)
     added = [item for item in done if isinstance(item, Added)]
     report = {
         "index": str(service.index.place),
@@ -347,11 +350,26 @@ async def remove(ident: RowId, service: Here) -> Answer:
     return Answer({"removed": 1})
 
 
-async def _add(file: UploadFile, service: Service) -> Added | Rejected:
+async def _added(files: Sequence[UploadFile], service: Service) -> list[Added | Rejected]:
+    """Add files, some at a time, so that they are encoded and written together.
+
+    Raises:
+        APIError: the first that one of them raised, after all others are done.
+    """
+    turns = asyncio.Semaphore(AT_ONCE)
+    found = await asyncio.gather(*(_add(file, service, turns) for file in files), return_exceptions=True)
+    for item in found:
+        if isinstance(item, BaseException):
+            raise item
+    return [item for item in found if not isinstance(item, BaseException)]
+
+
+async def _add(file: UploadFile, service: Service, turns: asyncio.Semaphore) -> Added | Rejected:
     name = file.filename or "image"
     if file.size is not None and file.size > service.config.max_picture:
         return Rejected(name, f"has {file.size:,} bytes; the limit is {service.config.max_picture:,}")
-    return await service.uploads.add(await file.read(), name, service.images, service.decoding)
+    async with turns:
+        return await service.uploads.add(await file.read(), name, service.images, service.decoding)
 
 
 def _check_allowed(service: Service) -> None:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FOLDER = "uploads"
+COMMIT_WAIT = 0.05
+"""seconds that rows wait to be flushed together with those of other uploads in progress: a flush takes as long for many
+rows as for one, and the whole service waits for it"""
 GRACE = 3600.0
 """seconds during which a temporary file may belong to another service of the same index"""
 _NAME = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{1,8}")
@@ -78,8 +81,9 @@ class Uploads:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._begun: set[asyncio.Task[Any]] = set()
         self._writes: Batcher[Row, None] = Batcher(
-            "writing", self._upsert, most=256, wait=config.batch_wait, limit=config.queue
+            "writing", self._upsert, most=256, wait=COMMIT_WAIT, limit=config.queue, more=self._more
         )
+        self._adding = 0
 
     @property
     def writing(self) -> bool:
@@ -108,6 +112,13 @@ class Uploads:
             APIError: 413, it has too many bytes; 429, too many inputs are waiting.
         """
         encoding.check_size(data, name)
+        self._adding += 1
+        try:
+            return await self._add(data, name, encoding, decoding)
+        finally:
+            self._adding -= 1
+
+    async def _add(self, data: bytes, name: str, encoding: ImageEncoding, decoding: Pool) -> Added | Rejected:
         content = await self._calling.run(lambda: hashlib.sha256(data).hexdigest())
         key = self._files.key(content, _extension(data, name))
         async with self._lock(key):
@@ -171,6 +182,10 @@ class Uploads:
             if part is not None:
                 await asyncio.to_thread(self._files.settle, part, key, self._index)
             raise
+
+    def _more(self) -> bool:
+        """Whether images are being added that have not come to be written yet."""
+        return self._adding > self._writes.waiting
 
     def _has(self, key: str) -> bool:
         return bool(self._index.payloads([key])) and self._files.path(key).is_file()
