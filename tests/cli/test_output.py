@@ -1,4 +1,5 @@
 import json
+import random
 import unicodedata
 
 import click
@@ -29,6 +30,24 @@ def test_a_table_fits_80_columns_with_wide_letters(capsys) -> None:
 def test_columns_stand_closer_where_that_spares_a_line(capsys, length: int, line: str) -> None:
     output.table(("model", "dim"), [("m" * length, 512)], numbers=(1,))
     assert capsys.readouterr().out.splitlines()[1] == line
+
+
+def test_a_table_looks_the_same_with_and_without_rich() -> None:
+    draw = random.Random(0)
+
+    def cell() -> str:
+        return "".join(draw.choices("ab [/]0.", k=draw.randint(0, 12))).strip()
+
+    fitted = 0
+    for _ in range(300):
+        columns = draw.randint(1, 8)
+        cells = [[cell() for _ in range(columns)] for _ in range(draw.randint(1, 6))]
+        numbers = draw.sample(range(columns), draw.randint(0, columns))
+        if quick := output._fitting(cells, 80, numbers):
+            fitted += 1
+            slow = output._wrapped(cells, 80, numbers)
+            assert [line.rstrip() for line in quick] == [line.rstrip() for line in slow]
+    assert 200 < fitted < 300, "both kinds of tables were drawn"
 
 
 def test_a_table_takes_markup_as_text_and_steers_no_terminal(capsys) -> None:
