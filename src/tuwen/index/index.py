@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from pydantic_core import to_json
+
 from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
 from tuwen.index.calibration import CALIBRATION, Calibration
 from tuwen.index.filters import SCANNED, TIMES, checked_field, in_order, parse
@@ -469,7 +471,8 @@ class VectorIndex(Lookup):
             )
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
-            self._home.check_space(sum(it.vector.nbytes + len(str(it.payload)) for it in checked))
+            payloads = len(to_json([it.payload for it in checked]))
+            self._home.check_space(len(checked) * checked[0].vector.nbytes + payloads)
             self.computed_in(self._encoder.precision)
             self._changed = True
             self._store.upsert(checked)

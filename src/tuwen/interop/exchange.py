@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -121,7 +122,8 @@ def _rows(block: Block, root: Path, key_column: str | None, seen: dict[str, int]
     with np.errstate(all="ignore"):  # vectors that are zero or not finite are rejected below
         lengths = np.linalg.norm(exact, axis=1)
         far = np.abs(lengths - 1.0) > TOLERANCE  # the index normalises the rest
-        units = np.where(far[:, None], exact / lengths[:, None], exact).astype(np.float32)
+        units = exact.astype(np.float32)
+        units[far] = exact[far] / lengths[far, None]
     for place, length, unit, facts in zip(block.rows, lengths.tolist(), units, block.facts, strict=True):
         key, payload = _payload(facts, block.kind, root, key_column)
         digest = hash(unit.tobytes())
@@ -148,7 +150,9 @@ def _payload(facts: Mapping[str, Fact], kind: str, root: Path, column: str | Non
     """A row's key and payload."""
     stored = storable(facts)
     named = next((stored[name] for name in ((column,) if column else KEYS) if stored.get(name) not in (None, "")), "")
-    key = key_of(Path(str(named)), root) if Path(str(named)).is_absolute() else str(named)
+    key = str(named)
+    if os.path.isabs(key) and Path(key).is_absolute():  # noqa: PTH117  (the first answer is quick, and mostly no)
+        key = key_of(Path(key), root)
     if kind == "text" and stored.get("type", "image") == "image":
         text = str(facts.get("text") or facts.get("caption") or key)
         key = f"{key}#{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}" if key else text
