@@ -5,13 +5,17 @@ ratio is the median of the rounds' own ratios.
 """
 
 import json
+import os
 import platform
+import resource
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -56,6 +60,51 @@ def timed(questions: Iterable[Asked], ask: Callable[[Asked], Answer]) -> tuple[l
         answers.append(ask(question))
         seconds.append(time.perf_counter() - start)
     return seconds, answers
+
+
+class Watched(AbstractContextManager["Watched"]):
+    """What this process and its children take during a block: processor time, and private memory at its peak.
+
+    Attributes:
+        cpu_seconds: of processor time, of this process and of children that have ended.
+        peak_mib: private memory, of this process above what it had before, and of its children.
+    """
+
+    EVERY = 0.1
+
+    def __enter__(self) -> Self:
+        self._before, self._cpu = _private_mib(os.getpid()), _cpu_seconds()
+        self.peak_mib, self.cpu_seconds = 0.0, 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.cpu_seconds = _cpu_seconds() - self._cpu
+
+    def _watch(self) -> None:
+        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+        while not self._done.wait(self.EVERY):
+            memory = sum(_private_mib(int(child)) for child in children.read_text().split())
+            self.peak_mib = max(self.peak_mib, memory + _private_mib(os.getpid()) - self._before)
+
+
+def _cpu_seconds() -> float:
+    return sum(
+        it.ru_utime + it.ru_stime for it in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def _private_mib(process: int) -> float:
+    """Resident memory without mapped files; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 GEMM = (1600, 768, 3072)

@@ -6,7 +6,8 @@
 Each store is filled, optimised, and searched with the same image-like and text-like queries at increasing ef. tuwen's
 rows carry the payload of an image with its indexes, and are on disk when a call returns. FAISS and numpy keep only
 vectors, in memory. LanceDB keeps vectors and paths on disk. All stores use all cores to build, and answer one query at
-a time.
+a time. `cpu_s` and `peak_mb` are of filling and building together: processor seconds, which other work on the machine
+changes less than the others, and private memory beside the vectors that are stored.
 LanceDB is not installed with tuwen: `pip install lancedb`.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import finish, machine, table, timed
+from measuring import Watched, finish, machine, table, timed
 from numpy.typing import NDArray
 from parts.stores import STORES, Asked
 from structured import Collection, Vectors, make_collection, nearest
@@ -36,8 +37,9 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory(dir=arguments.place) as folder:
             print(f"{name}: filling", flush=True)
-            facts, asked = store(made.pictures, Path(folder))
-            builds.append({"store": name, **facts})
+            with Watched() as watched:
+                facts, asked = store(made.pictures, Path(folder))
+            builds.append({"store": name, **facts, "cpu_s": watched.cpu_seconds, "peak_mb": watched.peak_mib})
             searches += [{"store": name, **row} for row in curve(made, truth, asked)]
             asked.close()
     print(table(builds))

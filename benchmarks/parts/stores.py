@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import Watched
 from structured import Vectors
 
 BATCH = 10_000
@@ -36,9 +37,10 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
     place = folder / "bench.tuwen"
     with VectorIndex.create(place, encoder=Model(pictures.shape[1])) as index:
         rate = rows_per_second(index, pictures, BATCH)
-        start = time.perf_counter()
-        index.optimize()
-        build, size = time.perf_counter() - start, index.info().bytes
+        with Watched() as watched:
+            start = time.perf_counter()
+            index.optimize()
+            build, size = time.perf_counter() - start, index.info().bytes
     alone = cold(place, pictures[:: max(1, len(pictures) // 200)])
     index = VectorIndex.open(place, encoder=None)
 
@@ -47,7 +49,7 @@ def tuwen(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Ask
         hnsw_ef.GROWTH = 0.0
         return lambda vector: [int(str(hit.payload["name"])[2:-4]) for hit in index.search(vector, k=K)]
 
-    facts = filled(rate, build, size)
+    facts = filled(rate, build, size, watched.cpu_seconds)
     return facts | {"own_mb": alone["anonymous_mb"], "open_s": alone["open_s"]}, Asked(EFS, search, index.close)
 
 
@@ -76,15 +78,17 @@ def faiss_filled(index: Any, pictures: Vectors, folder: Path) -> dict[str, float
     """FAISS builds its graph while it is filled."""
     import faiss
 
-    start = time.perf_counter()
-    index.add(pictures)
-    built = time.perf_counter()
+    with Watched() as watched:
+        start = time.perf_counter()
+        index.add(pictures)
+        built = time.perf_counter()
     faiss.write_index(index, str(folder / "index.faiss"))
     size = (folder / "index.faiss").stat().st_size
     opening = f"import faiss, sys, time; s = time.perf_counter(); faiss.read_index({str(folder / 'index.faiss')!r}); "
     words = [sys.executable, "-c", opening + "print(time.perf_counter() - s)"]
     opened = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    return filled(len(pictures) / (built - start), 0.0, size) | {"own_mb": None, "open_s": opened}
+    facts = filled(len(pictures) / (built - start), 0.0, size, watched.cpu_seconds)
+    return facts | {"own_mb": None, "open_s": opened}
 
 
 def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], Asked]:
@@ -102,12 +106,13 @@ def lancedb(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], A
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), dim)
         rows.add(pa.table([pa.array(ids), [f"{i}.jpg" for i in ids], vectors], schema=schema))
     written = time.perf_counter()
-    rows.create_index(metric="dot", index_type="IVF_HNSW_SQ", num_partitions=max(1, len(pictures) // 250_000))
+    with Watched() as watched:
+        rows.create_index(metric="dot", index_type="IVF_HNSW_SQ", num_partitions=max(1, len(pictures) // 250_000))
     built = time.perf_counter()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     opened = time.perf_counter()
     lance.connect(folder).open_table("pictures")
-    facts = filled(len(pictures) / (written - start), built - written, size)
+    facts = filled(len(pictures) / (written - start), built - written, size, watched.cpu_seconds)
     facts |= {"own_mb": None, "open_s": time.perf_counter() - opened}
 
     def search(ef: int) -> Callable[[Vectors], Sequence[int]]:
@@ -127,11 +132,11 @@ def in_numpy(pictures: Vectors, folder: Path) -> tuple[dict[str, float | None], 
         return best.tolist()  # type: ignore[no-any-return]
 
     size = float(pictures.nbytes)
-    return filled(None, 0.0, size) | {"own_mb": None, "open_s": None}, Asked((0,), lambda _: ask, lambda: None)
+    return filled(None, 0.0, size, 0.0) | {"own_mb": None, "open_s": None}, Asked((0,), lambda _: ask, lambda: None)
 
 
-def filled(rate: float | None, build: float, size: float) -> dict[str, float | None]:
-    return {"rows_per_second": rate, "build_s": build, "disk_mb": size / 2**20}
+def filled(rate: float | None, build: float, size: float, build_cpu: float) -> dict[str, float | None]:
+    return {"rows_per_second": rate, "build_s": build, "build_cpu_s": build_cpu, "disk_mb": size / 2**20}
 
 
 STORES: dict[str, Store] = {
