@@ -179,7 +179,7 @@ def _plot(measured: Measured, other: Comparison | None, file: Path) -> None:
         if other is not None:
             _recalls(axes, other.measured, " (other)")
         axes.set(xlabel="k", ylabel="recall at k", xticks=KS, ylim=(0, 1))
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
     else:
         values = np.sort(np.nan_to_num(measured.result.per_class()))[::-1]  # type: ignore[attr-defined]
         axes.bar(np.arange(len(values)), values, width=1.0, color=_BLUE)
