@@ -1,4 +1,4 @@
-"""A service below a path of a reverse proxy: links, assets, the OpenAPI description, origins; and a real nginx."""
+"""A service below a path of a reverse proxy: links, assets, the OpenAPI description, origins; and real proxies."""
 
 import os
 import re
@@ -82,26 +82,27 @@ def test_the_page_behind_a_proxy_may_search(below: Served, headers: dict[str, st
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=["en", "zh"])
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (Debian: nginx-light)")
-def test_the_recipe_for_nginx(guide: Path, served: Served, tmp_path: Path) -> None:
-    """The recipe of the guide, with its addresses replaced."""
-    (recipe,) = re.findall(r"```nginx\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("proxy", ["nginx", "caddy", "traefik"])
+def test_the_recipes(guide: Path, served: Served, tmp_path: Path, proxy: str) -> None:
+    """The recipes of the guide, with their addresses replaced and without TLS."""
+    program = shutil.which(proxy)
+    if program is None:
+        pytest.skip(f"{proxy} is not installed")
     port = free_port()
-    recipe = recipe.replace("http://127.0.0.1:8000/", served.url).replace(
-        "listen 443 ssl;", f"listen 127.0.0.1:{port};"
-    )
-    recipe = re.sub(r"\n *ssl_certificate\w* .*;", "", recipe)
-    folders = "".join(f"{it}_temp_path {tmp_path};" for it in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    user = "user root;" if os.geteuid() == 0 else ""
-    (tmp_path / "nginx.conf").write_text(
-        f"{user} daemon off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
-        f"http {{ access_log off; {folders}\n{recipe} }}"
-    )
-    command = [shutil.which("nginx"), "-p", str(tmp_path), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
-    with subprocess.Popen(command) as nginx, Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    words = CONFIGURED[proxy](guide.read_text(encoding="utf-8"), port, served.url.rstrip("/"), tmp_path)
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+    with (
+        subprocess.Popen([program, *words], env=environment) as running,
+        Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
         try:
             wait_for(client)
-            assert client.get("/photos", follow_redirects=False).status_code == 301
+            assert client.get("/photos", follow_redirects=False).status_code in (301, 302)
             docs = client.get("/photos/docs")
             for link in LINKED.findall(docs.text):
                 assert client.get(urljoin("/photos/docs", link)).status_code == 200, link
@@ -112,7 +113,46 @@ def test_the_recipe_for_nginx(guide: Path, served: Served, tmp_path: Path) -> No
             large = client.post("/photos/v1/images", files=[("files", ("a.png", b"x" * 3_000_000))], headers=asked)
             assert (large.status_code, len(large.json()["rejected"])) == (200, 1)
         finally:
-            nginx.terminate()
+            running.terminate()
+
+
+def nginx(guide: str, port: int, url: str, place: Path) -> list[str]:
+    """How nginx is run with the recipe."""
+    (recipe,) = re.findall(r"```nginx\n(.*?)```", guide, re.DOTALL)
+    recipe = recipe.replace("http://127.0.0.1:8000", url).replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    recipe = re.sub(r"\n *ssl_certificate\w* .*;", "", recipe)
+    folders = "".join(f"{it}_temp_path {place};" for it in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    user = "user root;" if os.geteuid() == 0 else ""
+    (place / "nginx.conf").write_text(
+        f"{user} daemon off; pid {place}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; {folders}\n{recipe} }}"
+    )
+    return ["-p", str(place), "-e", "stderr", "-c", str(place / "nginx.conf")]
+
+
+def caddy(guide: str, port: int, url: str, place: Path) -> list[str]:
+    """How Caddy is run with the recipe."""
+    (recipe,) = re.findall(r"(# Caddyfile\n.*?)```", guide, re.DOTALL)
+    recipe = recipe.replace("photos.example {", f"http://127.0.0.1:{port} {{")
+    recipe = recipe.replace("reverse_proxy 127.0.0.1:8000", f"reverse_proxy {url}")
+    (place / "Caddyfile").write_text(f"{{\n    admin off\n}}\n{recipe}", encoding="utf-8")
+    return ["run", "--config", str(place / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+def traefik(guide: str, port: int, url: str, place: Path) -> list[str]:
+    """How Traefik is run with the recipe."""
+    (recipe,) = re.findall(r"```yaml\n(# Traefik.*?)```", guide, re.DOTALL)
+    recipe = recipe.replace("photos.example", "127.0.0.1").replace("http://127.0.0.1:8000", url)
+    (place / "dynamic.yaml").write_text(recipe.replace("      tls: {}\n", ""), encoding="utf-8")
+    return [
+        f"--entryPoints.websecure.address=127.0.0.1:{port}",
+        f"--providers.file.filename={place / 'dynamic.yaml'}",
+        "--global.checkNewVersion=false",
+        "--global.sendAnonymousUsage=false",
+    ]
+
+
+CONFIGURED = {"nginx": nginx, "caddy": caddy, "traefik": traefik}
 
 
 def wait_for(client: Client) -> None:
@@ -120,7 +160,7 @@ def wait_for(client: Client) -> None:
     while True:
         try:
             assert client.get("/photos/health/live").status_code == 200
-        except ConnectError:
+        except (ConnectError, AssertionError):  # Traefik reads its recipe only after it listens
             assert time.monotonic() < end
             time.sleep(0.05)
         else:
