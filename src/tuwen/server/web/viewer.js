@@ -120,7 +120,10 @@ function facts({ score, payload }) {
     ["pixels", width ? `${number(width)} × ${number(height)}` : null],
     ["bytes", bytes ? [format, size(bytes)].filter(Boolean).join(", ") : null],
     [dated === modified ? "modified" : "taken", dated ? day(dated) : null],
-    ["camera", [camera, lens, exposure(payload)].filter(Boolean).join(", ")],
+    ["camera", camera],
+    ["lens", lens],
+    ["exposure", exposure(payload)],
+    ["place", place(payload)],
     ["keywords", keywords],
     ["rating", rating > 0 ? "★".repeat(Math.round(rating)) : null],
     ["title", title],
@@ -142,6 +145,12 @@ function link(source) {
 
 function exposure({ focal_length: length, iso }) {
   return [length ? `${number(length)} mm` : "", iso ? `ISO ${iso}` : ""].filter(Boolean).join(", ");
+}
+
+function place({ latitude, longitude }) {
+  if (latitude === undefined || longitude === undefined) return "";
+  const sides = [latitude < 0 ? "S" : "N", longitude < 0 ? "W" : "E"];
+  return [latitude, longitude].map((angle, axis) => `${Math.abs(angle).toFixed(4)}° ${sides[axis]}`).join(", ");
 }
 
 function sure(asked, moves = true) {
