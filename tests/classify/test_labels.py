@@ -40,13 +40,33 @@ def test_a_file_has_a_label_a_line(tmp_path: Path, content: bytes) -> None:
     assert read_labels(file) == ("cat", "dog, big")
 
 
-@pytest.mark.parametrize("content", ["狗\n".encode("gb18030"), "cat\n".encode("utf-16")])
-def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path, content: bytes) -> None:
+MANY = "一只在草地上奔跑的狗\n两个坐在桌子旁边的孩子\n一个骑着自行车的女人\n窗台上睡觉的猫\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
+def test_encodings_that_a_file_tells_are_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_bytes(MANY.encode(encoding))
+    assert read_labels(file) == tuple(MANY.split())
+
+
+def test_another_encoding_is_named_and_can_be_given(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_bytes(MANY.encode("gb18030"))
+    with pytest.raises(InvalidInput) as raised:
+        read_labels(file)
+    assert raised.value.where == file
+    assert read_labels(file, str(raised.value.value)) == read_labels(file, "gb18030") == tuple(MANY.split())
+
+
+@pytest.mark.parametrize("content", ["狗\n".encode("gb18030"), b"cat\nd\xffg\n"])
+def test_a_single_line_that_is_not_utf8_is_an_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "labels.txt"
     file.write_bytes(content)
     with pytest.raises(InvalidInput) as raised:
         read_labels(file)
-    assert (raised.value.value, raised.value.where) == (0, file)
+    assert (raised.value.value, raised.value.where) == (content.count(b"\n"), file)
+    assert "--encoding" in raised.value.hint
 
 
 @pytest.mark.parametrize("content", ["cat\ncat\n", "\n\n"])

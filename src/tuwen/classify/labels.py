@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen.data.records import is_utf8, open_text
 from tuwen.errors import InvalidInput
 from tuwen.runtime.encoder import Encoder
 from tuwen.types import Vectors
@@ -44,20 +45,23 @@ def split_labels(text: str) -> tuple[str, ...]:
     return checked_labels([label.strip() for label in _COMMAS.split(text)], "--labels")
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Labels from a UTF-8 file (with or without byte order mark), one per line; blank lines are ignored.
+def read_labels(path: Path, encoding: str | None = None) -> tuple[str, ...]:
+    """Labels from a file, one per line; blank lines are ignored.
+
+    Args:
+        path: the file.
+        encoding: its encoding, e.g. `gb18030`; None: UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        InvalidInput: not a readable UTF-8 file, no label, or one twice.
+        InvalidInput: the file cannot be read or is in another encoding, which the message names if it can; no label,
+            or one twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        hint = "save it as UTF-8"
-        message = f"{path} is not UTF-8 (byte {error.start}): {hint}"
-        raise InvalidInput(message, value=error.start, where=path, hint=hint) from error
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}", where=path) from error
+    with open_text(path, encoding) as file:
+        lines = list(file)
+    wrong = next((number for number, line in enumerate(lines, start=1) if not is_utf8(line)), 0)
+    if wrong:
+        what, hint = encoding or "UTF-8", "name its encoding with --encoding, or save it as UTF-8"
+        raise InvalidInput(f"{path} is not {what} (line {wrong}): {hint}", value=wrong, where=path, hint=hint)
     return checked_labels([line.strip() for line in lines], str(path))
 
 

@@ -45,7 +45,8 @@ Outcome: TypeAlias = tuple[str, list[Prediction], list[Rejected]]
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--labels", metavar="A,B,…", help="Comma-separated labels (, ， 、 ،).")
-@click.option("--label-file", type=options.FILE, help="A UTF-8 file with one label per line.")
+@click.option("--label-file", type=options.FILE, help="A file with one label per line.")
+@options.encoding
 @click.option(
     "--adapter",
     metavar="FOLDER",
@@ -82,6 +83,7 @@ def classify(
     path: Path,
     labels: str | None,
     label_file: Path | None,
+    encoding: str | None,
     adapter: str | None,
     templates: Sequence[str],
     multi_label: bool,
@@ -102,7 +104,9 @@ def classify(
     """
     if adapter is not None and (labels or label_file or templates or multi_label):
         raise click.UsageError("--adapter has its own labels: leave out the options about labels")
-    chosen = _labels(labels, label_file) if adapter is None else ()
+    if encoding is not None and label_file is None:
+        raise click.UsageError("--encoding is that of --label-file")
+    chosen = _labels(labels, label_file, encoding) if adapter is None else ()
     how = _How(chosen, templates, multi_label, none_below, adapter)
     if service is None:
         model, done, rejected = _classify_here(path, how, computing, warmup)
@@ -128,11 +132,11 @@ def _document(prediction: Prediction, plain: bool) -> dict[str, object]:
     return document
 
 
-def _labels(labels: str | None, label_file: Path | None) -> tuple[str, ...]:
+def _labels(labels: str | None, label_file: Path | None, encoding: str | None) -> tuple[str, ...]:
     if labels is not None and label_file is None:
         return split_labels(labels)
     if label_file is not None and labels is None:
-        return read_labels(label_file)
+        return read_labels(label_file, encoding)
     raise click.UsageError('labels are missing: give either --labels "cat,dog" or --label-file FILE')
 
 
