@@ -27,12 +27,42 @@ def profile(primaries: tuple[tuple[float, ...], ...]) -> bytes:
     tags = [(b"desc", described), (b"cprt", b"text" + bytes(4) + b"none" + bytes(1)), (b"wtpt", D50)]
     tags += zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)
     tags += [(tag, curve) for tag in (b"rTRC", b"gTRC", b"bTRC")]
+    return assembled(tags, b"mntr", b"RGB ", b"XYZ ")
+
+
+INKS = {  # Lab of the inks of a press on paper, and of what they print over each other
+    "": (100, 0, 0),
+    "C": (55, -37, -50),
+    "M": (48, 74, -3),
+    "Y": (89, -5, 93),
+    "CM": (24, 17, -46),
+    "CY": (50, -65, 27),
+    "MY": (47, 68, 48),
+    "CMY": (23, 0, 0),
+}
+
+
+def press() -> bytes:
+    """An ICC profile of version 2 of a CMYK press, with a table of two points for each ink; black covers everything."""
+    ramp, table = bytes(range(256)), b""
+    for number in range(16):
+        inks = "".join(name for bit, name in zip((8, 4, 2), "CMY", strict=True) if number & bit)
+        light, a, b = (8, 0, 0) if number & 1 else INKS[inks]
+        table += bytes((round(light * 2.55), a + 128, b + 128))
+    matrix = numbers((1, 0, 0, 0, 1, 0, 0, 0, 1))
+    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + 4 * ramp + table + 3 * ramp
+    described = b"desc" + bytes(4) + struct.pack(">I", 6) + b"Press" + bytes(79)
+    tags = [(b"desc", described), (b"cprt", b"text" + bytes(4) + b"none" + bytes(1)), (b"wtpt", D50), (b"A2B0", lut)]
+    return assembled(tags, b"prtr", b"CMYK", b"Lab ")
+
+
+def assembled(tags: list[tuple[bytes, object]], kind: bytes, space: bytes, connection: bytes) -> bytes:
     table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for tag, content in tags:
         raw = content if isinstance(content, bytes) else b"XYZ " + bytes(4) + numbers(content)
         table += tag + struct.pack(">II", start + len(body), len(raw))
         body += raw + bytes(-len(raw) % 4)
-    head = struct.pack(">I4xI4s4s4s12x4s", start + len(body), 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    head = struct.pack(">I4xI4s4s4s12x4s", start + len(body), 0x02400000, kind, space, connection, b"acsp")
     return (head + bytes(28) + numbers(D50)).ljust(128, bytes(1)) + table + body
 
 
@@ -69,3 +99,20 @@ def test_srgb_and_damaged_profiles_change_nothing() -> None:
 
 def test_a_profile_of_another_kind_of_image_is_ignored() -> None:
     assert pixel(saved(90, profile(P3), "L")) == (90, 90, 90)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("JPEG", "a.jpg"), ("TIFF", "a.tif")])
+def test_cmyk_is_converted_by_its_profile_and_plainly_without_one(kind: str, name: str) -> None:
+    def shown(icc: bytes | None, reading: Reading = NEAR) -> tuple[int, ...]:
+        file = io.BytesIO()
+        Image.new("CMYK", (64, 64), (255, 0, 0, 0)).save(file, kind, icc_profile=icc)
+        picture = read_image(file.getvalue(), name, reading)
+        assert not isinstance(picture, Rejected)
+        return picture.image.getpixel((5, 5))
+
+    red, green, blue = shown(press())  # the cyan of a press is darker than that of a screen
+    assert red < 40
+    assert 120 < green < 170
+    assert 190 < blue < 240
+    for icc, reading in ((None, NEAR), (None, EXACT), (press(), EXACT), (b"nonsense" * 40, NEAR), (profile(P3), NEAR)):
+        np.testing.assert_allclose(shown(icc, reading), (0, 255, 255), atol=2)
