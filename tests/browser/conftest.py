@@ -106,7 +106,7 @@ def opened(profiles: Callable[..., BrowserContext]) -> Iterator[Callable[..., Pa
         return page
 
     yield open_page
-    for page in pages:
+    for page in (page for page in pages if not page.is_closed()):
         page.unroute_all(behavior="ignoreErrors")
         page.evaluate("localStorage.clear()")
         page.close()

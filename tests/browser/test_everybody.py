@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from .acting import search, settled
+from .acting import search, searched
 from .serving import served, tuwen
 
 pytestmark = pytest.mark.long
@@ -35,9 +35,8 @@ def test_no_rule_of_accessibility_is_broken(opened, url: str, scheme: str, rules
     page.click("#scoring")
     for place, how in enumerate(("like", "unlike")):
         page.locator("#grid li").nth(place).hover()
-        with page.expect_response("**/v1/search"):
+        with searched(page):
             page.locator("#grid li").nth(place).locator(f"[data-how={how}]").click()
-        settled(page)
     page.wait_for_selector(".tile img.here")
     accessible(page, "hits, filters, scores, tray", rules)
     page.locator(".tile").first.click()
@@ -47,7 +46,7 @@ def test_no_rule_of_accessibility_is_broken(opened, url: str, scheme: str, rules
     page.click("#remove")
     accessible(page, "viewer, bars, confirmation", rules)
     page.keyboard.press("Escape")
-    page.wait_for_timeout(300)  # the step back that closing takes would abort what is gone to
+    page.wait_for_function("!location.search.includes('show=')")  # the step back would abort what is gone to
     page.goto(f"{url}?q=cat&folder=nowhere")
     expect(page.locator("#state h2")).to_be_visible()
     accessible(page, "nothing fits", rules)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from .acting import names, said, search, settled
+from .acting import names, said, search, searched, settled
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,8 @@ def test_the_threshold_takes_away_what_is_far(page: Page) -> None:
     search(page, "a pizza")
     page.click("#filtering")
     page.locator("#min").focus()
-    with page.expect_response("**/v1/search"):
+    with searched(page):
         page.locator("#min").fill("80")
-    settled(page)
     assert 1 <= len(names(page)) < 40
     least = float(said(page)["min"])
     assert all(float(one.split("score ")[1]) >= least - 0.001 for one in names(page))
@@ -113,8 +112,8 @@ def test_a_link_is_the_whole_search_and_back_and_forward_work(page: Page, opened
     dogs = names(page)[:20]
     search(page, "a pizza")
     page.locator(".tile").nth(1).click()
-    name = page.locator("#name").inner_text()
     expect(page.locator("#viewer")).to_be_visible()
+    name = page.locator("#name").inner_text()
     link = page.url
     page.go_back()
     expect(page.locator("#viewer")).to_be_hidden()
@@ -134,9 +133,8 @@ def test_keyboard_alone(page: Page) -> None:
     page.keyboard.press("/")
     expect(page.locator("#words")).to_be_focused()
     page.keyboard.type("a cat")
-    with page.expect_response("**/v1/search"):
+    with searched(page):
         page.keyboard.press("Enter")
-    settled(page)
     for _ in range(12):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.className") == "tile":
@@ -155,6 +153,6 @@ def test_keyboard_alone(page: Page) -> None:
     expect(page.locator(".tile").nth(2)).to_be_focused()
     page.keyboard.press("Tab")
     assert "More like" in page.evaluate("document.activeElement.getAttribute('aria-label')")
-    with page.expect_response("**/v1/search"):
+    with searched(page):
         page.keyboard.press("Enter")
     expect(page.locator("#chosen .liked")).to_have_count(1)

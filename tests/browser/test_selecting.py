@@ -4,7 +4,7 @@ from zipfile import ZipFile
 
 from playwright.sync_api import Page, expect
 
-from .acting import names, said, search, settled
+from .acting import names, said, search, searched, settled
 
 
 def test_several_are_downloaded_copied_and_searched_with(page: Page) -> None:
@@ -28,9 +28,8 @@ def test_several_are_downloaded_copied_and_searched_with(page: Page) -> None:
     assert [path.rpartition("/")[2] for path in copied.split("\n")] == inside
     page.locator(".tile").nth(1).click()
     expect(page.locator("#grid .chosen")).to_have_count(2)
-    with page.expect_response("**/v1/search"):
+    with searched(page):
         page.click("#steer-selected")
-    settled(page)
     expect(page.locator("#chosen .liked")).to_have_count(2)
     expect(page.locator("#selection")).to_be_hidden()
 

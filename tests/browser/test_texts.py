@@ -53,3 +53,4 @@ def test_texts_stand_among_pictures(home: Path, opened) -> None:
         expect(page.locator("#chosen img.here")).to_have_count(1)
         expect(page.locator("#chosen .words")).to_have_count(0)
         assert not [one for one in asked if f"{shown}/thumbnail" in one]
+        page.close()  # before the server ends: the page would miss it
