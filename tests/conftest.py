@@ -1,7 +1,9 @@
 """What every test may use. Imports nothing heavy: the fixtures of a package are in its own conftest."""
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import onnxruntime themselves, which reads it then
+import isolation
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # commands under test inherit it, and are sent Ctrl-C
 
@@ -18,6 +21,21 @@ hypothesis.settings.load_profile("fixed")
 pytest_plugins = ["photo_fixtures"]
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+HOME = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers of xdist have the environment of the process that starts them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.stash[HOME] = Path(tempfile.mkdtemp(prefix="tuwen-tests-"))
+        isolation.isolate(config.stash[HOME])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if HOME in config.stash:
+        shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import tuwen
+from isolation import COMPUTING
 from shapes import shape, written_shapes
 
 GUIDES = Path(__file__).parents[1] / "docs" / "en"
@@ -69,7 +70,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = str(tmp_path_factory.mktemp("home"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     package = str(Path(tuwen.__file__).parents[1])
-    return {"PATH": path, "HOME": home, "PYTHONPATH": package, "TUWEN_DEFAULT_MODEL": "demo", "LANG": "C.UTF-8"}
+    own = {"PATH": path, "HOME": home, "PYTHONPATH": package, "TUWEN_DEFAULT_MODEL": "demo", "LANG": "C.UTF-8"}
+    return COMPUTING | own
 
 
 @pytest.mark.journey

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
+from isolation import COMPUTING
+
 
 def environment(home: Path) -> dict[str, str]:
     """Nobody's own settings, models or caches."""
@@ -17,7 +19,7 @@ def environment(home: Path) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "TUWEN_DEFAULT_MODEL": "demo",
-        "TUWEN_THREADS": "1",
+        **COMPUTING,
     }
 
 

@@ -14,8 +14,7 @@ Type = Callable[..., str]
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Type:
     """A command that ends well, in a folder with pictures and a model; what it printed."""
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("TUWEN_CACHE", str(tmp_path / "cache"))  # where jobs note what they have done
     monkeypatch.chdir(tmp_path)
     colours.make_photos(tmp_path / "photos")
     colours.make_bundle(tmp_path / "model")

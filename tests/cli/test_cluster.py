@@ -23,7 +23,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 def shards_done() -> dict[Path, int]:
     """When each shard that the cache has noted was embedded."""
-    return {path: path.stat().st_mtime_ns for path in Path("XDG_CACHE_HOME").rglob("done/*.json")}
+    return {path: path.stat().st_mtime_ns for path in Path("cache").rglob("done/*.json")}
 
 
 def test_embedded_measured_searched_and_brought_back(desk: Type, cluster: Cluster) -> None:

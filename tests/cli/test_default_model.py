@@ -13,9 +13,7 @@ from tuwen.settings import RECOMMENDED_MODEL
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a person without settings and models, with a photo."""
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.delenv("TUWEN_DEFAULT_MODEL", raising=False)
+    monkeypatch.setenv("TUWEN_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     shutil.copy(photo_gallery() / "animals" / "kitten.jpg", tmp_path / "photos")
@@ -41,7 +39,7 @@ def test_the_packaged_one_and_how_to_get_a_better_one(desk: Path) -> None:
 
 
 def test_the_recommended_one_once_it_is_pulled(desk: Path) -> None:
-    shutil.copytree(demo_bundle(), desk / "XDG_DATA_HOME" / "tuwen" / RECOMMENDED_MODEL)
+    shutil.copytree(demo_bundle(), desk / "models" / RECOMMENDED_MODEL)
     model, said = model_of_a_new_index()
     assert model == "pictograms"
     assert "tuwen pull" not in said

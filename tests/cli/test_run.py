@@ -53,8 +53,6 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def terminal(tmp_path: Path, photos: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """A terminal with pictures, texts and a configuration."""
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(bundle.parent / name))
     monkeypatch.chdir(tmp_path)
     config = {
         "Global": {"mode": "text-to-image", "model": str(bundle), "infer_imgs": "PHOTOS", "texts": "texts.txt"},

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import tuwen
+from isolation import COMPUTING
 from server.serving import Served
 
 GUIDE = Path(__file__).parents[2] / "docs" / "en" / "client.md"
@@ -28,7 +29,7 @@ def test_every_example_runs(served: Served, photos: Path, tmp_path: Path) -> Non
     shutil.copy(sorted(photos.rglob("*.*"))[7], tmp_path / "cat.jpg")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     package = str(Path(tuwen.__file__).parents[1])
-    environment = {"PATH": path, "HOME": str(tmp_path), "PYTHONPATH": package, "LANG": "C.UTF-8"}
+    environment = COMPUTING | {"PATH": path, "HOME": str(tmp_path), "PYTHONPATH": package, "LANG": "C.UTF-8"}
     assert len(commands()) > 5
     for language, text in commands():
         program = [sys.executable, "-c"] if language == "py" else ["bash", "-euc"]

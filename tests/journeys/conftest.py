@@ -14,6 +14,7 @@ import pytest
 
 import colours
 import tuwen
+from isolation import COMPUTING
 
 RECORDER = """
 import atexit, os, sys
@@ -70,6 +71,7 @@ class Terminal:
             "PYTHONWARNINGS": "error",
             "TUWEN_TEST_RECORD": str(self.record),
             "TUWEN_TRACEBACK": "1",
+            **COMPUTING,
         }
 
     def command(self, *arguments: object) -> list[str]:

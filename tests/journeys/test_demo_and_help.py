@@ -1,13 +1,17 @@
 """What a newcomer types first: the demo, the doctor, and every command's help."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from PIL import Image
 
+from isolation import COMPUTING
 from journeys.conftest import Terminal
 from tuwen.cli.main import tuwen
 
@@ -22,6 +26,13 @@ def walk(command: click.Command, path: tuple[str, ...]):
                 yield from walk(command.get_command(context, name), (*path, name))
 
 
+EVERY_HELP = """
+import json, sys
+from tuwen.cli.main import tuwen
+
+for words in json.load(sys.stdin):
+    tuwen.main([*words, "--help"], prog_name="tuwen", standalone_mode=False)
+"""
 FIRST = {
     "photos": {
         "en": "animals/honey-bee.jpg",
@@ -35,8 +46,10 @@ FIRST = {
 
 @pytest.fixture(scope="module", params=["photos", pytest.param("pictograms", marks=pytest.mark.long)])
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, home: Path):
-    """A terminal in which a demo has run, the gallery's name, and what was printed."""
+    """A terminal in which a demo has run, the gallery's name, and what was printed; how to compute is measured."""
     terminal = Terminal(tmp_path_factory.mktemp("demo"), home)
+    for name in COMPUTING:
+        del terminal.environment[name]
     yield terminal, request.param, terminal.type("demo", "--gallery", request.param, "-k", 4).out
     terminal.check()
 
@@ -93,8 +106,18 @@ def test_the_doctor(terminal) -> None:
     assert terminal.type("doctor", "--json").json["advice"] in shown
 
 
-@pytest.mark.parametrize("path", list(walk(tuwen, ())), ids=" ".join)
-def test_every_command_has_help(terminal, path: tuple[str, ...]) -> None:
-    ended = terminal.type(*path, "--help")
-    assert ended.out.startswith("Usage: tuwen")
-    assert ended.err == ""
+def test_every_command_has_help_and_none_needs_torch_for_it(terminal) -> None:
+    commands = list(walk(tuwen, ()))
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_HELP],
+        input=json.dumps(commands),
+        cwd=terminal.folder,
+        env=terminal.environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stderr == ""
+    usages = [line.split()[2:] for line in done.stdout.splitlines() if line.startswith("Usage: tuwen")]
+    assert [tuple(words[: len(path)]) for words, path in zip(usages, commands, strict=True)] == commands
