@@ -3,7 +3,6 @@
 import os
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -359,14 +358,14 @@ def test_threads_search_while_one_writes(index: VectorIndex) -> None:
 @pytest.mark.parametrize("folder_home", ["edge-flat", "faiss-hnsw", "faiss-ivf"], indirect=True)
 def test_writers_are_killed(folder_home: Home) -> None:
     folder_home.create().close()
-    kill_writers(folder_home.place, times=3, seed=time.time_ns())
+    kill_writers(folder_home.place, times=3, seed=1)
 
 
 @pytest.mark.parametrize("folder_home", ["faiss-hnsw", "faiss-ivf"], indirect=True)  # Edge: see test_kills.py
 def test_builders_are_killed(folder_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """At random moments of a build, and of one that compacts."""
     made = rows(3_000)
-    chance = random.Random(time.time_ns())
+    chance = random.Random(1)
     with folder_home.create() as index:
         index.upsert(made[:2_000])
         index.optimize()

@@ -190,7 +190,8 @@ def test_what_is_measured_is_kept_and_used(bundle: Bundle, tmp_path: Path) -> No
     timings = timings_of(bundle, choice, cache, measure=True)
     assert {(it.tower, it.size) for it in timings} == set(COUNTS)
     assert {it.plan.runtime for it in timings} == {"openvino", "onnxruntime"}
-    assert all(it.cosine > 0.999 for it in timings if it.plan.precision == "fp32")
+    finished = [it for it in timings if it.per_second is not None]  # on a busy machine, some may have been given up
+    assert all(it.cosine > 0.999 for it in finished if it.plan.precision == "fp32")
     assert timings_of(bundle, choice, cache, measure=False) == timings
     assert choose(bundle, choice, cache) == by_auto(timings)
     [kept] = all_kept(cache)
