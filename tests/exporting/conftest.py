@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from models import tiny_transformers
 from tuwen.bundle.bundle import Bundle
 from tuwen.exporting.export import export_towers
+from tuwen.models.sources import load_source
 from tuwen.models.towers import Towers
 
 from . import checkpoints
@@ -17,8 +19,9 @@ def tiny_towers() -> Towers:
 
 
 @pytest.fixture(scope="session")
-def masked_towers() -> Towers:
-    return checkpoints.masked()
+def masked_towers(tmp_path_factory) -> Towers:
+    """AltCLIP of transformers, whose text tower takes an attention mask."""
+    return load_source(str(tiny_transformers.write(tmp_path_factory.mktemp("masked") / "checkpoint", "altclip")))
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,7 @@ def tiny_bundle(tiny_towers, tmp_path_factory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def masked_bundle(masked_towers, tmp_path_factory) -> Bundle:
-    """A model whose text tower takes an attention mask."""
-    return export_towers(masked_towers, tmp_path_factory.mktemp("masked") / "bundle")
+    return export_towers(masked_towers, tmp_path_factory.mktemp("masked") / "bundle", ("fp32", "fp16"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from tuwen.bundle.bundle import read_bundle, seal
 from tuwen.bundle.companions import CONFIG, PREPROCESSOR, TOKENIZER_CONFIG, check_graphs, write_companions
-from tuwen.bundle.manifest import TOKENIZER, ImageSpec, graph
+from tuwen.bundle.manifest import TOKENIZER, TOWERS, ImageSpec, graph
 from tuwen.data.pixels import to_pixels
 from tuwen.demo import demo_bundle
 from tuwen.errors import BundleInvalid
@@ -27,8 +27,13 @@ pytestmark = pytest.mark.precision
 
 
 def failed_stages(bundle, folder, *, spoil=None, **facts) -> set[str]:
-    """The stages that fail for a copy of a bundle with a fault in it, its companions and hashes written anew."""
+    """The stages that fail for a copy of a bundle with a fault in it, its companions and hashes written anew.
+
+    The fp32 graphs alone: they are the ones that a fault is put into.
+    """
     shutil.copytree(bundle.folder, folder)
+    for tower in TOWERS:
+        (folder / graph(tower, "fp16")).unlink()
     manifest = bundle.manifest.model_copy(update=facts)
     if spoil is not None:
         spoil(folder)

@@ -106,7 +106,7 @@ def test_a_missing_mask(masked_towers, masked_bundle, folder) -> None:
         model.initializer.append(one)
         model.node.insert(0, onnx.helper.make_node("Max", ["attention_mask", "one"], ["ones"]))
 
-    assert failed_stages(masked_towers, masked_bundle, folder, ignore_mask) == {"text", "similarity"}
+    assert failed_stages(masked_towers, masked_bundle, folder, ignore_mask) >= {"text", "similarity"}
 
 
 def test_swapped_layers(tiny_towers, tiny_bundle, folder) -> None:

@@ -12,6 +12,9 @@ from tuwen.models.torchvision import import_open_clip
 
 from .openclip_zoo import TWO, overrides, shallow, write_layout
 
+OFTEN = ("RN50", "coca_ViT-B-32", "MobileCLIP2-S3", "xlm-roberta-base-ViT-B-32")
+"""a ResNet, a model with a decoder, one of timm, one of transformers with a tokenizer of its own"""
+
 
 @pytest.fixture
 def asked(monkeypatch) -> list[str]:
@@ -27,7 +30,9 @@ def asked(monkeypatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("architecture", TWO)
+@pytest.mark.parametrize(
+    "architecture", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.long) for name in TWO]
+)
 def test_a_folder_of_the_hub_loads_with_the_network_closed(architecture, tmp_path, asked) -> None:
     made = write_layout(architecture, tmp_path, seed=5)
     with shallow(narrow=True):
