@@ -1,7 +1,7 @@
 """What a person waits for at the command line: a search that starts a process, its help, and a first text vector.
 
     python benchmarks/start.py --rounds 7 --json start.json
-    python benchmarks/start.py --model b32/          # another bundle than ViT-B/32 at full size with random weights
+    python benchmarks/start.py --model photo         # another model than ViT-B/32 at full size with random weights
 
 Each contender is a process of its own, and they take turns. Cold: nothing is kept of earlier runs (the operating
 system may have the files in memory). Warm: digests and compiled models are. `times the floor` compares each with a
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measuring import finish, machine, table
+
+from tuwen.runtime.loading import portable_name
 
 RUNTIMES = ("openvino", "onnxruntime")
 FLOOR = "import onnxruntime"
@@ -47,28 +49,30 @@ class Taken:
 
 def main() -> None:
     arguments = parse()
-    with bundle(arguments.model) as folder, tempfile.TemporaryDirectory() as place:
-        commands = contenders(folder, Path(place), arguments.rows)
+    with bundle(arguments.model) as model, tempfile.TemporaryDirectory() as place:
+        commands = contenders(model, Path(place), arguments.rows)
         seen: dict[str, list[Taken]] = {FLOOR: []}
         for turn in range(arguments.rounds):
             seen[FLOOR].append(process((sys.executable, "-c", FLOOR)))
             for name, command in commands.items():
                 seen.setdefault(name, []).append(process(command, Path(place) / "cache"))
+            cold = process(commands["tuwen search"], Path(place) / f"search-{turn}")
+            seen.setdefault("tuwen search, cold", []).append(cold)
             for runtime in RUNTIMES:
                 cache = Path(place) / f"{runtime}-{turn}"
                 for state in ("cold", "warm"):  # the second finds what the first left
-                    command = (sys.executable, "-c", FIRST_VECTOR, str(folder), runtime, str(cache))
+                    command = (sys.executable, "-c", FIRST_VECTOR, model, runtime, str(cache))
                     seen.setdefault(f"first vector, {runtime}, {state}", []).append(process(command))
     rows = [row(name, taken, seen[FLOOR]) for name, taken in seen.items()]
     print(table(rows))
     finish({"machine": machine(2), "rounds": arguments.rounds, "rows": rows}, arguments.json)
 
 
-def contenders(model: Path, place: Path, rows: int) -> Mapping[str, Sequence[str]]:
+def contenders(model: str, place: Path, rows: int) -> Mapping[str, Sequence[str]]:
     """Commands, warm: the index is built and what a search needs has been kept."""
     texts, index = place / "texts.txt", place / "texts.tuwen"
     texts.write_text("\n".join(f"a picture of number {number}" for number in range(rows)) + "\n", encoding="utf-8")
-    build = ("index", "build", str(texts), "--texts", "--index", str(index), "--model", str(model))
+    build = ("index", "build", str(texts), "--texts", "--index", str(index), "--model", model)
     search = (*TUWEN, "search", "a dog on the grass", "--index", str(index))
     process((*TUWEN, *build), place / "cache")
     process(search, place / "cache")
@@ -97,20 +101,20 @@ def row(name: str, taken: Sequence[Taken], floor: Sequence[Taken]) -> dict[str, 
 
 
 @contextmanager
-def bundle(model: Path | None) -> Iterator[Path]:
+def bundle(model: str | None) -> Iterator[str]:
     if model is not None:
-        yield model.absolute()
+        yield portable_name(model)
         return
     from tuwen.exporting.export import export_towers
     from tuwen.models.openclip import load
 
     with tempfile.TemporaryDirectory() as folder:
-        yield export_towers(load("ViT-B-32"), Path(folder) / "bundle").folder
+        yield str(export_towers(load("ViT-B-32"), Path(folder) / "bundle").folder)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a bundle's folder")
+    parser.add_argument("--model", help="a bundle's folder, or the name of a packaged model")
     parser.add_argument("--rows", type=int, default=1_000, help="texts in the index that is searched")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender takes its turn")
     parser.add_argument("--json", type=Path, help="also write the result here")

@@ -40,7 +40,8 @@ def main() -> None:
             with Watched() as watched:
                 facts, asked = store(made.pictures, Path(folder))
             builds.append({"store": name, **facts, "cpu_s": watched.cpu_seconds, "peak_mb": watched.peak_mib})
-            searches += [{"store": name, **row} for row in curve(made, truth, asked)]
+            searches += (found := [{"store": name, **row} for row in curve(made, truth, asked)])
+            print(table(builds[-1:]), table(found), sep="\n", flush=True)
             asked.close()
     print(table(builds))
     print(table(searches))

@@ -5,14 +5,19 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from tuwen.bundle.files import cached_sha256
 from tuwen.bundle.manifest import Cleaning, TextSpec
+from tuwen.data.pieces import Pieces
 from tuwen.errors import BundleInvalid
 from tuwen.types import Tokens
 
+FEW, SHORT, FEW_CALLS = 8, 1_000, 20
+"""texts and characters of a call, and calls, for which the pieces of a large vocabulary are looked up one by one"""
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -42,30 +47,24 @@ def _repair(text: str) -> str:
 class Tokenizer:
     """A bundle's tokenizer. Thread-safe."""
 
-    def __init__(self, path: Path | bytes, spec: TextSpec) -> None:
+    def __init__(self, path: Path | bytes, spec: TextSpec, cache: Path | None = None) -> None:
         """Load `tokenizer.json`, from a file or from its content.
 
-        Raises:
-            BundleInvalid: it cannot be read, or the end token is not the one in the text spec.
-        """
-        from tokenizers import Tokenizer as Backend
+        Args:
+            path: the file, or its content.
+            spec: how texts are cleaned, truncated and padded.
+            cache: where the pieces of large vocabularies are kept; with it, the file is loaded when it is needed.
 
-        name = "tokenizer.json" if isinstance(path, bytes) else path
-        try:
-            self._backend = Backend.from_buffer(path) if isinstance(path, bytes) else Backend.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            hint = "export or pull the model again"
-            raise BundleInvalid(f"{name} cannot be read: {error}; {hint}", where=name, hint=hint) from error
-        self._backend.no_padding()
-        self._backend.no_truncation()
+        Raises:
+            BundleInvalid: it cannot be read, or the end token is not the one in the text spec; with a cache, raised
+                by `to_tokens`.
+        """
+        self._path = path
         self._spec = spec
-        self._typed = _TypedTokens(self._special_tokens()) if spec.cleaning == "ftfy_html" else None
-        self._backend.encode_special_tokens = self._typed is not None
-        end = self._backend.encode("").ids[-1:]
-        if spec.end_id is not None and end != [spec.end_id]:
-            hint = "export the model again"
-            message = f"{name} ends a text with {end}, but the manifest says end_id = {spec.end_id}; {hint}"
-            raise BundleInvalid(message, value=end, where=name, hint=hint)
+        self._cache = cache
+        self._few_left = 0 if cache is None or isinstance(path, bytes) or spec.cleaning == "ftfy_html" else FEW_CALLS
+        if cache is None:
+            self._whole  # noqa: B018  (loads it)
 
     def to_tokens(self, texts: Sequence[str]) -> Tokens:
         """Tokenize texts as the model's reference does. An empty text is its start and end token.
@@ -90,6 +89,47 @@ class Tokenizer:
         return row[:limit] if self._spec.end_id is None else [*row[: limit - 1], self._spec.end_id]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._few_left and len(texts) <= FEW and sum(map(len, texts)) <= SHORT:
+            self._few_left -= 1
+            if self._pieces is not None:
+                return self._pieces.encode(texts)
+        self._few_left = 0
+        return self._whole.encode(texts)
+
+    @cached_property
+    def _pieces(self) -> Pieces | None:
+        """The pieces of a large vocabulary; None of another tokenizer."""
+        assert self._cache is not None
+        assert isinstance(self._path, Path)
+        pieces = Pieces.of(self._path, self._cache / "pieces" / cached_sha256(self._path, self._cache))
+        if pieces is not None:
+            _check_end(pieces.encode([""])[0], self._spec, self._path)
+        return pieces
+
+    @cached_property
+    def _whole(self) -> "_Whole":
+        return _Whole(self._path, self._spec)
+
+
+class _Whole:
+    """A tokenizer of the tokenizers library, with special tokens in texts as the reference reads them."""
+
+    def __init__(self, path: Path | bytes, spec: TextSpec) -> None:
+        from tokenizers import Tokenizer as Backend
+
+        name = "tokenizer.json" if isinstance(path, bytes) else path
+        try:
+            self._backend = Backend.from_buffer(path) if isinstance(path, bytes) else Backend.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            hint = "export or pull the model again"
+            raise BundleInvalid(f"{name} cannot be read: {error}; {hint}", where=name, hint=hint) from error
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._typed = _TypedTokens(self._special_tokens()) if spec.cleaning == "ftfy_html" else None
+        self._backend.encode_special_tokens = self._typed is not None
+        _check_end(self._backend.encode("").ids, spec, name)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
         rows = [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
         if self._typed is not None:
             for index, text in enumerate(texts):
@@ -108,6 +148,15 @@ class Tokenizer:
     def _special_tokens(self) -> dict[str, int]:
         added = self._backend.get_added_tokens_decoder()
         return {token.content: index for index, token in added.items() if token.special}
+
+
+def _check_end(empty: Sequence[int], spec: TextSpec, name: Path | str) -> None:
+    """Check how the tokenizer ends an empty text."""
+    end = list(empty[-1:])
+    if spec.end_id is not None and end != [spec.end_id]:
+        hint = "export the model again"
+        message = f"{name} ends a text with {end}, but the manifest says end_id = {spec.end_id}; {hint}"
+        raise BundleInvalid(message, value=end, where=name, hint=hint)
 
 
 class _TypedTokens:

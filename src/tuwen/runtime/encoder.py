@@ -92,6 +92,7 @@ class Encoder:
         exact_decode: bool = False,
         threads: int | None = None,
         names: Iterable[str] = (),
+        cache: Path | None = None,
     ) -> None:
         """Create an encoder; each tower is loaded when it is first used.
 
@@ -104,6 +105,7 @@ class Encoder:
             exact_decode: whether JPEGs are decoded at full scale.
             threads: threads that decode; None: one for each core that this process may use.
             names: further names of the model.
+            cache: where a large tokenizer is kept in a form that is quick to open; None: nowhere.
         """
         manifest = bundle.manifest
         self.name = manifest.name
@@ -114,6 +116,7 @@ class Encoder:
         self.image_spec: ImageSpec = manifest.image
         self.text_spec: TextSpec = manifest.text
         self._bundle = bundle
+        self._cache = cache
         self._vision = LazyTower(bundle, "vision", open_session)
         self._text = LazyTower(bundle, "text", open_session)
         self._one_image = self._vision if open_single is None else LazyTower(bundle, "vision", open_single)
@@ -273,7 +276,7 @@ class Encoder:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer(self._bundle.tokenizer, self.text_spec)
+        return Tokenizer(self._bundle.tokenizer, self.text_spec, self._cache)
 
 
 def keyed_images(images: Path | str | Iterable[Any]) -> Iterator[Keyed[Any] | Rejected]:

@@ -71,6 +71,7 @@ def load_encoder(  # noqa: PLR0913  (what a model is, and how it is loaded)
         exact_decode=exact_decode,
         threads=choice.threads,
         names=_names(model, bundle.folder, models),
+        cache=cache,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import Depends, Request
 
 from tuwen.classify.adapter import Adapter
+from tuwen.data.tokens import FEW
 from tuwen.server.batching import ImageEncoding, Pool, TextEncoding
 from tuwen.server.config import ServerConfig
 from tuwen.server.fetching import Fetcher, PublicOnly
@@ -103,7 +104,7 @@ async def running(
     try:
         if config.allow_upload:
             await service.uploads.mend()
-        await service.texts.batcher.do(["warm up"])
+        await service.texts.batcher.do(["warm up"] * (FEW + 1))  # more than would be tokenized without all pieces
         await service.images.batcher.do([np.zeros((1, 3, *encoder.image_spec.size), np.float32)])
         yield service
     finally:
