@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for w
 
 hypothesis.settings.register_profile("fixed", derandomize=True)  # the same examples in every run
 hypothesis.settings.load_profile("fixed")
-pytest_plugins = ["photo_fixtures"]
+pytest_plugins = ["full_disk", "photo_fixtures"]
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

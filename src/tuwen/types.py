@@ -49,6 +49,14 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A file of XMP beside an image. `modified`: in seconds since 1970."""
+
+    path: Path
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """An image file of a collection.
 
@@ -57,12 +65,14 @@ class Source:
         path: the file.
         size: in bytes.
         modified: its modification time, in seconds since 1970.
+        sidecar: its XMP sidecar, None if it has none or nobody looked for one.
     """
 
     key: str
     path: Path
     size: int
     modified: float
+    sidecar: Sidecar | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+from PIL.ExifTags import Base
 
+import colours
+from ingest.test_sync import XMP
 from samples_of import jpeg, read_all, write_tar
-from tuwen.bulk.embedding import Embedded, Item
+from tuwen.bulk.embedding import Embedded, Item, Shard, Wanted, embed
 from tuwen.bulk.rows import Names, rows_of, storable
 from tuwen.data.datasets import list_samples
-from tuwen.data.samples import Columns, Sample
+from tuwen.data.samples import Columns, Listed, Sample
+from tuwen.index.index import VectorIndex
+from tuwen.ingest.images import ingest
 
 PICTURE = {"content": "c", "width": 4, "height": 3, "format": "JPEG", "bytes": 9, "modified": 5.0}
 
@@ -102,3 +108,30 @@ def test_what_an_index_can_store() -> None:
         "f": "\udcff",
     }
     assert storable(facts) == {"c": 1, "e": str(2**70), "modified": 3, "f": "?"}
+
+
+def test_what_a_table_says_counts_more_than_the_images_metadata() -> None:
+    facts = {"taken": 1.0, "taken_from": "exif", "taken_zone": "local", "camera": "C", "title": "T", "iso": 100}
+    extra = {"taken": 9.0, "title": "its own", "iso": "high"}
+    sample = Sample("a", "a.jpg", "", None, (), extra, 5.0)
+    images, texts = np.eye(4, dtype=np.float32)[:1], np.eye(4, dtype=np.float32)[:0]
+    embedded = Embedded(0, [Item(sample, {**PICTURE, **facts}, 0, None)], [], 0, 0, images, texts)
+    (row,) = rows_of(embedded, Names(Path("/r"), Path("/r")))
+    names = {"path": "a.jpg", "folder": "", "name": "a.jpg", "type": "image"}
+    assert row.payload == {**names, **PICTURE, "taken": 9.0, "title": "its own", "camera": "C", "iso": 100}
+
+
+def test_the_rows_of_files_are_those_that_indexing_writes(encoder, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[Base.Model] = "EOS R5"
+    colours.picture("red").save(tmp_path / "a.jpg", exif=exif.tobytes())
+    colours.picture("blue").save(tmp_path / "b.jpg")
+    (tmp_path / "b.jpg.xmp").write_text(XMP.format(rating=4), encoding="utf-8")
+    listed = [item for item in list_samples([tmp_path], Columns()) if isinstance(item, Listed)]
+    *_, embedded = embed([Shard(0, listed)], Wanted(images=True, texts=False), encoder)
+    assert isinstance(embedded, Embedded)
+    with VectorIndex.create(tmp_path / "i.tuwen", encoder=encoder) as index:
+        list(ingest([tmp_path], encoder, index))
+        stored = {str(row.payload["path"]): row.payload for row in index.list()}
+    assert {row.key: row.payload for row in rows_of(embedded, Names(tmp_path, tmp_path))} == stored
+    assert (stored["a.jpg"]["camera"], stored["b.jpg"]["rating"]) == ("EOS R5", 4)

@@ -3,18 +3,21 @@
 import io
 import struct
 import sys
+from datetime import datetime
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.ExifTags import Base
 
-from tuwen.data.decode import Picture, Reading, read_image
+from tuwen.data.decode import Picture, Reading, read_image, read_metadata_of
+from tuwen.data.extra_formats import _exif_by_libraw
 from tuwen.data.formats import format_of, format_of_name
 from tuwen.types import Rejected
 
 READING = Reading((224, 224), 10**8)
-SHORT, LONG, RATIONAL, SIGNED = 3, 4, 5, 10
-CODES = {SHORT: "H", LONG: "I", RATIONAL: "II", SIGNED: "ii"}
+ASCII, SHORT, LONG, RATIONAL, SIGNED = 2, 3, 4, 5, 10
+CODES = {ASCII: "B", SHORT: "H", LONG: "I", RATIONAL: "II", SIGNED: "ii"}
 Tags = dict[int, tuple[int, list[int]]]
 
 
@@ -65,11 +68,16 @@ def dng(preview: bytes | None, orientation: int = 1) -> bytes:
     for tags in inner:
         places.append(len(file))
         file += directory(tags, len(file))
+    exif = len(file)
+    file += directory({34855: (SHORT, [400]), 36867: (ASCII, [*b"2023:07:01 12:00:00\0"])}, exif)
     identity = [value for row in np.eye(3, dtype=int) for one in row for value in (int(one), 1)]
     main = image_tags((16, 12), 8, len(thumbnail), compression=1, photometric=2, samples=3, bits=8) | {
         254: (LONG, [1]),
         274: (SHORT, [orientation]),
+        271: (ASCII, [*b"Canon\0"]),
+        272: (ASCII, [*b"Canon EOS R5\0"]),
         330: (LONG, places),
+        34665: (LONG, [exif]),
         50706: (LONG, [0x401]),
         50721: (SIGNED, identity),
         50728: (RATIONAL, [1, 1, 1, 1, 1, 1]),
@@ -119,6 +127,23 @@ def test_the_preview_is_turned_upright() -> None:
     found = read(dng(encoded(quartered((1600, 1200))), orientation=6), "photo.dng")
     assert (found.width, found.height) == (1200, 1600)
     assert np.allclose(corner(found, 0.8, 0.2), (255, 255, 0), atol=12)
+
+
+@pytest.mark.parametrize("preview", [None, (1600, 1200)])
+def test_the_metadata_of_a_raw_file_is_read(preview: tuple[int, int] | None) -> None:
+    pytest.importorskip("rawpy", reason="the extra `raw` is not installed")
+    content = dng(preview and encoded(quartered(preview)), orientation=6)
+    found = read_metadata_of(content, "photo.dng")
+    assert not isinstance(found, Rejected)
+    assert (found["camera"], found["iso"], found["orientation"]) == ("Canon EOS R5", 400, 6)
+    assert found["taken"] == datetime(2023, 7, 1, 12).timestamp()
+
+
+def test_what_libraw_tells_where_a_raw_file_is_no_tiff() -> None:
+    rawpy = pytest.importorskip("rawpy", reason="the extra `raw` is not installed")
+    with rawpy.imread(io.BytesIO(dng(None))) as raw:
+        exif = _exif_by_libraw(raw)
+    assert (exif[Base.DateTimeOriginal], exif[Base.ISOSpeedRatings]) == ("2023:07:01 12:00:00", 400)
 
 
 @pytest.mark.parametrize("preview", [None, (160, 120)])

@@ -12,6 +12,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
 from tuwen.data.decode import Reading, read_image, read_metadata_of
+from tuwen.data.metadata import with_sidecar
 from tuwen.types import Payload, Rejected
 
 READING = Reading(near=(32, 32), max_pixels=10**6, metadata=True)
@@ -121,6 +122,56 @@ def test_xmp_is_read_in_both_of_its_forms() -> None:
     assert metadata(saved("JPEG", xmp=lists)) == metadata(saved("WEBP", xmp=lists)) == wanted
     element = xmp("<rdf:Description><xmp:Rating>5</xmp:Rating></rdf:Description>")
     assert metadata(saved(xmp=element)) == {"rating": 5}
+
+
+def test_a_place_and_an_exposure_in_xmp_are_read() -> None:
+    body = (
+        '<rdf:Description exif:GPSLatitude="33,51.9S" exif:GPSLongitude="151,12,36E" exif:FocalLength="105/2">'
+        "<exif:ISOSpeedRatings><rdf:Seq><rdf:li>400</rdf:li></rdf:Seq></exif:ISOSpeedRatings></rdf:Description>"
+    )
+    there = {"latitude": pytest.approx(-33.865), "longitude": pytest.approx(151.21), "focal_length": 52.5, "iso": 400}
+    assert metadata(saved(xmp=xmp(body))) == there
+    wrong = xmp('<rdf:Description exif:GPSLatitude="33.8" exif:GPSLongitude="151.2" exif:FocalLength="1/0"/>')
+    assert metadata(saved(xmp=wrong)) == {}
+
+
+SIDECAR = (
+    '<rdf:Description rdf:about="" xmp:Rating="5" exif:GPSLatitude="52,31.2N" exif:GPSLongitude="13,24E" {date}>'
+    "<dc:subject><rdf:Bag><rdf:li>beach</rdf:li><rdf:li>lake</rdf:li></rdf:Bag></dc:subject></rdf:Description>"
+)
+
+
+def test_what_a_sidecar_states_counts_more_than_the_image() -> None:
+    image = {"taken": 1.0, "taken_zone": "+00:00", "taken_from": "exif", "camera": "C", "rating": 1, "latitude": 1.0}
+    image |= {"longitude": 2.0, "keywords": "sea; beach", "iso": 100, "orientation": 6}
+    found = with_sidecar(image, xmp(SIDECAR.format(date='exif:DateTimeOriginal="2020-02-03T04:05:06+01:00"')))
+    assert found == {
+        "taken": utc(2020, 2, 3, 3, 5, 6),
+        "taken_zone": "+01:00",
+        "taken_from": "sidecar",
+        "camera": "C",
+        "rating": 5,
+        "latitude": pytest.approx(52.52),
+        "longitude": pytest.approx(13.4),
+        "keywords": "sea; beach; lake",
+        "iso": 100,
+        "orientation": 6,
+    }
+    assert with_sidecar(image, b"<no xmp") == image
+
+
+@pytest.mark.parametrize(
+    ("date", "taken", "zone", "source"),
+    [
+        ("2023-07-01T12:00:00", (2023, 7, 1, 10), "+02:00", "exif"),  # the image's, and less exact
+        ("2023-07-01T12:00:01", (2023, 7, 1, 3, 0, 1), "local", "sidecar"),
+        ("2023-07-01T12:00:00+01:00", (2023, 7, 1, 11), "+01:00", "sidecar"),
+    ],
+)
+def test_a_date_in_a_sidecar(date: str, taken: tuple[int, ...], zone: str, source: str) -> None:
+    image = {"taken": utc(2023, 7, 1, 10), "taken_zone": "+02:00", "taken_from": "exif"}
+    found = with_sidecar(image, xmp(SIDECAR.format(date=f'exif:DateTimeOriginal="{date}"')))
+    assert (found["taken"], found["taken_zone"], found["taken_from"]) == (utc(*taken), zone, source)
 
 
 def test_a_time_without_a_zone_takes_it_from_the_gps() -> None:

@@ -1,51 +1,18 @@
 """A disk that is full or nearly so: one error, no row lost, rows can be found and removed. Needs the right to mount."""
 
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from making import FakeModel, row, rows
 
+from full_disk import fill
 from tuwen.errors import DiskFull
 from tuwen.index import space
 from tuwen.index.index import VectorIndex
-
-
-@pytest.fixture
-def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """An ext4 file system of its own, in a file: 64 MiB unless the test is parametrised."""
-    size, image, folder = getattr(request, "param", 64), tmp_path / "disk", tmp_path / "mounted"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(size * 2**20)
-    for command in (["mkfs.ext4", "-q", "-m", "0", image], ["mount", "-o", "loop", image, folder]):
-        if (
-            shutil.which(str(command[0])) is None
-            or subprocess.run(command, check=False, capture_output=True).returncode
-        ):
-            pytest.skip("file systems cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path, leave: int = 0) -> None:
-    """Fill a disk by other files, to the last block."""
-    free = shutil.disk_usage(disk).free
-    with (disk / "others").open("wb") as file:
-        if free > leave:
-            os.posix_fallocate(file.fileno(), 0, max(1, free - leave - 2**20))
-    number = 0
-    while shutil.disk_usage(disk).free > leave:
-        try:
-            (disk / f"other-{number}").write_bytes(b"x" * min(65536, shutil.disk_usage(disk).free - leave or 1))
-        except OSError:
-            break
-        number += 1
 
 
 def stores(sizes: dict[str, int]) -> pytest.MarkDecorator:
@@ -113,6 +80,7 @@ def test_a_disk_that_is_too_small_for_an_index_is_refused(disk: Path) -> None:
     with pytest.raises(DiskFull) as caught:
         VectorIndex.create(disk / "i.tuwen", encoder=FakeModel())
     assert f"{space.ROOM:,}" in str(caught.value)
+    assert caught.value.hint == space.TOO_SMALL
     assert [path.name for path in disk.iterdir() if path.name != "lost+found"] == []
 
 

@@ -4,12 +4,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ import pytest
 import colours
 import tuwen
 from cli.running import run as command
+from full_disk import fill
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from shapes import shape, written_shapes
-from tuwen.errors import IndexLocked, InvalidInput, RejectedImages
+from tuwen.errors import IndexFault, IndexLocked, InvalidInput, RejectedImages
 from tuwen.index.calibration import Calibration
 from tuwen.index.index import VectorIndex, manifest_of
 from tuwen.ingest.images import ingest
@@ -327,9 +329,82 @@ def test_the_command(place: Path, other: Path, monkeypatch: pytest.MonkeyPatch) 
     assert json.loads(found.stdout)["hits"][0]["payload"]["folder"] == "green"
 
 
-def test_the_command_waits_for_others(edge: Path, other: Path) -> None:
-    with VectorIndex.open(edge / "photos.tuwen", encoder=None):
-        assert command("index", "migrate", edge / "photos.tuwen", "--model", other).exit_code == 1
+@contextmanager
+def running(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, which is killed at the end of the block if it has not ended."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(tuwen.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "tuwen", *map(str, words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGTERM])
+def test_a_running_service_answers_until_the_new_rows_are_whole(
+    place: Path, bundle: Path, other: Path, stopped: signal.Signals
+) -> None:
+    index = place / "photos.tuwen"
+    serve = ("serve", "--index", index, "--model", bundle, "--port", 0, "--no-open", "--log", "none", "--json")
+    with running(*serve) as service:
+        assert service.stdout
+        url = json.loads(service.stdout.readline())["url"]
+        with running("index", "migrate", index, "--model", other, "--json") as migration:
+            assert migration.stderr
+            waiting = migration.stderr.readline()
+            assert str(service.pid) in waiting
+            assert str(index) in waiting
+            with tuwen.Client(url) as client:
+                assert client.search("green", k=1)[0].payload["folder"] == "green"
+                assert client.models()[0].fingerprint == manifest_of(index).fingerprint
+            assert migration.poll() is None
+            service.send_signal(stopped)
+            printed, _ = migration.communicate(timeout=60)
+            assert migration.returncode == 0
+    assert json.loads(printed)["rows"] == ROWS
+    with tuwen.Index.open(index) as found:
+        assert found.info().fingerprint == tuwen.load(str(other)).fingerprint
+        assert found.search("green", k=1)[0].payload["folder"] == "green"
+
+
+@pytest.mark.parametrize(("built", "disk"), [("faiss", 64), ("qdrant-edge", 900)], indirect=True, ids=STORES[::-1])
+def test_a_full_disk_loses_nothing(built: Path, disk: Path, other: Path) -> None:
+    shutil.copytree(built, disk, dirs_exist_ok=True)
+    index = disk / "photos.tuwen"
+    before = content_at(index)
+    faiss = manifest_of(index).store == "faiss"
+    for leave in (0, 4, 9, 12) if faiss else (0, 100, 200, 450):
+        fill(disk, leave * 2**20)
+        done = command("index", "migrate", index, "--model", other)
+        assert (done.exit_code, len(done.stderr.splitlines())) in {(0, 0), (1, 1)}, done.stderr
+        for path in disk.glob("other*"):
+            path.unlink()
+        if done.exit_code == 0:
+            break
+        assert str(index) in done.stderr
+        assert content_at(index) == before
+    assert leave > 0, "it was migrated on a full disk"
+    assert command("index", "migrate", index, "--model", other).exit_code == 0
+    assert manifest_of(index).fingerprint == tuwen.load(str(other)).fingerprint
+    assert {key: row[0] for key, row in content_at(index).items()} == {key: row[0] for key, row in before.items()}
+
+
+def test_a_copy_of_an_index_that_is_open(place: Path, encoder) -> None:
+    index = place / "photos.tuwen"
+    with VectorIndex.open(index, encoder=encoder) as opened, VectorIndex.snapshot(index) as copy:
+        before = copy.keys()
+        assert {*before} == {*opened.keys()}
+        with pytest.raises(IndexFault):
+            copy.remove(["red/red-0.jpg"])
+        opened.remove(["red/red-0.jpg"])
+        assert copy.keys() == before
+        assert opened.count() == ROWS - 1
 
 
 HERE = Path(__file__).parent

@@ -1,5 +1,6 @@
 import os
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
@@ -13,6 +14,7 @@ from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput, TooManyRemoved
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ImageIngest, ingest
+from tuwen.ingest.payloads import SIDECAR
 from tuwen.ingest.sync import keys_at, sync
 from tuwen.ingest.texts import ingest_texts
 from tuwen.ingest.writer import IngestReport
@@ -117,6 +119,65 @@ def test_a_disk_that_is_not_mounted_below_the_folder_removes_nothing(
     with pytest.raises(TooManyRemoved):
         run(index, encoder, only=[photos / "red", photos / "green"])
     assert run(index, encoder, max_removed=0.5).removed == 7
+
+
+def test_a_mount_point_without_its_disk_keeps_its_rows(index, counting, photos: Path, tmp_path: Path) -> None:
+    rest = colours.make_photos(tmp_path / "rest", count=12)
+    disk = photos / "disk"
+    shutil.copytree(rest / "red", disk / "inner")
+    rest.rename(photos / "rest")
+    run(index, counting)
+    stored, encoded = index.info().rows, counting.encoded
+    shutil.move(disk / "inner", tmp_path / "unmounted")
+    (photos / "red" / "red-0.jpg").unlink()
+    for _ in range(3):
+        report = run(index, counting)
+        assert [item.path for item in report.rejected] == ["disk"]
+        assert report.rows == stored - 1, "what was deleted elsewhere is removed"
+    assert [item.path for item in run(index, counting, only=[disk]).rejected] == ["disk"]
+    shutil.move(tmp_path / "unmounted", disk / "inner")
+    assert run(index, counting).rejected == ()
+    assert counting.encoded == encoded
+    shutil.move(disk / "inner", photos / "elsewhere")
+    moved = run(index, counting)
+    assert (moved.removed, moved.rejected) == (12, ()), "moved images are not kept twice"
+    shutil.move(photos / "elsewhere", disk / "inner")
+    run(index, counting)
+    shutil.rmtree(disk)
+    assert run(index, counting).removed == 12, "the folder itself was deleted"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
+@pytest.mark.parametrize("after", ["missing", "dangling", "yes", "a plain folder", "back"])
+def test_a_disk_that_was_mounted_keeps_its_rows(index, counting, photos: Path, tmp_path: Path, after: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if Path(other).stat().st_dev == photos.stat().st_dev:
+            pytest.skip("needs a second file system")
+        disk, away = Path(other) / "disk", Path(other) / "away"
+        colours.make_photos(disk, count=1)
+        (photos / "disk").symlink_to(disk)
+        run(index, counting)
+        new = len(colours.COLOURS)
+        disk.rename(away)
+        if after in ("missing", "yes"):
+            (photos / "disk").unlink()
+        if after == "a plain folder":
+            (photos / "disk").unlink()
+            shutil.copytree(away, photos / "disk")
+            (photos / "disk" / "red" / "red-0.jpg").unlink()
+        if after == "back":
+            run(index, counting)
+            away.rename(disk)
+            shutil.rmtree(disk / "red")
+        report = run(index, counting, max_removed=1 if after == "yes" else 0.5)
+        kept, rejected = {
+            "missing": (new, ["disk"]),
+            "dangling": (new, []),  # a link that leads nowhere is nothing that can be looked at
+            "yes": (0, []),
+            "a plain folder": (new - 1, []),
+            "back": (new - 1, []),
+        }[after]
+        assert (report.rows - COUNT, [item.path for item in report.rejected]) == (kept, rejected)
 
 
 def test_many_moved_images_are_no_loss(index, encoder, photos: Path) -> None:
@@ -236,6 +297,56 @@ def test_a_picture_that_is_broken_now_keeps_its_row(index, encoder, photos: Path
     (photos / "red" / "red-0.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     report = run(index, encoder)
     assert (report.rows, report.removed, [item.path for item in report.rejected]) == (COUNT, 0, ["red/red-0.jpg"])
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmp:Rating="{rating}"/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
+
+
+def state(sidecar: Path, rating: int, modified: float) -> None:
+    sidecar.write_text(XMP.format(rating=rating), encoding="utf-8")
+    os.utime(sidecar, (modified, modified))
+
+
+def rated(index, rating: int) -> set[str]:
+    return {*index.keys(f"rating == {rating}")}
+
+
+def test_sidecars_that_are_new_changed_and_gone(index, counting, photos: Path) -> None:
+    state(photos / "red" / "red-0.xmp", 3, 1e9)
+    run(index, counting)
+    assert rated(index, 3) == {"red/red-0.jpg"}
+    state(photos / "red" / "red-0.xmp", 4, 2e9)
+    state(photos / "red" / "red-1.jpg.XMP", 2, 1e9)
+    assert run(index, counting) == IngestReport(rows=COUNT, unchanged=COUNT, skipped=3)
+    assert (rated(index, 4), rated(index, 2), rated(index, 3)) == ({"red/red-0.jpg"}, {"red/red-1.jpg"}, set())
+    state(photos / "red" / "red-0.jpg.xmp", 5, 2e9)  # the longer name counts
+    run(index, counting, only=[photos / "red" / "red-0.jpg.xmp"])
+    assert (rated(index, 5), rated(index, 4)) == ({"red/red-0.jpg"}, set())
+    (photos / "red" / "red-0.jpg.xmp").unlink()
+    (photos / "red" / "red-0.xmp").unlink()
+    run(index, counting, only=[photos / "red" / "red-0.xmp"])
+    (row,) = index.payloads(["red/red-0.jpg"]).values()
+    assert not {"rating", *SIDECAR} & row.keys()
+    assert rated(index, 2) == {"red/red-1.jpg"}
+    assert counting.encoded == COUNT
+
+
+def test_a_sidecar_is_read_again_with_all_facts(index, counting, photos: Path) -> None:
+    sidecar = photos / "red" / "red-0.xmp"
+    state(sidecar, 3, 1e9)
+    run(index, counting)
+    state(sidecar, 4, 1e9)  # its time does not tell
+    run(index, counting)
+    assert rated(index, 4) == set()
+    list(sync(photos, ImageIngest(counting, index, refresh_facts=True)))
+    assert rated(index, 4) == {"red/red-0.jpg"}
+    sidecar.write_bytes(b"damaged")
+    run(index, counting)
+    assert rated(index, 4) == set()
 
 
 def test_only_some_paths(index, counting, photos: Path) -> None:

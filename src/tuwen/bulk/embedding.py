@@ -10,15 +10,19 @@ import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from tuwen.data.parquet import read_rows
 from tuwen.data.samples import Listed, Sample, read_sample
+from tuwen.data.sidecars import Sidecars
+from tuwen.ingest.images import completed
+from tuwen.ingest.payloads import image_payload
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.pipeline import BATCH, run
-from tuwen.types import Payload, Pixels, Rejected, Vectors
+from tuwen.types import Payload, Pixels, Rejected, Source, Vectors
 
 TEXTS = 256
 """captions per batch: enough that many have a similar length"""
@@ -153,6 +157,7 @@ class _Stages:
     def __init__(self, encoder: Encoder, wanted: Wanted) -> None:
         self._encoder = encoder
         self._wanted = wanted
+        self._sidecars = Sidecars()
 
     def prepare(self, item: Listed | Sample | Rejected | _End) -> _Ready | Rejected | _End | None:
         """Read and decode a sample: its pixels and captions, or why not; None if it has nothing to embed."""
@@ -179,13 +184,12 @@ class _Stages:
         decoded = self._encoder.decode(image, sample.name)
         if isinstance(decoded, Rejected):
             return Rejected(sample.name or sample.key, decoded.reason)
-        facts: Payload = {
-            "content": hashlib.sha256(image).hexdigest(),
-            **decoded.facts,
-            "bytes": len(image),
-            "modified": sample.modified,
-        }
-        return _Ready(_lighter(sample), facts, decoded.pixels, captions)
+        path = Path(sample.place)
+        sidecar = self._sidecars.of(path) if sample.filed else None
+        source = Source(sample.key, path, len(image), sample.modified, sidecar)
+        content = hashlib.sha256(image).hexdigest()
+        picture = image_payload(source, content, decoded.facts, completed(decoded.metadata, source))
+        return _Ready(_lighter(sample), picture, decoded.pixels, captions)
 
     def encode(self, batch: _Batch) -> _Batch:
         """Encode pixels and captions."""

@@ -10,6 +10,7 @@ from typing import Self
 from tuwen.bulk.embedding import Embedded, Item
 from tuwen.data.datasets import root_of
 from tuwen.data.files import key_of
+from tuwen.data.metadata import METADATA
 from tuwen.data.records import is_utf8
 from tuwen.data.samples import Fact, Sample
 from tuwen.index.filters import is_of
@@ -93,8 +94,14 @@ def storable(facts: Mapping[str, Fact]) -> dict[str, str | int | float]:
 
 
 def _picture(key: str, item: Item) -> Payload:
+    """What is stored of an image. What a table says of it counts more than its own metadata."""
     caption = {"caption": item.sample.captions[0]} if item.sample.captions else {}
-    return {**storable({**item.sample.extra, **caption}), **(item.picture or {}), **key_fields(key), "type": "image"}
+    given, own = storable({**item.sample.extra, **caption}), item.picture or {}
+    stated = {*given} & {*METADATA}
+    if "taken" in stated:
+        stated |= {"taken_from", "taken_zone"}
+    own = {name: value for name, value in own.items() if name not in stated}
+    return {**given, **own, **key_fields(key), "type": "image"}
 
 
 def _utf8(text: str) -> str:

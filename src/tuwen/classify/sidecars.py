@@ -8,9 +8,9 @@ from pathlib import Path
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
+from tuwen.data.sidecars import EXTENSION, find
 from tuwen.errors import InvalidInput
 
-EXTENSION = ".xmp"
 _DC = "http://purl.org/dc/elements/1.1/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XMLNS = "http://www.w3.org/2000/xmlns/"
@@ -22,8 +22,7 @@ _EMPTY = (
 
 def sidecar_of(image: Path) -> Path:
     """The sidecar of an image: `cat.jpg.xmp`; or `cat.xmp`, which Adobe's programs write, if only that one exists."""
-    whole, short = image.with_name(image.name + EXTENSION), image.with_suffix(EXTENSION)
-    return short if short.exists() and not whole.exists() else whole
+    return find(image) or image.with_name(image.name + EXTENSION)
 
 
 def add_keywords(sidecar: Path, keywords: Sequence[str]) -> bool:

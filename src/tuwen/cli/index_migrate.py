@@ -1,8 +1,9 @@
 """`tuwen index migrate`: the same rows, of another model."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -10,12 +11,15 @@ from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
-from tuwen.errors import IndexLocked, RejectedImages
+from tuwen.errors import IndexFault, IndexLocked, RejectedImages
 from tuwen.index.index import VectorIndex, manifest_of
 from tuwen.index.location import Place
 from tuwen.ingest.migrate import migrate as migrated
 from tuwen.ingest.writer import IngestReport, run
 from tuwen.runtime.loading import portable_name
+
+SHORT = 1.0
+"""seconds to wait for another process that uses the index only briefly"""
 
 
 @click.command(
@@ -33,27 +37,29 @@ from tuwen.runtime.loading import portable_name
 def migrate(place: Place, yes: bool, computing: Computing, progress: str, as_json: bool) -> int:
     """Encode all rows of an index again with another model, then put them in place of the old ones.
 
-    Until then the index answers with its old rows: searches wait only while some rows are read, and at the end. Keys,
-    ids and payloads are kept. Rerun the command to resume. If files are gone or cannot be read, they are listed and
-    the index stays as it is; with --yes, it is migrated without their rows.
+    Until then the index answers with its old rows: searches wait only while some rows are read, and at the end. Where
+    tuwen serve has the index open, the new rows take their places once it is restarted. Keys, ids and payloads are
+    kept. Rerun the command to resume. If files are gone or cannot be read, they are listed and the index stays as it
+    is; with --yes, it is migrated without their rows.
     """
     if computing.model is None:
         raise click.UsageError("--model is missing: name the new model")
     target = options.index_folder(place)
-    opening, old = _Opening(target, computing), manifest_of(target)
+    old = manifest_of(target)
     encoder = computing.load(computing.model)
-    reports = migrated(opening.opened, encoder, portable_name(computing.model), allow_missing=yes)
-    try:
-        report = run(reports, opening.count, progress)
-    except RejectedImages as error:
-        list_rejected(error.rejected)
-        raise
-    except KeyboardInterrupt:
-        say("stopped: run the same command again to resume; until then the index has its old rows")
-        return INTERRUPTED
-    with opening.opened() as index:
-        for note in index.migration_notes():
-            say(note)
+    with closing(_Opening(target, computing)) as opening:
+        name = portable_name(computing.model)
+        reports = migrated(opening.changing, encoder, name, allow_missing=yes, reading=opening.reading)
+        try:
+            report = run(reports, opening.count, progress)
+        except RejectedImages as error:
+            list_rejected(error.rejected)
+            raise
+        except KeyboardInterrupt:
+            say("stopped: run the same command again to resume; until then the index has its old rows")
+            return INTERRUPTED
+    for note in opening.notes:
+        say(note)
     list_rejected(report.rejected)
     if as_json:
         emit({"index": str(target), "from": old.model, "to": encoder.name, **_document(report)})
@@ -75,39 +81,81 @@ def _document(report: IngestReport) -> dict[str, object]:
 
 
 class _Opening:
-    """Opens the index for a while, again and again. If another process has it meanwhile, it waits for that one."""
+    """Opens the index for a while, again and again; a copy to read from while another process has it, as a service.
+
+    Attributes:
+        notes: remarks about the index after the migration.
+    """
 
     def __init__(self, place: Place, computing: Computing) -> None:
         self._place, self._settings = place, computing.settings
-        self._waits = False
+        self._copy: VectorIndex | None = None
+        self.notes: tuple[str, ...] = ()
 
     @contextmanager
-    def opened(self) -> Iterator[VectorIndex]:
-        """The index. The first time, an index that stays locked is an error."""
-        with self._open() as index:
+    def reading(self) -> Iterator[VectorIndex]:
+        """The index, or a copy of it."""
+        if self._copy is None:
+            index = self._opened(SHORT) or self._copied() or self._awaited("waiting: {error}")
+        else:
+            index = self._opened(0) or self._copy
+        try:
             yield index
+        finally:
+            if index is not self._copy:
+                index.close()
+
+    @contextmanager
+    def changing(self) -> Iterator[VectorIndex]:
+        """The index itself, once other processes let go of it."""
+        self.close()
+        what = (
+            "all rows are encoded: stop or restart {process}, which has {place} open, and they take the old ones' place"
+        )
+        with self._awaited(what) as index:
+            yield index
+            self.notes = index.migration_notes()
 
     def count(self) -> int:
         """The number of its rows."""
-        with self.opened() as index:
+        with self.reading() as index:
             return index.info().rows
 
-    def _open(self) -> VectorIndex:
-        settings, told = self._settings, False
+    def close(self) -> None:
+        """Delete the copy."""
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+    def _opened(self, patience: float) -> VectorIndex | None:
+        """The index; None if another process has it."""
+        with suppress(IndexLocked):
+            return VectorIndex.open(
+                self._place, encoder=None, lock_timeout=patience, quantize_above=self._settings.quantize_above
+            )
+        return None
+
+    def _copied(self) -> VectorIndex | None:
+        """A copy of the index; None if it is being written to."""
+        if not isinstance(self._place, Path):
+            return None
+        with suppress(IndexFault):
+            self._copy = VectorIndex.snapshot(self._place)
+        return self._copy
+
+    def _awaited(self, message: str) -> VectorIndex:
+        """The index itself. If it has to be waited for, the message is printed."""
+        told = False
         while True:
             try:
-                index = VectorIndex.open(
+                return VectorIndex.open(
                     self._place,
                     encoder=None,
-                    lock_timeout=settings.lock_timeout,
-                    quantize_above=settings.quantize_above,
+                    lock_timeout=self._settings.lock_timeout if told else SHORT,
+                    quantize_above=self._settings.quantize_above,
                 )
             except IndexLocked as error:
-                if not self._waits:
-                    raise
                 if not told:
-                    say(f"waiting: {error}")
+                    process = f"process {error.value}" if error.value else "the process"
+                    say(message.format(error=error, process=process, place=self._place))
                 told = True
-            else:
-                self._waits = True
-                return index

@@ -317,7 +317,9 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
-    message = " ".join(str(error).split()) or type(error).__name__
+    said = error.args[0] if error.args else ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)  # LibRaw's errors are bytes
+    message = " ".join(text.split()) or type(error).__name__
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason.format(message)

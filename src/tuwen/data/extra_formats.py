@@ -16,6 +16,12 @@ PREVIEW = 1024
 SECONDS = 60.0
 """the longest that one JPEG XL file may take"""
 
+RAW_EXIF = "tuwen_raw_exif"
+"""under this name, an image's `info` has the EXIF of the RAW file that it is the preview of"""
+MOST_EXIF = 2**24
+"""bytes at the beginning of a RAW file within which its metadata is read"""
+
+_TIFF_LIKE = {b"II*\0": (b"II*\0", b"IIRO", b"IIRS", b"IIU\0"), b"MM\0*": (b"MM\0*", b"MMOR")}
 _MAKE, _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 271, 254, 330, 50706
 
 
@@ -28,13 +34,43 @@ def open_raw(stream: IO[bytes]) -> ImageFile:
         MissingExtra: rawpy is not installed.
     """
     rawpy = require("rawpy", extra="raw")
+    exif = _exif(stream)
     with rawpy.imread(stream) as raw:
         image = _preview(rawpy, raw)
         least = min(PREVIEW, max(raw.sizes.width, raw.sizes.height) // 2)
         if image is None or max(image.size) < least:
             image = _developed(raw)
+        image.info[RAW_EXIF] = exif or _exif_by_libraw(raw)
     image.format = RAW
     return image
+
+
+def _exif(stream: IO[bytes]) -> Image.Exif | None:
+    """The EXIF around the preview; None if the file is no TIFF (CR3, RAF). ORF and RW2 differ in their first bytes."""
+    content = stream.read(MOST_EXIF)
+    stream.seek(0)
+    order = next((order for order, heads in _TIFF_LIKE.items() if content.startswith(heads)), None)
+    if order is None:
+        return None
+    exif = Image.Exif()
+    try:
+        exif.load(order + content[4:])
+    except Exception:  # damaged metadata can raise anything, and says nothing about the pixels
+        return None
+    return exif
+
+
+def _exif_by_libraw(raw: Any) -> Image.Exif:  # noqa: ANN401
+    """What LibRaw tells of a photo, as EXIF has it."""
+    exif, other = Image.Exif(), raw.other
+    found = {
+        ExifTags.Base.DateTimeOriginal: f"{other.timestamp:%Y:%m:%d %H:%M:%S}" if other.timestamp else None,
+        ExifTags.Base.ISOSpeedRatings: round(other.iso_speed),
+        ExifTags.Base.FocalLength: other.focal_length,
+        ExifTags.Base.LensModel: raw.lens.model,
+    }
+    exif.update({tag: value for tag, value in found.items() if value})
+    return exif
 
 
 def _preview(rawpy: Any, raw: Any) -> ImageFile | None:  # noqa: ANN401  (an optional package)

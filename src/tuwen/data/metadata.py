@@ -1,15 +1,17 @@
 """What a camera and a photo manager wrote into an image: when and where it was taken, with what, rating, keywords.
 
 EXIF is read by Pillow, XMP by the standard library, IPTC by Pillow. XMP, which people edit, is preferred for rating,
-keywords and title, EXIF for everything else. What is damaged or meaningless is left out.
+keywords and title, EXIF for everything else. A sidecar, the file of XMP beside an image, is preferred to the image for
+all that it states. What is damaged or meaningless is left out.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from fractions import Fraction
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
@@ -18,6 +20,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from PIL.ImageFile import ImageFile
 from PIL.IptcImagePlugin import getiptcinfo
 
+from tuwen.data.extra_formats import RAW_EXIF
 from tuwen.types import Payload
 
 METADATA = (
@@ -64,7 +67,10 @@ _XMP = "{http://ns.adobe.com/xap/1.0/}"
 _TIFF = "{http://ns.adobe.com/tiff/1.0/}"
 _EXIF = "{http://ns.adobe.com/exif/1.0/}"
 _AUX = "{http://ns.adobe.com/exif/1.0/aux/}"
+_EXIF_EX = "{http://cipa.jp/exif/1.0/}"
 _PHOTOSHOP = "{http://ns.adobe.com/photoshop/1.0/}"
+_XMP_DEGREES = re.compile(r"(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?([NSEW])")
+_DATE_FIELDS = {"taken", "taken_zone", "taken_from"}
 
 
 def read_metadata(image: Image.Image) -> Payload:
@@ -82,23 +88,64 @@ def read_metadata(image: Image.Image) -> Payload:
         `latitude`, `longitude` (degrees), `rating`, `keywords` (joined by `; `) and `title` that the image has.
         Nothing is raised.
     """
-    found: Facts = {}
     tags = _or_empty(lambda: _exif_of(image))
-    gps = _or_empty(lambda: image.getexif().get_ifd(IFD.GPSInfo))
+    gps = _or_empty(lambda: _gps_of(image))
     xmp = _or_empty(lambda: read_xmp(_packet_of(image)))
     iptc = _or_empty(lambda: getiptcinfo(image) or {}) if isinstance(image, ImageFile) else {}
-    readers: tuple[Callable[[], Facts], ...] = (
+    return _facts(
         lambda: _taken(tags, gps, xmp),
         lambda: _camera(tags, xmp),
-        lambda: _exposure(tags),
+        lambda: _exposure(tags, xmp),
+        lambda: _position_by_xmp(xmp),
         lambda: _position(gps),
         lambda: _orientation(tags, image),
         lambda: _labels(tags, xmp, iptc),
     )
+
+
+def with_sidecar(metadata: Payload, packet: bytes) -> Payload:
+    """The metadata of an image, with what its XMP sidecar states in place of what the image says.
+
+    Keywords are those of both. A date in the sidecar that is the image's, without its time zone, leaves that as it is.
+
+    Args:
+        metadata: what `read_metadata` gave.
+        packet: the sidecar's content. One that cannot be read states nothing.
+    """
+    xmp = _or_empty(lambda: read_xmp(packet))
+    stated = dict(
+        _facts(
+            lambda: _taken({}, {}, xmp),
+            lambda: _camera({}, xmp),
+            lambda: _exposure({}, xmp),
+            lambda: _position_by_xmp(xmp),
+            lambda: _labels({}, xmp, {}),
+        )
+    )
+    if stated.get("taken_zone") == "local" and _shown(stated) == _shown(metadata):
+        stated = {name: value for name, value in stated.items() if name not in _DATE_FIELDS}
+    if "taken" in stated:
+        stated["taken_from"] = "sidecar"
+    words = [word for each in (metadata, stated) for word in str(each.get("keywords", "")).split("; ")]
+    return {**metadata, **stated, **({"keywords": _joined(words)} if any(words) else {})}
+
+
+def _facts(*readers: Callable[[], Facts]) -> Payload:
+    """What the readers find, later ones before earlier ones; those that fail find nothing."""
+    found: Facts = {}
     for read in readers:
         with suppress(ValueError, TypeError, OverflowError, ArithmeticError, LookupError, OSError):
             found |= read()
     return {name: value for name, value in found.items() if value is not None and value != ""}
+
+
+def _shown(metadata: Payload) -> datetime | None:
+    """What the camera's clock showed."""
+    if "taken" not in metadata:
+        return None
+    offset = _offset(metadata.get("taken_zone"))
+    zone = None if offset is None else timezone(offset)
+    return datetime.fromtimestamp(float(metadata["taken"]), zone).replace(tzinfo=None)
 
 
 def read_xmp(packet: bytes) -> Properties:
@@ -128,15 +175,21 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 
 
 def _exif_of(image: Image.Image) -> Tags:
-    exif = image.getexif()
-    return {**exif, **exif.get_ifd(IFD.Exif)}
+    exif, around = image.getexif(), image.info.get(RAW_EXIF, {})
+    inner = around.get_ifd(IFD.Exif) if around else {}
+    return {**exif, **exif.get_ifd(IFD.Exif), **around, **inner}
+
+
+def _gps_of(image: Image.Image) -> Tags:
+    around = image.info.get(RAW_EXIF)
+    return (around and around.get_ifd(IFD.GPSInfo)) or image.getexif().get_ifd(IFD.GPSInfo)
 
 
 def _packet_of(image: Image.Image) -> bytes:
     """The XMP packet, under the names that Pillow's readers of JPEG, PNG, WebP, AVIF and TIFF give it."""
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     if not packet:
-        packet = getattr(image, "tag_v2", {}).get(700, b"")
+        packet = getattr(image, "tag_v2", image.info.get(RAW_EXIF, {})).get(700, b"")
     return packet.encode() if isinstance(packet, str) else bytes(packet)
 
 
@@ -222,13 +275,14 @@ def _camera(tags: Tags, xmp: Properties) -> Facts:
     make = _text(tags.get(Base.Make)) or _first(xmp, f"{_TIFF}Make")
     model = _text(tags.get(Base.Model)) or _first(xmp, f"{_TIFF}Model")
     named = make and model.casefold().startswith(make.casefold().split()[0])  # NIKON CORPORATION, NIKON D90
-    lens = _text(tags.get(Base.LensModel)) or _first(xmp, f"{_AUX}Lens")
+    lens = _text(tags.get(Base.LensModel)) or _first(xmp, f"{_EXIF_EX}LensModel") or _first(xmp, f"{_AUX}Lens")
     return {"camera": model if named else f"{make} {model}".strip(), "lens": lens}
 
 
-def _exposure(tags: Tags) -> Facts:
-    length = float(tags.get(Base.FocalLength) or 0)
-    sensitivity = tags.get(Base.ISOSpeedRatings) or 0
+def _exposure(tags: Tags, xmp: Properties) -> Facts:
+    length = float(tags.get(Base.FocalLength) or Fraction(_first(xmp, f"{_EXIF}FocalLength") or 0))
+    by_xmp = _first(xmp, f"{_EXIF_EX}PhotographicSensitivity") or _first(xmp, f"{_EXIF}ISOSpeedRatings")
+    sensitivity = tags.get(Base.ISOSpeedRatings) or by_xmp or 0
     iso = int(sensitivity[0] if isinstance(sensitivity, tuple) else sensitivity)
     if iso == 65535:  # what does not fit is in another tag
         iso = int(tags.get(Base.ISOSpeed) or tags.get(Base.RecommendedExposureIndex) or 0)
@@ -241,6 +295,22 @@ def _exposure(tags: Tags) -> Facts:
 def _position(gps: Tags) -> Facts:
     latitude = _degrees(gps[GPS.GPSLatitude], _text(gps[GPS.GPSLatitudeRef]) == "S")
     longitude = _degrees(gps[GPS.GPSLongitude], _text(gps[GPS.GPSLongitudeRef]) == "W")
+    return _place(latitude, longitude)
+
+
+def _position_by_xmp(xmp: Properties) -> Facts:
+    return _place(_xmp_degrees(xmp[f"{_EXIF}GPSLatitude"][0]), _xmp_degrees(xmp[f"{_EXIF}GPSLongitude"][0]))
+
+
+def _xmp_degrees(text: str) -> float:
+    """Degrees in XMP: `52,31.2N` or `52,31,12N`."""
+    match = _XMP_DEGREES.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("the position is in no form of XMP")
+    return _degrees((match[1], match[2], match[3] or 0), match[4] in "SW")
+
+
+def _place(latitude: float, longitude: float) -> Facts:
     there = abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0, 0)  # no fix is 0, 0
     return {"latitude": latitude, "longitude": longitude} if there else {}
 
@@ -268,9 +338,13 @@ def _labels(tags: Tags, xmp: Properties, iptc: Mapping[Any, Any]) -> Facts:
     title = _first(xmp, f"{_DC}title") or _utf16(tags.get(_XP_TITLE)) or _text(iptc.get(_IPTC_TITLE))
     return {
         "rating": stars if stars is not None and -1 <= stars <= 5 else None,
-        "keywords": "; ".join(dict.fromkeys(word.strip() for word in words if word.strip()))[:MAX_TEXT],
+        "keywords": _joined(words),
         "title": title,
     }
+
+
+def _joined(words: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(word.strip() for word in words if word.strip()))[:MAX_TEXT]
 
 
 def _first(xmp: Properties, name: str) -> str:

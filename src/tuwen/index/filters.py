@@ -6,10 +6,10 @@ r"""The filter language of `where`: parsing a text to a condition on the fields 
 
 Fields: see `FIELDS`. Numbers are compared with `== != < <= > >=`, texts with `== != startswith contains`, both with
 `in [..]` and `not in [..]`; `not`, `and`, `or` bind in that order. Texts are quoted by double or single quotes, with
-the escapes `\\ \" \' \n \t \uXXXX`, and are case-sensitive. `taken` and `modified` are compared with a year, a month,
-a day (from its first moment to its last) or a time, with or without quotes, or with seconds since 1970; a number of
-four digits is a year. `near(latitude, longitude, distance)` keeps images taken within a distance, in km or m. Each
-store compiles conditions to its own queries.
+the escapes `\\ \" \' \n \t \uXXXX`, and are case-sensitive. Times (see `TIMES`) are compared with a year, a month, a
+day (from its first moment to its last) or a time, with or without quotes, or with seconds since 1970; a number of four
+digits is a year. `near(latitude, longitude, distance)` keeps images taken within a distance, in km or m. Each store
+compiles conditions to its own queries.
 """
 
 import re
@@ -52,14 +52,16 @@ FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
     "rating": float,
     "keywords": str,
     "title": str,
+    "sidecar": str,
+    "sidecar_modified": float,
 }
 """what a row can be filtered by, and what it is"""
 TYPES = ("image", "text")
 """what a row can be of; one that does not say is of a picture"""
 
-SCANNED = ("taken_zone", "orientation", "latitude", "longitude")
+SCANNED = ("taken_zone", "orientation", "latitude", "longitude", "sidecar", "sidecar_modified")
 """fields that stores keep no index of: filters on them are rare, and each index makes writing slower"""
-TIMES = ("taken", "modified")
+TIMES = ("taken", "modified", "sidecar_modified")
 """the fields that are times"""
 EARTH_RADIUS = 6_371_008.8
 """metres, on average: distances are those on a sphere"""

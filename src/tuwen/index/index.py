@@ -38,6 +38,7 @@ from tuwen.index.storage import (
     is_read_only,
     private_copy,
     rows_folder,
+    snapshot,
 )
 from tuwen.index.store import Design, Known, Store, Stored, Vector, design, row_id
 from tuwen.index.stores import qdrant_collection as cluster_collection
@@ -285,6 +286,18 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
         raise
 
 
+def open_snapshot(place: Path) -> Opened:
+    """Open a copy of an index that another process has open; see `VectorIndex.snapshot`."""
+    manifest = read_manifest(place)
+    copy = snapshot(place, but=rows_folder(place, manifest.generation + 1).name)
+    home = FolderHome(place, Lock(place), mapped=manifest.store == "qdrant-edge", copy=copy)
+    try:
+        return Opened(manifest, _store(manifest, copy, 0.0), home)
+    except BaseException:
+        home.release()
+        raise
+
+
 def with_precision(manifest: Manifest, home: Home, precision: str) -> Manifest:
     """The manifest with a precision added, written before the first row of that precision."""
     if precision in manifest.precisions:
@@ -426,6 +439,21 @@ class VectorIndex(Lookup):
         """
         return cls(open_parts(place_of(place), encoder, lock_timeout), encoder, quantize_above)
 
+    @classmethod
+    def snapshot(cls, place: Path) -> Self:
+        """Open a copy of an index, to read its rows while another process has it open.
+
+        Its payloads are copied to the system's temporary folder. Rows that the other process has only just written may
+        be missing.
+
+        Args:
+            place: its folder.
+
+        Raises:
+            IndexFault: it was written to meanwhile, or cannot be read; try again.
+        """
+        return cls(open_snapshot(place), None, 0)
+
     @property
     def dim(self) -> int:
         """The number of dimensions of its vectors."""
@@ -536,7 +564,8 @@ class VectorIndex(Lookup):
         if self.folder is None:
             hint = "copy it to a folder with tuwen index copy, migrate that, and copy it to a new collection"
             raise InvalidInput(f"{self.place} is in a cluster, where migrate does not work: {hint}", hint=hint)
-        self._home.check_writable()
+        if is_read_only(self.folder):
+            self._home.check_writable()
         place, made = rows_folder(self.folder, self._manifest.generation + 1), self._manifest
         patience = 0.0
         try:

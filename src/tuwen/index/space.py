@@ -21,6 +21,8 @@ FAISS_ROOM = 8 * 2**20
 """bytes that SQLite may need for its log, besides the rows"""
 SCARCE = 256 * 2**20
 """free bytes, besides those that are needed, below which holes are filled"""
+TOO_SMALL = "the whole disk is smaller: use another one, or make the index with --store faiss, which needs 8 MiB"
+"""what to do on a disk on which Qdrant Edge has no room: the sizes of its log and pages cannot be set"""
 RESERVE, RESERVED = "reserve", 4 * 2**20
 """the file that is given up when rows are removed on a full disk, and its bytes"""
 
@@ -37,10 +39,11 @@ def check_space(folder: Path, size: int, *, mapped: bool) -> None:
         DiskFull: there is not enough space; nothing was written.
     """
     needed = 3 * size + (ROOM if mapped else FAISS_ROOM)  # in the log, in the store, and while files are rewritten
-    free = shutil.disk_usage(folder).free
+    disk = shutil.disk_usage(folder)
+    free = disk.free
     holes = sum(size for _, size in _holes(folder)) if mapped and free < needed + 2 * SCARCE else 0
     if free < needed + holes:
-        raise disk_full(folder, needed=needed + holes)
+        raise disk_full(folder, needed=needed + holes, hint=TOO_SMALL if mapped and disk.total < needed + holes else "")
     if holes and free < needed + holes + SCARCE:
         _fill_holes(folder)
     if size and not (folder / RESERVE).exists():
@@ -53,11 +56,11 @@ def give_up_reserve(folder: Path) -> None:
         (folder / RESERVE).unlink(missing_ok=True)
 
 
-def disk_full(folder: Path, needed: int = 0) -> DiskFull:
-    """The error for a full disk. `needed`: bytes, 0 if unknown."""
+def disk_full(folder: Path, needed: int = 0, hint: str = "") -> DiskFull:
+    """The error for a full disk. `needed`: bytes, 0 if unknown. `hint`: what to do other than to free space."""
     free = shutil.disk_usage(folder).free
     wanted = f"writing needs {needed:,} bytes" if needed else "that is not enough"
-    hint = "free some space, or move the index, and run the command again"
+    hint = hint or "free some space, or move the index, and run the command again"
     return DiskFull(
         f"{folder} is on a full disk: {free:,} bytes are free, {wanted}; no row is lost; {hint}",
         value=free,

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,22 +90,66 @@ def is_read_only(folder: Path) -> bool:
     return not os.access(folder, os.W_OK)
 
 
-def private_copy(folder: Path) -> Path:
+def private_copy(folder: Path, but: str = "") -> Path:
     """A folder in the system's temporary folder that looks like an index, whose files can be written to.
 
     The engines open most of their files for writing, even to search. Of a read-only index these are copied, without
-    their holes; vectors and graphs, the largest, are links.
+    their holes; vectors and graphs, the largest, are links. `but`: the name of a subfolder to leave out.
     """
     copy = Path(tempfile.mkdtemp(prefix="tuwen-"))
-    for path, _, files in os.walk(folder):
-        inside = copy / Path(path).relative_to(folder)
-        inside.mkdir(exist_ok=True)
-        for name in files:
-            if name in READ_ONCE or name.endswith(".faiss"):
-                (inside / name).symlink_to(Path(path, name).absolute())
-            else:
-                _copy_sparse(Path(path, name), inside / name)
+    try:
+        for path, names in _walk(folder, but):
+            inside = copy / path.relative_to(folder)
+            inside.mkdir(exist_ok=True)
+            for name in names:
+                if name in READ_ONCE or name.endswith(".faiss"):
+                    (inside / name).symlink_to((path / name).absolute())
+                else:
+                    _copy_sparse(path / name, inside / name)
+    except BaseException:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
     return copy
+
+
+def snapshot(folder: Path, but: str) -> Path:
+    """As `private_copy`, of an index that another process has open.
+
+    Raises:
+        IndexFault: it was written to meanwhile.
+    """
+    before = _states(folder, but)
+    try:
+        copy = private_copy(folder, but)
+    except FileNotFoundError as error:
+        raise _written_to(folder) from error
+    if _states(folder, but) != before:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise _written_to(folder)
+    return copy
+
+
+def _written_to(folder: Path) -> IndexFault:
+    return IndexFault(f"{folder} is being written to by another process: try again", where=folder)
+
+
+def _states(folder: Path, but: str) -> dict[Path, tuple[int, int]]:
+    """When the files of an index changed, and their sizes."""
+    found = {}
+    for path, names in _walk(folder, but):
+        for name in names:
+            with suppress(FileNotFoundError):
+                state = (path / name).stat()
+                found[path / name] = state.st_mtime_ns, state.st_size
+    return found
+
+
+def _walk(folder: Path, but: str) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of an index and the names of its files, but for one subfolder."""
+    for path, folders, names in os.walk(folder):
+        if Path(path) == folder and but in folders:
+            folders.remove(but)
+        yield Path(path), names
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

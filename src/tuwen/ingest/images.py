@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 from unicodedata import normalize
@@ -19,10 +19,12 @@ import numpy as np
 
 from tuwen.data.decode import read_metadata_of
 from tuwen.data.files import Skipped, find_files, open_file, path_of
-from tuwen.data.metadata import METADATA
+from tuwen.data.metadata import MAX_XMP, METADATA, with_sidecar
 from tuwen.data.selection import Selection
+from tuwen.data.sidecars import Sidecars
 from tuwen.index.index import VectorIndex
-from tuwen.ingest.payloads import dated, image_payload, stamped
+from tuwen.ingest.mounts import Mounts
+from tuwen.ingest.payloads import SIDECAR, dated, image_payload, sidecar_fields, stamped
 from tuwen.ingest.selection import KeptSelection, keep_selection, read_selection
 from tuwen.ingest.writer import LOOKUP, IngestReport, Passed, Ready, Writer
 from tuwen.runtime.encoder import Encoder
@@ -57,7 +59,7 @@ def ingest(
         TuwenError: from the encoder or the index. Rows of earlier reports are in the index.
     """
     images = ImageIngest(encoder, index, selection)
-    yield from images.add(find_files(paths, index.root, but=index.folder, selection=images.selection))
+    yield from images.add(find_files(paths, index.root, but=index.folder, selection=images.selection), below=paths)
     yield from images.writer.remove(sorted(images.renamed))
     images.keep_selection()
     index.optimize()
@@ -98,10 +100,16 @@ class ImageIngest:
         self._left_out = Counter[str]()
         self.writer: Writer[Pixels] = Writer(index, lambda pixels: encoder.encode_pixels(np.concatenate(pixels)), BATCH)
         self._encoder = encoder
+        self._sidecars = Sidecars()
+        self._mounts = Mounts(index.folder, index.root)
 
-    def add(self, found: Iterable[Found]) -> Generator[IngestReport]:
-        """Add files; yields a report after every write, which is flushed by then."""
-        prepared = prefetch(self._prepare, self._changed(found), threads=self._encoder.threads, depth=2 * BATCH)
+    def add(self, found: Iterable[Found], below: Sequence[Path] = ()) -> Generator[IngestReport]:
+        """Add files; yields a report after every write, which is flushed by then.
+
+        `below`: the folders that they were found in; disks that are mounted there are remembered, see `mounts.py`.
+        """
+        tops = [Path(os.path.abspath(path)) for path in below]  # noqa: PTH100  (as keys are made)
+        prepared = prefetch(self._prepare, self._changed(found, tops), threads=self._encoder.threads, depth=2 * BATCH)
         with closing(prepared):
             yield from self.writer.write(prepared)
 
@@ -109,10 +117,13 @@ class ImageIngest:
         """Keep the selection in the index, with the counts of what it left out in this run."""
         keep_selection(self.index.folder, KeptSelection(self.selection, dict(self._left_out)))
 
-    def _changed(self, found: Iterable[Found]) -> Iterator["_Changed | _Same | Rejected | Passed"]:
-        """The files whose size or modification time differs from the stored one. The others are not opened."""
+    def _changed(
+        self, found: Iterable[Found], tops: Sequence[Path]
+    ) -> Iterator["_Changed | _Same | Rejected | Passed"]:
+        """The files whose size or time, or whose sidecar's time, differs from the stored one. Others are not opened."""
         for batch in batched(found, LOOKUP):
-            files = [item for item in batch if isinstance(item, Source)]
+            files = [self._with_sidecar(item) for item in batch if isinstance(item, Source)]
+            self._mounts.note((source.path for source in files), tops)
             stored = self.index.payloads([source.key for source in files])
             self._note_renamed([source for source in files if source.key not in stored])
             changed = [
@@ -120,13 +131,19 @@ class ImageIngest:
             ]
             yield from (item for item in batch if isinstance(item, Rejected))
             yield from (_Changed(source, stored.get(source.key)) for source in changed)
-            if self._refresh_facts:
-                same = [source for source in files if source not in changed]
-                yield from (_Same(source, stored[source.key]) for source in same)
-                changed = files
+            read = {source.key for source in changed}
+            same = [
+                source
+                for source in files
+                if source.key not in read and (self._refresh_facts or _has_other_sidecar(source, stored[source.key]))
+            ]
+            yield from (_Same(source, stored[source.key]) for source in same)
             skipped = [item for item in batch if isinstance(item, Skipped)]
             self._left_out.update(item.excluded for item in skipped if item.excluded)
-            yield Passed(skipped=len(skipped), unchanged=len(files) - len(changed))
+            yield Passed(skipped=len(skipped), unchanged=len(files) - len(changed) - len(same))
+
+    def _with_sidecar(self, source: Source) -> Source:
+        return replace(source, sidecar=self._sidecars.of(source.path))
 
     def _note_renamed(self, files: Sequence[Source]) -> None:
         """Note the stored keys that differ from these files' in Unicode normalization alone, and have no file now."""
@@ -169,19 +186,33 @@ def prepare_image(
     """
     if before is not None and before.get("content") == content:
         metadata = read_metadata_of(data, source.key)
-        facts = {} if isinstance(metadata, Rejected) else dated(metadata)
-        return Ready(source.key, content, stamped({**before, **facts}, source), before)
+        facts = {} if isinstance(metadata, Rejected) else dated(completed(metadata, source))
+        kept = _without_metadata(before) if facts and _has_other_sidecar(source, before) else before
+        return Ready(source.key, content, stamped({**kept, **facts}, source), before)
     known = index.known(content)
     if known is not None and known.payload.keys() >= {*FACTS}:  # rows of other tools may lack them
         size = {name: known.payload[name] for name in FACTS}
         metadata = read_metadata_of(data, source.key)
-        payload = image_payload(source, content, size, {} if isinstance(metadata, Rejected) else metadata)
+        payload = image_payload(
+            source, content, size, completed({} if isinstance(metadata, Rejected) else metadata, source)
+        )
         return Ready(source.key, content, payload, before, vector=known.vector)
     decoded = encoder.decode(data, source.key)
     if isinstance(decoded, Rejected):
         return decoded
-    payload = image_payload(source, content, decoded.facts, decoded.metadata)
+    payload = image_payload(source, content, decoded.facts, completed(decoded.metadata, source))
     return Ready(source.key, content, payload, before, raw=decoded.pixels)
+
+
+def completed(metadata: Payload, source: Source) -> Payload:
+    """The metadata of an image, with what its sidecar states, see `data.metadata.with_sidecar`."""
+    if source.sidecar is None:
+        return metadata
+    try:
+        with open_file(source.sidecar.path) as file:
+            return with_sidecar(metadata, file.read(MAX_XMP + 1))
+    except OSError:
+        return metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +236,22 @@ def _refreshed(source: Source, before: Payload) -> Ready[Pixels] | Rejected:
     metadata = read_metadata_of(source.path, source.key)
     if isinstance(metadata, Rejected):
         return metadata
-    kept = {name: value for name, value in before.items() if name not in METADATA}
-    payload = stamped({**kept, **dated(metadata)}, source)
+    payload = stamped({**_without_metadata(before), **dated(completed(metadata, source))}, source)
     return Ready(source.key, str(before.get("content", "")), payload, before)
+
+
+def _without_metadata(payload: Payload) -> Payload:
+    return {name: value for name, value in payload.items() if name not in METADATA}
 
 
 def is_unchanged(source: Source, stored: Payload | None) -> bool:
     """Whether a file has the size and modification time that are stored."""
     return stored is not None and (stored.get("bytes"), stored.get("modified")) == (source.size, source.modified)
+
+
+def _has_other_sidecar(source: Source, stored: Payload) -> bool:
+    """Whether a file's sidecar is new, changed or gone."""
+    return {name: stored[name] for name in SIDECAR if name in stored} != sidecar_fields(source)
 
 
 def read_content(source: Source) -> tuple[str, bytes | Path]:

@@ -4,8 +4,8 @@
     successor --succeed--> the index
 
 Keys, ids and payloads stay. The successor is an index in a subfolder, so an interrupted migration goes on where it
-was. The old rows are opened only to read a page of them; at the end, what was changed meanwhile is made up for while
-nobody else can write.
+was. The old rows are opened only to read a page of them; where another process keeps them open, a copy is read. At the
+end, what was changed meanwhile is made up for while nobody else can write.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tuwen.data.files import path_of
+from tuwen.data.sidecars import Sidecars
 from tuwen.errors import RejectedImages
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import is_unchanged, prepare_image, read_content
@@ -41,16 +42,20 @@ Opening: TypeAlias = Callable[[], AbstractContextManager[VectorIndex]]
 """opens the index that is migrated, for as long as the block lasts"""
 
 
-def migrate(opened: Opening, encoder: Encoder, bundle: str, *, allow_missing: bool = False) -> Generator[IngestReport]:
+def migrate(
+    opened: Opening, encoder: Encoder, bundle: str, *, allow_missing: bool = False, reading: Opening | None = None
+) -> Generator[IngestReport]:
     """Migrate an index to another model. Interrupted at any moment and run again, it goes on where it was.
 
     A file whose content has changed since it was indexed is encoded as it is now, and its payload updated.
 
     Args:
-        opened: opens the index. It is called many times, so that others can open the index in between.
+        opened: opens the index, to put the new rows in place of the old ones.
         encoder: the new model.
         bundle: where that model is, see `Manifest.bundle`.
         allow_missing: leave out rows whose file is gone or cannot be read.
+        reading: opens the index, or a copy of it, to read from it; None: `opened`. It is called many times, so that
+            others can open the index in between.
 
     Yields:
         A report after every write, which is flushed by then; the last report is that of the whole run. `indexed`
@@ -63,7 +68,8 @@ def migrate(opened: Opening, encoder: Encoder, bundle: str, *, allow_missing: bo
         TuwenError: from the encoder or the index.
     """
     start = monotonic()
-    with opened() as index:
+    reading = reading or opened
+    with reading() as index:
         info = index.info()
         if info.fingerprint == encoder.fingerprint:
             yield IngestReport(info.rows, unchanged=info.rows)
@@ -72,7 +78,7 @@ def migrate(opened: Opening, encoder: Encoder, bundle: str, *, allow_missing: bo
     with closing(successor):
         encoded, report = 0, IngestReport(0, indexed=FEW + 1)
         while report.indexed + report.replaced > FEW:
-            for report in _Pass(opened, successor, encoder).run():
+            for report in _Pass(reading, successor, encoder).run():
                 yield report
             encoded += report.indexed + report.replaced
         successor.optimize()
@@ -110,6 +116,7 @@ class _Pass:
 
     def __init__(self, opened: Opening, successor: VectorIndex, encoder: Encoder) -> None:
         self._opened, self._successor, self._encoder = opened, successor, encoder
+        self._sidecars = Sidecars()
         with opened() as index:
             self._root, self._keys = index.root, index.keys()
 
@@ -145,7 +152,7 @@ class _Pass:
         path = path_of(row.key, self._root)
         try:
             state = path.stat()
-            source = Source(row.key, path, state.st_size, state.st_mtime)
+            source = Source(row.key, path, state.st_size, state.st_mtime, self._sidecars.of(path))
             if is_unchanged(source, row.there):  # its content has changed since it was indexed, and is encoded already
                 return Passed(skipped=0, unchanged=1)
             content, data = read_content(source)

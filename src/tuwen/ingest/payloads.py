@@ -7,6 +7,8 @@ from tuwen.types import Payload, Source
 
 DATED_BY_FILE = {"taken_from": "file"}
 """marks the payload of an image that does not say when it was taken: `taken` is the time of its file"""
+SIDECAR = ("sidecar", "sidecar_modified")
+"""the fields that tell whether an image's sidecar has changed"""
 
 
 def image_payload(source: Source, content: str, facts: Payload, metadata: Payload) -> Payload:
@@ -16,7 +18,7 @@ def image_payload(source: Source, content: str, facts: Payload, metadata: Payloa
         source: its file.
         content: the sha256 of the file's content.
         facts: width, height and format.
-        metadata: see `data.metadata.read_metadata`.
+        metadata: see `data.metadata.read_metadata` and `with_sidecar`.
     """
     return stamped({**key_fields(source.key), "content": content, **facts, **dated(metadata)}, source)
 
@@ -44,6 +46,13 @@ def key_fields(key: str) -> dict[str, str]:
 
 
 def stamped(payload: Payload, source: Source) -> Payload:
-    """A payload with the size and time of its file, which tell whether the file has changed without opening it."""
+    """A payload with the size and times of its files, which tell whether they have changed without opening them."""
     date = {"taken": source.modified} if payload.get("taken_from") == DATED_BY_FILE["taken_from"] else {}
-    return {**payload, **date, "bytes": source.size, "modified": source.modified}
+    kept = {name: value for name, value in payload.items() if name not in SIDECAR}
+    return {**kept, **date, "bytes": source.size, "modified": source.modified, **sidecar_fields(source)}
+
+
+def sidecar_fields(source: Source) -> dict[str, str | float]:
+    """The name and time of an image's sidecar; empty if it has none."""
+    sidecar = source.sidecar
+    return {} if sidecar is None else {"sidecar": sidecar.path.name, "sidecar_modified": sidecar.modified}

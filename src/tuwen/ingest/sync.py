@@ -3,11 +3,13 @@
     folder --find_files--> files --ImageIngest--> rows written --gone--> rows removed
 
 Rows are removed last: a moved file's vector is found by its content while the old row is still there. Files that
-could not be looked at keep their rows, and a folder that is missing (not mounted, deleted, not readable) never empties
-an index; nor does one that has lost many of its images, unless this is allowed.
+could not be looked at keep their rows, and so do those of a disk below the folder that is not mounted. A folder that is
+missing (not mounted, deleted, not readable) never empties an index; nor does one that has lost many of its images,
+unless this is allowed.
 """
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -15,9 +17,11 @@ from typing import Protocol
 from unicodedata import normalize
 
 from tuwen.data.files import find_files, is_folder, key_of, path_of
+from tuwen.data.sidecars import images_of, is_sidecar
 from tuwen.errors import InvalidInput, TooManyRemoved
 from tuwen.index.filters import quoted
 from tuwen.ingest.images import Found, ImageIngest
+from tuwen.ingest.mounts import is_mounted, keep_mounts, read_mounts
 from tuwen.ingest.writer import IngestReport
 from tuwen.types import Rejected, Source
 
@@ -52,8 +56,13 @@ def sync(
     """
     before = identity_of(folder)
     scope = _Scope(folder, images, only)
-    yield from images.add(scope.found())
+    yield from images.add(scope.found(), below=[folder])
     gone = scope.gone()
+    if max_removed < 1:
+        gone, away = scope.without_away(gone)
+        yield from images.add(away)
+    else:
+        scope.forget_mounts()
     if identity_of(folder) != before:
         raise InvalidInput(f"{folder} was replaced during the run; was it unmounted? No row was removed", where=folder)
     if gone and max_removed < 1:
@@ -73,10 +82,11 @@ class _Scope:
         self._images = images
         self._index = images.index
         self._selection = images.selection
-        self._paths = [_absolute(path) for path in ([folder] if only is None else only)]
+        self._paths = _with_images([_absolute(path) for path in ([folder] if only is None else only)])
         self._whole = _absolute(folder) in self._paths
         self.seen: set[str] = set()
         self._unknown: list[str] = []
+        self._empty: dict[Path, bool] = {}
 
     def found(self) -> Iterator[Found]:
         """The files; notes their keys, and the places that cannot be read."""
@@ -107,11 +117,58 @@ class _Scope:
         tops = [str(path) for path in self._paths]
         return [key for key in self._stored() if key not in self.seen and self._is_gone(key, tops)]
 
-    def check_removal(self, gone: Sequence[str], max_removed: float) -> None:
-        """Raise `TooManyRemoved` if the rows of too many images would go; those of moved images do not count."""
+    def without_away(self, gone: Sequence[str]) -> tuple[list[str], list[Rejected]]:
+        """Those of the keys that are not on a disk that is away, and the folders whose disks are away.
+
+        A disk is taken to be away if one was mounted at a folder when it was indexed, and none is now; or if a folder
+        below the synced one has more than `FEW` rows and no entry, as a mount point without its disk.
+        """
+        unmounted = {*self._unmounted()}
+        places = {}
+        for key in self._lost(gone):
+            folder = path_of(key, self._index.root).parent
+            around = next((each for each in (folder, *folder.parents) if each in unmounted), None)
+            places[key] = around or self._empty_around(folder)
+        rows = Counter(place for place in places.values() if place)
+        away = {folder: number for folder, number in sorted(rows.items()) if folder in unmounted or number > FEW}
+        reason = (
+            "is empty or missing, as where a disk is not mounted: {:,} rows of it are kept; mount the disk, or add "
+            "--yes (in Python: max_removed=1) if the images are gone for good"
+        )
+        told = [Rejected(key_of(folder, self._index.root), reason.format(number)) for folder, number in away.items()]
+        return [key for key in gone if places.get(key) not in away], told
+
+    def forget_mounts(self) -> None:
+        """Forget the disks that are away."""
+        away = {key_of(path, self._index.root) for path in self._unmounted()}
+        keep_mounts(self._index.folder, read_mounts(self._index.folder) - away)
+
+    def _unmounted(self) -> list[Path]:
+        """Where disks were mounted below the folder when it was indexed, and none are now. Files show that one is."""
+        mounts = [path_of(key, self._index.root) for key in read_mounts(self._index.folder)]
+        there = {parent for key in self.seen for parent in path_of(key, self._index.root).parents} if mounts else set()
+        top = [str(_absolute(self._folder))]
+        return [path for path in mounts if is_below(str(path), top) and path not in there and not is_mounted(path)]
+
+    def _empty_around(self, folder: Path) -> Path | None:
+        """Of a folder and those around it the innermost that is there, if it is empty and not the synced one."""
+        top = _absolute(self._folder)
+        while folder != top and folder.is_relative_to(top) and not is_folder(folder):
+            folder = folder.parent
+        if folder not in self._empty:
+            inner = folder != top and folder.is_relative_to(top)
+            self._empty[folder] = inner and os.access(folder, os.R_OK) and not os.listdir(folder)  # noqa: PTH208
+        return folder if self._empty[folder] else None
+
+    def _lost(self, gone: Sequence[str]) -> list[str]:
+        """Those of the keys whose images were not moved."""
         payloads = self._index.payloads(gone)
         moved = self._images.writer.found_again
-        lost = [key for key in gone if payloads.get(key, {}).get("content") not in moved]
+        return [key for key in gone if payloads.get(key, {}).get("content") not in moved]
+
+    def check_removal(self, gone: Sequence[str], max_removed: float) -> None:
+        """Raise `TooManyRemoved` if the rows of too many images would go; those of moved images do not count."""
+        lost = self._lost(gone)
         folders = {path_of(key, self._index.root).parent for key in lost}
         is_empty = self._whole and not self.seen
         if not lost or (len(lost) <= FEW and not is_empty and all(map(is_folder, folders))):
@@ -171,6 +228,11 @@ def identity_of(folder: Path) -> tuple[int, int]:
 def is_below(path: str, tops: Iterable[str]) -> bool:
     """Whether an absolute path is one of some, or within one of them that is a folder."""
     return any(path == top or path.startswith(f"{top.rstrip(os.sep)}{os.sep}") for top in tops)
+
+
+def _with_images(paths: Sequence[Path]) -> list[Path]:
+    """Paths, and the images whose sidecars are among them."""
+    return list(dict.fromkeys([*paths, *(image for path in paths if is_sidecar(path) for image in images_of(path))]))
 
 
 def _absolute(path: Path) -> Path:
