@@ -354,7 +354,7 @@ def test_a_running_service_answers_until_the_new_rows_are_whole(
     serve = ("serve", "--index", index, "--model", bundle, "--port", 0, "--no-open", "--log", "none", "--json")
     with running(*serve) as service:
         assert service.stdout
-        url = json.loads(service.stdout.readline())["url"]
+        url = json.loads("".join(iter(service.stdout.readline, "}\n")) + "}")["url"]
         with running("index", "migrate", index, "--model", other, "--json") as migration:
             assert migration.stderr
             waiting = migration.stderr.readline()
@@ -373,7 +373,7 @@ def test_a_running_service_answers_until_the_new_rows_are_whole(
         assert found.search("green", k=1)[0].payload["folder"] == "green"
 
 
-@pytest.mark.parametrize(("built", "disk"), [("faiss", 64), ("qdrant-edge", 900)], indirect=True, ids=STORES[::-1])
+@pytest.mark.parametrize("disk", [900], indirect=True)
 def test_a_full_disk_loses_nothing(built: Path, disk: Path, other: Path) -> None:
     shutil.copytree(built, disk, dirs_exist_ok=True)
     index = disk / "photos.tuwen"
@@ -382,11 +382,11 @@ def test_a_full_disk_loses_nothing(built: Path, disk: Path, other: Path) -> None
     for leave in (0, 4, 9, 12) if faiss else (0, 100, 200, 450):
         fill(disk, leave * 2**20)
         done = command("index", "migrate", index, "--model", other)
-        assert (done.exit_code, len(done.stderr.splitlines())) in {(0, 0), (1, 1)}, done.stderr
         for path in disk.glob("other*"):
             path.unlink()
         if done.exit_code == 0:
             break
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
         assert str(index) in done.stderr
         assert content_at(index) == before
     assert leave > 0, "it was migrated on a full disk"
