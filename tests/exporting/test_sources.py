@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tuwen.bundle.bundle import read_manifest
-from tuwen.bundle.catalogue import catalogue, find_known
+from tuwen.bundle.catalogue import catalogue, find_known, is_non_commercial
 from tuwen.bundle.wanted import checkpoint_files, is_ready, ready_files, weights_in
 from tuwen.demo import demo_bundle
 from tuwen.errors import InvalidInput, PullFailed
+from tuwen.exporting.pull import named, pull
 from tuwen.exporting.sources import checkpoint_here, checkpoint_of, in_folder, named_here, repository_of
 from tuwen.settings import Settings
 
@@ -137,3 +138,10 @@ def test_the_catalogue_is_what_open_clip_publishes() -> None:
             config = package.get_model_config(architecture)
             assert package.get_pretrained_cfg(architecture, tag)["hf_hub"].rstrip("/") == known.hub
             assert (config["embed_dim"], config["vision_cfg"]["image_size"]) == (known.dim, known.image), known.name
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(PullFailed) as refused:
+        pull("jinaai/jina-clip-v2")
+    assert refused.value.value == "jinaai/jina-clip-v2"
+    assert is_non_commercial(named("jinaai/jina-clip-v2").licence)

@@ -43,6 +43,8 @@ class Known(_Row):
         params: millions of parameters, both towers.
         image: image size in pixels.
         licence: the licence of the weights, one of `Catalogue.licences`.
+        own_code: whether it needs Python code from its repository. Such code is never run, so the model cannot be
+            used; it is listed so that its licence is known.
         matryoshka: whether its vectors were trained to be cut, see `tuwen export --dims`.
         quality: percentages by figure, see `Catalogue.figures`.
     """
@@ -57,6 +59,7 @@ class Known(_Row):
     params: int | None = None
     image: int | None = None
     licence: str = ""
+    own_code: bool = False
     matryoshka: bool = False
     quality: dict[str, float] = {}
 

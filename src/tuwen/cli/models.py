@@ -55,7 +55,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     else:
         table((" model", "lang", "dim", "M", "en", "zh"), (_row(row, NARROW) for row in rows), numbers=range(2, 6))
     click.echo("\n* on this machine  + needs no torch  lang: which, or how many  M: million parameters")
-    click.echo("! the licence forbids commercial use")
+    click.echo("! the licence forbids commercial use  x needs code from its repository, which is never run")
     click.echo("en, zh (xm3600): recall of images by English and Chinese text, in percent")
 
 
@@ -84,6 +84,7 @@ def _document(known: Known, folder: Path | None) -> dict[str, Any]:
         "image": known.image,
         "licence": known.licence or None,
         "non_commercial": is_non_commercial(known.licence),
+        "own_code": known.own_code,
         "quality": [{"figure": name, "percent": value} for name, value in known.quality.items()],
         "here": None if folder is None else str(folder),
     }
@@ -107,6 +108,7 @@ def _uncatalogued(name: str, folder: Path) -> dict[str, Any] | None:
         "image": manifest.image.size[0],
         "licence": manifest.licence or None,
         "non_commercial": is_non_commercial(manifest.licence),
+        "own_code": False,
         "quality": [],
         "here": str(folder),
     }
@@ -118,7 +120,7 @@ def _is_wanted(row: dict[str, Any], language: str | None, *, local: bool) -> boo
 
 
 def _row(row: dict[str, Any], columns: Iterable[str]) -> tuple[str, ...]:
-    mark = "*" if row["here"] else "+" if row["onnx"] else " "
+    mark = "*" if row["here"] else "+" if row["onnx"] else "x" if row["own_code"] else " "
     quality = {item["figure"]: item["percent"] for item in row["quality"]}
     figures = {"flickr-en": quality.get("flickr-en-altclip"), **quality}
     return (

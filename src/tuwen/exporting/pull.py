@@ -59,6 +59,10 @@ def pull(
     from huggingface_hub.utils import WeakFileLock
 
     known, settings = named(model), Settings()
+    if known.own_code:
+        hint = "tuwen models lists models that need none"
+        message = f"{known.name} needs code from its repository, which is never run: {hint}"
+        raise PullFailed(message, value=known.name, hint=hint)
     locks = settings.cache / "pulls"
     locks.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(locks / f"{known.name.replace('/', '--')}.lock"):
