@@ -11,9 +11,9 @@ from .acting import names, said, search, searched, settled
     [
         ("an elephant", "elephant"),
         ("一只猫", "cat"),
-        ("ピザ", "pizza"),
-        ("un parapluie", "umbrella"),
-        ("قلب أحمر", "red-heart"),
+        pytest.param("ピザ", "pizza", marks=pytest.mark.long),
+        pytest.param("un parapluie", "umbrella", marks=pytest.mark.long),
+        pytest.param("قلب أحمر", "red-heart", marks=pytest.mark.long),
     ],
     ids=["en", "zh", "ja", "fr", "ar"],
 )

@@ -81,6 +81,7 @@ def test_reordered_rows(tiny_bundle, folder, tower) -> None:
     assert ("image" if tower == "vision" else "text") in found
 
 
+@pytest.mark.long
 def test_a_scaled_block(tiny_bundle, folder) -> None:
     def spoil(copy) -> None:
         change_weights(copy, "vision", 1, lambda values: values * np.float32(1.05))
@@ -92,8 +93,8 @@ def test_a_scaled_block(tiny_bundle, folder) -> None:
     "change",
     [
         {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
-        {"interpolation": "bilinear"},
-        {"crop_rounding": "floor"},
+        pytest.param({"interpolation": "bilinear"}, marks=pytest.mark.long),
+        pytest.param({"crop_rounding": "floor"}, marks=pytest.mark.long),
     ],
     ids=["mean and std", "interpolation", "crop rounding"],
 )

@@ -85,6 +85,7 @@ def test_a_mean_needs_all_tokens(tmp_path) -> None:
     assert rank_of_products(exported(Tower(mean), tmp_path / "text.onnx")) == {DIM: 3, 4 * DIM: 3}
 
 
+@pytest.mark.long
 def test_what_is_needed_twice_is_computed_for_all(tmp_path) -> None:
     tower = Tower(lambda x, ids: first(x, ids) + mean(x, ids))
     assert rank_of_products(exported(tower, tmp_path / "text.onnx")) == {DIM: 3, 4 * DIM: 3}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 import colours
 import tuwen
+from cli.running import run
 from isolation import COMPUTING
 
 RECORDER = """
@@ -96,6 +98,15 @@ class Terminal:
         assert process.returncode == code, f"{arguments}\n{out}\n{err}"
         assert "Traceback" not in err, err
         return Ended(process.returncode, out, err)
+
+    def look(self, *arguments: object, code: int = 0) -> Ended:
+        """The same in this process, in a tenth of the time: for one more look at what commands have made."""
+        with chdir(self.folder), pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            done = run(*arguments)
+        assert done.exit_code == code, f"{arguments}\n{done.output}"
+        return Ended(done.exit_code, done.stdout, done.stderr)
 
     def reached(self) -> set[str]:
         """The hosts that anything tried to reach, this machine left out, and heavy packages that were imported."""

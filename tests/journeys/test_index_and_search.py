@@ -56,7 +56,7 @@ def test_search_by_text(desk, query: str, colour: str) -> None:
 
 
 def test_search_by_picture_finds_itself_first(desk) -> None:
-    found = desk.type("search", "--image", "PHOTOS/green/green-1.jpg", *INDEX, "--json")
+    found = desk.look("search", "--image", "PHOTOS/green/green-1.jpg", *INDEX, "--json")
     assert found.json["hits"][0]["payload"]["path"] == "green/green-1.jpg"
     assert found.json["hits"][0]["score"] == pytest.approx(1.0, abs=1e-3)
 
@@ -64,22 +64,22 @@ def test_search_by_picture_finds_itself_first(desk) -> None:
 def test_search_by_what_is_liked_and_not(desk) -> None:
     shutil.copy(Path(desk.folder) / "PHOTOS" / "yellow" / "yellow-0.jpg", Path(desk.folder) / "like.jpg")
     words = ("search", "--like", "yellow", "--like", "like.jpg:0.5", *INDEX, "-k", 3, "--json")
-    found = desk.type(*words)
+    found = desk.look(*words)
     assert found.json["query"] == "yellow + 0.5 * like.jpg"
     assert {Path(path).parent.name for path in paths(found)} == {"yellow"}
-    turned = desk.type(*words, "--unlike", "green", "--unlike", "like.jpg:1.5")
+    turned = desk.look(*words, "--unlike", "green", "--unlike", "like.jpg:1.5")
     assert not {Path(path).parent.name for path in paths(turned)} & {"yellow", "green"}
 
 
 def test_a_picture_that_is_not_there_is_told(desk) -> None:
-    found = desk.type("search", "red.jpg", "--like", "gone.jpg:0.5", "--like", "gone.jpg:-0.5", *INDEX)
+    found = desk.look("search", "red.jpg", "--like", "gone.jpg:0.5", "--like", "gone.jpg:-0.5", *INDEX)
     assert "gone.jpg:-0.5 is neither a file nor a row" in found.err
     assert "gone.jpg is neither a file nor a row" in found.err
     assert "red.jpg is" not in found.err, "the query is taken as it is"
 
 
 def test_search_prints_a_table(desk) -> None:
-    lines = desk.type("search", "red", *INDEX, "-k", 2).out.splitlines()
+    lines = desk.look("search", "red", *INDEX, "-k", 2).out.splitlines()
     assert lines[0].split() == ["rank", "score", "size", "path"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
     assert all(line.split()[2] == "48×40" and line.split()[3].startswith("red/") for line in lines[1:])
@@ -87,16 +87,16 @@ def test_search_prints_a_table(desk) -> None:
 
 def test_search_narrows_down(desk) -> None:
     where = 'folder == "blue" and width >= 48'
-    assert len(paths(desk.type("search", "red", *INDEX, "-k", 99, "--where", where, "--json"))) == 3
-    good = desk.type("search", "red", *INDEX, "-k", 99, "--min-score", "0.5", "--json")
+    assert len(paths(desk.look("search", "red", *INDEX, "-k", 99, "--where", where, "--json"))) == 3
+    good = desk.look("search", "red", *INDEX, "-k", 99, "--min-score", "0.5", "--json")
     assert {Path(path).parent.name for path in paths(good)} == {"red"}
-    assert desk.type("search", "red", *INDEX, "--where", "width > 9999").err == "tuwen: nothing found\n"
-    exact = desk.type("search", "red", *INDEX, "--exact", "--json")
-    assert paths(exact) == paths(desk.type("search", "red", *INDEX, "--json"))
+    assert desk.look("search", "red", *INDEX, "--where", "width > 9999").err == "tuwen: nothing found\n"
+    exact = desk.look("search", "red", *INDEX, "--exact", "--json")
+    assert paths(exact) == paths(desk.look("search", "red", *INDEX, "--json"))
 
 
 def test_hits_are_copied_linked_and_written_as_csv(desk) -> None:
-    ended = desk.type(
+    ended = desk.look(
         "search", "red", *INDEX, "-k", 12, "--copy-to", "copies", "--symlink-to", "links", "--csv", "红.csv", "--json"
     )
     hits = ended.json["hits"]
@@ -111,26 +111,26 @@ def test_hits_are_copied_linked_and_written_as_csv(desk) -> None:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [hit["payload"]["path"] for hit in hits]
     assert [int(row["rank"]) for row in rows] == list(range(1, 13))
-    assert "copies" in desk.type("search", "red", *INDEX, "--copy-to", "copies", code=2).err
+    assert "copies" in desk.look("search", "red", *INDEX, "--copy-to", "copies", code=2).err
 
 
 def test_search_draws_a_sheet(desk) -> None:
-    ended = desk.type("search", "red", *INDEX, "-k", 4, "--sheet", "红.png")
+    ended = desk.look("search", "red", *INDEX, "-k", 4, "--sheet", "红.png")
     assert ended.err == "tuwen: sheet: 红.png\n"
     with Image.open(desk.folder / "红.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > sheet.height
-    desk.type("search", "red", *INDEX, "-k", 4, "--sheet", "hits.webp")
+    desk.look("search", "red", *INDEX, "-k", 4, "--sheet", "hits.webp")
     with Image.open(desk.folder / "hits.webp") as sheet:
         assert sheet.format == "WEBP"
 
 
 def test_a_query_in_a_script_the_model_does_not_know_is_noted(desk) -> None:
-    ended = desk.type("search", "собака", *INDEX, "--json")
+    ended = desk.look("search", "собака", *INDEX, "--json")
     assert ended.err.count("\n") == 1
     assert "Cyrillic" in ended.err
     assert len(paths(ended)) == 10
-    long = desk.type("search", "red " * 40, *INDEX, "--json")
+    long = desk.look("search", "red " * 40, *INDEX, "--json")
     assert "tokens" in long.err
 
 
@@ -139,14 +139,14 @@ def test_add_and_remove(terminal, photos: Path, bundle: Path) -> None:
     colours.make_photos(terminal.folder / "更多 фото", count=1)
     added = terminal.type("index", "add", "更多 фото", "PHOTOS/red/red-0.jpg", *INDEX, "--json").json
     assert (added["indexed"], added["unchanged"]) == (len(colours.COLOURS), 1)
-    listed = terminal.type("index", "list", *INDEX).out.splitlines()
+    listed = terminal.look("index", "list", *INDEX).out.splitlines()
     outside = str(terminal.folder / "更多 фото" / "red" / "red-0.jpg")
     assert len(listed) == COUNT + len(colours.COLOURS)
     assert {outside, "red/red-0.jpg"} <= set(listed)
 
     removed = terminal.type("index", "remove", "red/red-0.jpg", "PHOTOS/green", "更多 фото/", *INDEX, "--json")
     assert removed.json["removed"] == 1 + 3 + len(colours.COLOURS)
-    left = terminal.type("index", "list", *INDEX).out.splitlines()
+    left = terminal.look("index", "list", *INDEX).out.splitlines()
     assert set(left) == {
         path for path in listed if path.startswith(("red/red-1", "red/red-2", "blue", "yellow", "white"))
     }
@@ -155,12 +155,12 @@ def test_add_and_remove(terminal, photos: Path, bundle: Path) -> None:
     assert [item["path"] for item in gone.json["rejected"]] == ["nowhere.jpg"]
     assert "rejected: nowhere.jpg: " in gone.err
     all_gone = terminal.type("index", "remove", "PHOTOS", *INDEX, "--json")
-    assert terminal.type("index", "info", *INDEX, "--json").json["rows"] == 0
+    assert terminal.look("index", "info", *INDEX, "--json").json["rows"] == 0
     assert all_gone.json["removed"] == len(left) - 3
 
 
 def test_info_and_list(desk) -> None:
-    info = desk.type("index", "info", *INDEX, "--json").json
+    info = desk.look("index", "info", *INDEX, "--json").json
     always = {"index", "rows", "dim", "metric", "kind", "store", "searched", "model", "fingerprint", "bytes"}
     assert set(info) == always | {"notes", "thresholds", "left_out"}
     assert (info["index"], info["rows"], info["dim"], info["model"]) == (
@@ -171,8 +171,8 @@ def test_info_and_list(desk) -> None:
     )
     assert info["metric"] == "cosine"
     assert info["bytes"] > 0
-    assert "fingerprint" in desk.type("index", "info", *INDEX).out
-    rows = desk.type("index", "list", *INDEX, "--where", 'folder == "red"', "--json").json["rows"]
+    assert "fingerprint" in desk.look("index", "info", *INDEX).out
+    rows = desk.look("index", "list", *INDEX, "--where", 'folder == "red"', "--json").json["rows"]
     assert [row["payload"]["path"] for row in rows] == [f"red/red-{i}.jpg" for i in range(3)]
     assert all(set(row) == {"id", "payload"} for row in rows)
 
@@ -180,8 +180,8 @@ def test_info_and_list(desk) -> None:
 def test_an_index_may_be_set_once(desk) -> None:
     desk.environment["TUWEN_INDEX"] = "photos.tuwen"
     try:
-        assert desk.type("index", "info", "--json").json["rows"] == COUNT
-        assert len(paths(desk.type("search", "red", "--json"))) == 10
+        assert desk.look("index", "info", "--json").json["rows"] == COUNT
+        assert len(paths(desk.look("search", "red", "--json"))) == 10
     finally:
         del desk.environment["TUWEN_INDEX"]
 
