@@ -23,7 +23,7 @@ from tuwen.data.tables import read_captions
 from tuwen.demo import packaged_names
 from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
 from tuwen.index.index import Opened, VectorIndex, check_design, check_model, design_at, make, open_parts
-from tuwen.index.location import Place, located
+from tuwen.index.location import Location, resolve_location
 from tuwen.index.manifest import Model
 from tuwen.index.rows import unit_vector
 from tuwen.ingest.images import ImageIngest, ingest
@@ -159,10 +159,10 @@ class Index(VectorIndex):
         self._loading = Lock()
 
     @classmethod
-    def build(  # noqa: PLR0913  (what an index is, is said once, here)
+    def build(  # noqa: PLR0913  (all properties of an index)
         cls,
         source: Inputs,
-        place: Place | str,
+        place: Location | str,
         model: str | Encoder | None = None,
         *,
         kind: str | None = None,
@@ -219,7 +219,7 @@ class Index(VectorIndex):
     @classmethod
     def open(  # type: ignore[override]  # None as the encoder: the index's own model, loaded when it is needed
         cls,
-        place: Place | str,
+        place: Location | str,
         model: str | None = None,
         *,
         encoder: Encoder | None = None,
@@ -255,12 +255,12 @@ class Index(VectorIndex):
         given = load(model) if model is not None else encoder
         patience = settings.lock_timeout if lock_timeout is None else lock_timeout
         above = settings.quantize_above if quantize_above is None else quantize_above
-        return cls(open_parts(located(place, settings), given, patience), given, above, load)
+        return cls(open_parts(resolve_location(place, settings), given, patience), given, above, load)
 
     @classmethod
     def open_or_create(
         cls,
-        place: Place | str,
+        place: Location | str,
         root: Path | None,
         model: str | Encoder | None = None,
         *,
@@ -286,7 +286,7 @@ class Index(VectorIndex):
         (0, 'flat')
         """
         settings = read_settings()
-        where, asked = located(place, settings), dict(design or {})
+        where, asked = resolve_location(place, settings), dict(design or {})
         encoder = None if isinstance(model, str) else model
         try:
             index = cls.open(where, encoder=encoder, load=load)

@@ -14,7 +14,7 @@ CARRY = """([name, type, data]) => {
   carried.items.add(new File([bytes], name, { type }));
   return carried;
 }"""
-FACE = ".tile"
+TILE = ".tile"
 
 
 def settled(page: Page) -> None:
@@ -50,7 +50,7 @@ def names(page: Page) -> list[str]:
     return page.locator("#grid .tile").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
 
 
-def said(page: Page) -> dict[str, str]:
+def query_of(page: Page) -> dict[str, str]:
     """What the address says."""
     return {name: value[0] for name, value in parse_qs(page.evaluate("location.search.slice(1)")).items()}
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tuwen.demo import demo_gallery
 
-from .acting import carried, drop, names, said, search, searched, settled
+from .acting import carried, drop, names, query_of, search, searched, settled
 from .conftest import CREDIT, HOSTILE
 from .serving import served, tuwen
 
@@ -21,15 +21,15 @@ def test_a_dropped_picture_is_searched_with_and_not_in_the_link(page: Page, open
         drop(page, "#drop-search", PIZZA)
     expect(page.locator("#chip .look img")).to_be_visible()
     assert names(page)[0].startswith("pizza.webp, score 1")
-    assert said(page) == {"picture": "1"}
+    assert query_of(page) == {"picture": "1"}
     expect(page.locator("#about")).to_contain_text("leaves your picture out")
     search(page, "red")
-    assert said(page) == {"picture": "1", "q": "red"}
+    assert query_of(page) == {"picture": "1", "q": "red"}
     other = opened(page.url)
     expect(other.locator(".note")).to_contain_text("not part of its link")
     page.click("#chip .out")
     settled(page)
-    assert said(page) == {"q": "red"}
+    assert query_of(page) == {"q": "red"}
     page.go_back()
     expect(page.locator("#chip")).to_be_visible()
 
@@ -77,7 +77,7 @@ def test_liked_and_disliked_pictures_steer(page: Page, opened) -> None:
     expect(page.locator("#viewer")).to_be_hidden()
     expect(page.locator("#chosen .liked")).to_have_count(1)
     expect(page.locator("#chosen .unliked")).to_have_count(1)
-    assert {"q", "like", "unlike"} == set(said(page))
+    assert {"q", "like", "unlike"} == set(query_of(page))
     other = opened(page.url)
     expect(other.locator("#chosen .liked")).to_have_count(1)
     settled(other)

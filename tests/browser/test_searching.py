@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from .acting import names, said, search, searched, settled
+from .acting import names, query_of, search, searched, settled
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from .acting import names, said, search, searched, settled
 def test_words_in_five_languages(page: Page, words: str, name: str) -> None:
     found = search(page, words)
     assert any(name in one for one in found[:8]), found[:8]
-    assert said(page)["q"] == words
+    assert query_of(page)["q"] == words
     expect(page.locator("#status")).to_contain_text("nearest so far")
 
 
@@ -71,7 +71,7 @@ def test_filters_keep_to_folder_date_and_size(page: Page) -> None:
     settled(page)
     expect(page.locator("#filtered")).to_have_text("1")
     search(page, "red")
-    assert said(page) == {"q": "red", "folder": "animals-and-nature"}
+    assert query_of(page) == {"q": "red", "folder": "animals-and-nature"}
     names_with_folder = page.evaluate("fetch('v1/images?k=200').then((a) => a.json())")["rows"]
     folders = {row["payload"]["name"]: row["payload"]["folder"] for row in names_with_folder}
     assert {folders.get(one.split(", score")[0]) for one in names(page)} <= {"animals-and-nature", None}
@@ -80,7 +80,7 @@ def test_filters_keep_to_folder_date_and_size(page: Page) -> None:
     expect(page.locator("#state h2")).to_have_text("Nothing fits")
     page.click("text=Without filters")
     settled(page)
-    assert said(page) == {"q": "red"}
+    assert query_of(page) == {"q": "red"}
     assert len(names(page)) > 20
 
 
@@ -91,12 +91,12 @@ def test_the_threshold_takes_away_what_is_far(page: Page) -> None:
     with searched(page):
         page.locator("#min").fill("80")
     assert 1 <= len(names(page)) < 40
-    least = float(said(page)["min"])
+    least = float(query_of(page)["min"])
     assert all(float(one.split("score ")[1]) >= least - 0.001 for one in names(page))
     expect(page.locator("#status")).to_contain_text("found")
     page.click("#filters [type=reset]")
     settled(page)
-    assert "min" not in said(page)
+    assert "min" not in query_of(page)
 
 
 def test_scores_on_demand(page: Page) -> None:
@@ -117,7 +117,7 @@ def test_a_link_is_the_whole_search_and_back_and_forward_work(page: Page, opened
     link = page.url
     page.go_back()
     expect(page.locator("#viewer")).to_be_hidden()
-    assert said(page) == {"q": "a pizza"}
+    assert query_of(page) == {"q": "a pizza"}
     page.go_back()
     expect(page.locator("#words")).to_have_value("a dog")
     assert names(page)[:20] == dogs

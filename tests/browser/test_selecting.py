@@ -4,7 +4,7 @@ from zipfile import ZipFile
 
 from playwright.sync_api import Page, expect
 
-from .acting import names, said, search, searched, settled
+from .acting import names, query_of, search, searched, settled
 
 
 def test_several_are_downloaded_copied_and_searched_with(page: Page) -> None:
@@ -50,7 +50,7 @@ def test_the_order_is_part_of_the_address(page: Page, opened) -> None:
     with page.expect_response("**/v1/images?**"):
         page.select_option("#sort", "name")
     settled(page)
-    assert said(page) == {"sort": "name"}
+    assert query_of(page) == {"sort": "name"}
     every = names(page)  # once: the next ones may be on their way
     assert every == sorted(every)
     search(page, "a cat")
@@ -67,14 +67,14 @@ def test_the_date_ruler_sets_the_dates(page: Page) -> None:
     expect(page.locator("#ruler button").nth(1)).to_be_disabled()
     page.locator("#ruler button").nth(0).click()
     settled(page)
-    assert said(page) == {"from": "2001-01-01", "to": "2001-12-31"}
+    assert query_of(page) == {"from": "2001-01-01", "to": "2001-12-31"}
     page.locator("#ruler button").nth(2).click(modifiers=["Shift"])
     settled(page)
-    assert said(page) == {"from": "2001-01-01", "to": "2003-12-31"}
+    assert query_of(page) == {"from": "2001-01-01", "to": "2003-12-31"}
     page.locator("#ruler button").nth(2).click()
     page.locator("#ruler button").nth(2).click()
     settled(page)
-    assert said(page) == {}
+    assert query_of(page) == {}
     page.unroute("**/v1/index")
 
 

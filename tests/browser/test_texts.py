@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tuwen.demo import demo_gallery
 
-from .acting import names, said, search, settled
+from .acting import names, query_of, search, settled
 from .serving import served, tuwen
 
 TEXTS = ("a slice of pizza on a plate", "<b>一只猫</b> & a cat")
@@ -33,7 +33,7 @@ def test_texts_stand_among_pictures(home: Path, opened) -> None:
         expect(page.locator("#said")).to_have_text(TEXTS[1])
         for away in ("#large", "#original", "#save", "#classify"):
             expect(page.locator(away)).to_be_hidden()
-        shown = said(page)["show"]
+        shown = query_of(page)["show"]
         page.click("#like")
         settled(page)
         expect(page.locator("#chosen .words")).to_have_text(TEXTS[1])
@@ -41,7 +41,7 @@ def test_texts_stand_among_pictures(home: Path, opened) -> None:
         page.click("#filtering")
         page.select_option("#type", "text")
         settled(page)
-        assert said(page) == {"q": "pizza", "type": "text"}
+        assert query_of(page) == {"q": "pizza", "type": "text"}
         assert len(names(page)) == len(TEXTS)
         page.select_option("#type", "image")
         settled(page)

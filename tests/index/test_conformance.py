@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from homes import DESIGNS, Home, real_cluster
+from backends import DESIGNS, Backend, real_cluster
 from killing import OPTIMIZE, check_all, kill_writers, killed, start
 from making import DIM, FakeModel, paths, payload, row, rows, vectors
 
@@ -34,25 +34,25 @@ THREADED = [*(design for design in DESIGNS if design != "cluster"), SERVER]
 
 
 @pytest.fixture(params=[*DESIGNS, SERVER])
-def home(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def backend(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     if request.param == "server":
         with real_cluster() as cluster:
-            yield Home("cluster", cluster)
+            yield Backend("cluster", cluster)
     elif request.param == "cluster":
         with local_cluster(monkeypatch) as cluster:
-            yield Home("cluster", cluster)
+            yield Backend("cluster", cluster)
     else:
-        yield Home(request.param, place / "photos.tuwen")
+        yield Backend(request.param, place / "photos.tuwen")
 
 
 @pytest.fixture
-def folder_home(request: pytest.FixtureRequest, place: Path) -> Home:
-    return Home(request.param, place / "photos.tuwen")
+def folder_home(request: pytest.FixtureRequest, place: Path) -> Backend:
+    return Backend(request.param, place / "photos.tuwen")
 
 
 @pytest.fixture
-def index(home: Home) -> Iterator[VectorIndex]:
-    with home.create() as index:
+def index(backend: Backend) -> Iterator[VectorIndex]:
+    with backend.create() as index:
         yield index
 
 
@@ -70,9 +70,9 @@ def agreement(index: VectorIndex, made: list[Row], count: int = 20, **words) -> 
 # New, empty, wrong
 
 
-def test_a_new_index_is_empty_and_knows_what_it_is(index: VectorIndex, home: Home) -> None:
+def test_a_new_index_is_empty_and_knows_what_it_is(index: VectorIndex, backend: Backend) -> None:
     info = index.info()
-    assert (info.rows, info.dim, info.kind, info.model) == (0, DIM, home.kind(), "fake")
+    assert (info.rows, info.dim, info.kind, info.model) == (0, DIM, backend.kind(), "fake")
     query = vectors(1)[0]
     assert index.search(query) == index.search(query, where="width > 3", exact=True) == []
     assert list(index.list()) == []
@@ -81,11 +81,11 @@ def test_a_new_index_is_empty_and_knows_what_it_is(index: VectorIndex, home: Hom
     index.optimize()
     assert index.search(query) == []
     with pytest.raises(InvalidInput) as raised:
-        home.create()
-    assert str(raised.value.where) == str(home.place)
+        backend.create()
+    assert str(raised.value.where) == str(backend.place)
 
 
-def test_what_is_wrong_is_refused(index: VectorIndex, home: Home) -> None:
+def test_what_is_wrong_is_refused(index: VectorIndex, backend: Backend) -> None:
     short = Row("short", vectors(1, dim=DIM - 1)[0], payload("short"))
     with pytest.raises(InvalidVectors) as added:
         index.upsert([row("good"), short])
@@ -97,18 +97,18 @@ def test_what_is_wrong_is_refused(index: VectorIndex, home: Home) -> None:
     index.close()
     for other in (FakeModel("other", fingerprint="f" * 16), FakeModel("other", dim=DIM + 1)):
         with pytest.raises(WrongModel, match="fake") as raised:
-            home.open(other)
+            backend.open(other)
         assert raised.value.value == "other"
-    home.open(FakeModel("renamed", precision="int8")).close()
+    backend.open(FakeModel("renamed", precision="int8")).close()
 
 
-def test_nothing_is_there_to_open(home: Home) -> None:
+def test_nothing_is_there_to_open(backend: Backend) -> None:
     with pytest.raises(IndexNotFound) as raised:
-        home.open()
+        backend.open()
     assert "tuwen index build" in raised.value.hint
 
 
-def test_what_was_measured_is_kept_of_its_own_model(index: VectorIndex, home: Home) -> None:
+def test_what_was_measured_is_kept_of_its_own_model(index: VectorIndex, backend: Backend) -> None:
     assert index.calibration() is None
     one, other = (
         Calibration(fingerprint=FakeModel().fingerprint, image=Threshold(threshold=value, **MEASURED))
@@ -119,7 +119,7 @@ def test_what_was_measured_is_kept_of_its_own_model(index: VectorIndex, home: Ho
     index.calibrate(other)
     assert index.calibration() == other
     index.close()
-    with home.open() as again:
+    with backend.open() as again:
         assert again.calibration() == other
         again.calibrate(one.model_copy(update={"fingerprint": "another"}))
         assert again.calibration() is None
@@ -301,36 +301,36 @@ def test_ids_and_keys_of_every_script(index: VectorIndex) -> None:
 # Opened again, opened twice, killed
 
 
-def test_reopened_everything_is_there(home: Home) -> None:
+def test_reopened_everything_is_there(backend: Backend) -> None:
     made = rows(MANY)
-    with home.create() as index:
+    with backend.create() as index:
         index.upsert(made[:1_200])
         index.optimize()
         index.upsert(made[1_200:])
         index.remove([made[0].key, made[-1].key])
-    with home.open() as index:
+    with backend.open() as index:
         assert [it.payload for it in index.list()] == [it.payload for it in sorted(made[1:-1], key=lambda it: it.key)]
         assert agreement(index, made[1:-1]) >= 0.99
 
 
-def test_two_at_once(index: VectorIndex, home: Home) -> None:
+def test_two_at_once(index: VectorIndex, backend: Backend) -> None:
     """A folder is one process', and says so; a cluster is everybody's."""
     made = rows(FEW)
     index.upsert(made)
-    if isinstance(home.place, Path):
+    if isinstance(backend.place, Path):
         with pytest.raises(IndexLocked) as raised:
-            home.open(lock_timeout=0)
+            backend.open(lock_timeout=0)
         assert raised.value.value == os.getpid()
         return
-    with home.open(FakeModel(precision="bf16")) as other:
+    with backend.open(FakeModel(precision="bf16")) as other:
         assert other.info().rows == FEW
         other.upsert([row("other", made[0].vector)])
     assert index.info().rows == FEW + 1
-    with home.open() as third:
+    with backend.open() as third:
         assert third.info().precisions == ("bf16", "fp32")
 
 
-@pytest.mark.parametrize("home", THREADED, indirect=True)
+@pytest.mark.parametrize("backend", THREADED, indirect=True)
 def test_threads_search_while_one_writes(index: VectorIndex) -> None:
     made = rows(400)
     index.upsert(made[:200])
@@ -356,13 +356,13 @@ def test_threads_search_while_one_writes(index: VectorIndex) -> None:
 
 
 @pytest.mark.parametrize("folder_home", ["edge-flat", "faiss-hnsw", "faiss-ivf"], indirect=True)
-def test_writers_are_killed(folder_home: Home) -> None:
+def test_writers_are_killed(folder_home: Backend) -> None:
     folder_home.create().close()
     kill_writers(folder_home.place, times=3, seed=1)
 
 
 @pytest.mark.parametrize("folder_home", ["faiss-hnsw", "faiss-ivf"], indirect=True)  # Edge: see test_kills.py
-def test_builders_are_killed(folder_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builders_are_killed(folder_home: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """At random moments of a build, and of one that compacts."""
     made = rows(3_000)
     chance = random.Random(1)

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from homes import DESIGNS
+from backends import DESIGNS
 from making import FakeModel, payload, rows
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.cli.main import tuwen
 from tuwen.errors import InvalidInput, WrongModel
 from tuwen.index.index import VectorIndex, manifest_of
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.ingest import copy as copying
 from tuwen.types import Row
 
@@ -39,7 +39,7 @@ def copied(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     return document
 
 
-def content(place: Place) -> tuple[dict, dict[str, bytes]]:
+def content(place: Location) -> tuple[dict, dict[str, bytes]]:
     """All that is in an index: id -> payload, id -> vector's bytes."""
     with VectorIndex.open(place, encoder=None) as index:
         listed = {row.id: row.payload for row in index.list()}

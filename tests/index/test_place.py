@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tuwen.errors import InvalidInput
-from tuwen.index.location import Cluster, place_of
+from tuwen.index.location import Cluster, parse_location
 
 
 def test_a_folder_stays_a_folder() -> None:
     for text in ("photos.tuwen", "/data/qdrant", "qdrant:/odd", "C:/photos"):
-        assert place_of(text) == Path(text)
-    assert place_of(Path("a")) == Path("a")
+        assert parse_location(text) == Path(text)
+    assert parse_location(Path("a")) == Path("a")
 
 
 CLUSTERS = [
@@ -23,9 +23,9 @@ CLUSTERS = [
 
 @pytest.mark.parametrize(("text", "place", "shown"), CLUSTERS, ids=[text for text, *_ in CLUSTERS])
 def test_a_cluster_is_read_and_shown(text: str, place: Cluster, shown: str | None) -> None:
-    assert place_of(text) == place
+    assert parse_location(text) == place
     assert str(place) == (shown or "qdrants://db.example.org:6333/a-b.c_1")
-    assert place_of(str(place)) == place
+    assert parse_location(str(place)) == place
 
 
 WRONG = [
@@ -42,17 +42,17 @@ WRONG = [
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        place_of(text)
+        parse_location(text)
     assert "qdrant://host" in caught.value.hint
     assert "secret" not in str(caught.value)
 
 
 def test_a_key_is_nowhere_to_be_seen() -> None:
-    place = place_of("qdrants://host/photos", key="secret")
+    place = parse_location("qdrants://host/photos", key="secret")
     assert isinstance(place, Cluster)
     assert place.key == "secret"
     assert "secret" not in f"{place} {place!r}"
     with pytest.raises(InvalidInput) as caught:
-        place_of("qdrants://user:secret@host/photos")
+        parse_location("qdrants://user:secret@host/photos")
     assert "secret" not in str(caught.value)
     assert "TUWEN_QDRANT_KEY" in str(caught.value)

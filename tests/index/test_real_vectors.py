@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from homes import DESIGNS, Home
+from backends import DESIGNS, Backend
 from making import FakeModel, paths, unit
 
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
@@ -54,8 +54,8 @@ def index(request: pytest.FixtureRequest, rows: list[Row], memory: Path) -> Iter
         patch.setattr(qdrant, "GRAPH_ABOVE", 500)
         patch.setattr(qdrant, "build", qdrant_shard.optimize)  # in this process, which has been told
         place = cluster if request.param == "cluster" else memory / f"real-{request.param}.tuwen"
-        home = Home("edge-hnsw" if request.param == INT8 else request.param, place)
-        with home.create(MODEL, quantize_above=1_000 if request.param == INT8 else 10**9) as index:
+        backend = Backend("edge-hnsw" if request.param == INT8 else request.param, place)
+        with backend.create(MODEL, quantize_above=1_000 if request.param == INT8 else 10**9) as index:
             index.upsert(rows)
             index.optimize()
             check_built(index, request.param)

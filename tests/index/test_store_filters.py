@@ -14,7 +14,7 @@ from making import FakeModel, vectors
 from local_cluster import LOCAL_MODE_SAYS, local_cluster
 from tuwen.index.filters import FIELDS, And, Compare, Condition, Near, Not, OneOf, Or, parse
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.types import Payload, Row
 
 WORDS = ("", "a", "aé", "a/b", "猫", "猫/犬", "é", 'q"', "b\\", "a\n", "😀", "x" * 300)
@@ -55,7 +55,7 @@ def filled(request: pytest.FixtureRequest, memory: Path) -> Iterator[VectorIndex
         yield from written_and_reopened(cluster, request.param)
 
 
-def written_and_reopened(folder: Place, store: str) -> Iterator[VectorIndex]:
+def written_and_reopened(folder: Location, store: str) -> Iterator[VectorIndex]:
     """Half of the rows as they were written, half as they are after reopening."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

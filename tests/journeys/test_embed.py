@@ -55,9 +55,9 @@ def test_a_webdataset_to_clip_retrieval(terminal, bundle: Path, shards: Path) ->
     before = content(out)
     terminal.type(*words, code=3)
     assert content(out) == before
-    for change, said in ({"--shard-size": "31"}, "shard_size 30, not 31"), ({"--only": "texts"}, "only None"):
+    for change, expected in ({"--shard-size": "31"}, "shard_size 30, not 31"), ({"--only": "texts"}, "only None"):
         refused = terminal.type(*words, *(word for pair in change.items() for word in pair), code=2)
-        assert said in refused.err
+        assert expected in refused.err
         assert len(refused.err.splitlines()) == 1
     write_tar(shards / "00002.tar", {"x.jpg": jpeg(1), "x.txt": b"red"})
     assert "other input" in terminal.type(*words, code=2).err
@@ -87,7 +87,7 @@ def test_single_items(terminal, bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("shards",), "-o OUT"),
         (("shards", "a cat", "-o", "out"), "'a cat'"),
@@ -97,9 +97,11 @@ def test_single_items(terminal, bundle: Path) -> None:
         (("shards", "-o", "shards"), "not an embedding job"),
     ],
 )
-def test_slips_are_told_in_one_line(terminal, bundle: Path, shards: Path, words: tuple[str, ...], said: str) -> None:
+def test_slips_are_told_in_one_line(
+    terminal, bundle: Path, shards: Path, words: tuple[str, ...], expected: str
+) -> None:
     ended = terminal.type("embed", *words, "--model", bundle, code=2)
-    assert said in ended.err
+    assert expected in ended.err
 
 
 def check_kills(terminal, words: tuple[object, ...], kills: int, seed: int) -> None:

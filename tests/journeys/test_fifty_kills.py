@@ -33,8 +33,10 @@ def killed(terminal, within: float, *words: object) -> int:
     with terminal.start(*words) as process:
         time.sleep(within)
         process.send_signal(signal.SIGKILL)
-        _, said = process.communicate()
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"committed"') and line.endswith("}")]
+        _, printed = process.communicate()
+    lines = [
+        json.loads(line) for line in printed.splitlines() if line.startswith('{"committed"') and line.endswith("}")
+    ]
     return max((line["committed"] for line in lines), default=0)
 
 

@@ -25,11 +25,11 @@ def rows(folder: Path) -> dict[str, tuple[dict[str, object], np.ndarray]]:
 
 def kill_after(process, lines: int, seconds: float) -> int:
     """Let a build say so many lines and go on for so long, then kill it; the rows that it has acknowledged."""
-    said = [process.stderr.readline() for _ in range(lines)]
+    printed = [process.stderr.readline() for _ in range(lines)]
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     _, rest = process.communicate()
-    lines_of_progress = [line for line in [*said, *rest.splitlines()] if line.startswith('{"committed"')]
+    lines_of_progress = [line for line in [*printed, *rest.splitlines()] if line.startswith('{"committed"')]
     return max([json.loads(line)["committed"] for line in lines_of_progress], default=0)
 
 

@@ -136,12 +136,12 @@ def test_two_pulls_at_once_get_it_once(terminal, hub) -> None:
 
 
 def test_failures_say_what_was_tried_and_the_ways_out(terminal, hub) -> None:
-    for words, said in (
+    for words, expected in (
         (("pull", NAME, "--offline"), "tuwen is offline"),
         (("pull", "org/nothing"), "has no repository org/nothing"),
     ):
         error = terminal.type(*words, code=1).err.splitlines()[-1]
-        for part in (said, "Tried ", hub.url, "HF_ENDPOINT=URL", "on another machine", "--weights FILE"):
+        for part in (expected, "Tried ", hub.url, "HF_ENDPOINT=URL", "on another machine", "--weights FILE"):
             assert part in error, error
     terminal.environment["TUWEN_OFFLINE"] = "1"
     asked = len(hub.seen)

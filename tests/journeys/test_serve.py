@@ -34,11 +34,11 @@ def service(terminal: Terminal, index: Path, *options: str) -> Iterator[tuple[su
     """A running service that has said where it is; ended the hard way if it is running still at the end."""
     with terminal.start("serve", "--index", index, "--port", 0, "--no-open", "--json", *options) as process:
         try:
-            said = ""
-            while not said.endswith("}\n"):
-                said += process.stdout.readline()
-            assert json.loads(said).keys() == {"url", "docs", "key", "write"}
-            with Client(base_url=json.loads(said)["url"], timeout=60) as client:
+            printed = ""
+            while not printed.endswith("}\n"):
+                printed += process.stdout.readline()
+            assert json.loads(printed).keys() == {"url", "docs", "key", "write"}
+            with Client(base_url=json.loads(printed)["url"], timeout=60) as client:
                 yield process, client
         finally:
             process.kill()

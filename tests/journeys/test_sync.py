@@ -31,8 +31,8 @@ def keys(terminal) -> set[str]:
 
 
 def test_sync_says_what_it_did(terminal, photos: Path, bundle: Path) -> None:
-    said = terminal.type("index", "sync", "PHOTOS", *INDEX, "--model", bundle).out
-    assert said.startswith("photos.tuwen: 15 rows; 15 indexed, 1 skipped; ")
+    printed = terminal.type("index", "sync", "PHOTOS", *INDEX, "--model", bundle).out
+    assert printed.startswith("photos.tuwen: 15 rows; 15 indexed, 1 skipped; ")
     (photos / "red" / "red-0.jpg").rename(photos / "moved.jpg")
     (photos / "red" / "red-1.jpg").unlink()
     report = terminal.type("index", "sync", "PHOTOS", *INDEX, "--json").json
@@ -185,9 +185,9 @@ def test_a_file_that_is_still_being_written_is_read_when_it_is_finished(
     with (photos / "paused.jpg").open("ab") as file:
         file.write(whole[1000:])
     until(terminal, names(photos))
-    said = [watching.line(), *watching.lines()]
-    assert "1 indexed" in said[0]
-    assert "rejected" not in said[0], "it was read while it was still being written"
+    printed = [watching.line(), *watching.lines()]
+    assert "1 indexed" in printed[0]
+    assert "rejected" not in printed[0], "it was read while it was still being written"
 
 
 def test_events_that_were_lost_are_made_up_for(terminal, watching: Watching, photos: Path) -> None:

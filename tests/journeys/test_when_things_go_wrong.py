@@ -150,11 +150,11 @@ def test_ctrl_c_says_what_is_in_the_index_and_the_next_run_goes_on(terminal, pho
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    (said,) = re.findall(r"^tuwen: stopped: (\d+) rows in x; run the same command again to go on$", err, re.M)
-    assert committed <= int(said) < 340
-    assert terminal.type("index", "info", "--index", "x", "--json").json["rows"] == int(said)
+    (rows,) = re.findall(r"^tuwen: stopped: (\d+) rows in x; run the same command again to go on$", err, re.M)
+    assert committed <= int(rows) < 340
+    assert terminal.type("index", "info", "--index", "x", "--json").json["rows"] == int(rows)
     again = terminal.type(*words, "--json").json
-    assert (again["indexed"], again["unchanged"]) == (340 - int(said), int(said))
+    assert (again["indexed"], again["unchanged"]) == (340 - int(rows), int(rows))
 
 
 def test_a_second_process_waits_and_then_names_the_holder(desk) -> None:

@@ -24,7 +24,7 @@ from tuwen.data.datasets import expanded, list_samples, root_of
 from tuwen.data.samples import Columns
 from tuwen.errors import IndexNotFound, InvalidInput
 from tuwen.index.index import VectorIndex, make, manifest_of
-from tuwen.index.location import Cluster, Place, located
+from tuwen.index.location import Cluster, Location, resolve_location
 from tuwen.index.manifest import Manifest
 from tuwen.progress import Progress
 from tuwen.runtime.loading import default_model, folder_named
@@ -43,7 +43,7 @@ _UPSERT = 4_096
 
 def embed(  # noqa: PLR0913  (what is embedded, how it is computed, and how it is written)
     sources: str | Path | Sequence[str | Path],
-    out: str | Place,
+    out: str | Location,
     model: str | None = None,
     *,
     layout: str = CLIP_RETRIEVAL,
@@ -209,7 +209,7 @@ class EmbedJob:
     recipe: Recipe
     encoder: "Encoder"
     settings: Settings
-    index: Place | None
+    index: Location | None
     cluster: str | None
     workers: int | None
 
@@ -217,14 +217,14 @@ class EmbedJob:
     def of(
         cls,
         sources: Sequence[str | Path],
-        out: str | Place,
+        out: str | Location,
         model: str | None,
         choice: Choice,
         options: Options,
         settings: Settings,
     ) -> Self:
         """Load the model, and create the index if rows go to one that does not exist; errors as of `embed`."""
-        place = located(out, settings)
+        place = resolve_location(out, settings)
         if isinstance(place, Cluster) and options.layout != INDEX:
             hint = "add --format index"
             raise InvalidInput(f"{place} is an index: {hint}", value=str(place), where="layout", hint=hint)
@@ -252,7 +252,7 @@ class EmbedJob:
         return cls(request, recipe, encoder, settings, index, options.cluster, options.workers)
 
     @property
-    def out(self) -> Place:
+    def out(self) -> Location:
         """The folder that is written to, or the index."""
         return self.request.out if self.index is None else self.index
 
@@ -293,7 +293,7 @@ class EmbedJob:
             yield engine
 
 
-def _manifest_if_any(index: Place) -> Manifest | None:
+def _manifest_if_any(index: Location) -> Manifest | None:
     try:
         return manifest_of(index)
     except IndexNotFound:
@@ -346,7 +346,7 @@ def embed_all(
         yield Progressed(total, total, total, job.finish())
 
 
-def kept_in(place: Place, manifest: Manifest, cache: Path) -> Path:
+def kept_in(place: Location, manifest: Manifest, cache: Path) -> Path:
     """The folder for the state of a job that writes to an index: the index's own, or one in the cache for a cluster.
 
     A collection that is deleted and created again gets a new one.

@@ -26,7 +26,7 @@ LAYOUTS = (huggingface, immich)
 
 def is_foreign(folder: Path) -> bool:
     """Whether the folder looks like a model in one of these layouts."""
-    return any(layout.is_here(folder) for layout in LAYOUTS)
+    return any(layout.matches(folder) for layout in LAYOUTS)
 
 
 def read_foreign(folder: Path, cache: Path | None = None) -> Bundle:
@@ -44,7 +44,7 @@ def read_foreign(folder: Path, cache: Path | None = None) -> Bundle:
         BundleInvalid: a file or field is missing, or has a value that tuwen does not support.
     """
     for layout in LAYOUTS:
-        if layout.is_here(folder):
+        if layout.matches(folder):
             try:
                 return _bundle(folder, layout.read(folder), cache)
             except ValidationError as error:
@@ -138,7 +138,7 @@ def adopt(files: Path, folder: Path, *, name: str, source: str, licence: str, ca
                 if (tower, precision) in foreign.graphs:
                     _place(foreign.graphs[tower, precision], aside / graph(tower, precision))
         _share(foreign.tokenizer, aside / TOKENIZER)
-        if huggingface.is_here(files):  # other programs read them
+        if huggingface.matches(files):  # other programs read them
             for config in {*huggingface.CONFIGS, *huggingface.PROCESSORS} - {TOKENIZER}:
                 if (files / config).is_file():
                     _share(files / config, aside / config)

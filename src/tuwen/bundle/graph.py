@@ -18,7 +18,7 @@ Field: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An input or output: its name, and each axis' fixed length, or None where that is dynamic or not said."""
+    """An input or output: its name, and each axis' fixed length, or None where that is dynamic or unknown."""
 
     name: str
     shape: tuple[int | None, ...]

@@ -222,7 +222,7 @@ _FILTERS: dict[int, Literal["nearest", "lanczos", "bilinear", "bicubic"]] = {
 }
 
 
-def is_here(folder: Path) -> bool:
+def matches(folder: Path) -> bool:
     """Whether the folder looks like this layout, complete or not."""
     return (folder / "config.json").is_file() and any((folder / "onnx").glob("*.onnx"))
 

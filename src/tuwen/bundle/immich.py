@@ -30,7 +30,7 @@ _CLEANINGS: dict[str, Cleaning] = {
 }
 
 
-def is_here(folder: Path) -> bool:
+def matches(folder: Path) -> bool:
     """Whether the folder looks like this layout, complete or not."""
     return any((folder / name / "model.onnx").is_file() for name in ("visual", "textual"))
 

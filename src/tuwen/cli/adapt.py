@@ -20,7 +20,7 @@ from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
 from tuwen.evaluation.tasks import names_of
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 
@@ -37,7 +37,7 @@ from tuwen.runtime.encoder import Encoder
 @click.argument("model")
 @click.argument("support", type=options.EXISTING, required=False)
 @click.option("-o", "--output", type=options.ANY_PATH, required=True, metavar="FOLDER", help="Where the adapter goes.")
-@click.option("--index", "folder", type=options.PLACE, metavar="INDEX", help="Learn from the rows of an index.")
+@click.option("--index", "folder", type=options.LOCATION, metavar="INDEX", help="Learn from the rows of an index.")
 @click.option("--label-field", metavar="FIELD", help="With --index: the field that holds the class, e.g. folder.")
 @click.option("--where", metavar="FILTER", help="With --index: only rows that match.")
 @click.option("--method", type=click.Choice([AUTO, *METHODS]), default=AUTO, show_default=True)
@@ -54,7 +54,7 @@ def adapt(
     computing: Computing,
     support: Path | None,
     output: Path,
-    folder: Place | None,
+    folder: Location | None,
     label_field: str | None,
     where: str | None,
     method: str,
@@ -110,7 +110,7 @@ def _shown(kind: str, total: int) -> Any:  # noqa: ANN401
         yield lambda done, _total: bar.show(done)
 
 
-def _rows(encoder: Encoder, folder: Place | None, field: str, where: str | None, computing: Computing) -> Labelled:
+def _rows(encoder: Encoder, folder: Location | None, field: str, where: str | None, computing: Computing) -> Labelled:
     place = options.index_folder(folder)
     with VectorIndex.open(place, encoder=encoder, lock_timeout=computing.settings.lock_timeout) as index:
         return labelled_rows(index, field, where)

@@ -14,7 +14,7 @@ from tuwen.errors import IndexInvalid
 from tuwen.evaluation.calibrate import Probe, Score, draw, labelled_probes, measure, random_probes, samples, thresholds
 from tuwen.index.calibration import Calibration, QueryKind, Threshold
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 
@@ -22,7 +22,7 @@ RANDOM = 200
 """random queries of each kind, if neither their number nor a file is given"""
 
 MIXED = "whose scores are on different scales: no threshold holds for both, so keep them in two indexes"
-"""said of an index of images and texts: by their scores, a search mostly tells these two apart"""
+"""of an index of images and texts: by their scores, a search mostly tells these two apart"""
 
 
 @click.command(
@@ -50,7 +50,7 @@ MIXED = "whose scores are on different scales: no threshold holds for both, so k
 def calibrate(
     *,
     computing: Computing,
-    folder: Place | None,
+    folder: Location | None,
     labelled: Path | None,
     chosen: int | None,
     plot: Path | None,
@@ -114,7 +114,7 @@ def _before(index: VectorIndex) -> Calibration | None:
         return None
 
 
-def _show(target: Place, model: str, calibration: Calibration, *, as_json: bool) -> None:
+def _show(target: Location, model: str, calibration: Calibration, *, as_json: bool) -> None:
     kinds = {"text": calibration.text, "image": calibration.image}
     if as_json:
         measured = {kind: None if it is None else it.model_dump() for kind, it in kinds.items()}

@@ -20,7 +20,7 @@ from tuwen.cli.options import Computing
 from tuwen.data.datasets import ENDINGS, expanded, is_bulk
 from tuwen.data.samples import Columns
 from tuwen.errors import InvalidInput
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle
 
@@ -39,7 +39,7 @@ class Items:
 
     sources: Sequence[str]
     texts: Sequence[str]
-    output: Place | None
+    output: Location | None
     weights: Path | None
     static: bool
 
@@ -83,7 +83,7 @@ def embed_items(items: Items, computing: Computing, *, as_json: bool) -> int:
     return 0
 
 
-def _file(output: Place | None) -> Path | None:
+def _file(output: Location | None) -> Path | None:
     """The array's file; InvalidInput for anything else."""
     if output is None or (isinstance(output, Path) and output.suffix == ".npy"):
         return output
@@ -115,7 +115,7 @@ def _encoder(items: Items, computing: Computing) -> Encoder:
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE…")
 @click.option(
-    "-o", "--output", type=options.PLACE, metavar="OUT", help="A folder or an index; FILE.npy for single items."
+    "-o", "--output", type=options.LOCATION, metavar="OUT", help="A folder or an index; FILE.npy for single items."
 )
 @click.option("--format", "layout", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
 @click.option(
@@ -163,7 +163,7 @@ def embed(
     *,
     computing: Computing,
     sources: Sequence[str],
-    output: Place | None,
+    output: Location | None,
     layout: str,
     only: str | None,
     dtype: str | None,
@@ -243,7 +243,7 @@ def _run(job: EmbedJob, progress: str, *, as_json: bool) -> int:
     return _show(report, job.out, monotonic() - start, as_json=as_json)
 
 
-def _show(report: EmbedReport, out: Place, seconds: float, *, as_json: bool) -> int:
+def _show(report: EmbedReport, out: Location, seconds: float, *, as_json: bool) -> int:
     list_rejected(report.rejected)
     if as_json:
         emit({"out": str(out), **asdict(report), "seconds": round(seconds, 3)})

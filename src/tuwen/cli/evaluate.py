@@ -24,7 +24,7 @@ from tuwen.evaluation.report import figures, percent, title, write_report
 from tuwen.evaluation.tasks import TASKS
 from tuwen.exporting.sources import named_here
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.progress import Progress
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle
@@ -75,7 +75,7 @@ TORCH = "torch"
 @click.option("--against", metavar="MODEL", help="Compare with another: NAME, NAME@PRECISION, or torch.")
 @click.option("--weights", type=options.EXISTING, metavar="PATH", help="The checkpoint, for torch.")
 @click.option(
-    "--index", "folder", type=options.PLACE, metavar="INDEX", help="Search this index with each caption, too."
+    "--index", "folder", type=options.LOCATION, metavar="INDEX", help="Search this index with each caption, too."
 )
 @click.option("--vectors", type=options.ANY_PATH, metavar="FOLDER", help="Keep vectors here, and reuse them.")
 @click.option(
@@ -104,7 +104,7 @@ def evaluate(
     seed: int,
     against: str | None,
     weights: Path | None,
-    folder: Place | None,
+    folder: Location | None,
     vectors: Path | None,
     report: Path | None,
     progress: str,

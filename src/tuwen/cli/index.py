@@ -34,7 +34,7 @@ from tuwen.data.selection import Selection
 from tuwen.errors import IndexLocked, InvalidInput
 from tuwen.index.calibration import QUERY_KINDS
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.ingest.images import ImageIngest
 from tuwen.ingest.selection import read_selection
 from tuwen.ingest.sync import MAX_REMOVED, identity_of
@@ -74,7 +74,7 @@ def sync(
     *,
     computing: Computing,
     photos: Path,
-    folder: Place | None,
+    folder: Location | None,
     selection: Selection | None,
     watch: bool,
     poll: float | None,
@@ -116,7 +116,7 @@ class _Keeping:
     def __init__(
         self,
         photos: Path,
-        target: Place,
+        target: Location,
         computing: Computing,
         shown: Shown,
         *,
@@ -331,7 +331,7 @@ def build(
     photos: Path,
     texts: Columns | None,
     selection: Selection | None,
-    folder: Place | None,
+    folder: Location | None,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -370,7 +370,7 @@ def add(
     paths: Sequence[Path],
     texts: Columns | None,
     selection: Selection | None,
-    place: Place | Address,
+    place: Location | Address,
     progress: str,
     as_json: bool,
 ) -> int:
@@ -402,7 +402,7 @@ def add(
 @click.argument("paths", nargs=-1, required=True)
 @options.place
 @options.as_json
-def remove(paths: Sequence[str], place: Place | Address, as_json: bool) -> int:
+def remove(paths: Sequence[str], place: Location | Address, as_json: bool) -> int:
     """Remove images and texts from an index; files are not deleted.
 
     A PATH is one that `tuwen index list` shows, or a file or folder, which need not exist any more; a folder stands
@@ -421,7 +421,7 @@ index.add_command(sync)
 @index.command(cls=Command, examples=("tuwen index info --index photos.tuwen",))
 @options.place
 @options.as_json
-def info(place: Place | Address, as_json: bool) -> None:
+def info(place: Location | Address, as_json: bool) -> None:
     """Show the size, kind and model of an index."""
     with opened_alone(place) as store:
         facts, calibration = store.info(), store.calibration()
@@ -465,7 +465,7 @@ def info(place: Place | Address, as_json: bool) -> None:
 @click.option("--where", metavar="FILTER", help="""For example 'width >= 1024 and folder == "2023"'.""")
 @options.sort
 @options.as_json
-def list_(place: Place | Address, where: str | None, sort: str | None, as_json: bool) -> None:
+def list_(place: Location | Address, where: str | None, sort: str | None, as_json: bool) -> None:
     """List the rows of an index: one path per line, or complete rows with --json."""
     with opened_alone(place) as store:
         if as_json:
@@ -487,7 +487,7 @@ def list_(place: Place | Address, where: str | None, sort: str | None, as_json: 
 @click.option("--by", default="year", show_default=True, help="year, month, camera, folder, or another field of texts.")
 @click.option("--where", metavar="FILTER", help="""For example 'camera contains "Canon"'.""")
 @options.as_json
-def facets(place: Place | Address, by: str, where: str | None, as_json: bool) -> None:
+def facets(place: Location | Address, by: str, where: str | None, as_json: bool) -> None:
     """Count the rows of an index by year, camera, folder or another field."""
     with opened_alone(place) as store:
         found = store.facets(by, where)

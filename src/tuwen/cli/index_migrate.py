@@ -13,7 +13,7 @@ from tuwen.cli.console import count, emit, list_rejected
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexFault, IndexLocked, RejectedImages
 from tuwen.index.index import VectorIndex, manifest_of
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.ingest.migrate import migrate as migrated
 from tuwen.ingest.writer import IngestReport, run
 from tuwen.runtime.loading import portable_name
@@ -29,12 +29,12 @@ SHORT = 1.0
         "tuwen index migrate photos.tuwen --model b16 --yes --json",
     ),
 )
-@click.argument("place", metavar="INDEX", type=options.PLACE)
+@click.argument("place", metavar="INDEX", type=options.LOCATION)
 @click.option("--yes", is_flag=True, help="Leave out rows whose file is gone or cannot be read.")
 @options.computing
 @options.progress
 @options.as_json
-def migrate(place: Place, yes: bool, computing: Computing, progress: str, as_json: bool) -> int:
+def migrate(place: Location, yes: bool, computing: Computing, progress: str, as_json: bool) -> int:
     """Encode all rows of an index again with another model, then put them in place of the old ones.
 
     Until then the index answers with its old rows: searches wait only while some rows are read, and at the end. Where
@@ -87,7 +87,7 @@ class _Opening:
         notes: remarks about the index after the migration.
     """
 
-    def __init__(self, place: Place, computing: Computing) -> None:
+    def __init__(self, place: Location, computing: Computing) -> None:
         self._place, self._settings = place, computing.settings
         self._copy: VectorIndex | None = None
         self.notes: tuple[str, ...] = ()

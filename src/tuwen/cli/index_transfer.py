@@ -15,7 +15,7 @@ from tuwen.cli.locations import opened_or_new
 from tuwen.cli.options import Computing
 from tuwen.errors import IndexNotFound, InvalidInput
 from tuwen.index.index import VectorIndex, check_design, design_at, make, manifest_of, root_of
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.index.manifest import KnownModel, Model
 from tuwen.ingest.copy import CopyReport
 from tuwen.ingest.copy import copy as copied
@@ -34,12 +34,12 @@ from tuwen.settings import read_settings
         "tuwen index copy photos.tuwen files.tuwen --kind ivf --json",
     ),
 )
-@click.argument("source", metavar="FROM", type=options.PLACE)
-@click.argument("target", metavar="TO", type=options.PLACE)
+@click.argument("source", metavar="FROM", type=options.LOCATION)
+@click.argument("target", metavar="TO", type=options.LOCATION)
 @options.designed
 @options.progress
 @options.as_json
-def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, as_json: bool) -> int:
+def copy(asked: Mapping[str, str], source: Location, target: Location, progress: str, as_json: bool) -> int:
     """Copy all rows of an index to another: folder to cluster, cluster to folder, one store to another.
 
     Keys, ids, payloads and vectors are copied exactly; nothing is encoded again. TO is created if it does not exist.
@@ -73,7 +73,7 @@ def copy(asked: Mapping[str, str], source: Place, target: Place, progress: str, 
 
 
 @contextmanager
-def _both(source: Place, target: Place, asked: Mapping[str, str]) -> Iterator[tuple[VectorIndex, VectorIndex]]:
+def _both(source: Location, target: Location, asked: Mapping[str, str]) -> Iterator[tuple[VectorIndex, VectorIndex]]:
     """Both indexes, opened; the target is created if it does not exist."""
     known = manifest_of(source)
     model = KnownModel(known.model, known.dim, known.fingerprint, (known.precisions or ("fp32",))[0])
@@ -129,7 +129,7 @@ def import_(
     computing: Computing,
     asked: Mapping[str, str],
     vectors: Path,
-    folder: Place | None,
+    folder: Location | None,
     names: Path | None,
     texts: bool,
     vector_column: str | None,
@@ -164,7 +164,7 @@ def import_(
     return _show(done, target, rows, monotonic() - start, as_json=as_json)
 
 
-def _check_root(target: Place, root: Path | None) -> None:
+def _check_root(target: Location, root: Path | None) -> None:
     """Raise `InvalidInput` if an index exists and has another root."""
     if root is None:
         return
@@ -184,7 +184,7 @@ def _model(computing: Computing, model: str) -> Model:
     return KnownModel(found.name, found.dim, found.fingerprint(), computing.precision)
 
 
-def _show(done: Imported, target: Place, rows: int, seconds: float, *, as_json: bool) -> int:
+def _show(done: Imported, target: Location, rows: int, seconds: float, *, as_json: bool) -> int:
     list_rejected(done.rejected)
     if as_json:
         rejected = [asdict(item) for item in done.rejected]
@@ -216,7 +216,7 @@ def _show(done: Imported, target: Place, rows: int, seconds: float, *, as_json: 
 @options.as_json
 def export(
     *,
-    folder: Place | None,
+    folder: Location | None,
     output: Path,
     layout: str | None,
     where: str | None,

@@ -15,7 +15,7 @@ from tuwen.data.samples import Columns
 from tuwen.data.selection import Selection
 from tuwen.data.tables import read_captions
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.ingest.images import ingest
 from tuwen.ingest.selection import read_selection
 from tuwen.ingest.texts import ingest_texts
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Shown:
     """What a command shows: its index, how to show progress and the report, and what it indexes."""
 
-    target: Place | Address
+    target: Location | Address
     progress: str
     as_json: bool
     noun: str = "picture"
@@ -96,9 +96,9 @@ def summary(report: IngestReport, shown: Shown) -> str:
         (report.skipped, "skipped"),
         (len(report.rejected), "rejected"),
     )
-    said = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
+    changes = ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing to do"
     rows, rate = count(report.rows, "row"), _rate(report, shown.noun)
-    return f"{shown.target}: {rows}; {said}; {report.seconds:.1f} s{rate}"
+    return f"{shown.target}: {rows}; {changes}; {report.seconds:.1f} s{rate}"
 
 
 def ingest_shown(paths: Sequence[Path], encoder: Encoder, index: VectorIndex, progress: str) -> IngestReport:
@@ -142,7 +142,7 @@ def _uploaded(paths: Sequence[Path], client: "Client") -> Reports:
     yield replace(report, rows=client.info().rows)
 
 
-def as_document(report: IngestReport, target: Place | Address) -> dict[str, object]:
+def as_document(report: IngestReport, target: Location | Address) -> dict[str, object]:
     """The report as `--json` prints it."""
     return {
         "index": str(target),

@@ -16,7 +16,7 @@ from tuwen.cli.options import Address, Computing
 from tuwen.demo import PHOTO
 from tuwen.errors import NotFound
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.runtime.languages import text_notes
 from tuwen.search.query import Query
 from tuwen.search.search import Term, Wanted
@@ -99,7 +99,7 @@ class Searched:
 
 
 @contextmanager
-def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, Index]]:
+def opened(folder: Location, computing: Computing) -> Iterator[tuple[Encoder, Index]]:
     """Open an index and its model.
 
     Raises:
@@ -113,7 +113,7 @@ def opened(folder: Place, computing: Computing) -> Iterator[tuple[Encoder, Index
 
 @contextmanager
 def opened_or_new(
-    folder: Place,
+    folder: Location,
     root: Path,
     computing: Computing,
     asked: Mapping[str, str] = MappingProxyType({}),
@@ -152,7 +152,7 @@ def _say_default(encoder: Encoder) -> None:
 
 
 @contextmanager
-def opened_alone(place: Place | Address) -> "Iterator[VectorIndex | Client]":
+def opened_alone(place: Location | Address) -> "Iterator[VectorIndex | Client]":
     """Open an index without its model, or a service's, to list or remove rows."""
     if isinstance(place, Address):
         with place.client() as client:
@@ -163,7 +163,7 @@ def opened_alone(place: Place | Address) -> "Iterator[VectorIndex | Client]":
 
 
 @contextmanager
-def opened_to_search(place: Place | Address, computing: Computing) -> Iterator[Searched]:
+def opened_to_search(place: Location | Address, computing: Computing) -> Iterator[Searched]:
     """Open an index with its model, or a service, to search it; errors as in `opened`."""
     if isinstance(place, Address):
         with place.client() as client:

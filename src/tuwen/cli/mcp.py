@@ -10,7 +10,7 @@ from tuwen.cli.locations import opened
 from tuwen.cli.options import Computing
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.errors import require
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 
 
 @click.command(
@@ -23,7 +23,7 @@ from tuwen.index.location import Place
 @options.index
 @click.option("--root", type=options.FOLDER, help="The folder of the images, if not the one the index remembers.")
 @options.computing
-def mcp(*, computing: Computing, folder: Place | None, root: Path | None) -> None:
+def mcp(*, computing: Computing, folder: Location | None, root: Path | None) -> None:
     """Offer an index to language models as tools (MCP).
 
     Speaks on standard input and output, for a program that starts it. Its tools search, find similar images, classify,

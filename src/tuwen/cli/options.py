@@ -18,7 +18,7 @@ from tuwen.data.datasets import expanded
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.data.selection import Selection
 from tuwen.errors import InvalidInput, require
-from tuwen.index.location import Place, located, place_of
+from tuwen.index.location import Location, parse_location, resolve_location
 from tuwen.progress import KINDS
 from tuwen.runtime.encoder import Encoder as RuntimeEncoder
 from tuwen.runtime.loading import Choice, default_model, load_encoder, planned
@@ -81,15 +81,15 @@ class SamplesType(click.Path):
         return Path(value)
 
 
-class PlaceType(click.ParamType[Place]):
+class LocationType(click.ParamType[Location]):
     """The place of an index: a folder, or a cluster's URL."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Location:  # noqa: ANN401
         """The place; a usage error for a URL without one."""
         try:
-            return place_of(value)
+            return parse_location(value)
         except InvalidInput as error:
             self.fail(str(error), param, ctx)
 
@@ -129,7 +129,7 @@ NEW_PLOT = NewPlot()
 EXISTING = click.Path(exists=True, path_type=Path)
 ANY_PATH = click.Path(path_type=Path)
 SAMPLES = SamplesType()
-PLACE = PlaceType()
+LOCATION = LocationType()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 progress = click.option(
@@ -142,7 +142,7 @@ progress = click.option(
 index = click.option(
     "--index",
     "folder",
-    type=PLACE,
+    type=LOCATION,
     metavar="INDEX",
     help="The index: a folder, or qdrant://host:6333/name; the setting TUWEN_INDEX by default.",
 )
@@ -367,7 +367,7 @@ def _check_computing(place: object, options: Mapping[str, Any]) -> None:
         raise click.UsageError(f"--{given[0]} is chosen by the service at {place}: leave it out")
 
 
-def _place(folder: Place | None, url: str | None) -> Place | Address:
+def _place(folder: Location | None, url: str | None) -> Location | Address:
     """The place of `--index` or `--url`, or of the settings.
 
     Raises:
@@ -375,7 +375,7 @@ def _place(folder: Place | None, url: str | None) -> Place | Address:
     """
     settings = read_settings()
     if folder is None and url is None:
-        folder, url = None if settings.index is None else place_of(settings.index), settings.url
+        folder, url = None if settings.index is None else parse_location(settings.index), settings.url
     if folder is not None and url is not None:
         raise click.UsageError(f"both an index ({folder}) and a service ({url}) are given: use --index or --url")
     if url is not None:
@@ -391,8 +391,8 @@ def as_set(model: str | None = None) -> Computing:
     )
 
 
-def index_folder(folder: Place | None) -> Place:
-    """What `--index` says, or the setting, see `located`.
+def index_folder(folder: Location | None) -> Location:
+    """What `--index` says, or the setting, see `resolve_location`.
 
     Raises:
         click.UsageError: neither says anything.
@@ -401,7 +401,7 @@ def index_folder(folder: Place | None) -> Place:
     chosen = folder or settings.index
     if chosen is None:
         raise click.UsageError("no index is given: add --index FOLDER, or set TUWEN_INDEX")
-    return located(chosen, settings)
+    return resolve_location(chosen, settings)
 
 
 _DESIGN = (

@@ -14,7 +14,7 @@ from tuwen.cli.locations import Searched, opened_to_search
 from tuwen.cli.options import Computing
 from tuwen.cli.saved_hits import check_new_folder, save_images, write_csv
 from tuwen.errors import InvalidInput
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.search.query import Named, doubts, parse_compose, path_instead_of_text, path_kind
 from tuwen.search.search import Term, Wanted, describe, parse_term
 from tuwen.search.sheet import contact_sheet
@@ -97,7 +97,7 @@ def search(
     like: Sequence[str],
     unlike: Sequence[str],
     compose: str | None,
-    place: Place | options.Address,
+    place: Location | options.Address,
     sheet: Path | None,
     copy_to: Path | None,
     symlink_to: Path | None,
@@ -186,7 +186,7 @@ class _Saving:
     symlink_to: Path | None
     csv: Path | None
 
-    def check(self, place: Place | options.Address) -> None:
+    def check(self, place: Location | options.Address) -> None:
         """Refuse what cannot be written, before anything is searched."""
         for folder in (self.copy_to, self.symlink_to):
             if folder is not None:

@@ -17,7 +17,7 @@ from tuwen.cli.options import Computing
 from tuwen.data.pillow_warnings import silence_libtiff
 from tuwen.errors import InvalidInput, require
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.server.config import ServerConfig, checked
 
 
@@ -99,7 +99,7 @@ from tuwen.server.config import ServerConfig, checked
 def serve(
     *,
     computing: Computing,
-    folder: Place | None,
+    folder: Location | None,
     opens: bool,
     as_json: bool,
     **given: Any,  # noqa: ANN401  (what `_config` makes a ServerConfig of)

@@ -138,11 +138,11 @@ def _checked(url: str) -> str:
 
 
 _KINDS: Mapping[int, tuple[type[TuwenError], str]] = {
-    401: (KeyRefused, "{url}: {said}; set TUWEN_KEY, or pass tuwen.Client(url, key=...)"),
-    403: (KeyRefused, "{url}: {said}"),
-    404: (NotFound, "{said}"),
-    413: (TooLarge, "{said}"),
-    429: (ServiceBusy, "{url} is still busy after several attempts: {said}"),
+    401: (KeyRefused, "{url}: {message}; set TUWEN_KEY, or pass tuwen.Client(url, key=...)"),
+    403: (KeyRefused, "{url}: {message}"),
+    404: (NotFound, "{message}"),
+    413: (TooLarge, "{message}"),
+    429: (ServiceBusy, "{url} is still busy after several attempts: {message}"),
 }
 """statuses with their own exception and message"""
 
@@ -159,16 +159,16 @@ def retry_after(answer: httpx2.Response, attempt: int) -> float | None:
 
 def error_of(answer: httpx2.Response, url: str) -> TuwenError:
     """The exception for an unsuccessful response."""
-    status, said = answer.status_code, _message(answer)
+    status, message = answer.status_code, _message(answer)
     if status in _KINDS:
         kind, line = _KINDS[status]
-        return kind(line.format(url=url, said=said), value=status, where=url)
+        return kind(line.format(url=url, message=message), value=status, where=url)
     if 400 <= status < 500:
-        return InvalidInput(said, value=status, where=url)
+        return InvalidInput(message, value=status, where=url)
     if 300 <= status < 400:
         location = answer.headers.get("Location")
         return ServiceFault(f"{url} redirects to {location}: use that address", value=status, where=url)
-    return ServiceFault(f"{url} failed: {said} (status {status})", value=status, where=url)
+    return ServiceFault(f"{url} failed: {message} (status {status})", value=status, where=url)
 
 
 def unreachable(url: str, error: httpx2.HTTPError) -> ServiceUnreachable:

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from tuwen.errors import IndexNotFound, InvalidInput, WrongModel
 from tuwen.index.calibration import CALIBRATION, Calibration
 from tuwen.index.filters import SCANNED, TIMES, checked_field, in_order, parse
-from tuwen.index.location import Cluster, Place, place_of
+from tuwen.index.location import Cluster, Location, parse_location
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import (
     MANIFEST,
@@ -29,9 +29,9 @@ from tuwen.index.manifest import (
 from tuwen.index.rows import checked_limits, checked_payload, checked_query, checked_rows
 from tuwen.index.space import give_up_reserve
 from tuwen.index.storage import (
-    ClusterHome,
-    FolderHome,
-    Home,
+    ClusterStorage,
+    FolderStorage,
+    Storage,
     clear_generations,
     creating,
     disk_usage,
@@ -199,14 +199,14 @@ SHARD, FAISS = "shard", "faiss"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parts of an open index. `home` holds its lock until it is released."""
+    """The parts of an open index. `storage` holds its lock until it is released."""
 
     manifest: Manifest
     store: Store
-    home: Home
+    storage: Storage
 
 
-def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = "") -> None:
+def make(place: Location, encoder: Model, root: Path | None, chosen: Design | None = None, *, bundle: str = "") -> None:
     """Create an empty index, see `VectorIndex.create`. `bundle`: where the model is, see `Manifest.bundle`."""
     wanted = chosen or design_at(place, {})
     if (wanted.store == "qdrant") != isinstance(place, Cluster):
@@ -239,13 +239,13 @@ def make(place: Place, encoder: Model, root: Path | None, chosen: Design | None 
         write_manifest(aside, manifest)
 
 
-def design_at(place: Place, asked: Mapping[str, str]) -> Design:
+def design_at(place: Location, asked: Mapping[str, str]) -> Design:
     """The kind, metric and store that are asked for, see `design`; a cluster has one store."""
     store = asked.get("store", "auto")
     return design(**{**asked, "store": "qdrant" if store == "auto" and isinstance(place, Cluster) else store})
 
 
-def manifest_of(place: Place) -> Manifest:
+def manifest_of(place: Location) -> Manifest:
     """The manifest of an index, without waiting for its lock; errors as of `VectorIndex.open`."""
     if isinstance(place, Path):
         return read_manifest(place)
@@ -256,12 +256,12 @@ def manifest_of(place: Place) -> Manifest:
         link.close()
 
 
-def root_of(manifest: Manifest, place: Place) -> Path:
+def root_of(manifest: Manifest, place: Location) -> Path:
     """The folder that keys are relative to, as an absolute path."""
     return root_from_text(manifest.root, place if isinstance(place, Path) else Path())
 
 
-def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Opened:
+def open_parts(place: Location, encoder: Model | None, lock_timeout: float) -> Opened:
     """Take the lock, where there is one, and open the rows; see `VectorIndex.open`."""
     if isinstance(place, Cluster):
         return _open_cluster(place, encoder)
@@ -270,19 +270,19 @@ def open_parts(place: Place, encoder: Model | None, lock_timeout: float) -> Open
     read_only = is_read_only(place)
     lock = Lock(place, shared=read_only)
     lock.acquire(lock_timeout)
-    home = FolderHome(place, lock)
+    storage = FolderStorage(place, lock)
     try:
         manifest = read_manifest(place)
         check_model(manifest, place, encoder)
         if read_only:
-            home = replace(home, copy=private_copy(place))
+            storage = replace(storage, copy=private_copy(place))
         else:
             clear_generations(place, manifest.generation, (SHARD, FAISS))
             give_up_reserve(place)  # on a full disk, even opening the rows needs a little space
-        home = replace(home, mapped=manifest.store == "qdrant-edge")
-        return Opened(manifest, _store(manifest, home.copy or place, lock_timeout), home)
+        storage = replace(storage, mapped=manifest.store == "qdrant-edge")
+        return Opened(manifest, _store(manifest, storage.copy or place, lock_timeout), storage)
     except BaseException:
-        home.release()
+        storage.release()
         raise
 
 
@@ -290,20 +290,20 @@ def open_snapshot(place: Path) -> Opened:
     """Open a copy of an index that another process has open; see `VectorIndex.snapshot`."""
     manifest = read_manifest(place)
     copy = snapshot(place, but=rows_folder(place, manifest.generation + 1).name)
-    home = FolderHome(place, Lock(place), mapped=manifest.store == "qdrant-edge", copy=copy)
+    storage = FolderStorage(place, Lock(place), mapped=manifest.store == "qdrant-edge", copy=copy)
     try:
-        return Opened(manifest, _store(manifest, copy, 0.0), home)
+        return Opened(manifest, _store(manifest, copy, 0.0), storage)
     except BaseException:
-        home.release()
+        storage.release()
         raise
 
 
-def with_precision(manifest: Manifest, home: Home, precision: str) -> Manifest:
+def with_precision(manifest: Manifest, storage: Storage, precision: str) -> Manifest:
     """The manifest with a precision added, written before the first row of that precision."""
     if precision in manifest.precisions:
         return manifest
     known = manifest.model_copy(update={"precisions": tuple(sorted({*manifest.precisions, precision}))})
-    home.write(known)
+    storage.write(known)
     return known
 
 
@@ -316,7 +316,7 @@ def _open_cluster(place: Cluster, encoder: Model | None) -> Opened:
     except BaseException:
         link.close()
         raise
-    return Opened(manifest, ClusterStore(link, flat=manifest.kind == "flat"), ClusterHome(place, link))
+    return Opened(manifest, ClusterStore(link, flat=manifest.kind == "flat"), ClusterStorage(place, link))
 
 
 def _store(manifest: Manifest, place: Path, patience: float) -> Store:
@@ -327,13 +327,13 @@ def _store(manifest: Manifest, place: Path, patience: float) -> Store:
     return QdrantStore(folder / SHARD, manifest.dim, patience, flat=manifest.kind == "flat")
 
 
-def _root(place: Place, root: Path | None) -> str:
+def _root(place: Location, root: Path | None) -> str:
     if isinstance(place, Path):
         return root_to_text(place.absolute().parent if root is None else root, place)
     return root_to_text(Path() if root is None else root, None)
 
 
-def check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None:
+def check_model(manifest: Manifest, place: Location, encoder: Model | None) -> None:
     """Check that an index holds vectors of a model; WrongModel if not. None fits every index."""
     if encoder is None or (encoder.fingerprint, encoder.dim) == (manifest.fingerprint, manifest.dim):
         return
@@ -346,7 +346,7 @@ def check_model(manifest: Manifest, place: Place, encoder: Model | None) -> None
     )
 
 
-def check_design(manifest: Manifest, place: Place, asked: Mapping[str, str]) -> None:
+def check_design(manifest: Manifest, place: Location, asked: Mapping[str, str]) -> None:
     """Check that an index is of the kind, metric and store that are asked for, see `design`.
 
     Raises:
@@ -380,18 +380,18 @@ class VectorIndex(Lookup):
 
     def __init__(self, parts: Opened, encoder: Model | None, quantize_above: int) -> None:
         """Not for callers: see `create` and `open`."""
-        self.place = parts.home.place
+        self.place = parts.storage.place
         self.folder = self.place if isinstance(self.place, Path) else None
         self.root = root_of(parts.manifest, self.place)
-        self._home, self._manifest = parts.home, parts.manifest
+        self._storage, self._manifest = parts.storage, parts.manifest
         super().__init__(parts.store)
         self._encoder, self._quantize_above = encoder, quantize_above
         self._changed = False
 
     @classmethod
-    def create(  # noqa: PLR0913  (what an index is, is said once, here)
+    def create(  # noqa: PLR0913  (all properties of an index)
         cls,
-        place: Place | str,
+        place: Location | str,
         *,
         encoder: Model,
         root: Path | str | None = None,
@@ -415,13 +415,13 @@ class VectorIndex(Lookup):
             InvalidInput: there is an index or something else already; or the store has no such kind or metric.
             MissingExtra: FAISS, or the client of a cluster, is not installed.
         """
-        where, asked = place_of(place), {"kind": kind, "metric": metric, "store": store}
+        where, asked = parse_location(place), {"kind": kind, "metric": metric, "store": store}
         make(where, encoder, None if root is None else Path(root), design_at(where, asked))
         return cls.open(place, encoder=encoder, quantize_above=quantize_above)
 
     @classmethod
     def open(
-        cls, place: Place | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
+        cls, place: Location | str, *, encoder: Model | None, lock_timeout: float = 10.0, quantize_above: int = 50_000
     ) -> Self:
         """Open an index; no other process can open the same folder until it is closed.
 
@@ -437,7 +437,7 @@ class VectorIndex(Lookup):
             WrongModel: its vectors are another model's.
             IndexLocked: it is open already, here or elsewhere. The message names the holder.
         """
-        return cls(open_parts(place_of(place), encoder, lock_timeout), encoder, quantize_above)
+        return cls(open_parts(parse_location(place), encoder, lock_timeout), encoder, quantize_above)
 
     @classmethod
     def snapshot(cls, place: Path) -> Self:
@@ -500,18 +500,18 @@ class VectorIndex(Lookup):
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
             payloads = len(to_json([it.payload for it in checked]))
-            self._home.check_space(len(checked) * checked[0].vector.nbytes + payloads)
+            self._storage.check_space(len(checked) * checked[0].vector.nbytes + payloads)
             self.computed_in(self._encoder.precision)
             self._changed = True
             self._store.upsert(checked)
 
     def computed_in(self, precision: str) -> None:
         """Record the precision of the rows that are written next; `upsert` records that of its encoder."""
-        self._manifest = with_precision(self._manifest, self._home, precision)
+        self._manifest = with_precision(self._manifest, self._storage, precision)
 
     def remove(self, keys: Sequence[str]) -> int:
         """Remove rows; returns how many of them there were."""
-        self._home.give_up_reserve()
+        self._storage.give_up_reserve()
         self._changed = True
         return self._store.remove(keys)
 
@@ -521,7 +521,7 @@ class VectorIndex(Lookup):
         Raises:
             InvalidInput: a payload cannot be stored, or there is no such row; nothing was changed.
         """
-        self._home.check_space(sum(len(str(payload)) for payload in payloads.values()))
+        self._storage.check_space(sum(len(str(payload)) for payload in payloads.values()))
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
@@ -530,25 +530,25 @@ class VectorIndex(Lookup):
 
     def optimize(self) -> None:
         """Build what makes searches fast, after writing. May take minutes; interrupted, it loses no row."""
-        self._home.check_writable()
+        self._storage.check_writable()
         if self._changed:
-            self._home.check_space(0)
+            self._storage.check_space(0)
         self._store.optimize(self._quantize_above)
         self._changed = False
 
     def info(self) -> Info:
         """Facts about the index."""
-        store, facts = self._store, self._manifest.model_dump(include=_FACTS) | {"bytes": self._home.bytes()}
+        store, facts = self._store, self._manifest.model_dump(include=_FACTS) | {"bytes": self._storage.bytes()}
         return Info(index=str(self.place), rows=store.rows, searched=store.searched, **facts)
 
     def calibration(self) -> Calibration | None:
         """The thresholds that `tuwen calibrate` measured; None if it has not, or with another model."""
-        return self._home.calibration(self._manifest.fingerprint)
+        return self._storage.calibration(self._manifest.fingerprint)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Store measured thresholds, in place of earlier ones."""
-        self._home.check_writable()
-        self._home.calibrate(calibration)
+        self._storage.check_writable()
+        self._storage.calibrate(calibration)
 
     def successor(self, encoder: Model) -> "VectorIndex":
         """The rows that are to replace these: an index of another model, of the same kind, in a subfolder.
@@ -565,7 +565,7 @@ class VectorIndex(Lookup):
             hint = "copy it to a folder with tuwen index copy, migrate that, and copy it to a new collection"
             raise InvalidInput(f"{self.place} is in a cluster, where migrate does not work: {hint}", hint=hint)
         if is_read_only(self.folder):
-            self._home.check_writable()
+            self._storage.check_writable()
         place, made = rows_folder(self.folder, self._manifest.generation + 1), self._manifest
         patience = 0.0
         try:
@@ -592,7 +592,7 @@ class VectorIndex(Lookup):
         generation = self._manifest.generation + 1
         manifest = self._manifest.model_copy(update={**changed, "bundle": bundle, "generation": generation})
         store = _store(manifest, self.folder, 0.0)
-        self._home.write(manifest)
+        self._storage.write(manifest)
         old, self._store = self._store, store
         self._encoder, self._manifest = encoder, manifest  # in this order: see `tuwen.Index.search`
         old.close()
@@ -621,7 +621,7 @@ class VectorIndex(Lookup):
         try:
             self._store.close()
         finally:
-            self._home.release()
+            self._storage.release()
 
     def __enter__(self) -> Self:
         return self

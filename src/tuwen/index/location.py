@@ -49,7 +49,7 @@ class Cluster:
         return f"qdrant{'s' if self.tls else ''}://{host}:{self.port}/{self.name}"
 
 
-Place: TypeAlias = Path | Cluster
+Location: TypeAlias = Path | Cluster
 
 
 def is_cluster(text: str) -> bool:
@@ -57,7 +57,7 @@ def is_cluster(text: str) -> bool:
     return text.partition("://")[0] in _SCHEMES and "://" in text
 
 
-def place_of(text: "str | Place", key: str | None = None) -> Place:
+def parse_location(text: "str | Location", key: str | None = None) -> Location:
     """Parse the place of an index.
 
     Args:
@@ -93,13 +93,13 @@ def place_of(text: "str | Place", key: str | None = None) -> Place:
     return Cluster(host, port, name, _SCHEMES[parts.scheme], key)
 
 
-def located(place: "str | Place", settings: "Settings") -> Place:
+def resolve_location(place: "str | Location", settings: "Settings") -> Location:
     """Parse the place of an index, and add key, shards and replicas from the settings if it is in a cluster.
 
     Raises:
-        InvalidInput: see `place_of`.
+        InvalidInput: see `parse_location`.
     """
-    found = place_of(place)
+    found = parse_location(place)
     if not isinstance(found, Cluster):
         return found
     key = None if settings.qdrant_key is None else settings.qdrant_key.get_secret_value()

@@ -14,7 +14,7 @@ from typing import Protocol
 from tuwen.bundle.files import sync
 from tuwen.errors import IndexFault, InvalidInput
 from tuwen.index.calibration import Calibration, read_calibration, write_calibration
-from tuwen.index.location import Cluster, Place
+from tuwen.index.location import Cluster, Location
 from tuwen.index.lock import Lock
 from tuwen.index.manifest import MANIFEST, Manifest, write_manifest
 from tuwen.index.space import check_space, disk_full, give_up_reserve, is_disk_full
@@ -214,11 +214,11 @@ def _taken(path: Path) -> int:
     return state.st_blocks * 512 if hasattr(state, "st_blocks") else state.st_size
 
 
-class Home(Protocol):
+class Storage(Protocol):
     """Where an index is stored: its manifest, its thresholds, its lock."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Location:
         """Where that is."""
         ...
 
@@ -256,7 +256,7 @@ class Home(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FolderHome:
+class FolderStorage:
     """A folder, while this process holds its lock.
 
     Attributes:
@@ -272,63 +272,63 @@ class FolderHome:
     copy: Path | None = None
 
     def write(self, manifest: Manifest) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         write_manifest(self.place, manifest)
 
     def calibration(self, fingerprint: str) -> Calibration | None:
-        """See `Home`."""
+        """See `Storage`."""
         return read_calibration(self.place, fingerprint)
 
     def calibrate(self, calibration: Calibration) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         write_calibration(self.place, calibration)
 
     def check_writable(self) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         if self.copy is not None:
             hint = "copy the index to a folder that can be written to"
             raise IndexFault(f"{self.place} is read-only: it can be searched, not changed; {hint}", where=self.place)
 
     def check_space(self, size: int) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         self.check_writable()
         check_space(self.place, size, mapped=self.mapped)
 
     def give_up_reserve(self) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         self.check_writable()
         give_up_reserve(self.place)
 
     def bytes(self) -> int:
-        """See `Home`."""
+        """See `Storage`."""
         return disk_usage(self.place)
 
     def release(self) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         if self.copy is not None:
             shutil.rmtree(self.copy, ignore_errors=True)
         self.lock.release()
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterHome:
+class ClusterStorage:
     """A collection of a cluster. There is no lock: many processes use it at once."""
 
     place: Cluster
     link: Link
 
     def write(self, manifest: Manifest) -> None:
-        """See `Home`. Precisions that others have added meanwhile stay."""
+        """See `Storage`. Precisions that others have added meanwhile stay."""
         now = cluster_collection.read(self.link, self.place)
         precisions = tuple(sorted({*now.precisions, *manifest.precisions}))
         cluster_collection.write(self.link, manifest.model_copy(update={"precisions": precisions}))
 
     def calibration(self, fingerprint: str) -> Calibration | None:
-        """See `Home`."""
+        """See `Storage`."""
         return cluster_collection.read_calibration(self.link, self.place, fingerprint)
 
     def calibrate(self, calibration: Calibration) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         cluster_collection.write_calibration(self.link, calibration)
 
     def check_writable(self) -> None:
@@ -345,5 +345,5 @@ class ClusterHome:
         return
 
     def release(self) -> None:
-        """See `Home`."""
+        """See `Storage`."""
         self.link.close()

@@ -16,7 +16,7 @@ from tuwen.data.files import find_files, key_of, path_of
 from tuwen.data.tables import Caption, read_lines
 from tuwen.errors import IndexNotFound
 from tuwen.index.index import VectorIndex, manifest_of
-from tuwen.index.location import Place
+from tuwen.index.location import Location
 from tuwen.index.store import design
 from tuwen.ingest.images import Found, ImageIngest
 from tuwen.ingest.payloads import content_of
@@ -31,7 +31,7 @@ from tuwen.types import Hit, Rejected, Source
 T = TypeVar("T", bound=Found | Text | Rejected | None)
 
 
-def check_index(config: PaddleConfig, place: Place) -> None:
+def check_index(config: PaddleConfig, place: Location) -> None:
     """Check that the mode can use the index.
 
     Raises:

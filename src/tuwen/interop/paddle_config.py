@@ -13,7 +13,7 @@ from tuwen.bundle.foreign import is_foreign
 from tuwen.bundle.manifest import MANIFEST, ImageSpec
 from tuwen.configuration import overridden, read_yaml
 from tuwen.errors import InvalidInput
-from tuwen.index.location import Place, place_of
+from tuwen.index.location import Location, parse_location
 
 MODES = {
     "image_index_build": ("image", "image"),
@@ -126,9 +126,9 @@ class PaddleConfig(_Section):
         return MODES[self.mode][1]
 
     @property
-    def index(self) -> Place:
+    def index(self) -> Location:
         """The index that the mode works on."""
-        return place_of(str(getattr(self.process, f"{self.indexed}_index_dir")))
+        return parse_location(str(getattr(self.process, f"{self.indexed}_index_dir")))
 
     @property
     def root(self) -> Path:
@@ -246,7 +246,7 @@ def _missing(config: PaddleConfig, *, given: bool) -> Iterator[str]:
         if getattr(process, name) is None:
             yield f"IndexProcess.{name} is missing: name the folder of that index"
         else:
-            place_of(getattr(process, name))
+            parse_location(getattr(process, name))
     except InvalidInput as error:
         yield f"IndexProcess.{name}: {error}"
 

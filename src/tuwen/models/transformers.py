@@ -341,8 +341,8 @@ def _warn_of_capitals(folder: Path, reference: Any) -> None:  # noqa: ANN401
     if reference("A Red DOG").input_ids == reference("a red dog").input_ids:
         return
     for name in ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
-        said = read_object(folder / name) if (folder / name).is_file() else {}
-        if said.get("do_lower_case") or str(said.get("processor_class")).startswith("Siglip"):
+        settings = read_object(folder / name) if (folder / name).is_file() else {}
+        if settings.get("do_lower_case") or str(settings.get("processor_class")).startswith("Siglip"):
             log.warning(
                 "%s keeps capitals, but by %s the model was trained on lower case: write texts in lower case",
                 folder / "tokenizer.json",

@@ -146,8 +146,8 @@ def default_model(setting: str | None, models: Path) -> str:
         models: where pulled models are kept.
     """
     pulled = models / RECOMMENDED_MODEL
-    is_here = (pulled / layout.MANIFEST).exists() or is_foreign(pulled)
-    return setting or (RECOMMENDED_MODEL if is_here else PHOTO)
+    is_pulled = (pulled / layout.MANIFEST).exists() or is_foreign(pulled)
+    return setting or (RECOMMENDED_MODEL if is_pulled else PHOTO)
 
 
 def folder_named(model: str) -> Path:

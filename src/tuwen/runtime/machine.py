@@ -187,7 +187,7 @@ def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
         "intel-npu": any((root / "dev/accel").glob("accel*")),
         "apple": sys.platform == "darwin" and platform.machine() == "arm64",
     }
-    return tuple(name for name, is_here in here.items() if is_here)
+    return tuple(name for name, available in here.items() if available)
 
 
 def onnxruntime_here() -> Engine:

@@ -10,7 +10,7 @@ import pytest
 from making import FakeModel
 
 from tuwen.index.index import VectorIndex
-from tuwen.index.location import Cluster, Place, place_of
+from tuwen.index.location import Cluster, Location, parse_location
 from tuwen.index.store import design
 
 DESIGNS: Mapping[str, Mapping[str, str]] = {
@@ -24,11 +24,11 @@ DESIGNS: Mapping[str, Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Home:
+class Backend:
     """Where one test's index is, and what it is made as."""
 
     name: str
-    place: Place
+    place: Location
 
     def create(self, model: FakeModel | None = None, **words) -> VectorIndex:
         return VectorIndex.create(self.place, encoder=model or FakeModel(), **DESIGNS[self.name], **words)
@@ -51,7 +51,7 @@ def real_cluster() -> Iterator[Cluster]:
 
     if SERVER not in os.environ:
         pytest.skip(f"set {SERVER} to the URL of a Qdrant cluster, e.g. qdrant://127.0.0.1:6333")
-    place = place_of(f"{os.environ[SERVER].rstrip('/')}/tuwen-{uuid4().hex}", os.environ.get(f"{SERVER}_KEY"))
+    place = parse_location(f"{os.environ[SERVER].rstrip('/')}/tuwen-{uuid4().hex}", os.environ.get(f"{SERVER}_KEY"))
     assert isinstance(place, Cluster)
     try:
         yield place
