@@ -3,25 +3,22 @@
     python benchmarks/embed.py --pictures 60 --rounds 3 --json embed.json
     python benchmarks/embed.py --device cuda --pictures 2000
 
-The photos and the model are those of `ingest.py`. Three sides take turns, each in a process of its own and with all
-threads: decoding alone, the model alone, and a whole job from a folder to clip-retrieval's layout, planned, written
-and reported. On a processor the stages share its cores, so the floor is what both take one after the other,
-1 / (1/d + 1/m) pictures a second; on an accelerator they can run at the same time, so it is the slower of the two.
+The photos and the model are those of `ingest.py`. The sides take turns, each in a process of its own and with all
+threads: decoding alone, the model alone, and a whole job to clip-retrieval's layout, planned, written and reported:
+from a folder, from the same photos in a WebDataset archive, and from a Parquet table of their contents. On a processor
+the stages share its cores, so the floor is what both take one after the other, 1 / (1/d + 1/m) pictures a second; on
+an accelerator they can run at the same time, so it is the slower of the two.
 """
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
 from measuring import finish, machine, table
-from parts.photos import make_large
+from parts.photos import as_parquet, as_webdataset, make_large
 
-from ingest import build, one
-
-SIDES = ("decoding alone", "model alone", "embed")
+from ingest import ALONE, CLOCKS, build, described, shares, take_turns
 
 
 def main() -> None:
@@ -30,22 +27,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos, bundle = Path(folder) / "photos", arguments.model or build(Path(folder) / "bundle")
         make_large(photos, arguments.pictures)
-        seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-        for turn in range(arguments.rounds):
-            for side, taken in seconds.items():
-                store = Path(folder) / f"{side}-{turn}".replace(" ", "-")
-                taken.append(one(side, photos, bundle, store, arguments.threads))
-                print(f"round {turn + 1}, {side}: {arguments.pictures / taken[-1]:.1f} pictures/s", file=sys.stderr)
+        archive, rows_file = Path(folder) / "photos.tar", Path(folder) / "photos.parquet"
+        as_webdataset(photos, archive)
+        as_parquet(photos, rows_file)
+        jobs = {side: (side, photos) for side in ALONE}
+        jobs |= {"folder": ("embed", photos), "webdataset": ("embed", archive), "parquet": ("embed", rows_file)}
+        taken = take_turns(jobs, bundle, Path(folder), arguments)
     floor = sum if arguments.device in ("auto", "cpu") else max
-    floors = [floor(pair) for pair in zip(seconds["decoding alone"], seconds["model alone"], strict=True)]
-    share = median(best / ours for best, ours in zip(floors, seconds["embed"], strict=True))
-    rows = [
-        {"what": side, "pictures_per_second": arguments.pictures / median(taken), "seconds": median(taken)}
-        for side, taken in (seconds | {"floor": floors}).items()
-    ]
+    rows = described(taken, arguments.pictures)
     print(table(rows))
-    print(f"embedding reaches {share:.0%} of the floor; the bar is 90%")
-    result = {"pictures": arguments.pictures, "device": arguments.device, "rows": rows, "share_of_floor": share}
+    found = {clock: shares(taken, floor, clock) for clock in CLOCKS}
+    for clock, reached in found.items():
+        parts = ", ".join(f"{share:.0%} from {name}" for name, share in reached.items())
+        print(f"{clock}: {parts} of the floor; the bar is 90%")
+    result = {"pictures": arguments.pictures, "device": arguments.device, "rows": rows, "share_of_floor": found}
     finish({"machine": machine(arguments.threads), **result}, arguments.json)
 
 

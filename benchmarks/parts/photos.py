@@ -1,5 +1,6 @@
 """Photos to measure on: as large, noisy and compressed as a camera's, or small and many; no two alike."""
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,23 @@ def make_large(folder: Path, count: int) -> None:
             place = (tile % TILES * size[0], tile // TILES * size[1])
             picture.paste(_read(sources[source]).resize(size, Image.Resampling.BICUBIC), place)
         _noisy(picture, rng).save(folder / f"{number:05}.jpg", quality=90)
+
+
+def as_webdataset(photos: Path, archive: Path) -> None:
+    """The same files in an archive."""
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(photos.iterdir()):
+            tar.add(path, path.name)
+
+
+def as_parquet(photos: Path, table: Path) -> None:
+    """The same files as rows of a table, in groups of 50 as img2dataset might write them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    paths = sorted(photos.iterdir())
+    rows = {"key": [path.stem for path in paths], "jpg": [path.read_bytes() for path in paths]}
+    pyarrow.parquet.write_table(pyarrow.table(rows), table, row_group_size=50)
 
 
 def make_small(folder: Path, count: int) -> None:

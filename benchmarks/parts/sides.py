@@ -1,9 +1,11 @@
-"""One side of `ingest.py` or `embed.py`, in a process of its own: prints a JSON line with what it took.
+"""One side of `ingest.py` or `embed.py`, in a process of its own: prints a JSON line with the seconds that it took, and
+the seconds of processor time, in all its threads and workers.
 
 python benchmarks/parts/sides.py SIDE PHOTOS MODEL STORE THREADS
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,18 +20,27 @@ if TYPE_CHECKING:
     from tuwen.runtime.encoder import Encoder
 
 BATCH = 32
+Taken = dict[str, float]
 
 
-def tuwen_side(photos: Path, model: str, store: Path, threads: int) -> float:
+def clock() -> Taken:
+    return {"seconds": time.perf_counter(), "processor": sum(os.times()[:4])}
+
+
+def since(start: Taken) -> Taken:
+    return {name: value - start[name] for name, value in clock().items()}
+
+
+def tuwen_side(photos: Path, model: str, store: Path, threads: int) -> Taken:
     """Files to rows by tuwen, the index closed."""
     encoder = warm(model, threads)
-    start = time.perf_counter()
+    start = clock()
     for _ in run_ingest(photos, encoder, store):
         pass
-    return time.perf_counter() - start
+    return since(start)
 
 
-def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
+def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> Taken:
     """Files to a numpy file, as open_clip's users do it."""
     import torch
     from PIL import Image
@@ -52,7 +63,7 @@ def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
 
     with torch.inference_mode():
         towers.vision(torch.zeros(BATCH, 3, 224, 224))
-        start = time.perf_counter()
+        start = clock()
         rows = np.lib.format.open_memmap(store, mode="w+", dtype=np.float32, shape=(len(paths), 512))
         done = 0
         for pixels in torch.utils.data.DataLoader(Photos(), batch_size=BATCH, num_workers=2):
@@ -60,10 +71,10 @@ def open_clip_side(photos: Path, _: str, store: Path, threads: int) -> float:
             rows[done : done + len(vectors)] = vectors.numpy()
             done += len(vectors)
         rows.flush()
-        return time.perf_counter() - start
+        return since(start)
 
 
-def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
+def decoding_side(photos: Path, model: str, _: Path, threads: int) -> Taken:
     """Files to pixels, nothing else."""
     from tuwen.data.decode import read_image
     from tuwen.data.pixels import to_pixels
@@ -74,24 +85,24 @@ def decoding_side(photos: Path, model: str, _: Path, threads: int) -> float:
         return to_pixels(encoder.image_spec, [read_image(path.read_bytes(), path.name, encoder.reading).image])
 
     with ThreadPoolExecutor(threads) as pool:
-        start = time.perf_counter()
+        start = clock()
         for _ in pool.map(prepare, sorted(photos.rglob("*.jpg"))):
             pass
-        return time.perf_counter() - start
+        return since(start)
 
 
-def model_side(photos: Path, model: str, _: Path, threads: int) -> float:
+def model_side(photos: Path, model: str, _: Path, threads: int) -> Taken:
     """As many pictures' pixels to vectors, nothing else."""
     encoder = warm(model, threads)
     pixels = np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32)
     count = len(list(photos.rglob("*.jpg")))
-    start = time.perf_counter()
+    start = clock()
     for done in range(0, count, BATCH):
         encoder.encode_pixels(pixels[: count - done])
-    return time.perf_counter() - start
+    return since(start)
 
 
-def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
+def embed_side(samples: Path, model: str, store: Path, threads: int) -> Taken:
     """A whole bulk job: listed, embedded, written and reported; packages are loaded before, as the model is."""
     from functools import partial
 
@@ -102,12 +113,12 @@ def embed_side(photos: Path, model: str, store: Path, threads: int) -> float:
     from tuwen.data.samples import Columns
 
     encoder = warm(model, threads)
-    request = Request([photos], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})
+    request = Request([samples], store, "clip-retrieval", None, "float16", 10_000, Columns(), {})
     engine = partial(embed, encoder=encoder)
-    start = time.perf_counter()
+    start = clock()
     for _ in embed_all(request, encoder, engine):
         pass
-    return time.perf_counter() - start
+    return since(start)
 
 
 def memory_side(photos: Path, model: str, store: Path, threads: int) -> list[dict[str, float]]:
@@ -125,10 +136,10 @@ def run_ingest(photos: Path, encoder: "Encoder", store: Path) -> "Iterator[Inges
 
 
 def warm(model: str, threads: int) -> "Encoder":
-    """A model that has run once."""
+    """A model that has run once; what computes it fastest is measured before, as every long job does."""
     import tuwen
 
-    encoder = tuwen.load(model, threads=threads)
+    encoder = tuwen.load(model, threads=threads, measure=True)
     encoder.encode_pixels(np.zeros((BATCH, 3, *encoder.image_spec.size), dtype=np.float32))
     return encoder
 
@@ -145,7 +156,7 @@ def resident() -> dict[str, float]:
     return {"own": kilobytes["RssAnon"] / 1024, "mapped": (kilobytes["RssFile"] + kilobytes["RssShmem"]) / 1024}
 
 
-SIDES: dict[str, Callable[[Path, str, Path, int], float]] = {
+SIDES: dict[str, Callable[[Path, str, Path, int], Taken]] = {
     "tuwen": tuwen_side,
     "open_clip": open_clip_side,
     "decoding alone": decoding_side,
@@ -159,4 +170,4 @@ if __name__ == "__main__":
     if side == "memory":
         print(json.dumps({"samples": memory_side(*given)}))
     else:
-        print(json.dumps({"seconds": SIDES[side](*given)}))
+        print(json.dumps(SIDES[side](*given)))

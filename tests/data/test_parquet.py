@@ -9,7 +9,7 @@ import pytest
 
 from samples_of import jpeg, read_all
 from tuwen.data.files import Skipped
-from tuwen.data.parquet import RowGroups, list_parquet, read_rows
+from tuwen.data.parquet import RowGroups, batch_size, list_parquet, read_rows
 from tuwen.data.samples import Columns, Listed, Sample
 from tuwen.errors import InvalidInput
 from tuwen.types import Rejected
@@ -155,3 +155,14 @@ def test_a_file_that_has_changed_or_gone_is_told(tmp_path: Path) -> None:
     assert isinstance(RowGroups().read(rows[5], rows[5].row), Rejected)
     (tmp_path / "a.parquet").unlink()
     assert isinstance(RowGroups().read(rows[5], rows[5].row), Rejected)
+
+
+@pytest.mark.parametrize(("size", "rows"), [(10, 64), (2**20, 3), (2**23, 1)])
+def test_large_rows_are_read_few_at_a_time(tmp_path: Path, size: int, rows: int) -> None:
+    contents = [Random(number).randbytes(size) for number in range(5)]
+    table = pa.table({"key": [str(number) for number in range(5)], "jpg": contents})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False)
+    metadata = pq.read_metadata(tmp_path / "a.parquet")
+    assert (batch_size(metadata, ["key"]), batch_size(metadata, ["key", "jpg"])) == (64, rows)
+    samples = list(read_rows(list_parquet(tmp_path / "a.parquet", "", Columns())))
+    assert [sample.image for sample in samples] == contents

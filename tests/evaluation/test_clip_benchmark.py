@@ -136,7 +136,7 @@ def test_the_same_weights_and_photos(shared_data: Path, tmp_path: Path) -> None:
     torch.save(reference.state_dict(), tmp_path / "weights.pt")
     towers = openclip.load("ViT-B-32", tmp_path / "weights.pt")
     encoder = torch_encoder(towers, tmp_path, "cpu", "fp32", weights=b"random")
-    encoder.reading = type(encoder.reading)(near=None, max_pixels=encoder.reading.max_pixels)
+    encoder.reading = type(encoder.reading)(near=None, max_pixels=encoder.reading.max_pixels, srgb=False)
     columns = Columns(captions={"en": "en"})
     found = evaluate(encoder, shared_data / "flickr8k_200" / "captions.jsonl", columns=columns)
     measured = found.measured[0]

@@ -9,10 +9,9 @@ import pytest
 
 import colours
 from samples_of import write_tar
-from tuwen.data.decode import read_image, reading_for
+from tuwen.data.decode import read_image
 from tuwen.data.formats import HEAD, format_of_content, format_of_name
 from tuwen.data.pillow_warnings import silence_libtiff
-from tuwen.runtime.encoder import MAX_PIXELS
 from tuwen.runtime.loading import Choice, load_encoder
 from tuwen.types import Rejected
 
@@ -50,10 +49,11 @@ def test_all_odd_pictures_in_a_webdataset(terminal, shared_data: Path, count: in
     write_tar(terminal.folder / "odd.tar", named)
     silence_libtiff()
     encoder = load_encoder("demo", Choice(), models=terminal.folder, cache=None)
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
     pictures = {name: content for name, content in named.items() if not name.endswith(".txt")}
     claimed = {name: content for name, content in pictures.items() if is_picture(name, content)}
-    wrong = {name for name, content in claimed.items() if isinstance(read_image(content, name, reading), Rejected)}
+    wrong = {
+        name for name, content in claimed.items() if isinstance(read_image(content, name, encoder.reading), Rejected)
+    }
 
     words = ("embed", "odd.tar", "-o", "out", "--model", "demo", "--shard-size", "1000", "--only", "images")
     report = terminal.type(*words, "--json", code=3).json
