@@ -67,7 +67,7 @@ class Watched(AbstractContextManager["Watched"]):
 
     Attributes:
         cpu_seconds: of processor time, of this process and of children that have ended.
-        peak_mib: private memory, of this process above what it had before, and of its children.
+        peak_mib: private memory, of this process beyond what it had before, and of its children.
     """
 
     EVERY = 0.1
