@@ -1,5 +1,6 @@
 """`tuwen.embed`: what it writes, and what it refuses."""
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tuwen
-from tuwen.demo import demo_gallery
+from tuwen.demo import demo_bundle, demo_gallery
 
 embed = partial(tuwen.embed, runtime="onnxruntime", precision="fp32", progress=False)
 DEMO = partial(tuwen.load, runtime="onnxruntime", precision="fp32")
@@ -61,6 +62,19 @@ def test_an_index_gets_the_rows_that_build_writes_and_keeps_its_model(
     assert report.model == "pictograms"
     with pytest.raises(tuwen.WrongModel):
         embed([photos], tmp_path / "embedded.tuwen", "photo", layout="index", only="images")
+
+
+def test_the_model_of_an_index_is_found_by_the_name_that_it_was_pulled_by(
+    photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    pulled = tmp_path / "models" / "someone" / "model"
+    shutil.copytree(demo_bundle(), pulled)
+    manifest = json.loads((pulled / "tuwen.json").read_bytes())
+    (pulled / "tuwen.json").write_text(json.dumps(manifest | {"name": "nowhere"}))
+    monkeypatch.setenv("TUWEN_MODELS", str(tmp_path / "models"))
+    for model in ("someone/model", None):
+        report = embed(photos, tmp_path / "mine.tuwen", model, layout="index", only="images")
+        assert report.model == "nowhere"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ An `Engine` computes shards, here (`embedding.py`) or on a cluster (`ray.py`); `
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,12 @@ from tuwen.bulk.rows import Names, rows_of
 from tuwen.bundle.manifest import Tower
 from tuwen.data.datasets import expanded, list_samples, root_of
 from tuwen.data.samples import Columns
-from tuwen.errors import IndexNotFound, InvalidInput
+from tuwen.errors import BundleNotFound, IndexNotFound, InvalidInput
 from tuwen.index.index import VectorIndex, make, manifest_of
 from tuwen.index.location import Cluster, Location, resolve_location
 from tuwen.index.manifest import Manifest
 from tuwen.progress import Progress
-from tuwen.runtime.loading import default_model, folder_named
+from tuwen.runtime.loading import default_model, find_bundle
 from tuwen.runtime.selection import Choice
 from tuwen.settings import Settings, read_settings
 
@@ -232,7 +232,11 @@ class EmbedJob:
         index = place if options.layout == INDEX else None
         manifest = None if index is None else _manifest_if_any(index)
         if model is None:
-            model = default_model(settings.default_model, settings.models) if manifest is None else _own_model(manifest)
+            model = (
+                default_model(settings.default_model, settings.models)
+                if manifest is None
+                else _own_model(manifest, settings)
+            )
         recipe = Recipe.of(model, choice, options.tower, settings, exact_decode=options.exact_decode)
         encoder = recipe.load()
         if index is not None and manifest is None:
@@ -300,10 +304,13 @@ def _manifest_if_any(index: Location) -> Manifest | None:
         return None
 
 
-def _own_model(manifest: Manifest) -> str:
-    """The model that an index was made with: where it was, if it is still there, or its name."""
-    bundle = manifest.bundle
-    return bundle if bundle and folder_named(bundle).is_dir() else manifest.model
+def _own_model(manifest: Manifest, settings: Settings) -> str:
+    """The model that an index was made with: where it was then, or by its name."""
+    for model in filter(None, (manifest.bundle, manifest.model)):
+        with suppress(BundleNotFound):
+            find_bundle(model, settings.models, settings.cache)
+            return model
+    return manifest.model
 
 
 def embed_all(
