@@ -51,6 +51,7 @@ demo-model: $(VENV)/dev  ## draw, train, export and measure the packaged model a
 	@$(BIN)/python -m recipes.emoji.build
 
 photo-model: $(VENV)/dev  ## compute, export and measure the packaged model of photos anew (see recipes/photo)
+	@$(PIP) msgpack
 	@$(BIN)/python -m recipes.photo.build
 
 clean:  ## remove the virtual environment and all that tools leave behind

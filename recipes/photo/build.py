@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 from recipes.common.packing import check_size, pack
+from recipes.photo.dictionaries import frequencies
 from recipes.photo.evaluate import evaluate
-from recipes.photo.lexicon import LANGUAGES, common_meanings, read_lexicon, with_meanings
+from recipes.photo.lexicon import LANGUAGES, read_lexicon
 from recipes.photo.meanings import Matrix, WordVectors, kept, meanings
 from recipes.photo.sources import package, require_shared
-from recipes.photo.space import Space, make_space
+from recipes.photo.space import make_space
 from recipes.photo.table import make_text_tower
-from recipes.photo.tokenizer import CONTEXT, END_ID, MARK_ID, chinese_frequencies, make_tokenizer
+from recipes.photo.tokenizer import CONTEXT, END_ID, MARK_ID, make_tokenizer
 from recipes.photo.towers import SIZE, ImageTower, load_classifier
 from recipes.photo.wordnet import WordNet
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "src" / "tuwen" / "photo"
 SOURCE = "recipes/photo"
-LIMIT = 35 * 2**20
+LIMIT = 35_000_000
 """the largest size of the bundle, in bytes"""
 KIND = "photos, without captions: a classifier of ImageNet, and where words stand among its classes"
 SCALE = 20.0
@@ -73,21 +74,18 @@ def make_towers(work: Path) -> Towers:
     wordnet = WordNet(next(package("WordNet 3.0", work).rglob("wordnet")))
     vectors = WordVectors(package("GloVe, 100 numbers", work), work)
     log.info("%d synsets, %d word vectors", len(wordnet.synsets), len(vectors.rows))
-    every = read_lexicon(wordnet, vectors)
-    common = common_meanings(every, wordnet)
-    lexicon = with_meanings(every, wordnet, common)
+    written = frequencies(package("frequencies of words", work), LANGUAGES)
+    lexicon, needed = read_lexicon(wordnet, written, package("CC-CEDICT", work))
     log.info("%d words and phrases", len(lexicon))
     looks = meanings(wordnet, vectors, work)
     net = load_classifier(package("EfficientNet-Lite's layers", work), package("EfficientNet-Lite1", work))
-    space = make_space(net, looks)
+    space = make_space(net, looks, torch.from_numpy(kept(work / "maps.npy", lambda: _maps(net))))
     log.info("space")
-    backend, words = make_tokenizer(lexicon, chinese_frequencies(package("frequencies of Chinese words", work)))
+    backend, words = make_tokenizer(lexicon, written)
     tokenizer = backend.to_str().encode()
     log.info("tokenizer: %d tokens, %d bytes", len(words), len(tokenizer))
-    vision = make_image_tower(net, space, work)
-    log.info("image tower")
-    text = make_text_tower(words, lexicon, wordnet, common, looks @ space.words.numpy().T)
-    log.info("towers: %d meanings", len(common))
+    vision = ImageTower(net, **space.image)
+    text = make_text_tower(words, lexicon, wordnet, needed, looks @ space.words.numpy().T)
     named = {"vision": vision, "text": text}
     reader = Tokenizer(tokenizer, TEXT_SPEC.model_copy(update={"pad_to": "context"}))
     return Towers(
@@ -108,16 +106,11 @@ def make_towers(work: Path) -> Towers:
     )
 
 
-def make_image_tower(net: nn.Module, space: Space, work: Path) -> ImageTower:
-    """The image tower; the mean of features is that of the packaged gallery's photos, kept in `work`."""
+def _maps(net: nn.Module) -> Matrix:
+    """(photos, 1280, 8, 8) the classifier's last maps of the packaged gallery's photos."""
     files = sorted(path for path in photo_gallery().rglob("*") if path.is_file())
-
-    def features() -> Matrix:
-        with torch.no_grad():
-            return torch.cat([net.extract_features(_read(file)).mean((2, 3)) for file in files]).numpy()
-
-    mean = torch.from_numpy(kept(work / "features.npy", features).mean(axis=0))
-    return ImageTower(net, whitening=space.whitening, mean=mean, features=space.features, classes=space.classes)
+    with torch.no_grad():
+        return torch.cat([net.extract_features(_read(file)) for file in files]).numpy()
 
 
 def _read(file: Path) -> Tensor:

@@ -7,12 +7,15 @@ import argparse
 import csv
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+from recipes.photo.dictionaries import words_of
+from recipes.photo.lexicon import LANGUAGES
 from recipes.photo.sources import SHARED
 
 FLICKR, IMAGENET = SHARED / "flickr8k_200", SHARED / "imagenet_100"
@@ -42,7 +45,7 @@ class Encoder(Protocol):
 
 def evaluate(encoder: Encoder) -> dict[str, float]:
     """Measure, print and return all figures."""
-    facts = {**captions(encoder), **class_names(encoder), **everyday(encoder)}
+    facts = {**captions(encoder), **class_names(encoder), **everyday(encoder), **versions(encoder), **nouns(encoder)}
     for name, value in facts.items():
         print(f"{name:24} {value:.3f}")
     return facts
@@ -62,8 +65,7 @@ def captions(encoder: Encoder) -> dict[str, float]:
 
 def class_names(encoder: Encoder) -> dict[str, float]:
     """How often the photo of a class is the nearest to its name, among one photo of each of 100."""
-    with (IMAGENET / "labels.tsv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = _classes()
     photos = encoder.encode_images([IMAGENET / row["file"] for row in rows])
     facts = {}
     for language, column in NAMES.items():
@@ -86,6 +88,56 @@ def everyday(encoder: Encoder) -> dict[str, float]:
             np.mean([right[own == label].mean() for label in np.unique(own)])
         )
     return facts
+
+
+def versions(encoder: Encoder) -> dict[str, float]:
+    """How many of the five photos nearest to each version of 100 photos are other versions of the same photo."""
+    photos = [Image.open(IMAGENET / row["file"]).convert("RGB") for row in _classes()]
+    vectors = encoder.encode_images([version for photo in photos for version in _versions(photo)])
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -np.inf)
+    count = len(_versions(photos[0]))
+    nearest = np.argsort(-scores, axis=1)[:, : count - 1] // count
+    own = np.arange(len(vectors)) // count
+    return {"versions": _share(nearest == own[:, None])}
+
+
+def _versions(photo: Image.Image) -> list[Image.Image]:
+    """A photo, two crops of it, its mirror image, a poor JPEG and a small one."""
+    width, height = photo.size
+    poor = BytesIO()
+    photo.save(poor, "JPEG", quality=30)
+    return [
+        photo,
+        photo.crop((width // 10, height // 10, width - width // 10, height - height // 10)),
+        photo.crop((0, 0, width * 8 // 10, height)),
+        ImageOps.mirror(photo),
+        Image.open(poor),
+        photo.resize((max(1, width // 3), max(1, height // 3))),
+    ]
+
+
+def nouns(encoder: Encoder) -> dict[str, float]:
+    """By language: how often the photo of a class is found first by a word for it, as a share of the English figure.
+
+    Classes are those of the 100 that have a word in the Open Multilingual Wordnet.
+    """
+    rows = _classes()
+    photos = encoder.encode_images([IMAGENET / row["file"] for row in rows])
+    keys = [f"{row['wnid'][1:]}-n" for row in rows]
+    first = _ranks(encoder.encode_texts([row["en"] for row in rows]) @ photos.T, range(len(rows))) < 1
+    facts = {}
+    for language in LANGUAGES[1:]:
+        words = words_of(language, keys)
+        places = [place for place, key in enumerate(keys) if key in words]
+        ranks = _ranks(encoder.encode_texts([words[keys[place]] for place in places]) @ photos.T, places)
+        facts[f"nouns_{language}"] = round(float((ranks < 1).mean() / first[places].mean()), 3)
+    return facts
+
+
+def _classes() -> list[dict[str, str]]:
+    with (IMAGENET / "labels.tsv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def _ranks(scores: Floats, right: Sequence[int]) -> NDArray[np.int64]:

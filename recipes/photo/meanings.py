@@ -26,6 +26,8 @@ HYPONYM, HYPERNYM, OTHER, GLOSS, IN_GLOSS = 3.0, 0.5, 1.0, 1.5, 1.5
 """how likely the walk takes a step of each kind, relative to each other"""
 POPULARITY = 0.75
 """what is divided by, for each class: how often walks meet it, to this power"""
+ROOT = 0.3
+"""of how often a class is met: the walk meets few classes often and many seldom, and all of them tell something"""
 SHARPNESS = 8.0
 """cosines of word vectors are multiplied by this before they are exponentiated"""
 NEARNESS = 0.4
@@ -58,7 +60,7 @@ def meanings(wordnet: WordNet, vectors: "WordVectors", work: Path) -> Matrix:
     Both parts are kept in `work`.
     """
     met = kept(work / "met.npy", lambda: _met(wordnet))
-    walked = np.sqrt(met / met.sum(axis=0) ** POPULARITY)
+    walked = (met / met.sum(axis=0) ** POPULARITY) ** ROOT
     walked -= walked.mean(axis=1, keepdims=True)
     near = kept(work / "near.npy", lambda: _nearness(wordnet, vectors))
     lengths = np.linalg.norm(walked, axis=1, keepdims=True)

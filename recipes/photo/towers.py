@@ -8,16 +8,18 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
 from torch.nn.functional import avg_pool2d, embedding, normalize
 
-SIZE = 288
+SIZE = 256
 """height and width of a picture, in pixels; EfficientNet-Lite1 was trained with 240"""
 WINDOW, STRIDE = 2, 1
-"""windows of the last map, 9 × 9, that are classified by themselves, so that small things are seen"""
+"""windows of the last map, 8 × 8, that are classified by themselves, so that small things are seen"""
 POWER = 0.4
 """of probabilities: what is seen beside the main thing counts too"""
 CLASSES = 1000
+ZERO = 7.5
+"""what stands for 0 among the levels of a meaning's numbers, 0 to 15"""
 
 
 def load_classifier(layers: Path, weights: Path) -> nn.Module:
@@ -32,20 +34,22 @@ def load_classifier(layers: Path, weights: Path) -> nn.Module:
 
 
 class ImageTower(nn.Module):
-    """pixel_values (n, 3, 288, 288) -> (n, dim): pooled features and class probabilities, projected together.
+    """pixel_values (n, 3, 256, 256) -> (n, dim): pooled features and class probabilities, projected together.
 
     Args:
         net: the classifier.
-        features: (dim, 1280) projects the pooled features, whitened and of length 1.
-        whitening: (1280, 1280) applied to them, less `mean`.
         mean: (1280,) of pooled features.
-        classes: (dim, 1000) projects the probabilities to the power `POWER`, centred and of length 1.
+        whitening: (1280, 1280) applied to them, less the mean.
+        features: (dim, 1280) projects the features, see `seen`.
+        classes: (dim, 1000) projects the probabilities, likewise.
+        middle: (dim,) the mean of photos in this space.
     """
 
-    features: Tensor
-    whitening: Tensor
     mean: Tensor
+    whitening: Tensor
+    features: Tensor
     classes: Tensor
+    middle: Tensor
 
     def __init__(self, net: nn.Module, **buffers: Tensor) -> None:
         super().__init__()
@@ -54,11 +58,16 @@ class ImageTower(nn.Module):
             self.register_buffer(name, values)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        maps = self.net.extract_features(pixel_values)  # (n, 1280, 9, 9)
-        pooled = maps.mean((2, 3))
-        seen = normalize((pooled - self.mean) @ self.whitening.T, dim=-1) @ self.features.T
-        powers = probabilities(self.net, maps) ** POWER - CLASSES**-POWER
-        return seen + normalize(powers, dim=-1) @ self.classes.T
+        maps = self.net.extract_features(pixel_values)  # (n, 1280, 8, 8)
+        features, classes = seen(self.net, maps, self.mean, self.whitening)
+        return features @ self.features.T + classes @ self.classes.T - self.middle
+
+
+def seen(net: nn.Module, maps: Tensor, mean: Tensor, whitening: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 1280) pooled features, whitened, and (n, 1000) probabilities to the power `POWER`; both of length 1."""
+    features = (maps.mean((2, 3)) - mean) @ whitening.T
+    classes = probabilities(net, maps) ** POWER - CLASSES**-POWER
+    return normalize(features, dim=-1), normalize(classes, dim=-1)
 
 
 def probabilities(net: nn.Module, maps: Tensor) -> Tensor:
@@ -73,10 +82,10 @@ class TextTower(nn.Module):
 
     Args:
         senses: (tokens, senses) int16 rows of `meanings`.
-        weights: (tokens, senses) float32.
-        meanings: (meanings, dim) int8.
+        weights: (tokens, senses) uint8.
+        meanings: (meanings, dim / 2) uint8, each two numbers of four bits.
         scale: (meanings,) float32 that they are multiplied by.
-        nothing: (dim,) float32 added to each text: the vector of one without any known word.
+        nothing: (1,) float32 the last number of each text: a text without any known word has only this.
     """
 
     senses: Tensor
@@ -92,6 +101,9 @@ class TextTower(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         senses = embedding(input_ids, self.senses).long()  # (n, l, senses)
-        weights = embedding(input_ids, self.weights) * self.scale[senses]
-        found = embedding(senses, self.meanings).float()  # (n, l, senses, dim)
-        return (found * weights.unsqueeze(-1)).sum((1, 2)) + self.nothing
+        weights = embedding(input_ids, self.weights).float() * self.scale[senses]
+        pairs = embedding(senses, self.meanings).float()  # (n, l, senses, dim / 2)
+        first = (pairs / 16).floor()
+        levels = cat([first, pairs - 16 * first], dim=-1) - ZERO
+        text = (levels * weights.unsqueeze(-1)).sum((1, 2))
+        return cat([text[:, :-1], self.nothing.expand(len(text), 1)], dim=-1)

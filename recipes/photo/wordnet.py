@@ -1,7 +1,7 @@
 """Princeton WordNet 3.0, as Debian's `wordnet-base` packs it: synsets, their relations, glosses and sense counts."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,18 +94,48 @@ class WordNet:
         return found
 
     @cached_property
-    def senses(self) -> dict[str, list[tuple[str, float]]]:
-        """The meanings of each English word, with weights that sum to 1: by use, and by order where none is counted."""
-        ordered: dict[tuple[str, str], list[str]] = defaultdict(list)
+    def _uses(self) -> dict[tuple[str, str], dict[str, float]]:
+        """How often a word of a part of speech is used in each meaning; by order where none is counted."""
+        found: dict[tuple[str, str], dict[str, float]] = {}
         for pos, name in POS.items():
             for line in (self._folder / f"index.{name}").read_text(encoding="latin-1").splitlines():
                 if not line.startswith("  "):
                     parts = line.split()
-                    ordered[parts[0].replace("_", " "), pos] = [f"{part}-{pos}" for part in parts[-int(parts[2]) :]]
+                    word, keys = parts[0].replace("_", " "), [f"{part}-{pos}" for part in parts[-int(parts[2]) :]]
+                    found[word, pos] = {
+                        key: self.counts.get((word, key), 0) + 1 / (1 + rank) for rank, key in enumerate(keys)
+                    }
+        return found
+
+    @cached_property
+    def senses(self) -> dict[str, list[tuple[str, float]]]:
+        """The meanings of each English word, with weights that sum to 1: by use, and by order where none is counted."""
         weights: dict[str, list[tuple[str, float]]] = defaultdict(list)
-        for (word, _), keys in ordered.items():
-            weights[word] += [(key, self.counts.get((word, key), 0) + 1 / (1 + rank)) for rank, key in enumerate(keys)]
+        for (word, _), uses in self._uses.items():
+            weights[word] += uses.items()
         return {word: _shares(found) for word, found in weights.items()}
+
+    def uses(self, form: str, parts_of_speech: str = "nvar") -> Counter[str]:
+        """How often an English word or an inflected form is used in each meaning: as itself and as a form of others."""
+        found: Counter[str] = Counter()
+        for pos in parts_of_speech:
+            for lemma in dict.fromkeys([form, *self._lemmas(form, pos)]):
+                found.update(self._uses.get((lemma, pos), {}))
+        return found
+
+    def _lemmas(self, form: str, pos: str) -> list[str]:
+        """What this may be a form of, whether it is a word or not."""
+        if form in self._exceptions[pos]:
+            return self._exceptions[pos][form]
+        found = [
+            form.removesuffix(old) + new
+            for old, new in _ENDINGS[pos]
+            if form.endswith(old) and len(form) > len(old) + 1
+        ]
+        if pos == "v":
+            stems = (form.removesuffix(ending) for ending in ("ing", "ed") if form.endswith(ending))
+            found += [stem[:-1] for stem in stems if len(stem) > 3 and stem[-1] == stem[-2]]  # running
+        return found
 
     def used(self) -> NDArray[np.float32]:
         """(synsets,) how often each is meant in English; 1 where it was never counted."""
@@ -131,11 +161,8 @@ class WordNet:
     def lemmas(self, form: str) -> list[str]:
         """The words of WordNet that this may be a form of, itself first."""
         found = [form] if form in self.senses else []
-        for pos, endings in _ENDINGS.items():
-            tried = self._exceptions[pos].get(form) or [
-                form.removesuffix(old) + new for old, new in endings if form.endswith(old) and len(form) > len(old) + 1
-            ]
-            found += [lemma for lemma in tried if lemma in self.senses and lemma not in found]
+        for pos in POS:
+            found += [lemma for lemma in self._lemmas(form, pos) if lemma in self.senses and lemma not in found]
         return found
 
 
