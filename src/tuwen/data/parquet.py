@@ -46,6 +46,8 @@ _STATUS, _FAILED = "status", "failed_to_"
 _BATCH, _BATCH_BYTES = 64, 2**22
 """the most rows in memory at a time, and about the most bytes, but at least one row: a large batch's memory is new each
 time, and the system takes 15 ms to provide it for a photo of 4 MB"""
+_BUFFER = 2**20
+"""bytes read from a file at a time"""
 MOST_BYTES = 2**30
 """bytes of row groups that `RowGroups` keeps in memory for all files; at least one row group"""
 
@@ -231,7 +233,8 @@ class RowGroups:
 
 
 def _opened(path: Path) -> _File:
-    file: _File = require("pyarrow.parquet", extra="bulk").ParquetFile(path, pre_buffer=False)
+    parquet = require("pyarrow.parquet", extra="bulk")
+    file: _File = parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)  # or a column's whole group is read
     return file
 
 
