@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,19 @@ def test_a_first_run_may_be_slow() -> None:
         return run
 
     assert time_plans([FP32, ORT], opened)[ORT, "one"] == 1.0
+
+
+@pytest.mark.parametrize("delayed", [ORT, FP32])
+def test_runs_that_other_work_delays_do_not_count(delayed: Plan) -> None:
+    """Three of four runs of one plan take up to three times as long."""
+    delays = cycle([1.8, 3.0, 1.0, 2.2])
+
+    def opened(plan: Plan) -> Callable[[Size], float]:
+        return lambda _: (0.8 if plan == ORT else 1.0) * (next(delays) if plan == delayed else 1.0)
+
+    found = time_plans([FP32, ORT], opened)
+    assert found[FP32, "many"] == pytest.approx(1.0)
+    assert found[ORT, "many"] == pytest.approx(0.8)
 
 
 def test_what_cannot_be_opened_is_left_out() -> None:

@@ -7,7 +7,6 @@ the timings are kept in the cache for as long as the model's files, the engines 
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,6 +49,9 @@ SECONDS = 0.2
 """no further round is begun after this time, once the least number of rounds is done"""
 CLEAR = 1.5
 """nor once one of the two is this many times as fast"""
+STEADY = 1.1
+"""but a further round is begun, up to the most, as long as the least time of one of the two is not reached again within
+this ratio: other work on the machine delays some runs, and the least is what it delayed least"""
 LIMIT = 20.0
 """no further plan is tried after these seconds of processor time on each core; on a busy machine they take longer"""
 COUNTS: Mapping[tuple[Tower, Size], int] = {
@@ -313,27 +315,37 @@ def _halved(found: Mapping[tuple[Plan, Size], float | None]) -> Iterator[Plan]:
 def _seconds(run: Run, size: Size, best: tuple[Run, float] | None) -> float | None:
     """What an input or a batch takes, by the ratio to the best so far; None if that is above `GIVE_UP`."""
     first = run(size)  # allocates memory, and may compile for this shape
+    mine: list[float] = []
     if best is None:
-        return min(run(size) for _ in _rounds())
+        for _ in _rounds(mine):
+            mine.append(run(size))  # noqa: PERF401  (`_rounds` reads the list as it grows)
+        return min(mine)
     other, seconds = best
     if first > GIVE_UP * seconds and min(run(size) for _ in range(TRIES)) > GIVE_UP * seconds:
         return None
-    ratio, mine, theirs = 1.0, math.inf, math.inf
-    for _ in _rounds():
-        mine, theirs = min(mine, run(size)), min(theirs, other(size))  # the least is what other work delayed least
-        ratio = mine / theirs
-        if not 1 / CLEAR < ratio < CLEAR:
-            break
+    theirs: list[float] = []
+    for _ in _rounds(mine, theirs):
+        mine.append(run(size))
+        theirs.append(other(size))
+    ratio = min(mine) / min(theirs)
     return None if ratio > GIVE_UP else ratio * seconds
 
 
-def _rounds() -> Iterator[int]:
+def _rounds(*timed: Sequence[float]) -> Iterator[int]:
+    """Numbers of rounds, as long as a further one is needed; `timed` grows by one number in each."""
     least, most = ROUNDS
     start = time.monotonic()
     for number in range(most):
-        if number >= least and time.monotonic() - start > SECONDS:
-            return
+        if number >= least and all(map(_is_steady, timed)):
+            ratio = min(timed[0]) / min(timed[-1])
+            if time.monotonic() - start > SECONDS or not 1 / CLEAR < ratio < CLEAR:
+                return
         yield number
+
+
+def _is_steady(times: Sequence[float]) -> bool:
+    first, second = sorted(times)[:2]
+    return second <= STEADY * first
 
 
 class _Timed:
