@@ -73,17 +73,6 @@ def test_no_index_is_1_and_says_how_to_make_one(terminal) -> None:
     assert "tuwen index build" in ended.err
 
 
-def test_without_a_model_the_ways_out_are_named_and_the_demo_model_is_not_taken(terminal, photos: Path) -> None:
-    for words in (
-        ("index", "build", "PHOTOS", "--index", "photos.tuwen"),
-        ("classify", "PHOTOS", "--labels", "a,b"),
-    ):
-        line = one_line(terminal.type(*words, code=1))
-        assert "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k" in line
-        assert "--model" in line
-    assert not (terminal.folder / "photos.tuwen").exists()
-
-
 def test_another_model_than_the_index_s_is_1(desk, tmp_path: Path) -> None:
     other = colours.make_bundle(tmp_path / "other", seed=7)
     for words in (("search", "red"), ("index", "add", "PHOTOS"), ("index", "build", "PHOTOS")):
