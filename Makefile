@@ -6,8 +6,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint requirements.lock
 WORKERS ?= 2
+SIDE_BY_SIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder  # see tests/conftest.py
 
 MINUTES ?= 0
+LONG    ?=
 
 .PHONY: help demo test pytest test-all lint docs lock bench demo-model photo-model clean
 .DEFAULT_GOAL := help
@@ -23,10 +25,10 @@ test: $(VENV)/dev  ## install everything, then lint and all tests but the long o
 	@$(MAKE) --no-print-directory --jobs 2 lint pytest
 
 pytest: $(VENV)/dev
-	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	@$(BIN)/pytest $(SIDE_BY_SIDE)
 
-test-all: $(VENV)/dev  ## the long tests: full-size models, thousands of pictures, kills, fuzzing in depth; MINUTES=20 stops there
-	@$(BIN)/pytest -m "long and not hub and not cluster" --timeout 1800 --minutes $(MINUTES) --numprocesses $(WORKERS)
+test-all: $(VENV)/dev  ## the long tests: full-size models, kills, fuzzing in depth; MINUTES=20 stops there, LONG=tests/cli takes these
+	@$(BIN)/pytest $(LONG) -m "long and not hub and not cluster" --timeout 1800 --minutes $(MINUTES) $(SIDE_BY_SIDE)
 
 lint: $(VENV)/dev  ## format, lint, types, directions of imports
 	@$(BIN)/ruff format --check --quiet .

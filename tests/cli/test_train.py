@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import Result
 
 from cli.running import run
 from shapes import shape, written_shapes
@@ -68,9 +70,15 @@ def test_what_cannot_be_trained_is_told_in_one_line(place: Path, tmp_path: Path)
         assert done.stdout == ""
 
 
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Result:
+    """The whole run, into the folder `output`."""
+    return run("train", "-c", place / "small.yaml", "-o", "export.precisions=[fp32]", "--json")
+
+
 @pytest.mark.long
-def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> None:
-    done = run("train", "-c", place / "small.yaml", "-o", "export.precisions=[fp32]", "--json")
+def test_pairs_to_a_verified_bundle_in_one_command(trained: Result, place: Path, root: Path) -> None:
+    done = trained
     assert done.exit_code == 3, done.output  # a picture was skipped
     said = json.loads(done.stdout)
     assert shape(said | {"figures": None}) == written_shapes(root)["train"]
@@ -93,9 +101,10 @@ def test_pairs_to_a_verified_bundle_in_one_command(place: Path, root: Path) -> N
 
 
 @pytest.mark.long
-def test_a_resumed_run_takes_its_own_configuration(place: Path) -> None:
-    """After the test above: nothing is left to do but what is asked for on top."""
-    done = run("train", "--resume", place / "output", "-o", "run.steps=10")
+def test_a_resumed_run_takes_its_own_configuration(trained: Result, place: Path, tmp_path: Path) -> None:
+    """Nothing is left to do but what is asked for on top."""
+    shutil.copytree(place / "output", tmp_path / "output", symlinks=True)
+    done = run("train", "--resume", tmp_path / "output", "-o", "run.steps=10")
     assert done.exit_code == 3, done.output
     assert "resuming after step 8" in done.stderr
     assert "output: 10 steps in " in done.stdout
