@@ -194,10 +194,52 @@ def test_what_helps_is_chosen_and_what_does_not_is_left() -> None:
     known = support(classes=5, each=8, dim=16, noise=0.7)
     choices = selection.choose(known, selection.for_auto(known))
     best = selection.best_of(choices)
-    assert best.accuracy == max(choice.accuracy or 0 for choice in choices.values())
     assert best.accuracy > choices["zero-shot"].accuracy  # type: ignore[operator]
     perfect = Support(known.texts[known.labels], known.labels, known.texts, SCALE)
     assert selection.best_of(selection.choose(perfect, ["zero-shot", "gda", "tip"])).method == "zero-shot"
+
+
+def test_the_parameters_that_judge_left_out_images_best_are_chosen() -> None:
+    known = support(classes=5, each=8, dim=16, noise=1.5)
+    folds = list(selection.splits(known.labels, 0))
+    rows = np.concatenate(folds)
+    found = []
+    for parameters, alphas in selection.candidates("tip"):
+        added = [
+            METHODS["tip"].fit(known.only(np.setdiff1d(np.arange(40), fold)), parameters).of(known.vectors[fold])
+            for fold in folds
+        ]
+        for alpha in alphas:
+            logits = known.zero_shot(known.vectors[rows]) + alpha * np.concatenate(added)
+            found.append((logits.argmax(axis=1) == known.labels[rows]).mean())
+    assert min(found) < max(found)
+    assert selection.choose(known, ["tip"])["tip"].accuracy == pytest.approx(max(found))
+
+
+def choice(name: str, right: list[int]) -> selection.Choice:
+    return selection.Choice(name, {"alpha": 1.0}, np.arange(len(right)), np.zeros((len(right), 2)), np.array(right) > 0)
+
+
+@pytest.mark.parametrize(
+    ("zero", "proker", "gda", "chosen"),
+    [
+        ([0] * 20, [0] * 10 + [1] * 10, [0] * 9 + [1] * 11, "proker"),  # one image more is luck
+        ([0] * 20, [0] * 10 + [1] * 10, [0] * 2 + [1] * 18, "gda"),
+        ([0] * 20, [0] * 10 + [1] * 10, [1] * 11 + [0] * 9, "proker"),  # nor eleven that are others than the ten
+        ([0] * 5 + [1] * 15, [0] * 10 + [1] * 10, [0] * 9 + [1] * 11, "zero-shot"),
+        ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10, [0] * 11 + [1] * 9, "zero-shot"),
+        ([], [], [], "proker"),
+    ],
+)
+def test_a_method_that_is_better_by_chance_is_not_chosen(zero, proker, gda, chosen: str) -> None:
+    known = {"zero-shot": zero, "gda": gda, "proker": proker}
+    assert selection.best_of({name: choice(name, right) for name, right in known.items()}).method == chosen
+
+
+def test_gaussians_of_one_image_each_are_as_sharp_as_of_more() -> None:
+    """What is tuned on folds with one image a class is used with two."""
+    sizes = [np.abs(METHODS["gda"].fit(support(12, each, 16), {}).weight).mean() for each in (1, 2)]
+    assert 1 / 3 < sizes[0] / sizes[1] < 3
 
 
 def test_choosing_on_other_images_is_choosing_on_them() -> None:

@@ -1,5 +1,7 @@
 """Every figure equals that of CLIP_benchmark on the same vectors, and on the same weights and pictures."""
 
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image
 
 import tuwen
 from tuwen.data.samples import Columns
-from tuwen.demo import demo_gallery
+from tuwen.demo import demo_gallery, photo_gallery
 from tuwen.evaluation.evaluate import evaluate
 from tuwen.evaluation.metrics import classification, multi_label, retrieval
 
@@ -110,11 +112,12 @@ def test_several_labels() -> None:
 
 
 @pytest.mark.long
-def test_the_packaged_model_on_files() -> None:
-    encoder = tuwen.load("demo", precision="fp32", threads=1)
-    found = evaluate(encoder, demo_gallery(), task="zero-shot", templates=["_", "a picture of _"])
+@pytest.mark.parametrize(("model", "gallery"), [("demo", demo_gallery), ("photo", photo_gallery)])
+def test_a_packaged_model_classifies_files(model: str, gallery: Callable[[], Path]) -> None:
+    encoder = tuwen.load(model, precision="fp32", threads=1)
+    found = evaluate(encoder, gallery(), task="zero-shot", templates=["_", "a picture of _"])
     names = list(found.measured[0].classes)
-    files = sorted(demo_gallery().rglob("*.webp"))
+    files = [path for name in names for path in sorted((gallery() / name).iterdir())]
     texts = {
         name: torch.from_numpy(encoder.encode_texts([called, f"a picture of {called}"]))
         for name, called in ((name, name.replace("_", " ")) for name in names)
@@ -125,26 +128,62 @@ def test_the_packaged_model_on_files() -> None:
 
 
 @pytest.mark.long
-def test_the_same_weights_and_photos(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["demo", "photo"])
+def test_a_packaged_model_finds_photos(model: str, shared_data: Path) -> None:
+    encoder = tuwen.load(model, precision="fp32", threads=1)
+    found = evaluate(encoder, shared_data / "flickr8k_200" / "captions.jsonl", columns=Columns(captions={"en": "en"}))
+    measured = found.measured[0]
+    files = [shared_data / "flickr8k_200" / measured.encoded.keys[row] for row in measured.rows]
+    vectors, texts = encoder.encode_images(files), encoder.encode_texts(list(measured.names))
+    owners = measured.result.owners  # type: ignore[attr-defined]
+    same(found.metrics, their_retrieval(torch.from_numpy(vectors), torch.from_numpy(texts), owners))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory):
+    """ViT-B/32 with random weights: open_clip's model, preprocessing and tokenizer, and an encoder of these weights."""
     from tuwen.models import openclip
+    from tuwen.models.torchvision import import_open_clip
     from tuwen.training.evaluate import torch_encoder
 
-    open_clip = pytest.importorskip("open_clip")
+    open_clip, folder = import_open_clip(), tmp_path_factory.mktemp("vit")
     torch.manual_seed(0)
     reference, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32")
     reference.eval()
-    torch.save(reference.state_dict(), tmp_path / "weights.pt")
-    towers = openclip.load("ViT-B-32", tmp_path / "weights.pt")
-    encoder = torch_encoder(towers, tmp_path, "cpu", "fp32", weights=b"random")
+    torch.save(reference.state_dict(), folder / "weights.pt")
+    encoder = torch_encoder(openclip.load("ViT-B-32", folder / "weights.pt"), folder, "cpu", "fp32", weights=b"random")
     encoder.reading = type(encoder.reading)(near=None, max_pixels=encoder.reading.max_pixels, srgb=False)
-    columns = Columns(captions={"en": "en"})
-    found = evaluate(encoder, shared_data / "flickr8k_200" / "captions.jsonl", columns=columns)
+
+    def images(files: Sequence[Path]):
+        return torch.stack([preprocess(Image.open(file).convert("RGB")) for file in files])
+
+    return reference, images, open_clip.get_tokenizer("ViT-B-32"), encoder
+
+
+@pytest.mark.long
+def test_the_same_weights_find_the_same_photos(vit, shared_data: Path, tmp_path: Path) -> None:
+    reference, images, tokenizer, encoder = vit
+    folder, some = shared_data / "flickr8k_200", tmp_path / "captions.jsonl"
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").split("\n")[:30]
+    some.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = evaluate(encoder, some, images=folder, columns=Columns(captions={"en": "en"}))
     measured = found.measured[0]
     owners = measured.result.owners  # type: ignore[attr-defined]
-    pictures = [
-        Image.open(shared_data / "flickr8k_200" / measured.encoded.keys[row]).convert("RGB") for row in measured.rows
-    ]
-    images = torch.stack([preprocess(picture) for picture in pictures])
-    tokenizer = open_clip.get_tokenizer("ViT-B-32")
-    theirs = their_retrieval(images, list(measured.names), owners, reference, tokenizer)
-    same(found.metrics, theirs)
+    pictures = images([folder / measured.encoded.keys[row] for row in measured.rows])
+    same(found.metrics, their_retrieval(pictures, list(measured.names), owners, reference, tokenizer))
+
+
+@pytest.mark.long
+def test_the_same_weights_classify_the_same_photos(vit, tmp_path: Path) -> None:
+    reference, images, tokenizer, encoder = vit
+    for folder in photo_gallery().iterdir():
+        if folder.is_dir():
+            (tmp_path / folder.name).mkdir()
+            for file in sorted(folder.iterdir())[:3]:
+                shutil.copy(file, tmp_path / folder.name)
+    found = evaluate(encoder, tmp_path, task="zero-shot", templates=["a photo of _."])
+    names = list(found.measured[0].classes)
+    files = [path for name in names for path in sorted((tmp_path / name).iterdir())]
+    texts = {name: tokenizer([f"a photo of {name}."]) for name in names}
+    labels = torch.tensor([names.index(file.parent.name) for file in files])
+    same(found.metrics, their_classes(images(files), labels, names, texts, reference))

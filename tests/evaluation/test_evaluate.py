@@ -163,6 +163,12 @@ def test_what_is_missing_is_listed(encoder: tuwen.Encoder, pairs: Path, tmp_path
     assert len(json.loads(ended.stdout)["rejected"]) == 2
 
 
+def test_retrieval_needs_captions(encoder: tuwen.Encoder, classes: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        evaluate(encoder, classes, task="retrieval")
+    assert caught.value.where == open_dataset(classes).name
+
+
 def test_nothing_that_can_be_read(encoder: tuwen.Encoder, pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "captions.jsonl").write_bytes(pairs.read_bytes())
     with pytest.raises(InvalidInput):

@@ -135,7 +135,7 @@ def learn(  # noqa: PLR0913  (what is learnt from, and how)
     Args:
         encoder: the model.
         support: the images.
-        method: one of `METHODS`, or `auto`: the one that judges left-out images best, zero-shot among them.
+        method: one of `METHODS`, or `auto`, see `selection.best_of`.
         names: what each class is called in a text; None: its own name with spaces for underscores.
         templates: prompt templates.
         tune_on: images that parameters are chosen on in place of left-out ones. Figures on these images are then

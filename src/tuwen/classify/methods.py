@@ -134,8 +134,8 @@ def gda(support: Support, _parameters: Parameters) -> Residual:
 
     A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation (Wang et al., ICLR 2024):
     r_c(f) = f·P m_c - m_c·P m_c / 2 with class means m_c and the precision of their common covariance S, estimated
-    as in equation 6: P = D ((n - 1) S + tr(S) I)^-1. With one image of each class there is no S;
-    P = 100 I then makes an image count as much as the text.
+    as in equation 6: P = D ((n - 1) S + tr(S) I)^-1. With one image of each class there is no S; the covariance of all
+    images stands in for its trace, so that P, and with it the best alpha, is of the same size as with more images.
     """
     vectors, dim = support.vectors.astype(np.float64), support.vectors.shape[1]
     counts = np.bincount(support.labels, minlength=len(support.texts))
@@ -143,7 +143,9 @@ def gda(support: Support, _parameters: Parameters) -> Residual:
     centred = vectors - means[support.labels]
     scatter = centred.T @ centred
     trace = np.trace(scatter) / max(len(vectors) - 1, 1)
-    precision = dim * np.linalg.inv(scatter + trace * np.eye(dim)) if trace > 1e-9 else 100 * np.eye(dim)
+    if trace < 1e-9:
+        trace = max(float(vectors.var(axis=0).sum()), 1e-9)
+    precision = dim * np.linalg.inv(scatter + trace * np.eye(dim))
     weight = support.unit * means @ precision
     bias = -0.5 * np.einsum("cd,cd->c", weight, means)
     return Residual(weight=weight.astype(np.float32), bias=bias.astype(np.float32))
@@ -256,7 +258,7 @@ METHODS: Mapping[str, Method] = {
         [{"beta": 5.5, "ridge": 0.01, "alpha": alpha} for alpha in (1.0, 10.0, 30.0, 100.0)],
         (),
     ),
-    "gda": Method(gda, [{}], (1.0, 0.03, 0.1, 0.3, 3.0, 10.0, 30.0, 100.0, 1000.0)),
+    "gda": Method(gda, [{}], (0.1, 0.01, 0.03, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)),
     "proker": Method(
         proker, [{"beta": beta, "ridge": ridge} for beta in (1.0, 3.0, 10.0) for ridge in (1.0, 0.1, 0.3, 3.0, 10.0)]
     ),

@@ -50,7 +50,7 @@ def found_columns(columns: Columns, names: Sequence[str], where: Path) -> Column
         label=columns.label or _first(LABELS, names),
     )
     if found.image is None and not found.of_texts:
-        hint = "name them with --image-column and --caption-column"
+        hint = "say which columns these are; --help shows how"
         raise InvalidInput(
             f"{where} has no known column of images or captions; {listed}; {hint}", where=where, hint=hint
         )

@@ -252,7 +252,7 @@ class _Plan:
         if self.task in LEARNING:
             yield tasks.learn_and_classify(folder, encoded, self.task, self.names, self.templates, self.learning)
             return
-        for language in encoded.languages():
+        for language in encoded.languages() or [""]:
             yield tasks.retrieve(folder, encoded, language)
 
 

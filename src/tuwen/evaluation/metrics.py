@@ -33,12 +33,16 @@ Counts: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.int64]
 """how often each image is in a resample"""
 
-_BLOCK = 1024
-"""rows and columns of a product: large enough to be fast; above 2040, sums of bytes would overflow"""
+_BLOCK = 2040
+"""columns of a product: as fast as a product of everything; with more, sums of bytes would overflow"""
+_ROWS = 1024
+"""rows of a product"""
 _ROUNDING = 1e-6
 """more than a float32 product of two unit vectors is off by"""
 _EQUAL = 1e-12
 """less than this between two float64 scores is rounding"""
+_CLOSE = 512
+"""products that are computed in float64 at a time"""
 _TILE = 64
 """rows that are compared at a time: they stay in the cache of a core; above 255, sums of bytes would overflow"""
 
@@ -235,8 +239,8 @@ def retrieval(
     if not len(texts):
         raise ValueError("there is no caption to rank")
     cores, block = usable_cores(), min(block, _BLOCK)
-    wanted = _Wanted(images, texts, owners, block)
-    rows = min(block, max(len(texts) // (8 * cores), _TILE))
+    rows = min(block, _ROWS, max(len(texts) // (4 * cores), _TILE))
+    wanted = _Wanted(images, texts, owners, rows, block)
     strips = [slice(first, min(first + rows, len(texts))) for first in range(0, len(texts), rows)]
     image_ahead, text_ahead = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
@@ -273,10 +277,10 @@ class _Wanted:
         order: the captions image by image, those of an image from the least similar to the most.
     """
 
-    def __init__(self, images: Vectors, texts: Vectors, owners: NDArray[np.int64], block: int) -> None:
-        self._images, self._texts, self._block = images, texts, block
-        rows = _blocks(np.arange(len(texts)), block)
-        own = np.concatenate([_exact(texts, images, part, owners[part]) for part in rows])
+    def __init__(self, images: Vectors, texts: Vectors, owners: NDArray[np.int64], rows: int, block: int) -> None:
+        self._images, self._texts, self._rows, self._block = images, texts, rows, block
+        parts = _blocks(np.arange(len(texts)), _CLOSE)
+        own = np.concatenate([_exact(texts, images, part, owners[part]) for part in parts])
         self.order = np.lexsort((own, owners))
         self._owners, self._own = owners[self.order], own[self.order]
         self._counts = np.bincount(owners, minlength=len(images))
@@ -318,7 +322,7 @@ class _Wanted:
         """
         width = -(-len(right) // 8) * 8
         if not hasattr(self._buffers, "scores"):
-            self._buffers.scores = np.empty(self._block * (self._block + 7), dtype=np.float32)
+            self._buffers.scores = np.empty(self._rows * (self._block + 7), dtype=np.float32)
             self._buffers.mask = np.empty(_TILE * (self._block + 7), dtype=np.bool_)
         scores = self._buffers.scores[: len(left) * width].reshape(len(left), width)
         np.matmul(left, right.T, out=scores[:, : len(right)])
@@ -359,19 +363,27 @@ def _ahead(
                 break
             near[1][level] += found
             ahead[1][level] += _sum(np.greater(part, columns.above[level], out=space), 0)
-    _add_close(ahead[0], near[0], scores, rows, exact)
-    _add_close(ahead[1], near[1], scores.T, columns, lambda column, row: exact(row, column))
+    _add_close(ahead[0], near[0], lambda row: scores[row], rows, exact)
+    _add_close(
+        ahead[1], near[1], lambda column: scores.take(column, 1).T, columns, lambda one, other: exact(other, one)
+    )
     return ahead[0][0], ahead[1]
 
 
-def _add_close(ahead: Counts, near: Counts, scores: NDArray[np.float32], levels: _Levels, exact: _Exact) -> None:
-    """Add the scores that are too near to their level to tell, of (n, m) scores whose levels are (k, n)."""
+def _add_close(
+    ahead: Counts,
+    near: Counts,
+    scores: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    levels: _Levels,
+    exact: _Exact,
+) -> None:
+    """Add the scores that are too near to their level to tell: of n lines of `scores`, whose levels are (k, n)."""
     for level, values in enumerate(levels.values):
         lines = np.flatnonzero(near[level] != ahead[level])
         if not len(lines):
             continue
-        part, low, high = scores[lines], levels.near[level, lines, None], levels.above[level, lines, None]
-        for close in _blocks(np.flatnonzero((part >= low) & (part <= high)), _BLOCK):
+        part, low, high = scores(lines), levels.near[level, lines, None], levels.above[level, lines, None]
+        for close in _blocks(np.flatnonzero((part >= low) & (part <= high)), _CLOSE):
             line, other = lines[close // part.shape[1]], close % part.shape[1]
             ahead[level] += np.bincount(line[exact(line, other) >= values[line]], minlength=len(values))
 
@@ -386,8 +398,7 @@ def _sum(mask: NDArray[np.bool_], axis: int) -> Counts:
 
 def _exact(left: Vectors, right: Vectors, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
     """Products of pairs of rows in float64, each the same wherever it is computed."""
-    products = _rows(left, rows).astype(np.float64) * _rows(right, columns)
-    return np.asarray(products.sum(axis=1))
+    return np.asarray(np.einsum("ij,ij->i", left[rows].astype(np.float64), right[columns].astype(np.float64)))
 
 
 def _rows(vectors: Vectors, rows: NDArray[np.int64] | slice) -> Vectors:

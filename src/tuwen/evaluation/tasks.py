@@ -172,7 +172,9 @@ def retrieve(vectors: VectorFolder, encoded: Encoded, language: str) -> Measured
     rows = np.array([row for row, captions in enumerate(encoded.captions) if captions.get(language)], dtype=np.int64)
     if not len(rows):
         name = encoded.dataset.name
-        raise InvalidInput(f"{name} has no captions{f' in {language}' if language else ''}", value=language, where=name)
+        hint = "name a dataset with captions, or a task that needs none"
+        message = f"{name} has no captions{f' in {language}' if language else ''}: {hint}"
+        raise InvalidInput(message, value=language, where=name, hint=hint)
     captions = [encoded.captions[row][language] for row in rows]
     texts = [text for several in captions for text in several]
     owners = np.repeat(np.arange(len(rows)), [len(several) for several in captions])
@@ -289,7 +291,8 @@ def learn_and_classify(
         )
     support = Support(known, truth, class_vectors(vectors, names, templates), vectors.encoder.scoring.scale)
     wanted = selection.for_auto(support) if method == AUTO else (method,)
-    best = selection.best_of(selection.choose(support, wanted, seed=learning.seed))
+    choices = selection.choose(support, wanted, seed=learning.seed)
+    best = selection.best_of(choices) if method == AUTO else choices[method]
     images = encoded.rows(rows)
     residual = METHODS[best.method].fit(support, best.parameters).of(images)
     scores = support.zero_shot(images) + best.parameters["alpha"] * residual
