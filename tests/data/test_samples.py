@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.data.samples import Listed, RowOf, Sample, Span, facts_of, read_sample, span_of
+from tuwen.data.samples import Listed, RowOf, Sample, Span, facts_of, read_sample, seconds_of, span_of
 from tuwen.types import Rejected
 
 
@@ -66,3 +66,12 @@ def test_nested_facts_become_flat() -> None:
         "e": None,
         "f": True,
     }
+
+
+def test_times_are_those_of_the_system_to_the_last_bit(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.touch()
+    for number in range(500):
+        os.utime(file, ns=(0, 1_600_000_000_123_456_789 + number * 98_765_432_123_457))
+        state = file.stat()
+        assert seconds_of(state.st_mtime_ns) == state.st_mtime

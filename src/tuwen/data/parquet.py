@@ -25,6 +25,7 @@ from tuwen.data.samples import (
     facts_of,
     is_missing,
     labels_in,
+    seconds_of,
     span_of,
     split_of,
 )
@@ -142,7 +143,7 @@ def sample_of(listed: Listed, row: RowOf, values: Mapping[str, Any]) -> Listed |
         content,
         captions,
         extra,
-        row.modified / 1e9,
+        seconds_of(row.modified),
         languages=languages,
         labels=listed.labels,
         split=listed.split,

@@ -94,6 +94,12 @@ def _from_base64(content: bytes) -> bytes:
         raise OSError(f"it is not valid base64: {error}") from error
 
 
+def seconds_of(nanoseconds: int) -> float:
+    """A time in seconds, to the last bit as `os.stat` computes `st_mtime`: by such times files count as unchanged."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return seconds + 1e-9 * rest
+
+
 @dataclass(frozen=True, slots=True)
 class RowOf:
     """A row of a Parquet file, counted from 0, and the columns to read; see `parquet.py` and `Columns`."""
@@ -234,7 +240,7 @@ def read_sample(listed: Listed, columns: Columns = Columns(), *, lines: bool = F
         return Rejected(name, f"its caption or JSON file is not {columns.encoding or 'UTF-8'} (byte {error.start})")
     except (ValueError, RecursionError) as error:
         return Rejected(name, f"its caption or JSON file cannot be used: {error}")
-    modified = 0.0 if listed.image is None else listed.image.modified / 1e9
+    modified = 0.0 if listed.image is None else seconds_of(listed.image.modified)
     return Sample(
         listed.key,
         listed.name,
