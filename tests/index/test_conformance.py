@@ -33,7 +33,12 @@ THREADED = [*(design for design in DESIGNS if design != "cluster"), SERVER]
 """all but qdrant-client's local mode, which is not made for threads"""
 
 
-@pytest.fixture(params=[*DESIGNS, SERVER])
+OFTEN = [  # with so few rows, edge-hnsw builds no graph either
+    pytest.param(name, marks=pytest.mark.long) if name == "edge-flat" else name for name in DESIGNS
+]
+
+
+@pytest.fixture(params=[*OFTEN, SERVER])
 def backend(request: pytest.FixtureRequest, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     if request.param == "server":
         with real_cluster() as cluster:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient, models
 
 from tuwen.search.search import best_score
 
@@ -26,6 +25,8 @@ def test_the_score_is_that_of_the_nearest_example(weights: list[float]) -> None:
 
 def test_the_order_is_that_of_qdrant() -> None:
     """Where cosines are above 0, as those of pictures are: the engine squashes its scores, the order stays."""
+    from qdrant_client import QdrantClient, models
+
     rng = np.random.default_rng(1)
     rows, examples = np.abs(unit(rng, 200)), np.abs(unit(rng, 5))
     weights = np.array([1.0, 1.0, 1.0, -1.0, -1.0])
