@@ -11,13 +11,13 @@ import pytest
 from httpx2 import Client, ReadTimeout
 
 from tuwen.runtime.encoder import Encoder
-from tuwen.types import Vectors
+from tuwen.types import Tokens
 
 from .serving import Served, serving
 
 
 class Gated:
-    """An encoder whose text tower waits at a gate; it counts what it encodes."""
+    """An encoder whose texts wait at a gate; it counts what it encodes."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -28,10 +28,10 @@ class Gated:
     def __getattr__(self, name: str) -> object:
         return getattr(self._encoder, name)
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+    def to_tokens(self, texts: Sequence[str]) -> Tokens:
         self.texts += texts
         self.open.wait(10)
-        return self._encoder.encode_texts(texts)
+        return self._encoder.to_tokens(texts)
 
 
 @pytest.fixture(scope="module")
