@@ -22,6 +22,7 @@ def isolate(folder: Path) -> None:
     """Set it for this process and those that it starts, with a folder in place of the user's."""
     for name in [name for name in os.environ if name.startswith("TUWEN_") and not name.startswith(OF_TESTS)]:
         del os.environ[name]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each command compiles the package anew
     os.environ |= COMPUTING
     os.environ["TUWEN_CACHE"] = str(folder / "cache")
     os.environ["TUWEN_MODELS"] = str(folder / "models")
