@@ -1,6 +1,7 @@
 """wrk, the load generator, with `load.lua`: run for a while, and what it measured."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -73,7 +74,8 @@ def run(url: str, load: Load, folder: Path) -> Measured:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     threads = 1 if load.connections < 64 else 2
-    command = ["wrk", "-t", str(threads), "-c", str(load.connections), "-d", f"{load.seconds:g}s"]
+    whole = f"{math.ceil(load.seconds)}s"  # it takes no fractions
+    command = ["wrk", "-t", str(threads), "-c", str(load.connections), "-d", whole]
     command += ["--timeout", "60s", "--latency", "-s", str(SCRIPT), url, "--"]
     command += [load.kind, str(folder), str(load.lines), str(load.sample), str(time.time_ns() % 2**31), load.fields]
     start = time.monotonic()

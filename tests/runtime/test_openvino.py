@@ -44,6 +44,10 @@ def test_bf16_is_computed_in_bf16_or_refused(graph: Path) -> None:
     assert 0 < np.abs(rounded - exact).max() < 0.05
 
 
+def test_what_is_not_quantised_in_an_int8_graph_is_computed_in_fp32(graph: Path) -> None:
+    assert np.array_equal(opened(graph, "cpu", "int8").run(PIXELS), opened(graph, "cpu", "fp32").run(PIXELS))
+
+
 def test_a_device_that_is_not_there_is_one_line(graph: Path) -> None:
     with pytest.raises(RuntimeUnavailable) as caught:
         opened(graph, "openvino:NPU", "fp32")
