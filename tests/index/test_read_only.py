@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,12 +59,12 @@ def test_on_a_read_only_mount(filled: Path, tmp_path: Path) -> None:
     if subprocess.run([*namespace, MOUNT.format(tmp_path, "true")], check=False, capture_output=True).returncode:
         pytest.skip("read-only mounts cannot be made here")
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    before = sorted(Path(tempfile.gettempdir()).glob("tuwen-*"))
-    done = subprocess.run(
-        [*namespace, command], check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
+    done = subprocess.run([*namespace, command], check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert sorted(Path(tempfile.gettempdir()).glob("tuwen-*")) == before
+    assert list(temporary.glob("tuwen-*")) == []
     with VectorIndex.open(filled, encoder=FakeModel()) as index:
         assert index.upsert(MADE[:1]) is None
 
