@@ -43,9 +43,9 @@ TEXTS = (
 SAMPLED = 256
 """the number of values kept of each preprocessed image; another crop, filter, mean or std changes nearly all of them"""
 
-DROP = {"fp16": 2e-4, "int8": 3e-3}
+DROP = {"fp16": 2e-4, "int8": 5e-3}
 """How far the worst cosine may fall below the one recorded at export. Runtimes and CPUs differ by less, since they only
-round and add in another order."""
+round and add in another order: at int8 by up to 0.0034, the packaged model of pictograms on OpenVINO with VNNI."""
 
 
 class Figures(Facts):
