@@ -148,8 +148,8 @@ assert type(telemetry).__name__ == "MagicMock"
 
 
 @pytest.mark.long
-def test_all_precisions_of_a_bundle(masked_towers, tmp_path) -> None:
-    bundle = export_towers(masked_towers, tmp_path / "bundle", ("fp32", "fp16", "int8"))
+def test_all_precisions_of_a_bundle(tiny_towers, tmp_path) -> None:
+    bundle = export_towers(tiny_towers, tmp_path / "bundle", ("fp32", "fp16", "int8"))
     assert bundle.precisions == ("fp32", "fp16", "int8")
     checks = [check for check in bundle.manifest.verify["int8"].checks if check.precision == "int8"]
     assert {check.runtime for check in checks} == {"onnxruntime", "openvino"}
