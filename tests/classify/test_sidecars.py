@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tuwen.classify.sidecars import add_keywords, sidecar_of
+from tuwen.data.sidecars import Sidecars
 from tuwen.errors import InvalidInput
 
 LIST = "{http://purl.org/dc/elements/1.1/}subject/*/{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
@@ -28,7 +29,7 @@ def keywords(file: Path) -> list[str | None]:
 
 
 def test_a_new_sidecar(tmp_path: Path) -> None:
-    file = sidecar_of(tmp_path / "cat.jpg")
+    file = sidecar_of(tmp_path / "cat.jpg", Sidecars())
     assert file.name == "cat.jpg.xmp"
     assert add_keywords(file, ["猫", "a <b> & c", "猫"])
     assert keywords(file) == ["猫", "a <b> & c"]
@@ -42,7 +43,7 @@ def test_a_new_sidecar(tmp_path: Path) -> None:
 
 def test_what_other_programs_wrote_is_kept(tmp_path: Path) -> None:
     (tmp_path / "cat.xmp").write_text(LIGHTROOM, encoding="utf-8")
-    file = sidecar_of(tmp_path / "cat.nef")
+    file = sidecar_of(tmp_path / "cat.nef", Sidecars())
     assert file == tmp_path / "cat.xmp"
     assert add_keywords(file, ["holiday", "cat"])
     assert keywords(file) == ["holiday", "Köln & Bonn", "cat"]
@@ -56,7 +57,7 @@ def test_what_other_programs_wrote_is_kept(tmp_path: Path) -> None:
     ):
         assert kept in text
     (tmp_path / "cat.nef.xmp").write_text(LIGHTROOM, encoding="utf-8")
-    assert sidecar_of(tmp_path / "cat.nef").name == "cat.nef.xmp"
+    assert sidecar_of(tmp_path / "cat.nef", Sidecars()).name == "cat.nef.xmp"
 
 
 @pytest.mark.parametrize("inner", ["<r:Description r:about=''/>", ""])

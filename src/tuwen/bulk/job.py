@@ -38,7 +38,7 @@ class Outcome:
     """The result of a shard.
 
     Attributes:
-        samples: samples in the shard.
+        samples: all samples.
         embedded: samples in the output.
         images: vectors of images.
         texts: vectors of captions.
@@ -57,17 +57,10 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedReport:
-    """What a job has done, in all its runs together.
+class EmbedReport(Outcome):
+    """What a job has done, in all its runs together: the counts of all shards, and how they were computed.
 
     Attributes:
-        samples: all samples.
-        embedded: samples in the output.
-        images: vectors of images.
-        texts: vectors of captions.
-        truncated: captions longer than the model's context length.
-        skipped: samples with nothing to embed.
-        rejected: samples that could not be embedded, with the reasons.
         shards: how many shards there are.
         model: the name of the model.
         fingerprint: its fingerprint.
@@ -76,13 +69,6 @@ class EmbedReport:
         layout: of the output.
     """
 
-    samples: int
-    embedded: int
-    images: int
-    texts: int
-    truncated: int
-    skipped: int
-    rejected: tuple[Rejected, ...]
     shards: int
     model: str
     fingerprint: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
-from tuwen.data.sidecars import EXTENSION, find
+from tuwen.data.sidecars import EXTENSION, Sidecars
 from tuwen.errors import InvalidInput
 
 _DC = "http://purl.org/dc/elements/1.1/"
@@ -20,9 +20,10 @@ _EMPTY = (
 )
 
 
-def sidecar_of(image: Path) -> Path:
-    """The sidecar of an image: `cat.jpg.xmp`; or `cat.xmp`, which Adobe's programs write, if only that one exists."""
-    return find(image) or image.with_name(image.name + EXTENSION)
+def sidecar_of(image: Path, sidecars: Sidecars) -> Path:
+    """The sidecar that an image has, see `Sidecars.of`; or else `cat.jpg.xmp`, which may be created."""
+    found = sidecars.of(image)
+    return image.with_name(image.name + EXTENSION) if found is None else found.path
 
 
 def add_keywords(sidecar: Path, keywords: Sequence[str]) -> bool:

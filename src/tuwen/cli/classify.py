@@ -19,6 +19,7 @@ from tuwen.cli.command import REJECTED, Command, say
 from tuwen.cli.console import count, emit, list_rejected, table
 from tuwen.cli.options import Computing
 from tuwen.data.files import Skipped, find_files, path_of
+from tuwen.data.sidecars import Sidecars
 from tuwen.errors import InvalidInput
 from tuwen.progress import Progress
 from tuwen.runtime.languages import text_notes
@@ -219,12 +220,12 @@ def _cells(label: Label) -> tuple[str, str, str]:
 
 def _write_sidecars(done: Sequence[Prediction], path: Path, *, all_labels: bool) -> list[Rejected]:
     """Add the labels found to XMP sidecars, and say to how many; returns those that cannot be written."""
-    written, rejected = 0, []
+    written, rejected, sidecars = 0, [], Sidecars()
     for item in done:
         found = [label.label for label in item.labels if label.probability >= LIKELY] if all_labels else []
         if not all_labels and item.best is not None:
             found = [item.best.label]
-        sidecar = sidecar_of(path_of(item.path, path) if path.is_dir() else path)
+        sidecar = sidecar_of(path_of(item.path, path) if path.is_dir() else path, sidecars)
         try:
             written += bool(found) and add_keywords(sidecar, found)
         except InvalidInput as error:

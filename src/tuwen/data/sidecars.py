@@ -20,7 +20,7 @@ class Sidecars:
         self._in = lru_cache(_FOLDERS)(_listed)
 
     def of(self, image: Path) -> Sidecar | None:
-        """The sidecar of an image, see `find`; None if there is none."""
+        """The sidecar of an image: `cat.jpg.xmp`, or else `cat.xmp`, as Adobe's programs write it; None without one."""
         there = self._in(image.parent)
         name = there.get(f"{image.name}{EXTENSION}") or there.get(f"{image.stem}{EXTENSION}")
         if name is None:
@@ -30,12 +30,6 @@ class Sidecars:
             return Sidecar(path, path.stat().st_mtime)
         except OSError:
             return None
-
-
-def find(image: Path) -> Path | None:
-    """The sidecar of an image: `cat.jpg.xmp`, or else `cat.xmp`, as Adobe's programs write it; None if it has none."""
-    found = Sidecars().of(image)
-    return None if found is None else found.path
 
 
 def images_of(sidecar: Path) -> list[Path]:

@@ -100,7 +100,12 @@ def write_model(path: Path, model: BaseModel) -> None:
 
     What a kill leaves aside is overwritten by the next write.
     """
-    text = json.dumps(model.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    write_json(path, model.model_dump(mode="json"))
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a document as `write_model` does."""
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     aside = path.with_name(f".{path.name}.new")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)

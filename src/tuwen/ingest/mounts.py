@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tuwen.data.files import key_of
 from tuwen.errors import IndexInvalid
+from tuwen.index.manifest import write_json
 
 FILE = "mounts.json"
 
@@ -30,9 +31,7 @@ def keep_mounts(folder: Path | None, mounts: Iterable[str]) -> None:
     """Remember these, and no others. In a cluster, nothing is kept."""
     if folder is None or (kept := sorted(mounts)) == sorted(read_mounts(folder)):
         return
-    aside = folder / f".{FILE}.new"
-    aside.write_text(json.dumps({"mounts": kept}, indent=2) + "\n", "utf-8")
-    aside.replace(folder / FILE)
+    write_json(folder / FILE, {"mounts": kept})
 
 
 def is_mounted(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuwen.data.selection import Selection
 from tuwen.errors import IndexInvalid
+from tuwen.index.manifest import write_json
 
 FILE = "selection.json"
 
@@ -46,6 +47,4 @@ def keep_selection(folder: Path | None, kept: KeptSelection) -> None:
     """Keep a selection in an index's folder, unless it is there already. In a cluster, nothing is kept."""
     if folder is None or (kept == read_selection(folder)):
         return
-    aside = folder / f".{FILE}.new"
-    aside.write_text(json.dumps({**asdict(kept.selection), "left_out": dict(kept.left_out)}, indent=2) + "\n", "utf-8")
-    aside.replace(folder / FILE)
+    write_json(folder / FILE, {**asdict(kept.selection), "left_out": dict(kept.left_out)})
