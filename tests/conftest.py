@@ -52,6 +52,17 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory if there is one of some size (a container's has 64 MB, as one index has), else on the disk.
+
+    Every write to an index waits for the disk a hundred times: tests that are not about that keep theirs here.
+    """
+    fast = os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2**31
+    with tempfile.TemporaryDirectory(prefix="tuwen-tests-", dir="/dev/shm" if fast else None) as folder:
+        yield Path(folder)
+
+
 TOGETHER = ("browser", "client", "exporting")
 """packages whose tests share what is costly to make: one worker runs them all"""
 FIRST = ("exporting", "browser", "test_package.py", "training", "journeys", "index", "test_guides.py")

@@ -32,6 +32,8 @@ SIZES = [
     (3, 2),
 ]
 """width and height: portrait, landscape, square, odd margins, tiny, a strip"""
+NO_STRIPS = [size for size in SIZES if max(size) <= 100 * min(size)]
+"""without what the references resize to 112,000 rows before they crop it: once is enough"""
 
 
 def spec_of(**changes: object) -> ImageSpec:
@@ -128,7 +130,7 @@ def test_equals_the_processors_of_transformers(transformers_module, name: str) -
         mean=tuple(processor.image_mean),
         std=tuple(processor.image_std),
     )
-    for size in SIZES:
+    for size in NO_STRIPS if name == "ChineseCLIPImageProcessorPil" else SIZES:
         image = noise(*size)
         theirs = processor(image, return_tensors="np")["pixel_values"][0]
         assert gap(to_pixels(spec, [image])[0], theirs) <= 1e-6, size
@@ -140,7 +142,7 @@ def test_equals_transformers_where_it_crops_more_than_it_must(transformers_modul
     crop_size = {"height": crop[0], "width": crop[1]}
     processor = transformers_module.CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=crop_size)
     spec = spec_of(size=crop, edge=edge, crop_rounding="floor")
-    for size in SIZES:
+    for size in SIZES if edge == 256 else NO_STRIPS:
         theirs = processor(noise(*size), return_tensors="np")["pixel_values"][0]
         assert gap(to_pixels(spec, [noise(*size)])[0], theirs) <= 1e-6, size
 

@@ -1,10 +1,5 @@
-"""A model that needs no bundle, rows that need no pictures, and an empty index to copy.
+"""A model that needs no bundle, rows that need no pictures, and an empty index to copy."""
 
-Every write to an index waits for the disk a hundred times. Tests that are not about that keep theirs in memory,
-where the system has such a folder.
-"""
-
-import os
 import shutil
 import subprocess
 import tempfile
@@ -20,14 +15,6 @@ from tuwen.index.index import VectorIndex
 @pytest.fixture
 def model() -> FakeModel:
     return FakeModel()
-
-
-@pytest.fixture(scope="session")
-def memory() -> Iterator[Path]:
-    """A folder in memory if there is one, else on the disk."""
-    fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="tuwen-tests-", dir=fast) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -59,14 +59,6 @@ def build(place: Path, encoder, photos: Path, store: str = "qdrant-edge") -> Non
             assert [*reports]
 
 
-@pytest.fixture(scope="session")
-def memory() -> Iterator[Path]:
-    """A folder in memory if there is one, where an index is written a hundred times faster than on a disk."""
-    fast = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="tuwen-tests-", dir=fast) as folder:
-        yield Path(folder)
-
-
 @pytest.fixture(scope="session", params=STORES)
 def built(request: pytest.FixtureRequest, memory: Path, encoder) -> Path:
     """A folder with PHOTOS and their index, which also has texts, a field of its own and thresholds."""

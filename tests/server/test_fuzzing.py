@@ -4,18 +4,19 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, settings
 from PIL import Image
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from tuwen.runtime.encoder import Encoder
 from tuwen.server.app import make_app
 from tuwen.server.config import ServerConfig
 
 from .serving import Served, serving
+
+if TYPE_CHECKING:  # each worker of the tests collects this file, and one runs it
+    import schemathesis
 
 STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
 started: list[str] = []
@@ -38,14 +39,17 @@ def fuzzed(encoder: Encoder, photos: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def operations(fuzzed: Served) -> list[schemathesis.APIOperation]:
+def operations(fuzzed: Served) -> "list[schemathesis.APIOperation]":
+    import schemathesis
+
     schema = schemathesis.openapi.from_url(f"{fuzzed.url}openapi.json")
     return [operation.ok() for operation in schema.get_all_operations()]
 
 
-def fuzz(operation: schemathesis.APIOperation, examples: int) -> None:
+def fuzz(operation: "schemathesis.APIOperation", examples: int) -> None:
     """No answer may be an error of ours, none may differ from its description."""
-    from hypothesis import given
+    from hypothesis import HealthCheck, Phase, given, settings
+    from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
     @given(case=operation.as_strategy())
     @settings(
@@ -55,7 +59,7 @@ def fuzz(operation: schemathesis.APIOperation, examples: int) -> None:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def check(case: schemathesis.Case) -> None:
+    def check(case: "schemathesis.Case") -> None:
         answer = case.call(timeout=30)
         assert answer.status_code < 500, case.as_curl_command()
         if answer.status_code >= 400:
@@ -65,11 +69,11 @@ def fuzz(operation: schemathesis.APIOperation, examples: int) -> None:
     check()
 
 
-def names(operations: list[schemathesis.APIOperation]) -> set[tuple[str, str]]:
+def names(operations: "list[schemathesis.APIOperation]") -> set[tuple[str, str]]:
     return {(operation.method.upper(), operation.path) for operation in operations}
 
 
-def test_every_route_is_described(operations: list[schemathesis.APIOperation], encoder: Encoder) -> None:
+def test_every_route_is_described(operations: "list[schemathesis.APIOperation]", encoder: Encoder) -> None:
     app = make_app(ServerConfig(cache=Path("unused")), encoder, None)
     routes = {
         (method, route.path)
@@ -81,7 +85,7 @@ def test_every_route_is_described(operations: list[schemathesis.APIOperation], e
     assert len(names(operations)) >= 15
 
 
-def test_a_little_of_everything(fuzzed: Served, operations: list[schemathesis.APIOperation]) -> None:
+def test_a_little_of_everything(fuzzed: Served, operations: "list[schemathesis.APIOperation]") -> None:
     for operation in operations:
         fuzz(operation, 6)
     assert fuzzed.client.get("/health/ready").status_code == 200
@@ -89,7 +93,7 @@ def test_a_little_of_everything(fuzzed: Served, operations: list[schemathesis.AP
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_much_of_everything(fuzzed: Served, operations: list[schemathesis.APIOperation]) -> None:
+def test_much_of_everything(fuzzed: Served, operations: "list[schemathesis.APIOperation]") -> None:
     for operation in operations:
         fuzz(operation, 500)
     assert fuzzed.client.get("/health/ready").status_code == 200

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tuwen.server.mcp import make_mcp
 
 from .serving import indexed
 
-mcp = pytest.importorskip("mcp", reason="the extra mcp is not installed")
+pytestmark = pytest.mark.skipif(find_spec("mcp") is None, reason="the extra mcp is not installed")
 TOOLS = {"search", "similar", "classify", "facts", "describe_index", "thumbnails"}
 
 
@@ -30,6 +31,8 @@ def place(encoder: Encoder, photos: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def asked(encoder: Encoder, place: Path, ask: Callable[[Any, Index], Awaitable[None]]) -> None:
+    import mcp
+
     async def run(index: Index) -> None:
         async with mcp.Client(make_mcp(index, index.root, place.parent / "cache")) as client:
             await ask(client, index)
@@ -95,6 +98,7 @@ def test_what_is_wrong_is_told(encoder: Encoder, place: Path, tool: str, given: 
 
 
 def test_the_command(place: Path, tmp_path: Path) -> None:
+    import mcp
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
