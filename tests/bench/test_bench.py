@@ -11,7 +11,11 @@ from tuwen.bench.bench import QUICK, TORCH, Effort, Request, measure, peak_rates
 from tuwen.bench.operations import count_flops
 from tuwen.bench.targets import Target, bundle_targets
 from tuwen.bench.workloads import Material, captions, photo
+from tuwen.bundle.manifest import REDUCED_DECODING
+from tuwen.data.decode import read_image, reading_for
+from tuwen.data.pixels import to_pixels
 from tuwen.errors import InvalidInput, RejectedImages, RuntimeUnavailable
+from tuwen.runtime.encoder import MAX_PIXELS
 
 pytestmark = pytest.mark.precision
 
@@ -91,6 +95,23 @@ def test_an_image_that_cannot_be_read_is_named(targets) -> None:
     with pytest.raises(RejectedImages) as caught:
         targets[0].to_pixels([photo(0), b"no image"])
     assert [item.path for item in caught.value.rejected] == ["image 1"]
+
+
+@pytest.mark.parametrize("cosine", [1, 0.9999])
+def test_photos_are_decoded_as_the_model_decodes_them(bundle, cosine) -> None:
+    facts = {**bundle.manifest.facts, REDUCED_DECODING: cosine}
+    marked = replace(bundle, manifest=bundle.manifest.model_copy(update={"facts": facts}))
+    (target,) = bundle_targets(marked, runtimes=["onnxruntime"], precisions=["fp32"], **ALL)
+    content = photo(0)
+    pixels = target.to_pixels([content])
+    spec = marked.manifest.image
+    ways = {
+        reduced: read_image(content, "", reading_for(spec, exact=False, max_pixels=MAX_PIXELS, reduced=reduced))
+        for reduced in (False, True)
+    }
+    full, reduced = (to_pixels(spec, [ways[way].image]) for way in (False, True))
+    assert abs(full - reduced).max() > 0, "or this photo cannot tell them apart"
+    np.testing.assert_array_equal(pixels, reduced if cosine == 1 else full)
 
 
 def test_targets_agree(targets) -> None:

@@ -15,7 +15,7 @@ from tuwen.data.decode import Picture, Reading, read_image, reading_for
 from tuwen.data.pixels import to_pixels
 from tuwen.errors import RejectedImages, RuntimeUnavailable
 from tuwen.runtime.converted import converted_encoder, open_converted
-from tuwen.runtime.encoder import MAX_PIXELS, Encoder
+from tuwen.runtime.encoder import MAX_PIXELS, Encoder, bears_reduced_decoding
 from tuwen.runtime.loading import with_truncation
 from tuwen.runtime.selection import COMPUTED, RUNTIMES, Choice, Plan, make_plan, open_session
 from tuwen.runtime.session import Session
@@ -103,7 +103,7 @@ def _planned(bundle: Bundle, plan: Plan, names: tuple[str, str, str], cache: Pat
         return open_session(bundle, tower, plan, cache)
 
     encoder = Encoder(bundle, opened, precision=plan.precision)
-    return _target(encoder, LazyTower(bundle, "vision", opened), names)
+    return _target(bundle, encoder, LazyTower(bundle, "vision", opened), names)
 
 
 def converted_target(bundle: Bundle, folder: Path, threads: int) -> Target:
@@ -117,13 +117,14 @@ def converted_target(bundle: Bundle, folder: Path, threads: int) -> Target:
     encoder = converted_encoder(bundle, converted, folder, threads)
     vision = LazyTower(bundle, "vision", lambda tower: open_converted(converted, folder, tower, threads))
     runtime = "openvino-ir" if converted.to == "openvino" else converted.to
-    target = _target(encoder, vision, (runtime, converted.precision, "cpu"))
+    target = _target(bundle, encoder, vision, (runtime, converted.precision, "cpu"))
     return replace(target, towers=tuple(converted.inputs), converted=folder)
 
 
-def _target(encoder: Encoder, vision: LazyTower, names: tuple[str, str, str]) -> Target:
-    """A target that prepares inputs as the encoder does. Images run through `vision`: an encoder splits batches."""
-    reading = reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS)
+def _target(bundle: Bundle, encoder: Encoder, vision: LazyTower, names: tuple[str, str, str]) -> Target:
+    """A target that prepares inputs as the bundle's encoder does. Images run through `vision`: it splits batches."""
+    reduced = bears_reduced_decoding(bundle.manifest)
+    reading = reading_for(encoder.image_spec, exact=False, max_pixels=MAX_PIXELS, reduced=reduced)
 
     def images(pixels: Pixels) -> NDArray[np.float32]:
         port = vision.pixel_port()

@@ -45,7 +45,7 @@ class Decoded:
     metadata: Payload
 
 
-def _bears_reduced_decoding(manifest: Manifest) -> bool:
+def bears_reduced_decoding(manifest: Manifest) -> bool:
     """Whether JPEGs may be decoded at reduced scale: not if export found that it changes the vectors."""
     return float(manifest.facts.get(REDUCED_DECODING, 1)) >= REDUCED_COSINE
 
@@ -122,7 +122,7 @@ class Encoder:
         self._one_image = self._vision if open_single is None else LazyTower(bundle, "vision", open_single)
         self._one_text = self._text if open_single is None else LazyTower(bundle, "text", open_single)
         self.reading: Reading = reading_for(
-            manifest.image, exact=exact_decode, max_pixels=max_pixels, reduced=_bears_reduced_decoding(manifest)
+            manifest.image, exact=exact_decode, max_pixels=max_pixels, reduced=bears_reduced_decoding(manifest)
         )
         self.threads = threads or usable_cores()
 
