@@ -13,7 +13,7 @@ import pytest
 from tuwen.data.pixels import to_pixels
 from tuwen.exporting.export import export_towers
 from tuwen.exporting.graph import Graph, open_model, save
-from tuwen.exporting.int8 import GOOD, Quantized, noise, products_of_two, quantized, sites, undo
+from tuwen.exporting.int8 import GOOD, Quantized, meeting, noise, quantized, sites, undo
 from tuwen.exporting.samples import built_in, drawn
 from tuwen.runtime.onnxruntime import OnnxRuntimeSession
 from tuwen.runtime.openvino import OpenVinoSession
@@ -71,29 +71,46 @@ def test_plain_onnx(small) -> None:
     assert {tensor.data_type for tensor in large} == {onnx.TensorProto.INT8}
 
 
-def test_queries_times_keys_is_left_alone(small) -> None:
-    model = small.graph.model
-    assert products_of_two(model) == []
-    plain = [node for node in model.graph if node.op_type == "MatMul" and not any(map(rounded, node.inputs))]
-    assert len(plain) >= 2, "a layer each"
+def test_a_product_of_two_activations_is_computed_in_fp32(small) -> None:
+    """Queries by keys, and attention by values: what they multiply was not rounded, wherever it was reshaped since."""
+    products = [list(map(made_by, node.inputs)) for node in small.graph.model.graph if node.op_type == "MatMul"]
+    weighted = [made for made in products if is_weight(made[1])]
+    between = [made for made in products if not is_weight(made[1])]
+    blocks = sum(node.op_type == "Softmax" for node in small.graph.model.graph)
+    assert blocks > 0
+    assert len(between) == 2 * blocks
+    assert not any(node.op_type == "DequantizeLinear" for made in between for node in made)
+    assert any(made[0].op_type == "DequantizeLinear" for made in weighted)
 
 
-def rounded(value: onnx_ir.Value) -> bool:
-    made = value.producer()
-    return made is not None and made.op_type == "DequantizeLinear"
+def made_by(value: onnx_ir.Value) -> onnx_ir.Node:
+    """The node that computed a value, before it was reshaped or transposed."""
+    node = value.producer()
+    while node.op_type in ("Reshape", "Transpose"):
+        node = node.inputs[0].producer()
+    return node
 
 
-def test_a_product_of_two_activations_is_found() -> None:
-    nodes = [onnx.helper.make_node("MatMul", ["x_back", "y_back"], ["z"], name="both")]
+def is_weight(made: onnx_ir.Node) -> bool:
+    return made.op_type == "DequantizeLinear" and made.inputs[0].producer() is None
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_activations_that_meet_in_a_product_are_found(moved) -> None:
+    last = "y_moved" if moved else "y_back"
+    nodes = [
+        onnx.helper.make_node("Transpose", ["y_back"], ["y_moved"], name="move"),
+        onnx.helper.make_node("MatMul", ["x_back", last], ["z"], name="both"),
+    ]
     for name in "xy":
         nodes.insert(0, onnx.helper.make_node("DequantizeLinear", [f"{name}_8", "scale"], [f"{name}_back"]))
         nodes.insert(0, onnx.helper.make_node("QuantizeLinear", [name, "scale"], [f"{name}_8"]))
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2]) for name in "xyz"]
     scale = onnx.numpy_helper.from_array(np.float32(0.1), "scale")
-    made = onnx.helper.make_graph(nodes, "g", values[:2], values[2:], [scale])
+    made = onnx.helper.make_graph(nodes if moved else [*nodes[:4], nodes[5]], "g", values[:2], values[2:], [scale])
     model = onnx_ir.from_proto(onnx.helper.make_model(made))
-    assert products_of_two(model) == ["both"]
-    undo(model, ["both"])
+    assert sorted(meeting(model)) == (["both", "move"] if moved else ["both", "both"])
+    undo(model, meeting(model))
     assert sites(model) == []
 
 

@@ -9,6 +9,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,9 @@ def _sha256(feeds: Sequence[Feeds]) -> str:
 def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -> onnx_ir.Model:
     """The inputs of every product with weights rounded, ranges from `calibration`.
 
-    Queries times keys is left alone: OpenVINO 2026.4 cannot load such a product of XLM-R's towers (docs/log.md),
-    and it is about a hundredth of the work. The weights lie beside the graph meanwhile: NNCF copies and
-    serialises what it works on a dozen times.
+    Products of two activations are left alone: OpenVINO 2026.4 cannot load such a product of XLM-R's towers
+    (docs/log.md), and it is about a hundredth of the work. The weights lie beside the graph meanwhile: NNCF copies
+    and serialises what it works on a dozen times.
     """
     with _quiet(), tempfile.TemporaryDirectory(prefix="tuwen-int8-") as folder:
         nncf = require("nncf", extra="export")
@@ -150,7 +151,7 @@ def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -
             advanced_parameters=parameters,
         )
         ours = _as_ours(onnx_ir.from_proto(done), model)
-    undo(ours, products_of_two(ours))
+    undo(ours, meeting(ours))
     RemoveUnusedNodesPass()(ours)
     return ours
 
@@ -206,12 +207,29 @@ def sites(model: onnx_ir.Model) -> list[Site]:
     return found
 
 
-def products_of_two(model: onnx_ir.Model) -> list[str]:
-    """The names of matrix products whose two inputs are both rounded activations."""
-    found = sites(model)
-    back = {value for site in found for node in site.dequantize for value in node.outputs}
-    users = {use.node for value in back for use in value.uses()}
-    return [str(node.name) for node in users if node.op_type == "MatMul" and back.issuperset(node.inputs)]
+MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split"})
+"""Nodes that move numbers without changing them."""
+
+
+def meeting(model: onnx_ir.Model) -> list[str]:
+    """The names of sites (`Site.name`) whose numbers are multiplied by those of another one in a matrix product."""
+    inputs: defaultdict[onnx_ir.Node, dict[int, str]] = defaultdict(dict)
+    for site in sites(model):
+        for node, place in _computing(site):
+            if node.op_type == "MatMul":
+                inputs[node][place] = site.name
+    return [name for names in inputs.values() if len(names) > 1 for name in names.values()]
+
+
+def _computing(site: Site) -> Iterator[tuple[onnx_ir.Node, int]]:
+    """The nodes that compute with a rounded activation, and which of their inputs it is."""
+    values = [node.outputs[0] for node in site.dequantize]
+    while values:
+        for use in values.pop().uses():
+            if use.node.op_type in MOVES and use.idx == 0:
+                values.extend(use.node.outputs)
+            else:
+                yield use.node, use.idx
 
 
 def undo(model: onnx_ir.Model, names: Collection[str]) -> None:
