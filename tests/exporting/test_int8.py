@@ -114,6 +114,27 @@ def test_activations_that_meet_in_a_product_are_found(moved) -> None:
     assert sites(model) == []
 
 
+def test_weights_that_are_multiplied_turned_and_unturned() -> None:
+    random = np.random.default_rng(0)
+    nodes = [
+        onnx.helper.make_node("Gemm", ["x", "w"], ["one"], transB=1, name="unturned"),
+        onnx.helper.make_node("Transpose", ["w"], ["w_turned"], perm=[1, 0]),
+        onnx.helper.make_node("Unsqueeze", ["x", "axis"], ["rows"]),
+        onnx.helper.make_node("MatMul", ["rows", "w_turned"], ["products"], name="turned"),
+        onnx.helper.make_node("ReduceMean", ["products", "axis"], ["other"], keepdims=0),
+        onnx.helper.make_node("Add", ["one", "other"], ["sum"]),
+        onnx.helper.make_node("LpNormalization", ["sum"], ["y"], axis=1, p=2),
+    ]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 16]) for name in "xy"]
+    weights = random.standard_normal((16, 16)).astype(np.float32)
+    constants = [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.array([1]), "axis")]
+    made = onnx.helper.make_graph(nodes, "g", values[:1], values[1:], constants)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    feeds = [{"x": random.standard_normal((1, 16)).astype(np.float32)} for _ in range(16)]
+    done = quantized(Graph(onnx_ir.from_proto(model), 0, 0), feeds[:8], feeds[8:])
+    assert done.worst_cosine >= 0.99
+
+
 def test_the_recipe(small) -> None:
     recipe = small.recipe()
     assert (recipe["smoothquant_alpha"], recipe["calibrated_on"]) == (0.6, 16)

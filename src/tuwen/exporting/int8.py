@@ -142,7 +142,7 @@ def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -
             backend_params={"external_data_dir": folder},
         )
         path = Path(folder) / "tower.onnx"
-        onnx_ir.save(model, path, external_data="weights")
+        onnx_ir.save(_turned(model), path, external_data="weights")
         done = nncf.quantize(
             onnx.load(path, load_external_data=False),
             nncf.Dataset([dict(feed) for feed in calibration]),
@@ -154,6 +154,20 @@ def _by_nncf(model: onnx_ir.Model, calibration: Sequence[Feeds], alpha: float) -
     undo(ours, meeting(ours))
     RemoveUnusedNodesPass()(ours)
     return ours
+
+
+def _turned(model: onnx_ir.Model) -> onnx_ir.Model:
+    """A copy whose weights stand as they are multiplied: NNCF finds none behind a Transpose."""
+    turned = model.clone()
+    for node in list(turned.graph):
+        if node.op_type == "Transpose" and _input(node).const_value is not None:
+            old = node.outputs[0]
+            weights = np.ascontiguousarray(_constant(_input(node)).transpose(node.attributes.get_ints("perm", None)))
+            new = onnx_ir.val(f"{old.name}_turned", const_value=onnx_ir.tensor(weights))
+            turned.graph.register_initializer(new)
+            old.replace_all_uses_with(new)
+            turned.graph.remove(node, safe=True)
+    return turned
 
 
 def _as_ours(done: onnx_ir.Model, original: onnx_ir.Model) -> onnx_ir.Model:
