@@ -11,7 +11,9 @@ them to the index. Each asks again when it is answered; no two inputs are alike.
 The floor is the encoder alone, in a process of its own, after each load, in batches as large as those that formed:
 `of its rate` is by the clock, with wrk and the service on the same cores; `of its cpu` is the processor time of
 an input in the encoder by that of a request in the service. `p99 / full` is in times of the largest batch at the rate
-of the service under this load, `p99 / alone` in those of the encoder alone.
+of the service under this load, `p99 / alone` in those of the encoder alone. A search by text also needs the engine's
+own query, so its `floor cpu_ms` is the encoder's and that of a query by a vector in that process, without a server; for
+other loads it is the encoder's.
 """
 
 import argparse
@@ -50,7 +52,7 @@ SAID = {
     "upload": "pictures added",
 }
 WORDS = ("a", "the", "two", "small", "old", "red", "wooden", "dog", "child", "boat", "street", "running", "near", "on")
-ALONE = ("alone/s", "of its rate", "alone cpu_ms", "of its cpu", "p99 / alone")
+ALONE = ("alone/s", "of its rate", "alone cpu_ms", "of its cpu", "floor cpu_ms", "of floor cpu", "p99 / alone")
 WARM_UP = 10.0
 
 
@@ -129,13 +131,17 @@ class Bench:
         tower = TOWERS[kind]
         file = self.inputs.texts if tower == "text" else self.inputs.pictures
         words = [self.made.model, tower, str(max(1, round(row["batch"]))), str(FULL), str(self.seconds / 4), str(file)]
+        words += [str(self.made.index)] if kind == "text" else []
         command = [sys.executable, str(Path(__file__).parent / "parts" / "rates.py"), *words]
         alone = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        floor = alone["cpu_ms"] + alone["query_cpu_ms"]
         return {
             "alone/s": alone["per_second"],
             "of its rate": row["per_second"] / alone["per_second"],
             "alone cpu_ms": alone["cpu_ms"],
             "of its cpu": alone["cpu_ms"] / row["cpu_ms"],
+            "floor cpu_ms": floor,
+            "of floor cpu": floor / row["cpu_ms"],
             "p99 / alone": row["p99_ms"] / 1e3 / alone["full_batch_s"],
         }
 

@@ -1,9 +1,10 @@
 """What an encoder does by itself, in a process of its own: prints a JSON line with its rate and what an input costs.
 
-    python benchmarks/parts/rates.py MODEL text|picture BATCH FULL SECONDS FILE
+    python benchmarks/parts/rates.py MODEL text|picture BATCH FULL SECONDS FILE [INDEX]
 
 FILE has a text, or the path of a picture, a line. Pictures are decoded and encoded one after the other, so that the
-cost of each is known by itself. FULL is the largest batch of the service, timed as well.
+cost of each is known by itself. FULL is the largest batch of the service, timed as well. With INDEX, the index is also
+searched by the texts' vectors, one at a time, for ten hits each.
 """
 
 import json
@@ -16,15 +17,18 @@ from pathlib import Path
 import numpy as np
 
 import tuwen
+from tuwen.index.index import VectorIndex
 
 
 def main() -> None:
-    model, kind, batch, full, seconds, file = sys.argv[1:]
+    model, kind, batch, full, seconds, file, *index = sys.argv[1:]
     lines = Path(file).read_text("utf-8").splitlines()
     encoder = tuwen.load(model)
     run = texts if kind == "text" else pictures
     whole = run(encoder, lines, int(full), 0.0)
-    print(json.dumps({**run(encoder, lines, int(batch), float(seconds)), "full_batch_s": whole["seconds_a_batch"]}))
+    found = {**run(encoder, lines, int(batch), float(seconds)), "full_batch_s": whole["seconds_a_batch"]}
+    found["query_cpu_ms"] = queries(encoder, lines[:1000], Path(index[0]), float(seconds)) if index else 0.0
+    print(json.dumps(found))
 
 
 def texts(encoder: tuwen.Encoder, lines: Sequence[str], batch: int, seconds: float) -> dict[str, float]:
@@ -46,6 +50,14 @@ def pictures(encoder: tuwen.Encoder, paths: Sequence[str], batch: int, seconds: 
     per_input = decoding / encoder.threads + wall / inputs
     cpu = decoding + processor / inputs
     return {"per_second": 1 / per_input, "cpu_ms": 1e3 * cpu, "seconds_a_batch": wall / times}
+
+
+def queries(encoder: tuwen.Encoder, lines: Sequence[str], folder: Path, seconds: float) -> float:
+    """Milliseconds of processor time of a search of the index by a vector."""
+    endless = cycle(encoder.encode_texts(list(lines)))
+    with VectorIndex.open(folder, encoder=encoder) as index:
+        _, processor, times = measured(lambda: index.search(next(endless), k=10), seconds)
+    return 1e3 * processor / times
 
 
 def measured(call: Callable[[], object], seconds: float) -> tuple[float, float, int]:
