@@ -1,12 +1,14 @@
 """Retrieval metrics at scale, on generated vectors: memory, and time beside the bare matrix product.
 
-    python benchmarks/evaluate.py [--images 200000] [--captions 1000000] [--dim 512] [--folder FOLDER] [--ratios]
+    python benchmarks/evaluate.py [--images 200000] [--captions 1000000] [--dim 512] [--folder FOLDER]
+                                  [--ratios | --seconds N]
 
 The vectors lie in files that are memory-mapped, as `tuwen evaluate --vectors` keeps them. Memory is given twice:
 what the process holds itself, and with the pages of the mapped files that are in memory, which the system takes back
 when it needs them. The peak depends on the number of rows, a few numbers each, not on the number of products. Ratios
 to the bare product are measured on a part, in turns, and on two kinds of captions: near their images, and unrelated
-to them, where every second score is counted. `--ratios` measures these alone.
+to them, where every second score is counted. `--ratios` measures these alone. With `--seconds`, ranks are counted for
+so long, with all vectors mapped; the rest of the time is worked out, and the figures are of ranks drawn at random.
 """
 
 import argparse
@@ -79,17 +81,25 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--ratios", action="store_true")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        if asked.seconds < float("inf"):
+            at_scale(Path(folder), asked.images, asked.captions, asked.dim, asked.seconds)
+            return
         for count in (1, 5):
             for kind, noise in (("near it", NOISE), ("unrelated", 1000.0)):
                 value = ratio(Path(folder), asked.dim, count, noise)
                 print(f"{value:.2f} times the bare matrix product: {count} caption(s) an image, {kind}", flush=True)
         if not asked.ratios:
-            at_scale(Path(folder), asked.images, asked.captions, asked.dim)
+            at_scale(Path(folder), asked.images, asked.captions, asked.dim, asked.seconds)
 
 
-def at_scale(folder: Path, count: int, captions: int, dim: int) -> None:
+class Enough(Exception):
+    """Ranks have been counted for as long as was asked."""
+
+
+def at_scale(folder: Path, count: int, captions: int, dim: int, most_seconds: float) -> None:
     images = generated(folder / "images.npy", count, dim, None, 0)
     texts = generated(folder / "texts.npy", captions, dim, images, 1)
     owners = np.arange(captions) * count // captions
@@ -99,10 +109,20 @@ def at_scale(folder: Path, count: int, captions: int, dim: int) -> None:
         while not done.wait(0.05):
             most.append(held())
 
+    def shown(ranked: int, total: int) -> None:
+        print(f"\r{ranked:,} of {total:,} captions", end="\n" if ranked == total else "", file=sys.stderr, flush=True)
+        counted.append((ranked, time.perf_counter(), time.process_time()))
+        if time.perf_counter() - start > most_seconds:
+            raise Enough
+
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start = time.perf_counter()
-    result = metrics.retrieval(images, texts, owners, on_progress=shown)
+    start, counted = time.perf_counter(), list[tuple[int, float, float]]()
+    try:
+        result = metrics.retrieval(images, texts, owners, on_progress=shown)
+    except Enough:
+        chance = np.random.default_rng(2)
+        result = metrics.Retrieval(count, owners, *chance.integers(1, count, (2, captions)))
     seconds = time.perf_counter() - start
     figures = result.metrics()
     done.set()
@@ -110,11 +130,10 @@ def at_scale(folder: Path, count: int, captions: int, dim: int) -> None:
     own, whole = (max(values) / 2**30 for values in zip(*most, strict=True))
     print(f"{count:,} images x {captions:,} captions of {dim} numbers")
     print(f"{seconds:.1f} s, memory {own:.2f} GiB, with mapped files {whole:.2f} GiB")
+    (first, *begun), (last, *ended) = counted[0], counted[-1]
+    elapsed, busy = ((end - begin) * captions / (last - first) for begin, end in zip(begun, ended, strict=True))
+    print(f"{last:,} captions ranked; at this rate all take {elapsed:.0f} s, and {busy:.0f} s of processor time")
     print(", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
-
-
-def shown(done: int, total: int) -> None:
-    print(f"\r{done:,} of {total:,} captions", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

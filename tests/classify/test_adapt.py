@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import tuwen
 from cli.running import run
 from tuwen.classify.adapter import FACTS, TENSORS, Adapter
+from tuwen.classify.classifier import adapted
+from tuwen.classify.learning import Labelled, encode_labelled
+from tuwen.data.datasets import open_dataset
 from tuwen.demo import demo_gallery
 from tuwen.errors import InvalidInput, WrongModel
 from tuwen.index.index import VectorIndex
@@ -89,10 +93,37 @@ def test_every_method_is_written_and_read(encoder: tuwen.Encoder, few: Path, tmp
     )
 
 
-def test_another_model_is_refused(adapter: Adapter, tmp_path: Path) -> None:
+def test_another_model_is_refused(encoder: tuwen.Encoder, adapter: Adapter, few: Path, tmp_path: Path) -> None:
+    folder, picture = tmp_path / "adapter", next(few.rglob("*.webp"))
+    replace(adapter, fingerprint="0" * 16).save(folder)
     with pytest.raises(WrongModel) as caught:
-        adapter.check("other", "0" * 16)
-    assert caught.value.where == adapter.fingerprint
+        tuwen.Classifier.load(folder, encoder)
+    assert (caught.value.value, caught.value.where) == (encoder.fingerprint, "0" * 16)
+    assert run("classify", picture, "--model", "demo", "--adapter", folder).exit_code == 1
+    adapter.save(folder)
+    assert run("classify", picture, "--model", "demo", "--adapter", folder).exit_code == 0
+
+
+def test_what_is_added_counts_as_often_as_was_chosen(encoder: tuwen.Encoder, few: Path) -> None:
+    learnt = tuwen.adapt(encoder, few, method="tip")
+    doubled = replace(learnt, parameters={**learnt.parameters, "alpha": 2 * learnt.parameters["alpha"]})
+    vectors = encoder.encode_images(sorted(few.rglob("*.webp")))
+    base = learnt.scale * vectors @ learnt.texts.T
+    for each in (learnt, doubled):
+        wanted = base + each.parameters["alpha"] * each.residual.of(vectors)
+        np.testing.assert_allclose(each.logits(vectors), wanted, rtol=1e-4, atol=1e-4)
+    assert np.abs(doubled.logits(vectors) - learnt.logits(vectors)).max() > 0.1
+
+
+def test_none_of_these_rejects_one_in_twenty_wrongly(encoder: tuwen.Encoder, few: Path) -> None:
+    pictures = [picture for name in CLASSES for picture in sorted((demo_gallery() / name).iterdir())[:40]]
+    other = Labelled(CLASSES, encoder.encode_images(pictures), np.repeat(np.arange(3), 40))
+    learnt = tuwen.adapt(encoder, few, method="gda", tune_on=other)
+    rejected = (learnt.probabilities(other.vectors).max(axis=1) < learnt.none_below).mean()
+    assert rejected == learnt.measured["false_rejects"] == 6 / 120
+    assert learnt.measured["on"] == "the images that it was tuned on"
+    said = [prediction.none for prediction in adapted([str(path) for path in pictures], other.vectors, learnt)]
+    assert sum(said) == 6
 
 
 def test_a_folder_that_is_no_adapter(adapter: Adapter, tmp_path: Path) -> None:
@@ -104,9 +135,12 @@ def test_a_folder_that_is_no_adapter(adapter: Adapter, tmp_path: Path) -> None:
         adapter.save(tmp_path / "full")
     assert (tmp_path / "full" / "precious.txt").exists()
     adapter.save(tmp_path / "changed")
-    (tmp_path / "changed" / TENSORS).write_bytes(b"other")
-    with pytest.raises(InvalidInput):
-        Adapter.load(tmp_path / "changed")
+    tensors = (tmp_path / "changed" / TENSORS).read_bytes()
+    for changed in (b"other", tensors[:-1] + bytes([tensors[-1] ^ 1])):  # the latter is a file of tensors, too
+        (tmp_path / "changed" / TENSORS).write_bytes(changed)
+        with pytest.raises(InvalidInput) as caught:
+            Adapter.load(tmp_path / "changed")
+        assert caught.value.where == tmp_path / "changed"
     (tmp_path / "changed" / FACTS).write_text("[]")
     with pytest.raises(InvalidInput):
         Adapter.load(tmp_path / "changed")
@@ -130,7 +164,12 @@ def test_bad_support(encoder: tuwen.Encoder, few: Path, tmp_path: Path) -> None:
     ended = run("adapt", "demo", tmp_path / "bad", "-o", tmp_path / "adapter", "--json", "--method", "gda")
     assert ended.exit_code == 3, ended.stderr
     document = json.loads(ended.stdout)
-    assert len(document["warnings"]) == len(document["rejected"]) == 1
+    assert len(document["rejected"]) == 1
+    (warning,) = document["warnings"]
+    assert all(name in warning for name in (flag.stem, "copy", "flags", "food-and-drink"))
+    shutil.copytree(few, tmp_path / "twice")
+    shutil.copy(tmp_path / "twice" / "flags" / flag.name, tmp_path / "twice" / "flags" / "copy.webp")
+    assert encode_labelled(encoder, open_dataset(tmp_path / "twice")).warnings == ()
     for picture in (tmp_path / "bad" / "flags").iterdir():
         picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InvalidInput) as caught:

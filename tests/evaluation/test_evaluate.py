@@ -10,7 +10,8 @@ import pytest
 
 import tuwen
 from cli.running import run
-from tuwen.classify.methods import METHODS
+from tuwen.classify.learning import AUTO
+from tuwen.classify.methods import METHODS, Support
 from tuwen.data.datasets import open_dataset
 from tuwen.data.samples import Columns
 from tuwen.demo import demo_gallery
@@ -301,6 +302,66 @@ def test_tasks_that_learn(encoder: tuwen.Encoder, classes: Path, task: str) -> N
     assert half.counts["support"] == half.counts["images"] == 18
     right = measured.result.ranks == 1  # type: ignore[attr-defined]
     np.testing.assert_array_equal(measured.best[:, 0][right], measured.result.labels[right])  # type: ignore[attr-defined]
+
+
+def table(file: Path, pictures: list[Path]) -> Path:
+    """A table of pictures and their folders' names, in this order."""
+    file.write_text("\n".join(["image,label", *(f"{path},{path.parent.name}" for path in pictures)]) + "\n")
+    return file
+
+
+def test_classes_to_learn_from_are_known_by_their_names(encoder: tuwen.Encoder, classes: Path, tmp_path: Path) -> None:
+    """A table's classes are numbered in the order of its lines, which is another for the images to learn from."""
+    pytest.importorskip("scipy")
+    pictures = sorted(classes.rglob("*.webp"))
+    train = table(tmp_path / "train.csv", pictures[::-2])
+    test = table(tmp_path / "test.csv", pictures[::2])
+    assert open_dataset(train).classes == open_dataset(test).classes[::-1]
+    for task in ("few-shot", "linear-probe"):
+        found = evaluate(encoder, test, task=task, train=train, method="gda" if task == "few-shot" else AUTO)
+        assert found.measured[0].counts == {"images": 18, "of_images": 18, "classes": 3, "support": 18}
+        assert next(value for name, value in found.metrics.items() if name.endswith("acc1")) > 0.6  # by chance: a third
+
+
+def test_what_a_method_adds_counts_as_often_as_was_chosen(encoder: tuwen.Encoder, classes: Path) -> None:
+    found = evaluate(encoder, classes, task="few-shot", shots=6, method="gda").measured[0]
+    drawn = np.setdiff1d(np.arange(36), found.rows)
+    labels = np.array([several[0] for several in found.encoded.labels])
+    support = Support(found.encoded.vectors[drawn], labels[drawn], found.targets, encoder.scoring.scale)
+    residual = METHODS["gda"].fit(support, {}).of(found.queries)
+    learnt = found.learnt
+    assert learnt is not None
+    assert learnt["parameters"]["alpha"] != 1
+    wanted = encoder.scoring.scale * found.queries @ found.targets.T + learnt["parameters"]["alpha"] * residual
+    np.testing.assert_allclose(found.scores, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_only_the_images_that_are_learnt_from_are_encoded(
+    encoder: tuwen.Encoder, classes: Path, tmp_path: Path
+) -> None:
+    pictures = sorted(classes.rglob("*.webp"))
+    (tmp_path / "torn").mkdir()
+    for name in ("flags", "food-and-drink"):
+        (tmp_path / "torn" / name).mkdir()
+        (tmp_path / "torn" / name / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    test = table(tmp_path / "test.csv", pictures[::2])
+    shown: list[tuple[str, int]] = []
+    found = evaluate(
+        encoder,
+        test,
+        task="few-shot",
+        method="zero-shot",
+        train=table(tmp_path / "train.csv", pictures[1::2]),
+        shots=2,
+        on_progress=lambda what, _done, total: shown.append((what, total)),
+    )
+    assert {total for what, total in shown if what == "images"} == {18, 6}
+    assert found.measured[0].counts["support"] == 6
+    torn = table(tmp_path / "torn.csv", [*sorted((tmp_path / "torn").rglob("*.png")), *pictures[1::2]])
+    found = evaluate(encoder, test, task="few-shot", method="zero-shot", train=torn)
+    assert found.measured[0].counts == {"images": 18, "of_images": 18, "classes": 3, "support": 18}
+    assert len(found.rejected) == 2  # they are listed, and the command ends with 3
+    assert len(found.document()["rejected"]) == 2
 
 
 def test_images_to_learn_from_are_never_those_that_are_measured(

@@ -188,6 +188,17 @@ def test_intervals_are_repeatable_and_cover() -> None:
     assert interval(result, resamples=50) != interval(result, resamples=50, seed=1)
 
 
+def test_intervals_are_of_95_percent() -> None:
+    """With 400 images of which 70 % are right, the mean is normal, with a known standard error."""
+    right = np.arange(400) < 280
+    result = Classification(2, np.zeros(400, int), np.where(right, 1, 2), np.where(right, 0, 1))
+    half = 1.96 * np.sqrt(0.7 * 0.3 / 400)
+    assert interval(result)["acc1"] == pytest.approx((0.7 - half, 0.7 + half), abs=0.005)  # of 90 %: 0.007 less
+    none = Classification(2, np.zeros(400, int), np.full(400, 2), np.ones(400, int))
+    change = difference(result, none)["acc1"]
+    assert (change.low, change.high) == pytest.approx((0.7 - half, 0.7 + half), abs=0.005)
+
+
 def test_a_paired_difference_is_narrower_than_both() -> None:
     chance = np.random.default_rng(7)
     labels, scores = chance.integers(5, size=300), chance.random((300, 5))

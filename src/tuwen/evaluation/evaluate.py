@@ -220,9 +220,8 @@ def evaluate(  # noqa: PLR0913  (what is measured, on what, and beside what)
                 pairs = zip(measured, plan.run(beside), strict=True)
                 comparisons = [_compare(one, two) for one, two in pairs]
         indexed = tuple(through_index(index, each) for each in measured) if index is not None else ()
-        evaluation = Evaluation(
-            encoder, measured, tuple(comparisons), other, indexed, measured[0].encoded.rejected, monotonic() - start
-        )
+        rejected = measured[0].encoded.rejected + measured[0].unlearnt
+        evaluation = Evaluation(encoder, measured, tuple(comparisons), other, indexed, rejected, monotonic() - start)
         for each in (*measured, *(comparison.measured for comparison in comparisons)):
             _ = each.metrics, each.intervals
         return evaluation

@@ -6,11 +6,11 @@ few-shot        images are classified by what `tuwen.adapt` learns from a few la
 linear-probe    images are classified by a logistic regression on labelled ones, without the names
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,12 @@ from tuwen.classify import selection
 from tuwen.classify.labels import PLAIN, fill
 from tuwen.classify.learning import AUTO, checked_method
 from tuwen.classify.methods import METHODS, Floats, Support
-from tuwen.data.datasets import Dataset
+from tuwen.data.datasets import Dataset, SampleList
 from tuwen.errors import InvalidInput
 from tuwen.evaluation import metrics
 from tuwen.evaluation.metrics import Classification, MultiLabel, Result, Retrieval
 from tuwen.evaluation.vectors import Encoded, VectorFolder, identity
-from tuwen.types import Vectors
+from tuwen.types import Rejected, Vectors
 
 BEST = 10
 """results of each query that are looked at: in comparisons, and for what was found in place of the right one"""
@@ -40,6 +40,9 @@ LEARNING = ("few-shot", "linear-probe")
 """the tasks that learn from labelled images"""
 SHOTS = 16
 """the most images of each class that are learnt from, where no number is given, in few-shot classification"""
+
+
+_Label = TypeVar("_Label")
 
 
 class Miss(NamedTuple):
@@ -77,6 +80,7 @@ class Measured:
         scores: (m, k) of the classes, where they are not the products of queries and targets.
         learnt: what was learnt, where a task learns: `method`, `parameters`, and `support`, how many images from.
         drawn: how many images of the dataset were learnt from, which are not measured.
+        unlearnt: images of another dataset that should have been learnt from, and cannot be read.
     """
 
     task: str
@@ -91,6 +95,7 @@ class Measured:
     scores: Floats | None = field(default=None, repr=False)
     learnt: Mapping[str, Any] | None = None
     drawn: int = 0
+    unlearnt: tuple[Rejected, ...] = ()
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -274,13 +279,16 @@ def learn_and_classify(
     """
     method = "probe" if task == "linear-probe" else checked_method(learning.method)
     shots = learning.shots or (SHOTS if task == "few-shot" else len(encoded.keys))
-    rows, labels = _single(encoded)
+    rows, single = _single(encoded.labels)
+    labels = np.array(single, dtype=np.int64)
+    rejected: tuple[Rejected, ...] = ()
     if learning.train is None:
         drawn = _drawn(labels, shots, learning.seed, keep=True)
         known, truth = encoded.rows(rows[drawn]), labels[drawn]
         rows, labels = np.delete(rows, drawn), np.delete(labels, drawn)
     else:
-        known, truth = _train(vectors, encoded, learning.train, shots, learning.seed)
+        others, truth = _train(vectors, encoded, learning.train, shots, learning.seed)
+        known, rejected = others.vectors, others.rejected
         drawn = np.empty(0, dtype=np.int64)
     absent = [name for number, name in enumerate(encoded.dataset.classes) if number not in set(truth.tolist())]
     if absent or not len(rows):
@@ -309,13 +317,14 @@ def learn_and_classify(
         scores=scores,
         learnt={"method": best.method, "parameters": dict(best.parameters), "support": len(truth)},
         drawn=len(drawn),
+        unlearnt=rejected,
     )
 
 
-def _single(encoded: Encoded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _single(labels: Iterable[tuple[_Label, ...]]) -> tuple[NDArray[np.int64], list[_Label]]:
     """The images that have one class, as rows, and these classes."""
-    rows = [row for row, labels in enumerate(encoded.labels) if len(labels) == 1]
-    return np.array(rows, dtype=np.int64), np.array([encoded.labels[row][0] for row in rows], dtype=np.int64)
+    found = [(row, several[0]) for row, several in enumerate(labels) if len(several) == 1]
+    return np.array([row for row, _ in found], dtype=np.int64), [label for _, label in found]
 
 
 def _drawn(labels: NDArray[np.int64], shots: int, seed: int, *, keep: bool) -> NDArray[np.int64]:
@@ -330,8 +339,11 @@ def _drawn(labels: NDArray[np.int64], shots: int, seed: int, *, keep: bool) -> N
 
 def _train(
     vectors: VectorFolder, encoded: Encoded, train: Dataset, shots: int, seed: int
-) -> tuple[Vectors, NDArray[np.int64]]:
-    """Vectors and classes of the images to learn from, with the numbers that the measured dataset has for them."""
+) -> tuple[Encoded, NDArray[np.int64]]:
+    """The images to learn from, and their classes with the numbers that the measured dataset has for them.
+
+    They are drawn before they are read: of a large training set, only these are encoded.
+    """
     dataset = encoded.dataset
     if list(identity(train)) == list(identity(dataset)):
         hint = "name other images, or leave --train out to have some of each class put aside"
@@ -340,11 +352,11 @@ def _train(
     if unknown:
         hint = f"the classes must be the same; not in both: {', '.join(unknown[:5])}"
         raise InvalidInput(f"{train.name} and {dataset.name} differ: {hint}", value=unknown, where="train", hint=hint)
-    other = vectors.images(train)
-    rows, labels = _single(other)
-    number = np.array([dataset.classes.index(name) for name in train.classes], dtype=np.int64)
-    drawn = _drawn(labels, shots, seed, keep=False)
-    return other.rows(rows[drawn]), number[labels[drawn]]
+    places, labels = _single([sample.labels for sample in train.samples])
+    number = {name: place for place, name in enumerate(dataset.classes)}
+    drawn = _drawn(np.array([number[label] for label in labels], dtype=np.int64), shots, seed, keep=False)
+    known = vectors.images(replace(train, samples=SampleList(train.samples[place] for place in places[drawn].tolist())))
+    return known, np.array([number[train.classes[label]] for (label,) in known.labels], dtype=np.int64)
 
 
 def classified(images: Vectors, targets: Vectors, labels: Sequence[tuple[int, ...]]) -> Classification | MultiLabel:
