@@ -80,7 +80,8 @@ def main() -> None:
         rows = rows_of(bundle, found, peaks)
         chosen = tuwen.load(str(bundle.folder))
         auto = f"{chosen.runtime} {chosen.precision}"
-    faster = [one.name for one in found if one.cosine >= EXACT and is_faster(one, found, auto)]
+    exact = [one for one in found if one.cosine >= EXACT and one.target.precision != "int8"]  # `auto` never takes int8
+    faster = [one.name for one in exact if is_faster(one, found, auto)]
     print(table(rows))
     print(table([{"auto": auto, "faster exact targets": ", ".join(faster) or "none"}]))
     best = max((row["share_of_peak"] or 0.0 for row in rows if row["part"] == "image"), default=0.0)
