@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from making import FakeModel, paths, rows
 
+import tuwen
 from conftest import copied
 from tuwen.errors import IndexFault, IndexLocked
 from tuwen.index.index import VectorIndex
-from tuwen.index.storage import private_copy
+from tuwen.index.storage import COPY, private_copy
 
 MADE = rows(400)
 MOUNT = "mount --bind {0} {0} && mount -o remount,ro,bind {0} && exec {1}"
@@ -87,5 +88,38 @@ def test_readers_and_a_writer_keep_each_other_out(filled: Path, monkeypatch: pyt
 def test_a_copy_has_the_same_bytes_and_holes(filled: Path, tmp_path: Path) -> None:
     copy = private_copy(copied(filled, tmp_path / "copied"))
     for path in filter(Path.is_file, filled.rglob("*")):
-        assert (copy / path.relative_to(filled)).read_bytes() == path.read_bytes()
-    assert sum(path.stat().st_blocks for path in copy.rglob("*")) * 512 < 16 * 2**20
+        assert (copy.folder / path.relative_to(filled)).read_bytes() == path.read_bytes()
+    assert sum(path.stat().st_blocks for path in copy.folder.rglob("*")) * 512 < 16 * 2**20
+    copy.delete()
+    assert not copy.folder.exists()
+
+
+COPYING = "import sys, time; from pathlib import Path; from tuwen.index.storage import COPY, private_copy\n"
+COPYING += "copy = private_copy(Path(sys.argv[1])); print(copy.folder, flush=True); time.sleep(600)"
+
+
+def test_the_copy_of_a_killed_process_is_deleted(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next process that makes one; the copy of one that runs is left alone, and so is a link in its place."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(tuwen.__file__).parents[1])}
+    words = [sys.executable, "-c", COPYING, str(filled)]
+    killed, running = (subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    assert killed.stdout is not None
+    assert running.stdout is not None
+    left, used = (Path(it.readline().strip()) for it in (killed.stdout, running.stdout))
+    other = tmp_path / "other"
+    other.mkdir()
+    link = tmp_path / f"{COPY}link"
+    link.symlink_to(other)
+    try:
+        killed.kill()
+        killed.wait()
+        copy = private_copy(filled)
+        assert {*tmp_path.glob(f"{COPY}*")} == {used, copy.folder, link}
+        assert not any(other.iterdir())
+        copy.delete()
+    finally:
+        running.kill()
+        running.communicate()
+        killed.communicate()
+    assert not left.exists()

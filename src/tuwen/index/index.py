@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -280,7 +280,8 @@ def open_parts(place: Location, encoder: Model | None, lock_timeout: float) -> O
             clear_generations(place, manifest.generation, (SHARD, FAISS))
             give_up_reserve(place)  # on a full disk, even opening the rows needs a little space
         storage = replace(storage, mapped=manifest.store == "qdrant-edge")
-        return Opened(manifest, _store(manifest, storage.copy or place, lock_timeout), storage)
+        opened = place if storage.copy is None else storage.copy.folder
+        return Opened(manifest, _store(manifest, opened, lock_timeout), storage)
     except BaseException:
         storage.release()
         raise
@@ -292,7 +293,7 @@ def open_snapshot(place: Path) -> Opened:
     copy = snapshot(place, but=rows_folder(place, manifest.generation + 1).name)
     storage = FolderStorage(place, Lock(place), mapped=manifest.store == "qdrant-edge", copy=copy)
     try:
-        return Opened(manifest, _store(manifest, copy, 0.0), storage)
+        return Opened(manifest, _store(manifest, copy.folder, 0.0), storage)
     except BaseException:
         storage.release()
         raise
@@ -325,6 +326,11 @@ def _store(manifest: Manifest, place: Path, patience: float) -> Store:
         made = Design(manifest.kind, manifest.metric, manifest.store)
         return FaissStore(folder / FAISS, manifest.dim, made)
     return QdrantStore(folder / SHARD, manifest.dim, patience, flat=manifest.kind == "flat")
+
+
+def _size(payloads: Iterable[Payload]) -> int:
+    """The bytes of payloads, as they are written."""
+    return len(to_json(list(payloads)))
 
 
 def _root(place: Location, root: Path | None) -> str:
@@ -499,8 +505,8 @@ class VectorIndex(Lookup):
             )
         checked = checked_rows(rows, self._manifest.dim)
         if checked:
-            payloads = len(to_json([it.payload for it in checked]))
-            self._storage.check_space(len(checked) * checked[0].vector.nbytes + payloads)
+            vectors = len(checked) * checked[0].vector.nbytes
+            self._storage.check_space(vectors + _size(it.payload for it in checked))
             self.computed_in(self._encoder.precision)
             self._changed = True
             self._store.upsert(checked)
@@ -521,11 +527,11 @@ class VectorIndex(Lookup):
         Raises:
             InvalidInput: a payload cannot be stored, or there is no such row; nothing was changed.
         """
-        self._storage.check_space(sum(len(str(payload)) for payload in payloads.values()))
         checked = {key: checked_payload(key, payload) for key, payload in payloads.items()}
         missing = checked.keys() - self._store.payloads(list(checked)).keys()
         if missing:
             raise InvalidInput(f"{self.place} has no row {min(missing)!r}", value=min(missing), where=self.place)
+        self._storage.check_space(_size(checked.values()))
         self._store.set_payloads(checked)
 
     def optimize(self) -> None:

@@ -15,7 +15,7 @@ from tuwen.bundle.files import sync
 from tuwen.errors import IndexFault, InvalidInput
 from tuwen.index.calibration import Calibration, read_calibration, write_calibration
 from tuwen.index.location import Cluster, Location
-from tuwen.index.lock import Lock
+from tuwen.index.lock import POLL, Lock
 from tuwen.index.manifest import MANIFEST, Manifest, write_manifest
 from tuwen.index.space import check_space, disk_full, give_up_reserve, is_disk_full
 from tuwen.index.stores import qdrant_collection as cluster_collection
@@ -90,29 +90,76 @@ def is_read_only(folder: Path) -> bool:
     return not os.access(folder, os.W_OK)
 
 
-def private_copy(folder: Path, but: str = "") -> Path:
+COPY = "tuwen-copy-"
+"""what the names of private copies begin with"""
+_LOCK_FILES = frozenset({"lock", "lock.json"})
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCopy:
+    """A copy of an index that this process alone uses. It is locked, so that others can tell whether it is in use."""
+
+    folder: Path
+    lock: Lock
+
+    def delete(self) -> None:
+        """Delete it. May be called twice."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # while it is locked: nobody takes it for an abandoned one
+        self.lock.release()
+        shutil.rmtree(self.folder, ignore_errors=True)  # Windows deletes no open file
+
+
+def private_copy(folder: Path, but: str = "") -> PrivateCopy:
     """A folder in the system's temporary folder that looks like an index, whose files can be written to.
 
     The engines open most of their files for writing, even to search. Of a read-only index these are copied, without
-    their holes; vectors and graphs, the largest, are links. `but`: the name of a subfolder to leave out.
+    their holes; vectors and graphs, the largest, are links. Copies of processes that were killed are deleted.
+
+    Args:
+        folder: the index.
+        but: the name of a subfolder to leave out.
     """
-    copy = Path(tempfile.mkdtemp(prefix="tuwen-"))
+    copy = _new_copy()
     try:
         for path, names in _walk(folder, but):
-            inside = copy / path.relative_to(folder)
+            inside = copy.folder / path.relative_to(folder)
             inside.mkdir(exist_ok=True)
             for name in names:
                 if name in READ_ONCE or name.endswith(".faiss"):
                     (inside / name).symlink_to((path / name).absolute())
-                else:
+                elif path != folder or name not in _LOCK_FILES:
                     _copy_sparse(path / name, inside / name)
     except BaseException:
-        shutil.rmtree(copy, ignore_errors=True)
+        copy.delete()
         raise
     return copy
 
 
-def snapshot(folder: Path, but: str) -> Path:
+def _new_copy() -> PrivateCopy:
+    """An empty folder, after those of killed processes are deleted: the system has released their locks."""
+    for left in Path(tempfile.gettempdir()).glob(f"{COPY}*"):
+        if left.is_dir() and _is_own(left):
+            with suppress(IndexFault):
+                lock = Lock(left)
+                lock.acquire(0.0)
+                PrivateCopy(left, lock).delete()
+    while True:
+        copy = PrivateCopy(folder := Path(tempfile.mkdtemp(prefix=COPY)), Lock(folder))
+        try:
+            copy.lock.acquire(POLL)
+        except IndexFault:
+            copy.delete()
+            raise
+        if folder.is_dir():  # else another process has just taken it for an abandoned one
+            return copy
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a path is no link and belongs to this user: others can write to the temporary folder, too."""
+    return not path.is_symlink() and (not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid())
+
+
+def snapshot(folder: Path, but: str) -> PrivateCopy:
     """As `private_copy`, of an index that another process has open.
 
     Raises:
@@ -124,7 +171,7 @@ def snapshot(folder: Path, but: str) -> Path:
     except FileNotFoundError as error:
         raise _written_to(folder) from error
     if _states(folder, but) != before:
-        shutil.rmtree(copy, ignore_errors=True)
+        copy.delete()
         raise _written_to(folder)
     return copy
 
@@ -269,7 +316,7 @@ class FolderStorage:
     place: Path
     lock: Lock
     mapped: bool = True
-    copy: Path | None = None
+    copy: PrivateCopy | None = None
 
     def write(self, manifest: Manifest) -> None:
         """See `Storage`."""
@@ -306,7 +353,7 @@ class FolderStorage:
     def release(self) -> None:
         """See `Storage`."""
         if self.copy is not None:
-            shutil.rmtree(self.copy, ignore_errors=True)
+            self.copy.delete()
         self.lock.release()
 
 
