@@ -324,3 +324,15 @@ def test_rows_by_period_are_those_of_the_filter_and_wrong_dates_cost_little(inde
 
 def test_an_index_without_rows_has_no_periods(index: VectorIndex) -> None:
     assert index.periods("month") == {}
+
+
+def test_space_is_checked_for_the_bytes_that_a_payload_is_written_in(
+    index: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for its characters, of which a Chinese one takes three bytes; the same when it is replaced."""
+    sizes = list[int]()
+    monkeypatch.setattr("tuwen.index.storage.check_space", lambda _, size, **__: sizes.append(size))
+    index.upsert([row("a.jpg"), row("b.jpg")])
+    index.upsert([row("a.jpg", title="猫" * 100)])
+    index.update_payloads({"b.jpg": payload("b.jpg", title="猫" * 100)})
+    assert sizes[1] - 4 * DIM == sizes[2] > 300
