@@ -59,7 +59,19 @@ FIELDS: Mapping[str, type[str] | type[int] | type[float]] = {
 TYPES = ("image", "text")
 """what a row can be of; one that does not say is of a picture"""
 
-SCANNED = ("taken_zone", "orientation", "latitude", "longitude", "sidecar", "sidecar_modified")
+SCANNED = (
+    "taken_zone",
+    "taken_from",
+    "lens",
+    "focal_length",
+    "iso",
+    "orientation",
+    "latitude",
+    "longitude",
+    "title",
+    "sidecar",
+    "sidecar_modified",
+)
 """fields that stores keep no index of: filters on them are rare, and each index makes writing slower"""
 TIMES = ("taken", "modified", "sidecar_modified")
 """the fields that are times"""
