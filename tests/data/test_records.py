@@ -103,3 +103,16 @@ def test_in_two_columns_a_comma_belongs_to_the_second(tmp_path: Path) -> None:
     table = "\n".join(("image,caption", *lines))
     expected = ["a dog, running", "a cat, asleep", '"so", she said, "so"', 'a "big" dog, a cat']
     assert [caption for _, caption in rows(tmp_path / "a.csv", table)] == expected
+
+
+@pytest.mark.parametrize("captions", ["一只猫\n两只狗在草地上奔跑", "两只狗在草地上奔跑\n一只猫\na bird"])
+def test_a_short_file_in_another_encoding_gives_no_made_up_caption(tmp_path: Path, captions: str) -> None:
+    """The first caption, in GBK, can be read as UTF-8; the other one cannot."""
+    assert "一只猫".encode("gbk").decode("utf-8") == "һֻè"
+    file = tmp_path / "captions.csv"
+    lines = [f"{number}.jpg,{caption}" for number, caption in enumerate(captions.split("\n"))]
+    file.write_bytes("\n".join(["image,caption", *lines]).encode("gbk"))
+    with pytest.raises(InvalidInput) as caught:
+        list(read_records(file))
+    assert (caught.value.value, caught.value.where) == ("gb18030", file)
+    assert [it.fields["caption"] for it in read_records(file, "gbk")] == captions.split("\n")

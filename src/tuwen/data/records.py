@@ -28,7 +28,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE = 2**16
 """how many bytes of a file tell whether it is UTF-8"""
 _FEW = 3
-"""lines that are not UTF-8 below which they are taken for damaged ones: too few to tell another encoding by"""
+"""lines that are not UTF-8, all others being ASCII, below which they are taken for damaged ones"""
 _MOST_LINES = 1000
 """the most lines that one quoted field may span"""
 
@@ -92,12 +92,16 @@ def open_text(path: Path, encoding: str | None = None, newline: str | None = Non
 
 
 def _encoding_of(sample: bytes, path: Path) -> str:
-    """The encoding of a file that begins so. One in which most of what is not ASCII is not UTF-8 is refused."""
+    """The encoding of a file that begins so. One in which half of what is not ASCII is not UTF-8 is refused.
+
+    For what can be read as UTF-8 may not be: two or three Chinese characters in GBK often can.
+    """
     if sample.startswith(_UTF16):
         return "utf-16"
     lines = [line for line in sample.split(b"\n")[: -1 if len(sample) == _SAMPLE else None] if not line.isascii()]
     wrong = sum(not is_utf8(line.decode("utf-8", "surrogateescape")) for line in lines)
-    if wrong < _FEW or wrong <= len(lines) / 2:
+    right = len(lines) - wrong
+    if wrong < max(right, 1) or (not right and wrong < _FEW):
         return UTF8
     from charset_normalizer import from_bytes  # takes longer to import than most files to read
 
