@@ -227,13 +227,24 @@ def choice(name: str, right: list[int]) -> selection.Choice:
         ([0] * 20, [0] * 10 + [1] * 10, [0] * 2 + [1] * 18, "gda"),
         ([0] * 20, [0] * 10 + [1] * 10, [1] * 11 + [0] * 9, "proker"),  # nor eleven that are others than the ten
         ([0] * 5 + [1] * 15, [0] * 10 + [1] * 10, [0] * 9 + [1] * 11, "zero-shot"),
-        ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10, [0] * 11 + [1] * 9, "zero-shot"),
+        ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10, [0] * 11 + [1] * 9, "zero-shot"),  # nothing is told differently
+        ([0] * 9 + [1] * 11, [0] * 10 + [1] * 10, [0] * 10 + [1] * 10, "proker"),
+        ([0] * 8 + [1] * 12, [0] * 10 + [1] * 10, [0] * 10 + [1] * 10, "zero-shot"),
         ([], [], [], "proker"),
     ],
 )
 def test_a_method_that_is_better_by_chance_is_not_chosen(zero, proker, gda, chosen: str) -> None:
     known = {"zero-shot": zero, "gda": gda, "proker": proker}
     assert selection.best_of({name: choice(name, right) for name, right in known.items()}).method == chosen
+
+
+def test_with_two_images_a_class_folds_do_not_choose_among_all() -> None:
+    assert selection.for_auto(support(each=3)) == selection.ORDER
+    for each in (1, 2):
+        assert selection.for_auto(support(each=each)) == ("zero-shot", "proker")
+        assert selection.for_auto(support(each=each), by_folds=False) == selection.ORDER
+    uneven = support(each=3).only(np.arange(8))  # three images of two classes, two of the third
+    assert selection.for_auto(uneven) == selection.ORDER
 
 
 def test_gaussians_of_one_image_each_are_as_sharp_as_of_more() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tuwen.errors import InvalidInput
 from tuwen.evaluation.evaluate import evaluate
 from tuwen.evaluation.report import figure, figures, write_report
 from tuwen.evaluation.tasks import class_vectors, read_names, templates_of
-from tuwen.evaluation.vectors import VectorFolder
+from tuwen.evaluation.vectors import OnProgress, VectorFolder
 from tuwen.index.index import VectorIndex
 from tuwen.ingest.images import ingest
 
@@ -149,6 +150,21 @@ def test_vectors_are_kept_and_found_again(encoder: tuwen.Encoder, pairs: Path, t
     assert ("images", 8, 8) in calls
 
 
+def test_what_is_stopped_leaves_no_half_file(encoder: tuwen.Encoder, pairs: Path, tmp_path: Path) -> None:
+    def stop(at: str) -> OnProgress:
+        def show(what: str, _done: int, _total: int) -> None:
+            if what == at:
+                raise KeyboardInterrupt
+
+        return show
+
+    for what, kept in (("images", set()), ("texts", {".npy", ".jsonl"}), ("ranks", {".npy", ".jsonl"})):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(encoder, pairs, columns=COLUMNS, vectors=tmp_path, on_progress=stop(what))
+        assert {file.suffix for file in tmp_path.rglob("*") if file.is_file()} == kept
+    assert evaluate(encoder, pairs, columns=COLUMNS, vectors=tmp_path).measured[0].counts["images"] == 8
+
+
 def test_what_is_missing_is_listed(encoder: tuwen.Encoder, pairs: Path, tmp_path: Path) -> None:
     shutil.copytree(pairs.parent, tmp_path / "pairs")
     (tmp_path / "pairs" / "pictures" / "owl.webp").unlink()
@@ -212,6 +228,10 @@ def test_the_report_shows_figures_and_misses(
     }
     zero_shot = evaluate(encoder, classes)
     assert len(write_report(tmp_path / "other.md", zero_shot)) == 3
+    chinese = replace(zero_shot, measured=(replace(zero_shot.measured[0], classes=("动物", "旗", "食物")),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of matplotlib, whose font lacks these characters
+        write_report(tmp_path / "chinese.md", chinese)
     one, other, often = zero_shot.measured[0].result.confusions(1)[0]
     names = zero_shot.measured[0].classes
     assert f"| {names[one]} | {names[other]} | {often} |" in (tmp_path / "other.md").read_text(encoding="utf-8")

@@ -150,7 +150,11 @@ def learn(  # noqa: PLR0913  (what is learnt from, and how)
     called = names or [name.replace("_", " ") for name in support.classes]
     texts = label_vectors(called, templates, encoder).vectors
     seen = Support(support.vectors, support.labels, texts, encoder.scoring.scale)
-    wanted = selection.for_auto(seen) if method == AUTO else tuple(dict.fromkeys(("zero-shot", method)))
+    wanted = (
+        selection.for_auto(seen, by_folds=tune_on is None)
+        if method == AUTO
+        else tuple(dict.fromkeys(("zero-shot", method)))
+    )
     if tune_on is None:
         choices, truth = selection.choose(seen, wanted, seed=seed), seen.labels
     else:

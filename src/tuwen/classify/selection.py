@@ -6,6 +6,7 @@ folds. Nothing else is looked at. With one image of a class nothing is tuned: th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from tuwen.types import Vectors
 FOLDS = 5
 PREFERRED = ("proker", "gda")
 """what `auto` takes where nothing can be tuned, or nothing else is clearly better: the first that is there"""
+FEW = 2
+"""images of each class up to which methods are not compared on folds"""
 MOST_PRODUCTS = 2e9
 """images x classes x dimensions above which `auto` leaves out the trained methods, and uses a single fold"""
 MOST_KERNEL = 6000
@@ -55,27 +58,42 @@ def choose(support: Support, methods: Sequence[str], *, seed: int = 0) -> dict[s
 
 
 def best_of(choices: Mapping[str, Choice]) -> Choice:
-    """The preferred method, or the most accurate one where it is better by more than noise; zero-shot if not worse.
+    """The preferred method, or the most accurate one where it is better by more than noise.
 
-    Noise is a standard deviation of the difference: of the images that only one of the two got right, the square root
-    of their number (McNemar, 1947). With few images the highest of several accuracies is mostly luck.
+    Zero-shot where it is better than that by more than noise, or where the two differ on no image. Noise is a standard
+    deviation of the difference: of the images that only one of the two got right, the square root of their number
+    (McNemar, 1947). With few images the highest of several accuracies is mostly luck.
     """
     ordered = sorted(choices.values(), key=lambda choice: (*ORDER, choice.method).index(choice.method))
     preferred = next((choices[name] for name in PREFERRED if name in choices), ordered[-1])
     if preferred.accuracy is None:
         return preferred
     best = max(ordered, key=lambda choice: int(choice.right.sum()))
-    gained, lost = (int((one.right & ~other.right).sum()) for one, other in ((best, preferred), (preferred, best)))
-    found = best if gained - lost > (gained + lost) ** 0.5 else preferred
+    found = best if _is_better(best, preferred) else preferred
     zero = choices["zero-shot"]
-    return zero if zero.right.sum() >= found.right.sum() else found
+    return zero if _is_better(zero, found) or np.array_equal(zero.right, found.right) else found
 
 
-def for_auto(support: Support) -> tuple[str, ...]:
-    """The methods that `auto` chooses among."""
+def _is_better(one: Choice, other: Choice) -> bool:
+    """Whether it got more images right, by more than noise."""
+    gained, lost = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
+    return gained - lost > sqrt(gained + lost)
+
+
+def for_auto(support: Support, *, by_folds: bool = True) -> tuple[str, ...]:
+    """The methods that `auto` chooses among.
+
+    Args:
+        support: the images.
+        by_folds: whether they are judged on folds of the support. With up to two images of each class, folds learn from
+            one: what is best there is mostly luck, so only the preferred method and zero-shot are compared.
+    """
     large = _is_large(support)
     left_out = ({"linear", "tip-f"} if large else set()) | ({"proker"} if len(support.labels) > MOST_KERNEL else set())
-    return tuple(name for name in ORDER if name not in left_out)
+    able = tuple(name for name in ORDER if name not in left_out)
+    if by_folds and np.bincount(support.labels).max() <= FEW:
+        return ("zero-shot", next(name for name in PREFERRED if name in able))
+    return able
 
 
 def _is_large(support: Support) -> bool:

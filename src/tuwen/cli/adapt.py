@@ -70,7 +70,7 @@ def adapt(
 
     SUPPORT is a folder with a folder for each class, or a table of images and labels; or name an index and the field
     that tells its classes apart. Method and parameters are chosen on support images that are left out in turn, and
-    zero-shot classification is kept where nothing is better.
+    zero-shot classification is kept where it is clearly better.
     """
     if (support is None) == (folder is None):
         raise click.UsageError("name either SUPPORT or --index INDEX")

@@ -37,7 +37,8 @@ def adapt(  # noqa: PLR0913  (what is learnt from, and how)
         model: a model's name or folder, or an encoder.
         support: a folder with a folder for each class, a table with a column of labels, or images encoded already.
         method: `zero-shot`, `tip`, `tip-f`, `gda`, `proker`, `linear`; or `auto`: `proker`, another one that is
-            clearly better on left-out images, or zero-shot where no method is better.
+            clearly better on left-out images, or zero-shot where that is clearly better. With one or two images a
+            class: `proker` or zero-shot.
         names: what each class is called in a text; None: its own name with spaces for underscores.
         templates: prompt templates, see `fill`.
         columns: what columns of a table are called where not by their usual names.

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 MISSES = 12
 """the worst misses of each result, on the sheet"""
 CONFUSIONS = 10
+NAMED = 40
+"""classes of a plot that have their names beneath"""
 CHANGES = 20
 """changed queries that are listed"""
+_OTHER_SCRIPTS = "\u0530"
+"""from here on, matplotlib's own font lacks most characters"""
 _BLUE, _RED = "#0072b2", "#d55e00"
 
 
@@ -178,12 +182,16 @@ def _plot(measured: Measured, other: Comparison | None, file: Path) -> None:
         _recalls(axes, measured, "")
         if other is not None:
             _recalls(axes, other.measured, " (other)")
-        axes.set(xlabel="k", ylabel="recall at k", xticks=KS, ylim=(0, 1))
-        axes.legend(frameon=False, loc="lower right")
+        axes.set(xlabel="k", ylabel="recall at k", xticks=KS, ylim=(0, 1.02))
+        image.legend(frameon=False, loc="outside right upper")
     else:
-        values = np.sort(np.nan_to_num(measured.result.per_class()))[::-1]  # type: ignore[attr-defined]
-        axes.bar(np.arange(len(values)), values, width=1.0, color=_BLUE)
-        axes.set(xlabel="classes, best first", ylabel="accuracy", ylim=(0, 1))
+        values = np.nan_to_num(measured.result.per_class())  # type: ignore[attr-defined]
+        order = np.argsort(-values, kind="stable")
+        named = len(order) <= NAMED and max("".join(classes)) < _OTHER_SCRIPTS
+        axes.bar(np.arange(len(order)), values[order], width=0.8 if named else 1.0, color=_BLUE)
+        axes.set(xlabel="classes, best first", ylabel="accuracy", ylim=(0, 1.02))
+        if named:
+            axes.set_xticks(np.arange(len(order)), [classes[place] for place in order], rotation=90, fontsize=8)
     content = BytesIO()
     image.savefig(content, format="png", dpi=120)
     file.write_bytes(content.getvalue())

@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,14 +141,11 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
         """Encode texts, unless their vectors are here. (m, dim) unit rows."""
         file = self.folder / f"texts-{_digest(texts)}.npy"
         if not file.exists():
-            aside = file.with_suffix(".part")
-            vectors = _new(aside, len(texts), self.encoder.dim)
-            for first in range(0, len(texts), _TEXTS):
-                part = texts[first : first + _TEXTS]
-                vectors[first : first + len(part)] = self.encoder.encode_texts(part)
-                self.on_progress("texts", first + len(part), len(texts))
-            vectors.flush()
-            aside.replace(file)
+            with _new(file, len(texts), self.encoder.dim) as vectors:
+                for first in range(0, len(texts), _TEXTS):
+                    part = texts[first : first + _TEXTS]
+                    vectors[first : first + len(part)] = self.encoder.encode_texts(part)
+                    self.on_progress("texts", first + len(part), len(texts))
         return np.asarray(np.load(file, mmap_mode="r")[: len(texts)])
 
     def _encode_images(self, dataset: Dataset, facts: Path) -> None:
@@ -167,27 +164,32 @@ class VectorFolder(AbstractContextManager["VectorFolder"]):
                 }
                 yield _Place(number, example.key), example.image
 
-        aside, lines = facts.with_suffix(".part"), list[str]()
-        rejected = list(dataset.missing)
-        vectors = _new(aside, len(dataset), self.encoder.dim)
-        for batch in self.encoder.stream(items()):  # type: ignore[arg-type]  # pairs and rejected ones
-            vectors[len(lines) : len(lines) + len(batch.keys)] = batch.vectors
-            rejected += batch.rejected
-            for place in batch.keys:
-                line = {"place": place.number, "key": place.key} | known.pop(place.number)
-                lines.append(json.dumps(line, ensure_ascii=True))
-            self.on_progress("images", len(lines) + len(rejected) - len(dataset.missing), len(dataset))
-        vectors.flush()
+        lines, rejected = list[str](), list(dataset.missing)
+        with _new(facts.with_suffix(".npy"), len(dataset), self.encoder.dim) as vectors:
+            for batch in self.encoder.stream(items()):  # type: ignore[arg-type]  # pairs and rejected ones
+                vectors[len(lines) : len(lines) + len(batch.keys)] = batch.vectors
+                rejected += batch.rejected
+                for place in batch.keys:
+                    line = {"place": place.number, "key": place.key} | known.pop(place.number)
+                    lines.append(json.dumps(line, ensure_ascii=True))
+                self.on_progress("images", len(lines) + len(rejected) - len(dataset.missing), len(dataset))
         head = json.dumps({"rejected": [(item.path, item.reason) for item in rejected]})
-        aside.replace(facts.with_suffix(".npy"))
         text = facts.with_suffix(".jsonl.part")
         text.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
         text.replace(facts)
 
 
-def _new(file: Path, rows: int, dim: int) -> "np.memmap[Any, np.dtype[np.float32]]":
-    """A `.npy` file of so many rows, at least one: an empty file cannot be mapped."""
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(max(rows, 1), dim))
+@contextmanager
+def _new(file: Path, rows: int, dim: int) -> Iterator["np.memmap[Any, np.dtype[np.float32]]"]:
+    """A `.npy` file of so many rows, at least one: an empty file cannot be mapped. It is there once it is complete."""
+    aside = file.with_suffix(".part")
+    try:
+        vectors = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=(max(rows, 1), dim))
+        yield vectors
+        vectors.flush()
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def identity(dataset: Dataset) -> Iterator[str]:
