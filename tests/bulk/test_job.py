@@ -11,7 +11,12 @@ from tuwen.errors import InvalidInput, TuwenError
 from tuwen.types import Rejected
 
 FACTS = {"model": "m", "fingerprint": "f", "precision": "fp32", "dim": 8, "layout": "npy"}
-INPUT = [*(Listed(str(i), captions=("x",)) for i in range(7)), Skipped(Path("s")), Rejected("r", "why")]
+INPUT = [
+    *(Listed(str(i), captions=("x",)) for i in range(7)),
+    Skipped(Path("s")),
+    Skipped(Path("@eaDir"), excluded="system folder"),
+    Rejected("r", "why"),
+]
 
 
 def outcome(samples: int, *rejected: Rejected) -> Outcome:
@@ -30,9 +35,11 @@ def test_a_job_is_planned_done_and_reported(tmp_path: Path) -> None:
         job.commit(1, {"a/1.npy": b"1"}, outcome(3))
         report = job.finish()
     assert report.rejected == (Rejected("r", "why"), Rejected("x", "bad"))
-    assert (report.samples, report.embedded, report.skipped) == (7, 6, 1)
+    assert (report.samples, report.embedded, report.skipped) == (7, 6, 2)
+    assert report.unused == ("s",)
     written = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert written == {**asdict(report), "rejected": 2}
+    assert written == {**asdict(report), "rejected": 2, "unused": 1}
+    assert (tmp_path / "out" / "unused.jsonl").read_text() == '"s"\n'
     lines = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [asdict(item) for item in report.rejected]
     assert sorted(path.name for path in (tmp_path / "out" / "a").iterdir()) == ["0.npy", "1.npy", "2.npy"]

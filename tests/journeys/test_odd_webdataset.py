@@ -64,6 +64,7 @@ def test_all_odd_pictures_in_a_webdataset(terminal, shared_data: Path, count: in
     assert report["embedded"] == report["images"] == len(claimed) - len(wrong)
     unclaimed = len(pictures) - len(claimed)
     assert report["skipped"] == 2 * unclaimed  # the file that belongs to no sample, and the caption left without one
+    assert {*report["unused"]} == pictures.keys() - claimed.keys()
     out = terminal.folder / "out"
     vectors = np.concatenate([np.load(path) for path in sorted((out / "img_emb").iterdir())]).astype(np.float32)
     assert len(vectors) == report["images"]

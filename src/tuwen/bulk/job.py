@@ -28,7 +28,7 @@ from tuwen.types import Rejected
 
 FORMAT = 1
 STATE, JOB, PLAN, DONE = "embedding", "job.json", "plan", "done"
-REPORT, REJECTED = "report.json", "rejected.jsonl"
+REPORT, REJECTED, UNUSED = "report.json", "rejected.jsonl", "unused.jsonl"
 _ASIDE = ".new-"
 _COUNTS = ("samples", "embedded", "images", "texts", "truncated", "skipped")
 
@@ -67,6 +67,7 @@ class EmbedReport(Outcome):
         precision: what it computed in.
         dim: the length of the vectors.
         layout: of the output.
+        unused: the files that belong to no sample; they are counted as skipped.
     """
 
     shards: int
@@ -75,6 +76,7 @@ class EmbedReport(Outcome):
     precision: str
     dim: int
     layout: str
+    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +122,21 @@ class Job:
     def finish(self) -> EmbedReport:
         """Write the report of a job whose shards are all done, and return it."""
         outcomes = [json.loads(path.read_bytes()) for path in sorted((self.out / STATE / DONE).glob("*.json"))]
-        listing = (self.out / STATE / PLAN / REJECTED).read_text(encoding="ascii").splitlines()
-        rejected = [json.loads(line) for line in listing]
+        rejected, unused = (_read_lines(self.out / STATE / PLAN / name) for name in (REJECTED, UNUSED))
         rejected += [item for outcome in outcomes for item in outcome["rejected"]]
         counts = {name: sum(outcome[name] for outcome in outcomes) for name in _COUNTS}
         counts["skipped"] += self.facts["skipped"]
         model = {name: self.facts[name] for name in ("model", "fingerprint", "precision", "dim", "layout")}
         report = EmbedReport(
-            **counts, rejected=tuple(Rejected(**item) for item in rejected), shards=self.shards, **model
+            **counts,
+            rejected=tuple(Rejected(**item) for item in rejected),
+            shards=self.shards,
+            **model,
+            unused=tuple(unused),
         )
-        _replace(self.out / REJECTED, "".join(f"{json.dumps(item)}\n" for item in rejected))
-        _replace(self.out / REPORT, _json(asdict(report) | {"rejected": len(rejected)}))
+        for name, items in ((REJECTED, rejected), (UNUSED, unused)):
+            _replace(self.out / name, "".join(f"{json.dumps(item)}\n" for item in items))
+        _replace(self.out / REPORT, _json(asdict(report) | {"rejected": len(rejected), "unused": len(unused)}))
         return report
 
 
@@ -236,6 +242,7 @@ def _planned(folder: Path, listed: Iterable[Listed | Rejected | Skipped], shard_
     rejected = "".join(f"{json.dumps(asdict(item))}\n" for item in tally.rejected).encode("ascii")
     tally.digest.update(rejected)
     _write(folder / REJECTED, rejected)
+    _write(folder / UNUSED, "".join(f"{json.dumps(name)}\n" for name in tally.unused).encode("ascii"))
     return {
         "samples": tally.samples,
         "shards": shards,
@@ -255,6 +262,7 @@ class _Tally:
         self.pictured = False
         self.captioned = False
         self.rejected: list[Rejected] = []
+        self.unused: list[str] = []
         self.digest = hashlib.sha256()
 
     def kept(self, listed: Iterable[Listed | Rejected | Skipped]) -> Iterator[Listed]:
@@ -263,6 +271,8 @@ class _Tally:
                 self.rejected.append(item)
             elif isinstance(item, Skipped):
                 self.skipped += 1
+                if not item.excluded:
+                    self.unused.append(str(item.path))
             else:
                 self.samples += 1
                 self.pictured |= item.pictured
@@ -283,6 +293,10 @@ def _lock(state: Path, held: ExitStack) -> None:
         raise TuwenError(
             f"another process is writing to {state.parent}: {hint}", value=state.parent, hint=hint
         ) from error
+
+
+def _read_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 
 def _replace(path: Path, text: str) -> None:

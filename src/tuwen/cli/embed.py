@@ -15,7 +15,7 @@ from tuwen.bulk.items import is_picture, save_items
 from tuwen.bulk.job import REPORT, EmbedReport
 from tuwen.cli import options
 from tuwen.cli.command import INTERRUPTED, REJECTED, Command, say
-from tuwen.cli.console import count, emit, list_rejected
+from tuwen.cli.console import count, emit, list_rejected, printable
 from tuwen.cli.options import Computing
 from tuwen.data.datasets import ENDINGS, expanded, is_bulk
 from tuwen.data.samples import Columns
@@ -23,6 +23,9 @@ from tuwen.errors import InvalidInput
 from tuwen.index.location import Location
 from tuwen.runtime.encoder import Encoder
 from tuwen.runtime.loading import find_bundle
+
+_NAMED = 3
+"""how many of the files that belong to no sample are named"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +248,9 @@ def _run(job: EmbedJob, progress: str, *, as_json: bool) -> int:
 
 def _show(report: EmbedReport, out: Location, seconds: float, *, as_json: bool) -> int:
     list_rejected(report.rejected)
+    if report.unused:
+        more = f" and {len(report.unused) - _NAMED:,} more" if len(report.unused) > _NAMED else ""
+        say(f"skipped, because they belong to no sample: {', '.join(map(printable, report.unused[:_NAMED]))}{more}")
     if as_json:
         emit({"out": str(out), **asdict(report), "seconds": round(seconds, 3)})
     else:
