@@ -237,6 +237,21 @@ def test_the_report_shows_figures_and_misses(
     assert f"| {names[one]} | {names[other]} | {often} |" in (tmp_path / "other.md").read_text(encoding="utf-8")
 
 
+def test_a_report_that_is_stopped_leaves_nothing(
+    encoder: tuwen.Encoder, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evaluate(encoder, pairs, columns=COLUMNS, language="en")
+    assert found.measured[0].misses(1)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tuwen.evaluation.report.grid", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path / "report.md", found)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_miss_names_what_was_found_instead(encoder: tuwen.Encoder, pairs: Path) -> None:
     measured = evaluate(encoder, pairs, columns=COLUMNS).measured[0]
     ranks = [miss.rank for miss in measured.misses(100)]

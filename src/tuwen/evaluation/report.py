@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from tuwen.data.decode import Picture, Reading, read_image
 from tuwen.errors import require
@@ -40,14 +39,14 @@ def write_report(file: Path, evaluation: Evaluation) -> list[Path]:
         evaluation: what was measured.
 
     Returns:
-        The files that were written.
+        The files that were written, all at the end: a run that is stopped before leaves none.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     require("matplotlib", extra="plot")
     lines = [f"# {evaluation.model.name} on {evaluation.measured[0].encoded.dataset.name}", "", *_facts(evaluation)]
-    written = [file]
+    pictures: dict[Path, bytes] = {}
     head, rows = figures(evaluation)
     aligned = "".join("|--:" if number >= head.index("value") else "|---" for number in range(len(head)))
     lines += ["", f"| {' | '.join(head)} |", f"{aligned}|", *(f"| {' | '.join(cells)} |" for cells in rows)]
@@ -55,7 +54,7 @@ def write_report(file: Path, evaluation: Evaluation) -> list[Path]:
         stem = file.stem if number == 0 else f"{file.stem}.{number + 1}"
         plot, sheet = file.with_name(f"{stem}.plot.png"), file.with_name(f"{stem}.misses.jpg")
         other = evaluation.comparisons[number] if evaluation.comparisons else None
-        _plot(measured, other, plot)
+        pictures[plot] = _plot(measured, other)
         lines += ["", f"## {title(measured)}", "", f"![the figures]({plot.name})"]
         if other is not None:
             same = percent(other.overlap)
@@ -67,15 +66,15 @@ def write_report(file: Path, evaluation: Evaluation) -> list[Path]:
             lines += ["", *_confusions(measured, measured.result)]
         misses = measured.misses(MISSES)
         if misses:
-            _sheet(measured, misses, evaluation.model.reading.max_pixels).save(sheet, quality=88)
+            pictures[sheet] = _sheet(measured, misses, evaluation.model.reading.max_pixels)
             lines += ["", "### Worst misses", "", f"![the worst misses]({sheet.name})", "", *_listed(misses)]
-            written.append(sheet)
-        written.append(plot)
     if evaluation.rejected:
         lines += ["", "## Images that are missing or cannot be read", ""]
         lines += [f"- `{item.path}`: {item.reason}" for item in evaluation.rejected]
+    for place, content in pictures.items():
+        place.write_bytes(content)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return written
+    return [file, *pictures]
 
 
 def title(measured: Measured) -> str:
@@ -156,8 +155,8 @@ def _listed(misses: Sequence[Miss]) -> list[str]:
     ]
 
 
-def _sheet(measured: Measured, misses: Sequence[Miss], max_pixels: int) -> Image.Image:
-    """Each miss' own image, and beside it the one that was found in its place."""
+def _sheet(measured: Measured, misses: Sequence[Miss], max_pixels: int) -> bytes:
+    """A JPEG: each miss' own image, and beside it the one that was found in its place."""
     cells = []
     for number, miss in enumerate(misses, start=1):
         for place, words in zip(miss.images, ((f"{number}", f"rank {miss.rank}"), ("", "found")), strict=False):
@@ -168,11 +167,13 @@ def _sheet(measured: Measured, misses: Sequence[Miss], max_pixels: int) -> Image
                 else read_image(example.image, example.key, Reading(near=(CELL, CELL), max_pixels=max_pixels))
             )
             cells.append((picture.image if isinstance(picture, Picture) else None, *words))
-    return grid(cells, columns=6)
+    content = BytesIO()
+    grid(cells, columns=6).save(content, format="jpeg", quality=88)
+    return content.getvalue()
 
 
-def _plot(measured: Measured, other: Comparison | None, file: Path) -> None:
-    """Recall by k for retrieval; accuracy by class for classification."""
+def _plot(measured: Measured, other: Comparison | None) -> bytes:
+    """A PNG: recall by k for retrieval; accuracy by class for classification."""
     from matplotlib.figure import Figure
 
     image = Figure(figsize=(7.5, 4), layout="constrained")
@@ -194,7 +195,7 @@ def _plot(measured: Measured, other: Comparison | None, file: Path) -> None:
             axes.set_xticks(np.arange(len(order)), [classes[place] for place in order], rotation=90, fontsize=8)
     content = BytesIO()
     image.savefig(content, format="png", dpi=120)
-    file.write_bytes(content.getvalue())
+    return content.getvalue()
 
 
 def _recalls(axes: "Axes", measured: Measured, suffix: str) -> None:
