@@ -81,6 +81,7 @@ def test_a_disk_that_is_too_small_for_an_index_is_refused(disk: Path) -> None:
         VectorIndex.create(disk / "i.tuwen", encoder=FakeModel())
     assert f"{space.ROOM:,}" in str(caught.value)
     assert caught.value.hint == space.TOO_SMALL
+    assert caught.value.where == disk / "i.tuwen"
     assert [path.name for path in disk.iterdir() if path.name != "lost+found"] == []
 
 

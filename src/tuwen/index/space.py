@@ -27,13 +27,14 @@ RESERVE, RESERVED = "reserve", 4 * 2**20
 """the file that is given up when rows are removed on a full disk, and its bytes"""
 
 
-def check_space(folder: Path, size: int, *, mapped: bool) -> None:
+def check_space(folder: Path, size: int, *, mapped: bool, named: Path | None = None) -> None:
     """Check that rows can be written to an index, and reserve space where it is scarce.
 
     Args:
         folder: the index, or where it will be.
         size: bytes of the rows.
         mapped: whether its store maps its files.
+        named: what the error names, in place of a temporary folder.
 
     Raises:
         DiskFull: there is not enough space; nothing was written.
@@ -43,7 +44,8 @@ def check_space(folder: Path, size: int, *, mapped: bool) -> None:
     free = disk.free
     holes = sum(size for _, size in _holes(folder)) if mapped and free < needed + 2 * SCARCE else 0
     if free < needed + holes:
-        raise disk_full(folder, needed=needed + holes, hint=TOO_SMALL if mapped and disk.total < needed + holes else "")
+        hint = TOO_SMALL if mapped and disk.total < needed + holes else ""
+        raise disk_full(folder, needed=needed + holes, hint=hint, named=named)
     if holes and free < needed + holes + SCARCE:
         _fill_holes(folder)
     if size and not (folder / RESERVE).exists():
@@ -56,15 +58,23 @@ def give_up_reserve(folder: Path) -> None:
         (folder / RESERVE).unlink(missing_ok=True)
 
 
-def disk_full(folder: Path, needed: int = 0, hint: str = "") -> DiskFull:
-    """The error for a full disk. `needed`: bytes, 0 if unknown. `hint`: what to do other than to free space."""
+def disk_full(folder: Path, needed: int = 0, hint: str = "", named: Path | None = None) -> DiskFull:
+    """The error for a full disk.
+
+    Args:
+        folder: a folder on it.
+        needed: bytes; 0 if unknown.
+        hint: what to do other than to free space.
+        named: what the error names, if that is not the folder.
+    """
+    named = named or folder
     free = shutil.disk_usage(folder).free
     wanted = f"writing needs {needed:,} bytes" if needed else "that is not enough"
     hint = hint or "free some space, or move the index, and run the command again"
     return DiskFull(
-        f"{folder} is on a full disk: {free:,} bytes are free, {wanted}; no row is lost; {hint}",
+        f"{named} is on a full disk: {free:,} bytes are free, {wanted}; no row is lost; {hint}",
         value=free,
-        where=folder,
+        where=named,
         hint=hint,
     )
 

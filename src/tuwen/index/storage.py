@@ -44,7 +44,7 @@ def creating(folder: Path, *, mapped: bool = False) -> Iterator[Path]:
     _check_free(folder)
     aside = _aside(folder)
     try:
-        check_space(aside, 0, mapped=mapped)
+        check_space(aside, 0, mapped=mapped, named=folder)
         yield aside
         aside.chmod(0o755)
         sync(aside)
