@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tuwen.bundle.files import sync
+from tuwen.bundle.files import replace_text, sync
 from tuwen.data.files import Skipped
 from tuwen.data.samples import Listed
 from tuwen.errors import InvalidInput, TuwenError
@@ -117,7 +117,7 @@ class Job:
         for folder in folders:
             sync(folder)
         shutil.rmtree(aside, ignore_errors=True)
-        _replace(self.out / STATE / DONE / f"{shard:06}.json", _json({"shard": shard, **asdict(outcome)}))
+        replace_text(self.out / STATE / DONE / f"{shard:06}.json", _json({"shard": shard, **asdict(outcome)}))
 
     def finish(self) -> EmbedReport:
         """Write the report of a job whose shards are all done, and return it."""
@@ -135,8 +135,8 @@ class Job:
             unused=tuple(unused),
         )
         for name, items in ((REJECTED, rejected), (UNUSED, unused)):
-            _replace(self.out / name, "".join(f"{json.dumps(item)}\n" for item in items))
-        _replace(self.out / REPORT, _json(asdict(report) | {"rejected": len(rejected), "unused": len(unused)}))
+            replace_text(self.out / name, "".join(f"{json.dumps(item)}\n" for item in items))
+        replace_text(self.out / REPORT, _json(asdict(report) | {"rejected": len(rejected), "unused": len(unused)}))
         return report
 
 
@@ -192,7 +192,7 @@ def _begin(state: Path, facts: Mapping[str, Any]) -> None:
     (state / f"{_ASIDE}plan").rename(state / PLAN)
     (state / DONE).mkdir()
     sync(state)
-    _replace(state / JOB, _json(facts))
+    replace_text(state / JOB, _json(facts))
 
 
 def _known(state: Path) -> dict[str, Any] | None:
@@ -297,13 +297,6 @@ def _lock(state: Path, held: ExitStack) -> None:
 
 def _read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.new")
-    _write(aside, text.encode())
-    aside.replace(path)
-    sync(path.parent)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -22,6 +22,35 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def replace_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace a file, or create it: written aside, flushed and renamed.
+
+    Whoever reads it, and whatever ends the process or the power, the file is the old one or the new one, and on return
+    the new one. Nobody else may write to it meanwhile. What a kill leaves aside is overwritten by the next write.
+
+    Args:
+        path: the file.
+        text: its content.
+        mode: its permissions; None: as the process creates files.
+
+    Raises:
+        OSError: it cannot be written; it is as it was.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            aside.chmod(mode)
+        aside.replace(path)
+    except BaseException:  # a full disk, say
+        aside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
 def recall(entry: Path) -> Any:  # noqa: ANN401
     """The value stored in a file by `remember`; None if there is none or it cannot be read."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
+from tuwen.bundle.files import replace_text
 from tuwen.data.sidecars import EXTENSION, Sidecars
 from tuwen.errors import InvalidInput
 
@@ -46,9 +47,7 @@ def add_keywords(sidecar: Path, keywords: Sequence[str]) -> bool:
             item.appendChild(document.createTextNode(keyword))
             bag.appendChild(item)
         if missing:
-            aside = sidecar.with_name(f".{sidecar.name}.part")
-            aside.write_text("".join(f"{node.toxml()}\n" for node in document.childNodes), encoding="utf-8")
-            aside.replace(sidecar)
+            replace_text(sidecar, "".join(f"{node.toxml()}\n" for node in document.childNodes))
     except OSError as error:
         raise InvalidInput(f"{sidecar} cannot be written: {error.strerror or error}", where=sidecar) from error
     return bool(missing)

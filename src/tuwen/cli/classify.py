@@ -11,6 +11,7 @@ from typing import TypeAlias
 import click
 
 from tuwen.api import Encoder
+from tuwen.bundle.files import replace_text
 from tuwen.classify.classifier import Classifier, Label, Prediction, Predictions
 from tuwen.classify.labels import PLAIN, fill, read_labels, split_labels
 from tuwen.classify.sidecars import add_keywords, sidecar_of
@@ -235,9 +236,6 @@ def _write_sidecars(done: Sequence[Prediction], path: Path, *, all_labels: bool)
 
 
 def _write(done: Sequence[Prediction], file: Path) -> None:
-    """Aside, then renamed: whoever reads the file finds it whole."""
     best = {item.path: item.best.label if item.best else None for item in done}
-    aside = file.with_name(f".{file.name}.part")
-    aside.write_text(json.dumps(best, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    aside.replace(file)
+    replace_text(file, json.dumps(best, ensure_ascii=False, indent=2) + "\n")
     say(f"labels: {file}")

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tuwen.bundle.files import sync
+from tuwen.bundle.files import replace_text
 from tuwen.errors import IndexInvalid, IndexNotFound
 from tuwen.index.store import Kind, Metric, StoreName
 
@@ -105,15 +105,7 @@ def write_model(path: Path, model: BaseModel) -> None:
 
 def write_json(path: Path, document: object) -> None:
     """Write a document as `write_model` does."""
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    aside = path.with_name(f".{path.name}.new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.chmod(0o644)
-    aside.replace(path)
-    sync(path.parent)
+    replace_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n", mode=0o644)
 
 
 def root_to_text(root: Path, folder: Path | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from tuwen.bundle.files import replace_text
 from tuwen.errors import require
 from tuwen.training.distributed import rank
 
@@ -103,9 +104,7 @@ def _drop_after(path: Path, step: int) -> None:
         if not line.endswith("\n") or json.loads(line)["step"] > step:
             break
         kept.append(line)
-    aside = path.with_suffix(".aside")
-    aside.write_text("".join(kept), encoding="utf-8")
-    aside.replace(path)
+    replace_text(path, "".join(kept))
 
 
 CURVES = "curves.png"
