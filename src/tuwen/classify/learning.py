@@ -110,7 +110,9 @@ def labelled_rows(index: VectorIndex, field: str, where: str | None = None) -> L
     classes = tuple(sorted({label for _, label in found}))
     if len(classes) < 2:
         hint = "name a field that tells classes apart, such as folder"
-        raise InvalidInput(f"the index has {len(classes)} classes by {field}: {hint}", value=field, hint=hint)
+        raise InvalidInput(
+            f"at least two classes are needed, and {field} gives {len(classes)}: {hint}", value=field, hint=hint
+        )
     number = {name: place for place, name in enumerate(classes)}
     vectors = index.vectors([row for row, _ in found])
     return Labelled(
