@@ -45,6 +45,16 @@ def test_a_job_is_planned_done_and_reported(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "a").iterdir()) == ["0.npy", "1.npy", "2.npy"]
 
 
+def test_a_job_that_an_earlier_version_began_is_finished(tmp_path: Path) -> None:
+    with begun(tmp_path / "out", FACTS, INPUT, 3) as job:
+        (tmp_path / "out" / "embedding" / "plan" / "unused.jsonl").unlink()
+        for shard, samples in enumerate((3, 3, 1)):
+            job.commit(shard, {}, outcome(samples))
+        report = job.finish()
+    assert report.unused == ()
+    assert (report.embedded, report.skipped) == (7, 2)
+
+
 @pytest.mark.parametrize(
     ("facts", "listed", "size", "where"),
     [

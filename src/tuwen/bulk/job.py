@@ -122,7 +122,9 @@ class Job:
     def finish(self) -> EmbedReport:
         """Write the report of a job whose shards are all done, and return it."""
         outcomes = [json.loads(path.read_bytes()) for path in sorted((self.out / STATE / DONE).glob("*.json"))]
-        rejected, unused = (_read_lines(self.out / STATE / PLAN / name) for name in (REJECTED, UNUSED))
+        plan = self.out / STATE / PLAN
+        rejected = _read_lines(plan / REJECTED)
+        unused = _read_lines(plan / UNUSED) if (plan / UNUSED).exists() else []  # earlier versions did not list them
         rejected += [item for outcome in outcomes for item in outcome["rejected"]]
         counts = {name: sum(outcome[name] for outcome in outcomes) for name in _COUNTS}
         counts["skipped"] += self.facts["skipped"]
